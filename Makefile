@@ -1,0 +1,74 @@
+# Each target installs what it needs first; none asks for Docker, root or a running server.
+SHELL := /bin/sh
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+PY := $(VENV)/bin/python
+# named by the checksum of what is installed: nothing to do while it is there
+INSTALLED := $(VENV)/.installed-$(shell cksum < requirements-dev.txt | tr ' ' '-')
+# torch stays out of the service's environment
+CONVERT_VENV := .venv-convert
+CONVERT_PY := $(CONVERT_VENV)/bin/python
+CONVERT_INSTALLED := $(CONVERT_VENV)/.installed-$(shell cat requirements-dev.txt requirements-convert.txt | cksum | tr ' ' '-')
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help run demo manage test test-convert convert-env fuzz check bench format openapi lock install
+
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):.*##/  make \1\t/p' Makefile | expand -t 24
+
+run: $(INSTALLED)  ## everything, embedded, at 127.0.0.1:$PORT (8000)
+	@exec $(PY) -m devstack run
+
+demo: $(INSTALLED)  ## the whole story end to end, printed
+	@exec $(PY) -m devstack demo $(ARGS)
+
+manage: $(INSTALLED)  ## a management command: make manage ARGS="rollout status"
+	@exec $(PY) -m devstack manage $(ARGS)
+
+test: $(INSTALLED)  ## the tests, on embedded PostgreSQL, Valkey and bucket
+	@exec $(PY) -m pytest -n 2 --dist loadgroup $(ARGS)
+
+fuzz: $(INSTALLED)  ## 100,000 damaged pictures against the decoder: make fuzz ARGS="--runs 5000 --seed 1"
+	@exec $(PY) -m tests.fuzz $(ARGS)
+
+check: $(INSTALLED)  ## lint, types, import contracts, missing migrations, OpenAPI snapshot
+	@exec $(PY) -m devstack check
+
+bench: $(INSTALLED)  ## measure enroll and verify
+	@exec $(PY) -m devstack bench $(ARGS)
+
+format: $(INSTALLED)  ## format and fix what can be fixed
+	@$(PY) -m ruff check --fix-only --quiet . && $(PY) -m ruff format .
+
+openapi: $(INSTALLED)  ## renew docs/openapi.yaml
+	@exec $(PY) -m devstack manage spectacular --file docs/openapi.yaml --validate --fail-on-warn
+
+lock: $(INSTALLED)  ## recompile the pinned requirements
+	@$(PY) -m pip install --quiet uv
+	@set -e; for name in requirements requirements-dev; do \
+		$(PY) -m uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header $$name.in -o $$name.txt; done
+
+install: $(INSTALLED)  ## the virtual environment
+
+convert-env: $(CONVERT_INSTALLED)  ## the environment for convert_adaface: .venv-convert, with torch
+
+test-convert: $(CONVERT_INSTALLED)  ## the tests that need torch
+	@exec $(CONVERT_PY) -m pytest tests/conversion -k "adaface or chain" $(ARGS)
+
+$(CONVERT_INSTALLED): $(INSTALLED)
+	@test -x $(CONVERT_PY) || $(PY) -m venv $(CONVERT_VENV)
+	@echo "Installing torch and the pinned requirements into $(CONVERT_VENV) (some minutes the first time) …"
+	@$(CONVERT_PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@$(CONVERT_PY) -m pip install --quiet --disable-pip-version-check -r requirements-convert.txt
+	@rm -f $(CONVERT_VENV)/.installed-* && touch $@
+
+$(INSTALLED):
+	@test -n "$(PYTHON)" || { echo "Python 3.11 is missing; set PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] < (3, 11))' \
+		|| { echo "$(PYTHON) is older than Python 3.11; set PYTHON=/path/to/python3.11"; exit 1; }
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV) \
+		|| { echo "python -m venv failed; on Debian and Ubuntu: apt install python3.11-venv"; rm -rf $(VENV); exit 1; }
+	@echo "Installing the pinned requirements into $(VENV) (some minutes the first time) …"
+	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@rm -f $(VENV)/.installed-* && touch $@

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from typing import Any
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+_PREFIX_CHARACTERS = 10
+
+
+def _digest(secret: str) -> str:
+    # the secret is 256 random bits: nothing to guess, so nothing that a slow hash would slow down
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+class ApiKeyManager(models.Manager["ApiKey"]):
+    def issue(self, user: Any, name: str, **more: Any) -> tuple[ApiKey, str]:
+        """Make a key that acts for `user`. Returns the row and the key itself, which is stored nowhere."""
+        prefix, secret = secrets.token_hex(_PREFIX_CHARACTERS // 2), secrets.token_urlsafe(32)
+        key = self.create(user=user, name=name, prefix=prefix, digest=_digest(secret), **more)
+        return key, f"{prefix}.{secret}"
+
+    def find(self, text: str) -> ApiKey | None:
+        """The usable key that this text is, with its user; None for anything else. One query."""
+        prefix, _, secret = text.partition(".")
+        usable = Q(expires_at__isnull=True) | Q(expires_at__gt=Now())
+        rows = self.select_related("user").filter(usable, prefix=prefix, revoked_at__isnull=True)
+        key = rows.first() if len(prefix) == _PREFIX_CHARACTERS and prefix.isalnum() else None
+        return key if key and hmac.compare_digest(key.digest, _digest(secret)) else None
+
+    def revoke(self, prefix: str) -> bool:
+        """End a key at once. False when there is none, or it has ended before."""
+        return self.filter(prefix=prefix, revoked_at__isnull=True).update(revoked_at=Now()) > 0
+
+
+class ApiKey(models.Model):
+    """A key of a kiosk. Its permissions are its user's; only a digest of it is kept."""
+
+    name = models.CharField(max_length=100, help_text="Where it is used: “front door”.")
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.CASCADE,
+        related_name="api_keys",
+        help_text="The account it acts for; its permissions are the key's.",
+    )
+    prefix = models.CharField(max_length=_PREFIX_CHARACTERS, unique=True, editable=False)
+    digest = models.CharField(max_length=64, editable=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    objects = ApiKeyManager()
+
+    class Meta:
+        ordering = ["-created_at"]
+        verbose_name = "API key"
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.prefix}…)"

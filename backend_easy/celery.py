@@ -1,0 +1,20 @@
+import os
+from typing import Any
+
+from celery import Celery
+from celery.signals import worker_process_init
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "backend_easy.settings")
+
+app = Celery("backend_easy")
+app.config_from_object("django.conf:settings", namespace="CELERY")
+app.autodiscover_tasks()
+
+
+@worker_process_init.connect
+def start_runtime(**_: Any) -> None:
+    """Load the networks in the forked child: a session made before the fork has its threads dead in the child."""
+    from ml_models import runtime
+    from ml_models.models import ServingProcess
+
+    runtime.start(ServingProcess.Kind.WORKER)

@@ -1,0 +1,38 @@
+"""One process with threads serves all cores: onnxruntime releases the GIL, and the weights are held once."""
+
+import os
+from typing import Any
+
+bind = os.environ.get("BIND", f"127.0.0.1:{os.environ.get('PORT', '8000')}")
+worker_class = "gthread"
+workers = int(os.environ.get("WEB_CONCURRENCY", "1"))
+threads = int(os.environ.get("WEB_THREADS", "8"))
+timeout = 60
+graceful_timeout = int(os.environ.get("WEB_GRACEFUL_TIMEOUT", "25"))
+accesslog = None
+# a thread and a socket file in the process that forks, for a tool we do not use
+control_socket_disable = True
+# never: a session made before the fork has its threads dead in the child
+preload_app = False
+
+
+def post_worker_init(worker: Any) -> None:
+    """Load the networks in the forked process, never before the fork."""
+    from ml_models import runtime
+
+    if worker.age > workers:
+        # in place of one that ended: load before accepting, the others still answer meanwhile
+        runtime.refresh()
+    runtime.start()
+
+
+def worker_exit(server: Any, worker: Any) -> None:
+    """Leave the list of serving processes, so that a rollout does not wait for us."""
+    from django.db import DatabaseError
+
+    from ml_models import runtime
+
+    try:
+        runtime.stop()
+    except DatabaseError as error:
+        server.log.warning("left the list of serving processes to time out: %s", type(error).__name__)

@@ -1,0 +1,1 @@
+"""The embedded development stack behind `make run`, `make manage`, `make demo` and `make test`."""

@@ -1,0 +1,21 @@
+"""The long-running processes of a deployment: `make run` and docker-compose.yml start the same lines."""
+
+QUEUES = "celery,ml_models"
+
+WEB = ["gunicorn", "--config", "config/gunicorn.conf.py", "backend_easy.wsgi:application"]
+
+
+def worker(concurrency: int) -> list[str]:
+    """Each process loads the networks for itself: the concurrency is also the number of copies."""
+    quick_start = ["--without-gossip", "--without-mingle"]
+    return [
+        *("celery", "--app", "backend_easy", "worker", "--loglevel", "INFO"),
+        *("--queues", QUEUES, "--concurrency", str(concurrency), *quick_start),
+    ]
+
+
+def beat(schedule_file: str) -> list[str]:
+    return [
+        *("celery", "--app", "backend_easy", "beat", "--loglevel", "INFO"),
+        *("--schedule", schedule_file, "--pidfile", ""),
+    ]

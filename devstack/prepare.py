@@ -1,0 +1,87 @@
+"""Everything that Django has to do before the servers start, in one process: its start-up costs a second.
+
+Run by the stack with the services' environment. Every step can be run again and then does nothing.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import django
+import yaml
+from django.core.management import call_command
+from django.core.management.base import CommandError
+
+from devstack import bucket
+from devstack.processes import StackError
+from devstack.services import create_bucket
+from devstack.state import ROOT, State, say, write_private
+
+ENSEMBLES = [ROOT / "config" / "ensembles" / name for name in ("v1.yaml", "v2.yaml")]
+FIRST_ACTIVE = 2
+
+
+def main() -> int:
+    state = State.default()
+    try:
+        prepare(state)
+    except (CommandError, StackError) as error:
+        say(f"✗ {error}")
+        return 1
+    return 0
+
+
+def prepare(state: State) -> None:
+    django.setup()
+    with step("bring the database up to date"):
+        call_command("migrate", interactive=False, verbosity=0)
+    with step("collect the static files"):
+        call_command("collectstatic", interactive=False, verbosity=0)
+    if emulator := os.environ.get("STORAGE_EMULATOR_HOST"):
+        name = os.environ["ML_MODELS_BUCKET"]
+        create_bucket(emulator, name)
+        bucket.repin(emulator, name, state.path / "bucket")
+    with step("fetch, convert and publish the demo model pack (up to a minute the first time)"):
+        call_command("fetch_demo_pack", stdout=sys.stderr)  # which also says what the pack is for
+    load_ensembles()
+    activate_first()
+    from devstack.accounts import ensure_accounts
+
+    write_private(state.path / "accounts.json", json.dumps({"token": ensure_accounts(state.secrets()["admin"])}))
+
+
+def load_ensembles() -> None:
+    from ml_models.models import EnsembleConfig
+
+    for path in ENSEMBLES:
+        version = yaml.safe_load(path.read_text())["version"]
+        loaded = EnsembleConfig.objects.filter(version=version).exclude(state=EnsembleConfig.State.DRAFT)
+        if not loaded.exists():  # an edited file updates a draft; anything later is immutable
+            with step(f"load config/ensembles/{path.name}"):
+                call_command("load_ensemble", str(path), stdout=sys.stderr)
+
+
+def activate_first() -> None:
+    from ml_models.models import EnsembleConfig
+
+    if EnsembleConfig.objects.filter(state=EnsembleConfig.State.ACTIVE).exists():
+        return
+    with step(f"validate and activate version {FIRST_ACTIVE}"):
+        call_command("validate_config", str(FIRST_ACTIVE), stdout=sys.stderr)
+        call_command("activate_config", str(FIRST_ACTIVE), stdout=sys.stderr)
+
+
+@contextmanager
+def step(what: str) -> Iterator[None]:
+    say(f"  {what} …")
+    began = time.monotonic()
+    yield
+    if (took := time.monotonic() - began) > 2:
+        say(f"    done in {took:.0f} s")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

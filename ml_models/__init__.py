@@ -1,0 +1,1 @@
+"""Face verification for Django: versioned ensembles of ONNX networks, enrolled and verified over REST."""

@@ -1,0 +1,20 @@
+"""The admin panel: versions and rollouts with their buttons, and what may be looked at and never changed."""
+
+from .audit import ErasureAdmin, EvaluationReportAdmin, ServingProcessAdmin, VerificationAdmin
+from .enrolment import ReferenceAdmin, SubjectAdmin
+from .registry import ArtifactAdmin
+from .rollouts import RolloutAdmin, RolloutFailureAdmin
+from .versions import EnsembleConfigAdmin
+
+__all__ = [
+    "ArtifactAdmin",
+    "EnsembleConfigAdmin",
+    "ErasureAdmin",
+    "EvaluationReportAdmin",
+    "ReferenceAdmin",
+    "RolloutAdmin",
+    "RolloutFailureAdmin",
+    "ServingProcessAdmin",
+    "SubjectAdmin",
+    "VerificationAdmin",
+]

@@ -1,0 +1,121 @@
+"""What happened: verifications, erasures, reports, processes. Nobody changes or deletes any of it here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import BooleanField, ExpressionWrapper, Q, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern, path
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from ml_models import rollouts
+from ml_models.models import Erasure, EvaluationReport, ServingProcess, Verification
+
+from .base import Panel
+from .display import headline, label
+
+# what only holders of view_scores may see: with it, a face could be tuned until it matches
+_SCORES = ("score", "threshold", "similarities")
+
+
+@admin.register(Verification)
+class VerificationAdmin(Panel):
+    list_display = ["at", "decision_label", "code", "score", "config", "caller", "subject", "id"]
+    list_select_related = ["config", "caller", "subject"]
+    list_filter = ["decision", "code", "config", "at"]
+    search_fields = ["subject__subject_id__exact"]
+    search_help_text = "the host's whole subject id"
+    ordering = ["-at"]
+    fields = [
+        "id",
+        "at",
+        "caller",
+        "subject",
+        "config",
+        "decision",
+        "code",
+        "score",
+        "threshold",
+        "voters",
+        "similarities",
+        "quality",
+        "references",
+        "frames",
+        "frames_dropped",
+        "timings_ms",
+        "artifacts",
+    ]
+
+    def get_list_display(self, request: HttpRequest) -> list[str]:
+        return self._seen(request, self.list_display)
+
+    def get_fields(self, request: HttpRequest, obj: Verification | None = None) -> list[str]:
+        return self._seen(request, self.fields)
+
+    def _seen(self, request: HttpRequest, names: Any) -> list[str]:
+        sees = request.user.has_perm("ml_models.view_scores")
+        return [name for name in names if sees or name not in _SCORES]
+
+    @admin.display(description="decision", ordering="decision")
+    def decision_label(self, row: Verification) -> SafeString:
+        return label(row.decision or "none")
+
+
+@admin.register(Erasure)
+class ErasureAdmin(Panel):
+    list_display = ["at", "by", "references", "subject_hash"]
+    list_select_related = ["by"]
+    list_filter = ["at"]
+    ordering = ["-at"]
+
+
+@admin.register(EvaluationReport)
+class EvaluationReportAdmin(Panel):
+    list_display = ["created_at", "config", "line", "digest", "opened"]
+    list_select_related = ["config"]
+    list_filter = ["config"]
+    fields = ["config", "digest", "created_at", "opened", "data"]
+    readonly_fields = ["opened"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[EvaluationReport]:
+        return super().get_queryset(request).defer("html")
+
+    def get_urls(self) -> list[URLPattern]:
+        html = path("<path:object_id>/html/", self.view(self._html), name="ml_models_evaluationreport_html")
+        return [html, *super().get_urls()]
+
+    def _html(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        # a page from a row: it may be looked at, and must not act in the operator's name
+        policy = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+        html = self.found(request, object_id).html or "This report was kept without a page."
+        return HttpResponse(html, headers={"Content-Security-Policy": policy})
+
+    @admin.display(description="headline")
+    def line(self, report: EvaluationReport) -> str:
+        return headline(report)
+
+    @admin.display(description="page")
+    def opened(self, report: EvaluationReport) -> SafeString:
+        return format_html('<a href="{}">Open</a>', self.url("html", report.pk))
+
+
+@admin.register(ServingProcess)
+class ServingProcessAdmin(Panel):
+    list_display = ["__str__", "kind", "alive", "started_at", "heartbeat_at", "loaded", "problems"]
+    list_filter = ["kind"]
+    ordering = ["-heartbeat_at"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ServingProcess]:
+        live = Q(pk__in=[process.pk for process in rollouts.live_processes()])
+        return super().get_queryset(request).annotate(live=ExpressionWrapper(live, BooleanField()))
+
+    @admin.display(description="alive", boolean=True)
+    def alive(self, process: ServingProcess) -> bool:
+        return bool(process.live)  # type: ignore[attr-defined]
+
+    @admin.display(description="embedding spaces")
+    def loaded(self, process: ServingProcess) -> int:
+        return len(process.spaces)

@@ -1,0 +1,201 @@
+"""What every page of the panel shares: read-only, no ciphertext read, notices, and buttons that ask first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial, update_wrapper
+from typing import Any
+
+from django.apps import apps
+from django.contrib import messages
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
+from django.db.models import BinaryField, Model, QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+
+from ml_models.engine.errors import EngineError
+from ml_models.exceptions import ConfigInvalid, ServiceError
+
+from .notices import notices
+
+# the host chooses the theme; the pages look right in Django's own, too
+if apps.is_installed("unfold"):
+    from unfold.admin import ModelAdmin
+else:
+    from django.contrib.admin import ModelAdmin
+
+# what an operator does next, where the error itself does not say it
+_NEXT = {
+    "artifact_missing": "Publish the file again with publish_model.",
+    "artifact_corrupt": "Publish a good file as a new artifact, in a new version.",
+    "bucket_unavailable": "The active version keeps answering. Look after the bucket and try again.",
+    "config_invalid": "Correct the version's file and load it again, or clone the version; then validate it.",
+    "inference_failed": "Publish a good file as a new artifact, in a new version.",
+    "rollout_refused": "This page shows how things stand now.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the page before the deed says: a sentence, facts with their values, and what can be ticked."""
+
+    says: str
+    facts: Sequence[tuple[str, str]] = ()
+    ticks: Sequence[tuple[str, str]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What is told afterwards, and where to go on; None for the same page."""
+
+    says: str
+    goes_to: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Button:
+    """One deed on one row. Seen and done by holders of `permission` only, and only by POST."""
+
+    name: str
+    label: str
+    permission: str
+    does: Callable[[Any, HttpRequest], Done]
+    offered: Callable[[Any], bool]
+    asks: Callable[[Any], Asked] | None = None
+    """None for what costs nothing and can be undone: one click."""
+    danger: bool = False
+
+
+class Panel(ModelAdmin):
+    """Rows that nobody adds, changes or deletes here; `buttons` are the ways to act on one."""
+
+    buttons: Sequence[Button] = ()
+    actions = None
+    list_per_page = 50
+    show_full_result_count = False
+
+    class Media:
+        css = {"all": ["ml_models/panel.css"]}
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        secret = [field.name for field in self.opts.get_fields() if isinstance(field, BinaryField)]
+        return super().get_queryset(request).defer(*secret)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return bool(request.user.has_perm(f"ml_models.view_{self.opts.model_name}"))
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        return super().changelist_view(request, {"notices": notices(), **(extra_context or {})})
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        obj = self.get_object(request, unquote(object_id)) if object_id else None
+        if obj is not None and self.has_view_permission(request, obj):
+            more = {"notices": notices(), "buttons": self._offered(request, obj), **self.page(request, obj)}
+            extra_context = {**more, **(extra_context or {})}
+        return super().changeform_view(request, object_id, form_url, extra_context)
+
+    def page(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
+        """What this model's own page shows besides the fields."""
+        return {}
+
+    def url(self, name: str, *args: Any) -> str:
+        return reverse(f"admin:ml_models_{self.opts.model_name}_{name}", args=args)
+
+    def get_urls(self) -> list[URLPattern]:
+        pressed = [
+            path(
+                f"<path:object_id>/{button.name}/",
+                self.view(partial(self._press, button=button)),
+                name=f"ml_models_{self.opts.model_name}_{button.name}",
+            )
+            for button in self.buttons
+        ]
+        return [*pressed, *super().get_urls()]
+
+    def view(self, function: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+        """A page of this panel: staff only, POST only with the token against forgery."""
+
+        def wrapped(request: HttpRequest, **named: Any) -> HttpResponse:
+            if not self.has_view_permission(request):
+                raise PermissionDenied
+            return function(request, **named)
+
+        return update_wrapper(self.admin_site.admin_view(wrapped), wrapped)
+
+    def found(self, request: HttpRequest, object_id: str) -> Any:
+        obj = self.get_object(request, unquote(object_id))
+        if obj is None:
+            raise Http404
+        return obj
+
+    def _offered(self, request: HttpRequest, obj: Model) -> list[dict[str, Any]]:
+        return [
+            {
+                "url": self.url(button.name, obj.pk),
+                "label": button.label,
+                "danger": button.danger,
+                "asks": button.asks is not None,
+            }
+            for button in self.buttons
+            if request.user.has_perm(button.permission) and button.offered(obj)
+        ]
+
+    def _press(self, request: HttpRequest, object_id: str, button: Button) -> HttpResponse:
+        if not request.user.has_perm(button.permission):
+            raise PermissionDenied
+        obj = self.found(request, object_id)
+        page = self.url("change", obj.pk)
+        if request.method == "POST":
+            return HttpResponseRedirect(self._do(request, obj, button) or page)
+        if request.method != "GET" or button.asks is None:
+            return HttpResponseNotAllowed(["GET", "POST"] if button.asks else ["POST"])
+        if not button.offered(obj):
+            messages.warning(request, f"“{button.label}” is not possible any more. {_NEXT['rollout_refused']}")
+            return HttpResponseRedirect(page)
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"{button.label}: {obj}",
+            "opts": self.opts,
+            "media": self.media,
+            "notices": notices(),
+            "button": button,
+            "asked": button.asks(obj),
+            "back": page,
+        }
+        return TemplateResponse(request, "admin/ml_models/confirm.html", context)
+
+    def _do(self, request: HttpRequest, obj: Model, button: Button) -> str | None:
+        try:
+            done = button.does(obj, request)
+        except (ServiceError, EngineError) as error:
+            refused(request, error)
+            return None
+        messages.success(request, done.says)
+        return done.goes_to
+
+
+def refused(request: HttpRequest, error: ServiceError | EngineError) -> None:
+    """Every reason as a message of its own, then what to do next."""
+    reasons = error.reasons if isinstance(error, ConfigInvalid) else [str(error)]
+    for reason in reasons:
+        messages.error(request, reason)
+    if hint := _NEXT.get(error.code):
+        messages.info(request, hint)

@@ -1,0 +1,84 @@
+"""A version beside another one, line by line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ml_models.models import EnsembleConfig, EnsembleMember, EvaluationReport
+
+from .display import headline
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    what: str
+    this: str
+    other: str
+
+    @property
+    def differs(self) -> bool:
+        return self.this != self.other
+
+
+def beside(
+    config: EnsembleConfig,
+    report: EvaluationReport | None,
+    other: EnsembleConfig | None,
+    other_report: EvaluationReport | None,
+) -> list[Line]:
+    """Everything that a version decides with, with the other version's value next to it."""
+    this, that = _values(config, report), _values(other, other_report) if other else {}
+    return [Line(what, this.get(what, "–"), that.get(what, "–")) for what in [*this, *(that.keys() - this.keys())]]
+
+
+def difference(config: EnsembleConfig, other: EnsembleConfig | None) -> str:
+    """What going from `other` to `config` would mean, in a few words."""
+    if other is None:
+        return "none is active"
+    if config.pk == other.pk:
+        return "this one"
+    spaces = {member.space for member in other.members.all()}
+    new = [member.artifact.name for member in config.members.all() if member.space not in spaces]
+    if new:
+        return f"other embeddings: {', '.join(new)}"
+    return "same embeddings" if _rules(config) != _rules(other) else "the same"
+
+
+def _rules(config: EnsembleConfig) -> dict[str, str]:
+    return {what: value for what, value in _values(config, None).items() if what != "Name"}
+
+
+def _values(config: EnsembleConfig, report: EvaluationReport | None) -> dict[str, str]:
+    values = {
+        "Name": config.name,
+        "Evidence": headline(report),
+        "Detector": config.detector.name,
+        "Flip averaging": "yes" if config.flip else "no",
+        "Target FMR": f"{config.target_fmr:g}",
+    }
+    for member in config.members.all():
+        values[member.artifact.name] = _member(member)
+    for voters, rule in config.voter_sets.items():
+        values[f"Threshold, {voters.replace('+', ' + ')}"] = _rule(rule)
+    for step, limits in config.quality_limits.items():
+        values[f"Quality, {step}"] = _pairs(limits)
+    return values
+
+
+def _member(member: EnsembleMember) -> str:
+    calibration = _pairs(member.calibration) if member.calibration else "not calibrated"
+    return f"weight {member.weight:.2f}; {calibration}; from quality {member.quality_threshold:g}"
+
+
+def _rule(rule: Mapping[str, Any]) -> str:
+    known = {"threshold": "match from", "review_threshold": "review from"}
+    told = [f"{text} {rule[key]:g}" for key, text in known.items() if isinstance(rule.get(key), int | float)]
+    return "; ".join(told) or "not set"
+
+
+def _pairs(values: Mapping[str, Any]) -> str:
+    return ", ".join(
+        f"{key} {value:g}" if isinstance(value, int | float) else f"{key} {value}" for key, value in values.items()
+    )

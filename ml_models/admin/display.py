@@ -1,0 +1,78 @@
+"""How values read on a page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.template.defaultfilters import filesizeformat
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from ml_models.estimates import Cost
+from ml_models.models import EnsembleConfig, EvaluationReport, Rollout
+
+TONES = {
+    EnsembleConfig.State.DRAFT: "grey",
+    EnsembleConfig.State.VALIDATED: "blue",
+    EnsembleConfig.State.ROLLING_OUT: "orange",
+    EnsembleConfig.State.ACTIVE: "green",
+    EnsembleConfig.State.RETIRED: "grey",
+    Rollout.State.EMBEDDING: "blue",
+    Rollout.State.PAUSED: "orange",
+    Rollout.State.AWAITING_APPROVAL: "orange",
+    Rollout.State.COMPLETE: "green",
+    Rollout.State.ABORTED: "grey",
+    Rollout.State.FAILED: "red",
+    "match": "green",
+    "review": "orange",
+    "no_match": "red",
+    "allowed": "green",
+    "forbidden": "red",
+    "unknown": "orange",
+}
+
+
+def words(code: str) -> str:
+    return code.replace("_", " ")
+
+
+def label(code: str) -> SafeString:
+    """A state or decision as a coloured word."""
+    return format_html('<span class="fv-label fv-{}">{}</span>', TONES.get(code, "grey"), words(code))
+
+
+def duration(seconds: float) -> str:
+    for size, unit in ((86_400, "days"), (3_600, "hours"), (60, "minutes")):
+        if seconds >= 2 * size:
+            return f"about {seconds / size:.0f} {unit}"
+    return f"about {max(1, round(seconds))} s"
+
+
+def share(rate: Any) -> str:
+    """A rate of a report, {"value", "low", "high"} in [0, 1], as percents."""
+    try:
+        return f"{rate['value']:.2%} ({rate['low']:.2%}–{rate['high']:.2%})".replace("%", " %")
+    except (KeyError, TypeError):
+        return "not measured"
+
+
+def headline(report: EvaluationReport | None) -> str:
+    """A report in one line."""
+    if report is None:
+        return "not measured"
+    data = report.data
+    return f"FMR {share(data.get('fmr'))}, FNMR {share(data.get('fnmr'))}; {data.get('subjects', '?')} subjects"
+
+
+def cost_facts(cost: Cost) -> list[tuple[str, str]]:
+    """What an activation would take, as lines of a page."""
+    if not cost.references:
+        return [("References to embed", "none: it goes live as soon as every process has loaded its networks")]
+    unknown = "unknown until the first chunk is done"
+    takes = unknown if cost.seconds is None else f"{duration(cost.seconds)} with one worker, at the last rollout's pace"
+    return [
+        ("References to embed", f"{cost.references:,}"),
+        ("New embeddings", f"{cost.embeddings:,}"),
+        ("Estimated time", takes),
+        ("New data", f"about {filesizeformat(cost.new_bytes)}"),
+    ]

@@ -1,0 +1,97 @@
+"""Subjects and references: ids and quality, never a picture or a vector. The one deed is to erase."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.db.models import Count, QuerySet
+from django.http import HttpRequest
+from django.urls import reverse
+
+from ml_models import services
+from ml_models.models import Reference, Subject
+
+from .base import Asked, Button, Done, Panel
+
+
+def _erase_subject(subject: Subject, request: HttpRequest) -> Done:
+    count = services.erase_subject(request.user, subject.subject_id)
+    return Done(f"Erased with {count} references.", reverse("admin:ml_models_subject_changelist"))
+
+
+def _ask_erase_subject(subject: Subject) -> Asked:
+    return Asked(
+        "Face images and the embeddings of every version are deleted and cannot be brought back. What remains is that "
+        "somebody was erased, when and by whom.",
+        [("Subject", subject.subject_id), ("References", str(subject.references.count()))],
+    )
+
+
+def _erase_reference(reference: Reference, request: HttpRequest) -> Done:
+    services.erase_reference(reference.pk)
+    return Done("Erased.", reverse("admin:ml_models_subject_change", args=[reference.subject_id]))
+
+
+def _ask_erase_reference(reference: Reference) -> Asked:
+    return Asked(
+        "This face image and its embeddings of every version are deleted and cannot be brought back.",
+        [("Reference", str(reference.pk)), ("Subject", reference.subject.subject_id)],
+    )
+
+
+@admin.register(Subject)
+class SubjectAdmin(Panel):
+    list_display = ["subject_id", "references_count", "failures", "locked_until", "created_at"]
+    search_fields = ["subject_id__exact"]
+    search_help_text = "the host's whole subject id"
+    ordering = ["-created_at"]
+    fields = ["id", "subject_id", "created_at", "failures", "failed_at", "locked_until"]
+    change_form_template = "admin/ml_models/subject.html"
+    buttons = (
+        Button(
+            "erase",
+            "Erase",
+            "ml_models.erase_subject",
+            _erase_subject,
+            lambda subject: True,
+            _ask_erase_subject,
+            danger=True,
+        ),
+    )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Subject]:
+        return super().get_queryset(request).annotate(count=Count("references"))
+
+    def page(self, request: HttpRequest, obj: Subject) -> dict[str, object]:
+        seen = request.user.has_perm("ml_models.view_reference")
+        return {"references": obj.references.defer("chip") if seen else []}
+
+    @admin.display(description="references", ordering="count")
+    def references_count(self, subject: Subject) -> int:
+        return int(subject.count)  # type: ignore[attr-defined]
+
+
+@admin.register(Reference)
+class ReferenceAdmin(Panel):
+    list_display = ["id", "subject", "score", "overridden", "captured_at", "enrolled_by"]
+    list_select_related = ["subject", "enrolled_by"]
+    list_filter = ["overridden", "captured_at"]
+    search_fields = ["subject__subject_id__exact"]
+    search_help_text = "the host's whole subject id"
+    ordering = ["-captured_at"]
+    fields = ["id", "subject", "quality", "overridden", "captured_at", "enrolled_by"]
+    buttons = (
+        Button(
+            "erase",
+            "Erase",
+            "ml_models.erase_subject",
+            _erase_reference,
+            lambda reference: True,
+            _ask_erase_reference,
+            danger=True,
+        ),
+    )
+
+    @admin.display(description="quality")
+    def score(self, reference: Reference) -> str:
+        score = reference.quality.get("score")
+        return "–" if score is None else f"{score:.2f}"

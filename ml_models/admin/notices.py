@@ -1,0 +1,44 @@
+"""What whoever opens the panel must know about this deployment, told from the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from django.http import HttpRequest
+
+from ml_models import conf
+from ml_models.models import Artifact, EnsembleMember
+
+
+def notices() -> list[str]:
+    """Sentences for the banner on every page of the panel."""
+    members = EnsembleMember.objects.filter(config__state="active")
+    facts = list(members.values_list("artifact__name", "artifact__family", "artifact__commercial_use"))
+    return [*_licences(facts), *_stand_in(facts)]
+
+
+def environment(request: HttpRequest) -> list[str] | None:
+    """The label in the theme's header (`UNFOLD["ENVIRONMENT"]`)."""
+    return ["Non-commercial", "warning"] if conf.get("NONCOMMERCIAL") else None
+
+
+def _licences(facts: Sequence[tuple[str, str, str]]) -> list[str]:
+    if not conf.get("NONCOMMERCIAL"):
+        return []
+    unlicensed = sorted(name for name, _, use in facts if use != Artifact.CommercialUse.ALLOWED)
+    told = f" Now in use: {', '.join(unlicensed)}." if unlicensed else ""
+    return [
+        "This deployment declares itself non-commercial: weights may serve here whose commercial use is "
+        f"forbidden or unknown.{told}"
+    ]
+
+
+def _stand_in(facts: Sequence[tuple[str, str, str]]) -> list[str]:
+    families = {family for _, family, _ in facts}
+    standing_in = sorted(name for name, family, _ in facts if family == "sface")
+    if not standing_in or "adaface" in families:
+        return []
+    return [
+        f"The active version has no AdaFace member: SFace ({', '.join(standing_in)}) stands in for it until an "
+        "operator converts the author's weights with convert_adaface."
+    ]

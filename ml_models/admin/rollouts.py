@@ -1,0 +1,180 @@
+"""Rollouts: how far, how fast, who is ready, what failed, and the levers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlencode
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from ml_models import rollouts
+from ml_models.models import Actor, Rollout, RolloutFailure
+
+from .base import Asked, Button, Done, Panel
+from .display import duration, label, words
+
+State = Rollout.State
+
+
+def _steer(deed: Callable[[Rollout, Actor], None], says: str) -> Callable[[Rollout, HttpRequest], Done]:
+    def does(rollout: Rollout, request: HttpRequest) -> Done:
+        deed(rollouts.get_rollout(rollout.pk), request.user)
+        return Done(says)
+
+    return does
+
+
+def _lever(
+    name: str,
+    label: str,
+    deed: Callable[[Rollout, Actor], None],
+    says: str,
+    asks: str,
+    *states: str,
+    danger: bool = False,
+) -> Button:
+    return Button(
+        name,
+        label,
+        "ml_models.control_rollout",
+        _steer(deed, says),
+        lambda rollout: rollout.state in states,
+        lambda rollout: Asked(asks),
+        danger,
+    )
+
+
+def facts(rollout: Rollout, linked: bool) -> dict[str, Any]:
+    """Where a rollout stands, as the page says it and its script asks for it every second.
+
+    Args:
+        linked: whether the reader may see which references failed.
+    """
+    now = rollouts.progress(rollout)
+    rate, left = now.references_per_s, now.seconds_left
+    return {
+        "state": now.state,
+        "open": now.state in Rollout.OPEN,
+        "percent": now.percent,
+        "words": {
+            "state": words(now.state),
+            "percent": f"{now.percent} %",
+            "done": f"{now.pairs - now.missing:,} of {now.pairs:,} embeddings",
+            "rate": "–" if rate is None else f"{rate:.1f} references a second",
+            "left": "–" if left is None else duration(left),
+            "reason": now.reason,
+        },
+        "failures": [
+            {"text": f"{words(code)}: {count}", "url": _failures_url(rollout, code) if linked else ""}
+            for code, count in now.failures.items()
+        ],
+        "processes": [
+            {"text": f"{name}: {'ready' if ready else 'loading'}", "ready": ready}
+            for name, ready in now.processes.items()
+        ],
+    }
+
+
+def _failures_url(rollout: Rollout, code: str) -> str:
+    query = urlencode({"rollout__id__exact": rollout.pk, "code": code})
+    return f"{reverse('admin:ml_models_rolloutfailure_changelist')}?{query}"
+
+
+@admin.register(Rollout)
+class RolloutAdmin(Panel):
+    list_display = ["named", "state_label", "opened_at", "opened_by", "finished_at", "pairs", "reason"]
+    list_select_related = ["config", "opened_by"]
+    list_filter = ["state"]
+    change_form_template = "admin/ml_models/rollout.html"
+    buttons = (
+        _lever(
+            "go",
+            "Go",
+            rollouts.approve,
+            "The version is active.",
+            "Everything is embedded. The versions change now; the one before stays warm, to be rolled back to.",
+            State.AWAITING_APPROVAL,
+        ),
+        _lever(
+            "pause",
+            "Pause",
+            rollouts.pause,
+            "Paused. What is embedded stays; the active version keeps answering.",
+            "Nothing more is handed to the workers until somebody resumes. What is embedded stays.",
+            State.EMBEDDING,
+        ),
+        _lever(
+            "resume", "Resume", rollouts.resume, "It goes on where it stopped.", "Go on where it stopped.", State.PAUSED
+        ),
+        _lever(
+            "abort",
+            "Abort",
+            rollouts.abort,
+            "Aborted. Nothing has changed for anybody; activating again does only the rest.",
+            "Give up this rollout. The active version stays; what is embedded is kept and not done twice.",
+            *Rollout.OPEN,
+            danger=True,
+        ),
+    )
+
+    class Media:
+        js = ["ml_models/rollout.js"]
+
+    def get_urls(self) -> list[URLPattern]:
+        progress = path("<path:object_id>/progress/", self.view(self._progress), name="ml_models_rollout_progress")
+        return [progress, *super().get_urls()]
+
+    def _progress(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return JsonResponse(self._facts(request, self.found(request, object_id)), headers={"Cache-Control": "no-store"})
+
+    def _facts(self, request: HttpRequest, rollout: Rollout) -> dict[str, Any]:
+        return facts(rollout, linked=request.user.has_perm("ml_models.view_rolloutfailure"))
+
+    def page(self, request: HttpRequest, obj: Rollout) -> dict[str, Any]:
+        return {
+            "facts": self._facts(request, obj),
+            "state": label(obj.state),
+            "polled": self.url("progress", obj.pk),
+        }
+
+    @admin.display(description="version", ordering="config__version")
+    def named(self, rollout: Rollout) -> str:
+        return str(rollout.config)
+
+    @admin.display(description="state", ordering="state")
+    def state_label(self, rollout: Rollout) -> SafeString:
+        return label(rollout.state)
+
+
+@admin.register(RolloutFailure)
+class RolloutFailureAdmin(Panel):
+    """References that a rollout could not embed: their subjects are to be enrolled again."""
+
+    list_display = ["subject", "code", "version", "at", "reference_link"]
+    list_display_links = None
+    list_filter = ["code", "rollout"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[RolloutFailure]:
+        rows = super().get_queryset(request).select_related("reference__subject", "rollout__config")
+        return rows.defer("reference__chip")
+
+    @admin.display(description="to be enrolled again")
+    def subject(self, failure: RolloutFailure) -> SafeString:
+        subject = failure.reference.subject
+        url = reverse("admin:ml_models_subject_change", args=[subject.pk])
+        return format_html('<a href="{}">{}</a>', url, subject.subject_id)
+
+    @admin.display(description="rollout of")
+    def version(self, failure: RolloutFailure) -> str:
+        return str(failure.rollout.config)
+
+    @admin.display(description="reference")
+    def reference_link(self, failure: RolloutFailure) -> SafeString:
+        url = reverse("admin:ml_models_reference_change", args=[failure.reference_id])
+        return format_html('<a href="{}">{}</a>', url, failure.reference_id)

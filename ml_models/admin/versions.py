@@ -1,0 +1,222 @@
+"""Versions of the ensemble: what each one is, what it was measured to do, and the way to its being active."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+from django.contrib import admin, messages
+from django.db.models import Prefetch, QuerySet
+from django.forms import ModelForm
+from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+from django.utils.timezone import now
+from kombu.exceptions import OperationalError as QueueDown
+
+from ml_models import ensembles, rollouts, tasks
+from ml_models.estimates import activation_cost
+from ml_models.models import Artifact, EnsembleConfig, EnsembleMember, EvaluationReport, Rollout
+
+from .base import Asked, Button, Done, Panel
+from .comparison import beside, difference
+from .display import cost_facts, headline, label
+
+State = EnsembleConfig.State
+
+
+def detailed(configs: QuerySet[EnsembleConfig]) -> QuerySet[EnsembleConfig]:
+    """Versions with members, artifacts and each one's latest report, in a fixed number of queries."""
+    members = EnsembleMember.objects.select_related("artifact").defer("artifact__golden")
+    latest = EvaluationReport.objects.order_by("config_id", "-created_at").distinct("config_id").defer("html")
+    return (
+        configs.select_related("detector")
+        .defer("detector__golden")
+        .prefetch_related(Prefetch("members", members), Prefetch("reports", latest, to_attr="latest"))
+    )
+
+
+def active() -> EnsembleConfig | None:
+    return detailed(EnsembleConfig.objects.filter(state=State.ACTIVE)).first()
+
+
+def report_of(config: EnsembleConfig) -> EvaluationReport | None:
+    latest: list[EvaluationReport] = config.latest  # type: ignore[attr-defined]
+    return latest[0] if latest else None
+
+
+def _warm() -> EnsembleConfig | None:
+    """The version that a rollback would lead to."""
+    warm = EnsembleConfig.objects.filter(state=State.RETIRED, warm_until__gt=now())
+    return warm.order_by("-warm_until").first()
+
+
+def _validate(config: EnsembleConfig, request: HttpRequest) -> Done:
+    rollouts.validate(rollouts.get_config(config.version), request.user)
+    return Done(f"Version {config.version} is valid: it can be activated.")
+
+
+def _ask_validate(config: EnsembleConfig) -> Asked:
+    return Asked(
+        "Its files are fetched from the bucket and proven, its weights, thresholds and licences checked. "
+        "A valid version cannot be changed any more, only cloned."
+    )
+
+
+def _activate(config: EnsembleConfig, request: HttpRequest) -> Done:
+    hold = request.POST.get("hold_for_approval") == "on"
+    rollout = rollouts.open_rollout(rollouts.get_config(config.version), request.user, hold)
+    try:
+        tasks.tick()
+    except QueueDown:  # the tick of beat tries again, every few seconds
+        messages.warning(request, "The task queue does not answer. The rollout begins as soon as it does.")
+    return Done(
+        f"The rollout of version {config.version} is open.",
+        reverse("admin:ml_models_rollout_change", args=[rollout.pk]),
+    )
+
+
+def _ask_activate(config: EnsembleConfig) -> Asked:
+    return Asked(
+        "The active version keeps answering until everything is embedded and every live process is ready; "
+        "then the versions change at once.",
+        cost_facts(activation_cost(config)),
+        [("hold_for_approval", "Hold for approval: wait for Go before the versions change")],
+    )
+
+
+def _roll_back(config: EnsembleConfig, request: HttpRequest) -> Done:
+    earlier = rollouts.roll_back(request.user, leaving=config.version)
+    return Done(
+        f"Version {earlier.version} is active again.",
+        reverse("admin:ml_models_ensembleconfig_change", args=[earlier.pk]),
+    )
+
+
+def _ask_roll_back(config: EnsembleConfig) -> Asked:
+    warm = _warm()
+    facts = [("From", str(config))]
+    if warm and warm.warm_until:
+        facts += [("To", str(warm)), ("Stays warm until", f"{warm.warm_until:%Y-%m-%d %H:%M} UTC")]
+    return Asked(
+        "The earlier version answers from the next request on. Nothing is embedded and nothing is lost.", facts
+    )
+
+
+def _clone(config: EnsembleConfig, request: HttpRequest) -> Done:
+    draft = ensembles.clone(config, request.user)
+    return Done(
+        f"Version {draft.version} is a draft that says the same. Export it, edit the file, load it again.",
+        reverse("admin:ml_models_ensembleconfig_change", args=[draft.pk]),
+    )
+
+
+@admin.register(EnsembleConfig)
+class EnsembleConfigAdmin(Panel):
+    """Members and thresholds come from files; here a draft's name and notes can be changed, nothing else."""
+
+    list_display = ["__str__", "state_label", "members_line", "flip", "target", "evidence"]
+    list_filter = ["state"]
+    search_fields = ["name", "notes"]
+    fields = ["name", "notes"]
+    change_list_template = "admin/ml_models/versions.html"
+    change_form_template = "admin/ml_models/version.html"
+    buttons = (
+        Button(
+            "validate",
+            "Validate",
+            "ml_models.validate_config",
+            _validate,
+            lambda config: config.state == State.DRAFT,
+            _ask_validate,
+        ),
+        Button(
+            "activate",
+            "Activate",
+            "ml_models.activate_config",
+            _activate,
+            lambda config: config.state in (State.VALIDATED, State.RETIRED),
+            _ask_activate,
+        ),
+        Button(
+            "rollback",
+            "Roll back",
+            "ml_models.rollback_config",
+            _roll_back,
+            lambda config: config.state == State.ACTIVE and _warm() is not None,
+            _ask_roll_back,
+            danger=True,
+        ),
+        Button("clone", "Clone", "ml_models.add_ensembleconfig", _clone, lambda config: True),
+    )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[EnsembleConfig]:
+        return detailed(super().get_queryset(request))
+
+    def get_list_display(self, request: HttpRequest) -> list[Any]:
+        current = active()
+
+        @admin.display(description="beside the active one")
+        def against_active(config: EnsembleConfig) -> str:
+            return difference(config, current)
+
+        return [*self.list_display, against_active]
+
+    def has_change_permission(self, request: HttpRequest, obj: EnsembleConfig | None = None) -> bool:
+        allowed = request.user.has_perm("ml_models.change_ensembleconfig")
+        return bool(allowed and obj is not None and obj.state == State.DRAFT)
+
+    def save_model(self, request: HttpRequest, obj: EnsembleConfig, form: ModelForm, change: bool) -> None:
+        # saving the whole row would put back a state that another operator has changed meanwhile
+        draft = EnsembleConfig.objects.filter(pk=obj.pk, state=State.DRAFT)
+        if not draft.update(name=obj.name, notes=obj.notes):
+            messages.error(request, "The version is no draft any more: nothing was changed. Clone it.")
+
+    def get_urls(self) -> list[URLPattern]:
+        export = path("<path:object_id>/export/", self.view(self._export), name="ml_models_ensembleconfig_export")
+        return [export, *super().get_urls()]
+
+    def _export(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        config = self.found(request, object_id)
+        text = yaml.safe_dump(ensembles.export(config), sort_keys=False, allow_unicode=True)
+        name = f'attachment; filename="v{config.version}.yaml"'
+        return HttpResponse(text, content_type="application/yaml", headers={"Content-Disposition": name})
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        current = active()
+        rolling = Rollout.objects.filter(state__in=Rollout.OPEN).select_related("config").first()
+        more = {"active": current, "evidence": headline(report_of(current)) if current else "", "rolling": rolling}
+        return super().changelist_view(request, {**more, **(extra_context or {})})
+
+    def page(self, request: HttpRequest, obj: EnsembleConfig) -> dict[str, Any]:
+        current = active()
+        report = report_of(obj)
+        other = None if current is None or current.pk == obj.pk else current
+        artifacts: list[Artifact] = [obj.detector, *(member.artifact for member in obj.members.all())]
+        return {
+            "state": label(obj.state),
+            "active": other,
+            "lines": beside(obj, report, other, report_of(other) if other else None),
+            "artifacts": artifacts,
+            "steps": obj.steps.select_related("by"),
+            "report": report if report and request.user.has_perm("ml_models.view_evaluationreport") else None,
+            "rollouts": obj.rollouts.all()[:5] if request.user.has_perm("ml_models.view_rollout") else [],
+        }
+
+    @admin.display(description="state", ordering="state")
+    def state_label(self, config: EnsembleConfig) -> SafeString:
+        return label(config.state)
+
+    @admin.display(description="members")
+    def members_line(self, config: EnsembleConfig) -> SafeString:
+        members = ((member.artifact.name, f"{member.weight:.2f}") for member in config.members.all())
+        return format_html("<div>{}</div>", format_html_join("", '<div class="fv-member">{} <b>{}</b></div>', members))
+
+    @admin.display(description="target FMR", ordering="target_fmr")
+    def target(self, config: EnsembleConfig) -> str:
+        return f"{config.target_fmr:g}"
+
+    @admin.display(description="evidence")
+    def evidence(self, config: EnsembleConfig) -> str:
+        return headline(report_of(config))

@@ -1,0 +1,61 @@
+"""Who may do what to which subject."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.utils.module_loading import import_string
+from rest_framework.exceptions import PermissionDenied, Throttled
+from rest_framework.permissions import BasePermission
+from rest_framework.request import Request
+
+from ml_models import conf, limits
+
+ACTIONS = ("enroll", "verify", "read", "erase")
+
+
+def default_policy(user: Any, action: str, subject_id: str) -> bool:
+    """Users may act on their own subject (`subject_id` is their primary key), services by permission.
+
+    Args:
+        user: an authenticated user.
+        action: one of `ACTIONS`; the permission is `ml_models.<action>_subject`.
+        subject_id: the host's id.
+    """
+    return subject_id == str(user.pk) or bool(user.has_perm(f"ml_models.{action}_subject"))
+
+
+def require(user: Any, action: str, subject_id: str) -> None:
+    """Ask the host's policy, before anything is read, so that the refusal is the same whether the subject exists.
+
+    Raises:
+        PermissionDenied
+        Throttled: this subject was asked for too often, by whomever.
+    """
+    if not import_string(conf.get("SUBJECT_POLICY"))(user, action, subject_id):
+        raise PermissionDenied
+    if wait_s := limits.spend("subject", subject_id):
+        raise Throttled(wait_s)
+
+
+def require_permission(user: Any, permission: str) -> None:
+    """Raises: PermissionDenied unless the user holds `ml_models.<permission>`."""
+    if not user.has_perm(f"ml_models.{permission}"):
+        raise PermissionDenied
+
+
+class Nobody(BasePermission):
+    """What a view allows that declares nothing: no call at all."""
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        return False
+
+
+def holds(permission: str) -> type[BasePermission]:
+    """A permission class for callers who hold `ml_models.<permission>`: `permission_classes = [holds("…")]`."""
+
+    class Holds(BasePermission):
+        def has_permission(self, request: Request, view: Any) -> bool:
+            return bool(request.user.has_perm(f"ml_models.{permission}"))
+
+    return Holds

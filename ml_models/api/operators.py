@@ -1,0 +1,142 @@
+"""What operators do over REST: look at versions and rollouts, validate, activate, roll back, steer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+from uuid import UUID
+
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from ml_models import rollouts, selectors, tasks
+from ml_models.models import Actor, EnsembleConfig, Rollout
+
+from .access import holds
+from .views import PROBLEM, FaceView, parse
+
+
+class ConfigSummary(serializers.Serializer[Any]):
+    version = serializers.IntegerField()
+    name = serializers.CharField()
+    state = serializers.ChoiceField(choices=EnsembleConfig.State.choices)
+    flip = serializers.BooleanField()
+    target_fmr = serializers.FloatField()
+    members = serializers.DictField(child=serializers.FloatField(), help_text="weight by artifact name")
+    warm_until = serializers.DateTimeField(allow_null=True)
+
+
+class VersionAnswer(serializers.Serializer[Any]):
+    version = serializers.IntegerField()
+    state = serializers.ChoiceField(choices=EnsembleConfig.State.choices)
+
+
+class ActivateRequest(serializers.Serializer[Any]):
+    hold_for_approval = serializers.BooleanField(default=False, help_text="wait for an operator's Go")
+
+
+class ActivateAnswer(serializers.Serializer[Any]):
+    rollout_id = serializers.UUIDField()
+
+
+class RolloutAnswer(serializers.Serializer[Any]):
+    rollout_id = serializers.UUIDField()
+    version = serializers.IntegerField()
+    state = serializers.ChoiceField(choices=Rollout.State.choices)
+    reason = serializers.CharField(allow_blank=True)
+    percent = serializers.IntegerField()
+    pairs = serializers.IntegerField(help_text="(reference, space) pairs missing at the start")
+    missing = serializers.IntegerField()
+    failures = serializers.DictField(child=serializers.IntegerField(), help_text="references by error code")
+    references_per_s = serializers.FloatField(allow_null=True)
+    seconds_left = serializers.FloatField(allow_null=True)
+    processes = serializers.DictField(child=serializers.BooleanField(), help_text="loaded the networks?")
+
+
+class ConfigsView(FaceView):
+    permission_classes = [holds("view_ensembleconfig")]
+
+    @extend_schema(responses={200: ConfigSummary(many=True), "default": PROBLEM})
+    def get(self, request: Request) -> Response:
+        """Every version, newest first."""
+        rows = [
+            {
+                "version": config.version,
+                "name": config.name,
+                "state": config.state,
+                "flip": config.flip,
+                "target_fmr": config.target_fmr,
+                "members": {member.artifact.name: member.weight for member in config.members.all()},
+                "warm_until": config.warm_until,
+            }
+            for config in selectors.configs()
+        ]
+        return Response(ConfigSummary(rows, many=True).data)
+
+
+class ValidateView(FaceView):
+    permission_classes = [holds("validate_config")]
+
+    @extend_schema(request=None, responses={200: VersionAnswer, "default": PROBLEM})
+    def post(self, request: Request, version: int) -> Response:
+        """Prove that a draft may go live."""
+        config = rollouts.get_config(version)
+        rollouts.validate(config, request.user)
+        return _version(version)
+
+
+class ActivateView(FaceView):
+    permission_classes = [holds("activate_config")]
+
+    @extend_schema(request=ActivateRequest, responses={202: ActivateAnswer, "default": PROBLEM})
+    def post(self, request: Request, version: int) -> Response:
+        """Bring a validated version live; the rollout goes on in the workers."""
+        hold = parse(ActivateRequest, request)["hold_for_approval"]
+        rollout = rollouts.open_rollout(rollouts.get_config(version), request.user, hold)
+        tasks.tick()
+        return Response(ActivateAnswer({"rollout_id": rollout.pk}).data, status=202)
+
+
+class RollbackView(FaceView):
+    permission_classes = [holds("rollback_config")]
+
+    @extend_schema(request=None, responses={200: VersionAnswer, "default": PROBLEM})
+    def post(self, request: Request, version: int) -> Response:
+        """Leave this active version for the one before, at once."""
+        rollouts.roll_back(request.user, leaving=version)
+        return _version(selectors.active_config().version)
+
+
+def _version(version: int) -> Response:
+    config = rollouts.get_config(version)
+    return Response(VersionAnswer({"version": config.version, "state": config.state}).data)
+
+
+class RolloutView(FaceView):
+    permission_classes = [holds("view_rollout")]
+
+    @extend_schema(responses={200: RolloutAnswer, "default": PROBLEM})
+    def get(self, request: Request, rollout_id: UUID) -> Response:
+        """How far a rollout is."""
+        return _rollout(rollout_id)
+
+
+class SteerView(FaceView):
+    """Each way to steer is an address of its own, so that an access log says what was done."""
+
+    permission_classes = [holds("control_rollout")]
+    steer: Callable[[Rollout, Actor], None] = staticmethod(rollouts.pause)
+
+    @extend_schema(request=None, responses={200: RolloutAnswer, "default": PROBLEM})
+    def post(self, request: Request, rollout_id: UUID) -> Response:
+        """Steer a rollout."""
+        self.steer(rollouts.get_rollout(rollout_id), request.user)
+        return _rollout(rollout_id)
+
+
+def _rollout(rollout_id: UUID) -> Response:
+    where = rollouts.progress(rollouts.get_rollout(rollout_id))
+    return Response(RolloutAnswer({**asdict(where), "percent": where.percent}).data)

@@ -1,0 +1,27 @@
+from django.urls import path
+
+from ml_models import rollouts
+
+from . import operators, views
+
+urlpatterns = [
+    path("enroll", views.EnrollView.as_view(), name="enroll"),
+    path("verify", views.VerifyView.as_view(), name="verify"),
+    path("subjects/<path:subject_id>", views.SubjectView.as_view(), name="subject"),
+    path("references/<uuid:reference_id>", views.ReferenceView.as_view(), name="reference"),
+    path("config", views.ConfigView.as_view(), name="config"),
+    path("configs", operators.ConfigsView.as_view(), name="configs"),
+    path("configs/<int:version>/validate", operators.ValidateView.as_view(), name="validate"),
+    path("configs/<int:version>/activate", operators.ActivateView.as_view(), name="activate"),
+    path("configs/<int:version>/rollback", operators.RollbackView.as_view(), name="rollback"),
+    path("rollouts/<uuid:rollout_id>", operators.RolloutView.as_view(), name="rollout"),
+    *(
+        path(f"rollouts/<uuid:rollout_id>/{name}", operators.SteerView.as_view(steer=steer), name=name)
+        for name, steer in (
+            ("pause", rollouts.pause),
+            ("resume", rollouts.resume),
+            ("abort", rollouts.abort),
+            ("go", rollouts.approve),
+        )
+    ),
+]

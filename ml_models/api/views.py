@@ -1,0 +1,212 @@
+"""The REST interface: a view parses, asks the access policy and delegates; that is all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+from django.http import HttpRequest
+from drf_spectacular.utils import OpenApiResponse, extend_schema
+from rest_framework.parsers import JSONParser, MultiPartParser
+from rest_framework.permissions import AllowAny, IsAuthenticated
+from rest_framework.renderers import JSONRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from ml_models import conf, runtime, selectors, services
+from ml_models.engine.errors import ImageTooLarge
+from ml_models.exceptions import NotReady
+
+from . import access, uploads
+from . import serializers as s
+from .errors import exception_handler
+from .throttles import CallerThrottle
+
+PROBLEM = OpenApiResponse(s.ProblemAnswer, description="RFC 9457 problem document with a stable `code`")
+
+
+class FaceView(APIView):
+    """What the calls share. Set explicitly, so that a host's own defaults do not loosen or break them."""
+
+    permission_classes = [access.Nobody]
+    throttle_classes = [CallerThrottle]
+    renderer_classes = [JSONRenderer]
+    parser_classes = [MultiPartParser, JSONParser]
+    versioning_class = None
+
+    def get_exception_handler(self) -> Callable[..., Any]:
+        return exception_handler
+
+    def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
+        uploads.use_memory(request)
+        return super().initialize_request(request, *args, **kwargs)
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        uploads.require_small(request._request)
+
+    def handle_exception(self, exc: Exception) -> Response:
+        if isinstance(exc, ImageTooLarge):
+            uploads.drain(self.request._request)
+        return super().handle_exception(exc)
+
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        response = super().finalize_response(request, response, *args, **kwargs)
+        response["Cache-Control"] = "no-store"
+        return response
+
+
+def parse(serializer: type[Any], request: Request) -> dict[str, Any]:
+    parsed = serializer(data=request.data)
+    parsed.is_valid(raise_exception=True)
+    return dict(parsed.validated_data)
+
+
+def _subject_id(path: str) -> str:
+    """A subject's id from the address, held to the rules of the one in a body."""
+    return str(s.SubjectIdField(trim_whitespace=False).run_validation(path))
+
+
+class EnrollView(FaceView):
+    permission_classes = [IsAuthenticated]
+
+    @extend_schema(request=s.EnrollRequest, responses={201: s.EnrollAnswer, "default": PROBLEM})
+    def post(self, request: Request) -> Response:
+        """Add a reference to a subject, who begins to exist with the first one."""
+        data = parse(s.EnrollRequest, request)
+        access.require(request.user, "enroll", data["subject_id"])
+        if data["override"]:
+            access.require_permission(request.user, "override_reference")
+        done = services.enroll(request.user, data["subject_id"], data["image"], data["override"])
+        answer = {
+            "subject_id": data["subject_id"],
+            "reference_id": done.reference.pk,
+            "config_version": done.config.version,
+            "quality": done.quality.to_json(),
+            "warnings": done.warnings,
+        }
+        return Response(s.EnrollAnswer(answer).data, status=201)
+
+
+class VerifyView(FaceView):
+    permission_classes = [IsAuthenticated]
+
+    @extend_schema(request=s.VerifyRequest, responses={200: s.VerifyAnswer, "default": PROBLEM})
+    def post(self, request: Request) -> Response:
+        """Is the face in the frames the subject's?"""
+        data = parse(s.VerifyRequest, request)
+        access.require(request.user, "verify", data["subject_id"])
+        done = services.verify(request.user, data["subject_id"], data["image"])
+        answer = {
+            "verification_id": done.verification.pk,
+            "decision": done.decision.decision,
+            "config_version": done.config.version,
+            "voters": list(done.decision.voters),
+            "quality": done.quality.to_json(),
+            "frames_dropped": done.frames_dropped,
+            "elapsed_ms": round(done.elapsed_ms, 1),
+        }
+        if request.user.has_perm("ml_models.view_scores"):
+            answer["score"] = round(done.decision.score, 4)
+            answer["threshold"] = round(done.decision.threshold, 4)
+            answer["members"] = [
+                {"name": name, "similarity": round(value, 4)} for name, value in done.decision.similarities.items()
+            ]
+        return Response(s.VerifyAnswer(answer).data)
+
+
+class SubjectView(FaceView):
+    permission_classes = [IsAuthenticated]
+
+    @extend_schema(responses={200: s.SubjectAnswer, "default": PROBLEM})
+    def get(self, request: Request, subject_id: str) -> Response:
+        """What is enrolled for a subject; no picture, no vector."""
+        subject_id = _subject_id(subject_id)
+        access.require(request.user, "read", subject_id)
+        subject = selectors.subject(subject_id)
+        references = [
+            {"reference_id": r.pk, "captured_at": r.captured_at, "quality_score": r.quality["score"]}
+            for r in subject.references.all()
+        ]
+        answer = {"subject_id": subject_id, "enrolled_at": subject.created_at, "references": references}
+        return Response(s.SubjectAnswer(answer).data)
+
+    @extend_schema(responses={200: s.ErasedAnswer, "default": PROBLEM})
+    def delete(self, request: Request, subject_id: str) -> Response:
+        """Erase a subject: chips and the embeddings of every version."""
+        subject_id = _subject_id(subject_id)
+        access.require(request.user, "erase", subject_id)
+        count = services.erase_subject(request.user, subject_id)
+        return Response(s.ErasedAnswer({"subject_id": subject_id, "references_erased": count}).data)
+
+
+class ReferenceView(FaceView):
+    permission_classes = [IsAuthenticated]
+
+    @extend_schema(responses={204: None, "default": PROBLEM})
+    def delete(self, request: Request, reference_id: UUID) -> Response:
+        """Erase one reference and its embeddings of every version."""
+        # a reference that does not exist is asked for under no subject's id: only a service may learn that it is gone
+        access.require(request.user, "erase", selectors.subject_id_of(reference_id) or "")
+        services.erase_reference(reference_id)
+        return Response(status=204)
+
+
+class ConfigView(FaceView):
+    permission_classes = [IsAuthenticated]
+
+    @extend_schema(responses={200: s.ConfigAnswer, "default": PROBLEM})
+    def get(self, request: Request) -> Response:
+        """The active version: members, digests, licences, citations."""
+        config = selectors.active_config()
+        members = [
+            {
+                "name": member.artifact.name,
+                "family": member.artifact.family,
+                "weight": member.weight,
+                "sha256": member.artifact.sha256,
+                "weights_licence": member.artifact.weights_licence,
+                "training_data": member.artifact.training_data,
+                "commercial_use": member.artifact.commercial_use,
+                "citation": member.artifact.citation,
+            }
+            for member in config.members.all()
+        ]
+        answer = {
+            "version": config.version,
+            "name": config.name,
+            "notes": config.notes,
+            "flip": config.flip,
+            "target_fmr": config.target_fmr,
+            "members": members,
+            "detector": config.detector.name,
+            "detector_sha256": config.detector.sha256,
+            "noncommercial": conf.get("NONCOMMERCIAL"),
+        }
+        return Response(s.ConfigAnswer(answer).data)
+
+
+class HealthView(FaceView):
+    """The process is alive; says nothing about the networks."""
+
+    authentication_classes = ()
+    permission_classes = [AllowAny]
+
+    @extend_schema(responses={200: None})
+    def get(self, request: Request) -> Response:
+        return Response({"status": "ok"})
+
+
+class ReadyView(FaceView):
+    """The networks of the served versions are loaded and have answered once."""
+
+    authentication_classes = ()
+    permission_classes = [AllowAny]
+
+    @extend_schema(responses={200: None, 503: PROBLEM})
+    def get(self, request: Request) -> Response:
+        if missing := runtime.missing():
+            raise NotReady(" ".join(missing))
+        return Response({"status": "ready"})

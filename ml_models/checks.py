@@ -1,0 +1,43 @@
+"""`manage.py check` for this app."""
+
+from typing import Any
+
+from django.conf import settings
+from django.core import checks
+from django.core.checks import CheckMessage, Error, register
+from django.core.exceptions import ImproperlyConfigured
+
+from . import conf, crypto
+
+
+@register()
+def check_database(**_: Any) -> list[CheckMessage]:
+    if settings.DATABASES["default"]["ENGINE"].endswith("postgresql"):
+        return []
+    hint = "Partial constraints, row locks and advisory locks carry the rollouts; other databases lack some of them."
+    return [Error("ml_models needs PostgreSQL as the default database.", hint=hint, id="ml_models.E001")]
+
+
+@register()
+def check_settings_names(**_: Any) -> list[CheckMessage]:
+    unknown = sorted(set(getattr(settings, "ML_MODELS", {})) - set(conf.DEFAULTS))
+    hint = f"Known are: {', '.join(sorted(conf.DEFAULTS))}."
+    return [Error(f"ML_MODELS has an unknown setting {name}.", hint=hint, id="ml_models.E002") for name in unknown]
+
+
+@register()
+def check_keyset(**_: Any) -> list[CheckMessage]:
+    try:
+        keys = crypto.provider()
+        keys.key(keys.primary)
+    except (ImproperlyConfigured, ImportError, KeyError) as error:
+        return [Error("The keyset is missing or not usable.", hint=str(error), id="ml_models.E003")]
+    return []
+
+
+@register()
+def check_noncommercial(**_: Any) -> list[CheckMessage]:
+    if not conf.get("NONCOMMERCIAL"):
+        return []
+    text = "This deployment declares itself non-commercial: weights of unknown commercial use may be activated."
+    return [checks.Warning(text, hint="Unset NONCOMMERCIAL for a service that earns money.", id="ml_models.W001")]

@@ -1,0 +1,53 @@
+"""The app's settings, read from `settings.ML_MODELS` at each use so that tests and reloads see changes."""
+
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+
+DEFAULTS: dict[str, Any] = {
+    # start pulling and loading the networks when the app starts: on in web and worker processes only
+    "AUTOSTART": False,
+    "BUCKET": "easypool-ml-models",
+    "PREFIX": "face_recognition/models/",
+    # verified model files, named by their sha256
+    "CACHE_DIR": "var/artifacts",
+    # JSON: {"primary": key id, "keys": {key id: 32 bytes in base64}}
+    "KEYSET": None,
+    # a deployment that earns no money may run weights whose commercial use is unknown
+    "NONCOMMERCIAL": False,
+    # changes to ml_models.config.FACE_RECOGNITION_MODELS, by family
+    "FAMILIES": {},
+    # dotted path of a `policy(user, action, subject_id) -> bool`; see `ml_models.api.access`
+    "SUBJECT_POLICY": "ml_models.api.access.default_policy",
+    # dotted path of a `crypto.KeyProvider`
+    "KEY_PROVIDER": "ml_models.crypto.EnvironmentKeys",
+    # (uses, seconds) for one caller over all calls, and for one subject over all callers; None for no limit
+    "LIMITS": {"caller": (3000, 60), "subject": (600, 60)},
+    # so many `no_match` on a subject, none further apart than LOCKOUT_S, lock it for LOCKOUT_S; 0 for never
+    "LOCKOUT_AFTER": 5,
+    "LOCKOUT_S": 300,
+    "MAX_IMAGE_BYTES": 12 * 1024 * 1024,
+    # a whole request, refused by its Content-Length before it is parsed
+    "MAX_REQUEST_BYTES": 40 * 1024 * 1024,
+    "MAX_REFERENCES": 10,
+    "MAX_FRAMES": 5,
+    # networks' threads for one call; requests run side by side, so one is fastest in sum
+    "THREADS_PER_CALL": 1,
+    # how often a process looks for versions to load and reports what it has
+    "HEARTBEAT_S": 5.0,
+    "ROLLBACK_WINDOW_DAYS": 7,
+    # chunks of a rollout handed out at a time: two for each worker keep all of them busy
+    "CHUNKS_IN_FLIGHT": 4,
+    # the share of references that a cut-over may leave behind, to be enrolled again
+    "FAILURES_ALLOWED": 0.001,
+}
+
+
+def get(name: str) -> Any:
+    """A setting's value; KeyError for a name that does not exist."""
+    return getattr(settings, "ML_MODELS", {}).get(name, DEFAULTS[name])
+
+
+def cache_dir() -> Path:
+    return Path(get("CACHE_DIR"))

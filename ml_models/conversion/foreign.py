@@ -1,0 +1,312 @@
+"""Somebody else's network, brought to our form: one float input, one raw feature, any batch, plain names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
+from onnx import TensorProto, numpy_helper
+
+from . import onnx_graph, tflite
+from .errors import ConversionError, UnsupportedModel
+from .proof import open_session
+
+SIDE = 112
+INPUT, OUTPUT = "input", "output"
+_MIN_DIMENSION = 64
+# What lies between a feature and its own length, in the exports that were seen.
+_LENGTH_OPERATORS = {
+    *("ReduceL2", "ReduceSum", "ReduceSumSquare", "Pow", "Mul", "Sqrt", "Abs", "Reciprocal"),
+    *("Clip", "Max", "Add", "Expand", "Unsqueeze", "Squeeze", "Reshape", "Identity", "Cast"),
+    *("Shape", "ConstantOfShape", "Constant"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """`repairs` says what was changed; `head_cut` that the normalising head was taken off."""
+
+    model: onnx.ModelProto
+    layout: Literal["NCHW", "NHWC"]
+    dimension: int
+    repairs: tuple[str, ...]
+    head_cut: bool
+
+
+def bring_to_form(path: Path, output_name: str | None = None) -> Foreign:
+    """Read an ONNX or TFLite file and repair what our contract does not allow.
+
+    Args:
+        output_name: which output is the feature; None when only one can be.
+
+    Raises:
+        UnsupportedModel: not a valid model, another input than one 112×112 picture, no single feature.
+        ConversionError: `external_data_outside`, `external_data_missing`, `not_found`.
+    """
+    model = load(path)
+    graph, repairs = model.graph, []
+    before = len(graph.input)
+    onnx_graph.drop_initializer_inputs(model)
+    if len(graph.input) < before:
+        repairs.append(f"{before - len(graph.input)} weights were listed as inputs")
+    if len(graph.input) != 1:
+        raise UnsupportedModel(f"{path.name} has {len(graph.input)} inputs; one picture is expected.")
+    if _to_float32(graph):
+        repairs.append("float16 became float32")
+    layout = _layout(graph.input[0])
+    _keep_one_output(graph, output_name)
+    if graph.input[0].type.tensor_type.shape.dim[0].dim_value:
+        repairs.append("the batch was fixed")
+    onnx_graph.dynamic_batch(model)
+    head_cut = _cut_head(graph)
+    if head_cut:
+        repairs.append("the head normalised the feature and was cut off")
+    for value, name in ((graph.input[0], INPUT), (graph.output[0], OUTPUT)):
+        if value.name != name:
+            repairs.append(f"{value.name} is now called {name}")
+            _rename(graph, value.name, name)
+    if flushed := onnx_graph.flush_tiny_weights(model):
+        repairs.append(f"{flushed} weights too small to count became zero")
+    for index, node in enumerate(graph.node):
+        node.name = node.name or f"{node.op_type}_{index}"
+    return Foreign(model, layout, _dimension(model), tuple(repairs), head_cut)
+
+
+def load(path: Path) -> onnx.ModelProto:
+    """Read an ONNX file with its external data, or convert a TFLite file.
+
+    Raises:
+        UnsupportedModel, ConversionError: as `bring_to_form`.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ConversionError("not_found", f"{path} cannot be read: {error.strerror}.") from error
+    if path.suffix == ".tflite":
+        return tflite.convert(data)
+    try:
+        model = onnx.load_model_from_string(data)
+    except DecodeError as error:
+        raise UnsupportedModel(f"{path.name} is not an ONNX model.") from error
+    _read_external(model, path)
+    try:
+        onnx.checker.check_model(model)
+    except onnx.checker.ValidationError as error:
+        raise UnsupportedModel(f"{path.name} is not a valid ONNX model: {error}.") from error
+    return model
+
+
+def _read_external(model: onnx.ModelProto, path: Path) -> None:
+    """Take external weights in; a path that leads out of the model's folder would read any file of this machine."""
+    folder = path.parent.resolve()
+    for tensor in model.graph.initializer:
+        if tensor.data_location != TensorProto.EXTERNAL:
+            continue
+        said = {entry.key: entry.value for entry in tensor.external_data}
+        place = (folder / said.get("location", "")).resolve()
+        if not place.is_relative_to(folder):
+            raise ConversionError(
+                "external_data_outside", f"{path.name} wants its weights from outside its folder. Nothing was read."
+            )
+        offset = int(said.get("offset", 0))
+        length = int(said.get("length", 0))
+        if not place.is_file() or place.stat().st_size < offset + length:
+            raise ConversionError("external_data_missing", f"{path.name}: its weights' file is missing or too short.")
+        with place.open("rb") as file:
+            file.seek(offset)
+            tensor.raw_data = file.read(length) if length else file.read()
+        tensor.data_location = TensorProto.DEFAULT
+        del tensor.external_data[:]
+
+
+def _to_float32(graph: onnx.GraphProto) -> bool:
+    """Turn every float16 tensor, cast and signature to float32; whether there was one."""
+    found = False
+
+    def widen(tensor: TensorProto) -> None:
+        nonlocal found
+        if tensor.data_type == TensorProto.FLOAT16:
+            found = True
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float32), tensor.name))
+
+    for tensor in graph.initializer:
+        widen(tensor)
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.TENSOR:
+                widen(attribute.t)
+            elif node.op_type == "Cast" and attribute.i == TensorProto.FLOAT16:
+                attribute.i, found = TensorProto.FLOAT, True
+    for value in (*graph.input, *graph.output):
+        if value.type.tensor_type.elem_type == TensorProto.FLOAT16:
+            value.type.tensor_type.elem_type, found = TensorProto.FLOAT, True
+    del graph.value_info[:]
+    return found
+
+
+def _layout(value: onnx.ValueInfoProto) -> Literal["NCHW", "NHWC"]:
+    shape = [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+    if value.type.tensor_type.elem_type != TensorProto.FLOAT or len(shape) != 4:
+        raise UnsupportedModel("The input is not one float picture of four dimensions.")
+    if shape[1:] == [3, SIDE, SIDE]:
+        return "NCHW"
+    if shape[1:] == [SIDE, SIDE, 3]:
+        return "NHWC"
+    raise UnsupportedModel(f"The input has the shape {shape}; 112×112 pixels of three colours are expected.")
+
+
+def _keep_one_output(graph: onnx.GraphProto, wanted: str | None) -> None:
+    if wanted is None and len(graph.output) > 1:
+        named = ", ".join(value.name for value in graph.output)
+        raise UnsupportedModel(f"The network has the outputs {named}: say which is the feature with --output-name.")
+    kept = [value for value in graph.output if wanted in (None, value.name)]
+    if len(kept) != 1:
+        raise UnsupportedModel(f"The network has no output called {wanted}.")
+    del graph.output[:]
+    graph.output.extend(kept)
+    if not kept[0].type.tensor_type.shape.dim:
+        kept[0].type.tensor_type.shape.dim.add()
+        kept[0].type.tensor_type.shape.dim.add()
+
+
+def _cut_head(graph: onnx.GraphProto) -> bool:
+    """Take off a division by the feature's own length: it would hide AdaFace's quality signal."""
+    producers = {name: node for node in graph.node for name in node.output}
+    name = graph.output[0].name
+    node = producers[name]
+    while node.op_type == "Identity" and node.input[0] in producers:
+        node = producers[node.input[0]]
+    if node.op_type == "LpNormalization":
+        feature = node.input[0]
+    elif node.op_type in ("Div", "Mul"):
+        pairs = [(node.input[0], node.input[1]), (node.input[1], node.input[0])]
+        pairs = pairs[:1] if node.op_type == "Div" else pairs
+        found = [a for a, b in pairs if a in producers and _is_length(b, a, producers)]
+        if not found:
+            return False
+        feature = found[0]
+    else:
+        return False
+    graph.output[0].name = feature
+    return True
+
+
+def _is_length(name: str, feature: str, producers: dict[str, onnx.NodeProto]) -> bool:
+    """Whether `name` is computed from `feature` and constants alone, by way of a sum over it."""
+    todo, seen, summed = [name], set(), False
+    while todo:
+        current = todo.pop()
+        if current == feature or current in seen or current not in producers:
+            continue
+        seen.add(current)
+        node = producers[current]
+        if node.op_type not in _LENGTH_OPERATORS:
+            return False
+        summed = summed or node.op_type.startswith("Reduce")
+        todo.extend(filter(None, node.input))
+    return summed
+
+
+def _rename(graph: onnx.GraphProto, old: str, new: str) -> None:
+    taken = {name for node in graph.node for name in (*node.input, *node.output)}
+    if new in taken:
+        _rename(graph, new, f"{new}_inside")
+    for node in graph.node:
+        for names in (node.input, node.output):
+            for index, name in enumerate(names):
+                if name == old:
+                    names[index] = new
+    for item in (*graph.input, *graph.output, *graph.initializer):
+        if item.name == old:
+            item.name = new
+
+
+def _dimension(model: onnx.ModelProto) -> int:
+    """Run the repaired network once: what it gives, not what it declares, is its dimension."""
+    value = model.graph.input[0]
+    shape = [2, *(dim.dim_value for dim in value.type.tensor_type.shape.dim[1:])]
+    session = open_session(model.SerializeToString())
+    (feature,) = session.run([model.graph.output[0].name], {value.name: np.zeros(shape, np.float32)})
+    if feature.shape[0] != 2 or feature.size // 2 < _MIN_DIMENSION or feature.ndim != 2:
+        raise UnsupportedModel(
+            f"For two pictures the network gives the shape {list(feature.shape)}: no feature of each."
+        )
+    dims = model.graph.output[0].type.tensor_type.shape.dim
+    del dims[:]
+    dims.add().dim_param = onnx_graph.BATCH
+    dims.add().dim_value = feature.shape[1]
+    return int(feature.shape[1])
+
+
+def original(path: Path, output_name: str | None = None) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+    """The file as it came, to be compared with: takes any number of pictures, in its own layout."""
+    return _original_tflite(path) if path.suffix == ".tflite" else _original_onnx(path, output_name)
+
+
+def _original_onnx(path: Path, output_name: str | None) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+    session = open_session(path)
+    source = next(value for value in session.get_inputs() if len(value.shape) == 4)
+    name = output_name or session.get_outputs()[0].name
+    kind = np.float16 if source.type == "tensor(float16)" else np.float32
+    batch = source.shape[0] if isinstance(source.shape[0], int) else None
+
+    def run(values: NDArray[np.float32]) -> NDArray[np.float32]:
+        return _by_batch(values, batch, lambda part: session.run([name], {source.name: part.astype(kind)})[0])
+
+    return run
+
+
+def _original_tflite(path: Path) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_path=str(path))
+    interpreter.allocate_tensors()
+    source, target = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+
+    def once(part: NDArray[np.float32]) -> NDArray[np.float32]:
+        interpreter.set_tensor(source["index"], part.transpose(0, 2, 3, 1))  # the converted file takes NCHW
+        interpreter.invoke()
+        return np.array(interpreter.get_tensor(target["index"]))
+
+    def run(values: NDArray[np.float32]) -> NDArray[np.float32]:
+        return _by_batch(values, int(source["shape"][0]), once)
+
+    return run
+
+
+def _by_batch(
+    values: NDArray[np.float32], batch: int | None, once: Callable[[NDArray[np.float32]], NDArray[np.float32]]
+) -> NDArray[np.float32]:
+    size = batch or len(values)
+    padded = np.resize(values, (-(-len(values) // size) * size, *values.shape[1:]))
+    rows = [np.asarray(once(padded[i : i + size]), np.float32).reshape(size, -1) for i in range(0, len(padded), size)]
+    return np.concatenate(rows)[: len(values)]
+
+
+def count_flops(model: onnx.ModelProto) -> int:
+    """Floating-point operations of convolutions and matrix products for one face; a multiply-add is two."""
+    single = onnx.ModelProto.FromString(model.SerializeToString())
+    single.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+    shapes = {
+        value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        for value in onnx.shape_inference.infer_shapes(single).graph.value_info
+    }
+    sizes = {tensor.name: list(tensor.dims) for tensor in model.graph.initializer}
+    total = 0
+    for node in model.graph.node:
+        weight = sizes.get(node.input[1], []) if len(node.input) > 1 else []
+        if node.op_type == "Conv" and node.output[0] in shapes:
+            total += 2 * int(np.prod(weight)) * int(np.prod(shapes[node.output[0]][2:]))
+        elif node.op_type in ("Gemm", "MatMul") and weight:
+            total += 2 * int(np.prod(weight))
+    return total
+
+
+def count_parameters(model: onnx.ModelProto) -> int:
+    return sum(int(np.prod(tensor.dims)) for tensor in model.graph.initializer if tensor.data_type == TensorProto.FLOAT)

@@ -1,0 +1,151 @@
+"""An ONNX or TFLite file of somebody else → our contract, its colour order and normalisation found by evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ml_models.engine.types import InputContract, canonical_json
+from ml_models.evaluation.embedding import cosines as pair_cosines
+from ml_models.evaluation.metrics import Subjects, System
+
+from . import foreign, onnx_graph
+from .errors import ConversionError
+from .files import replacing
+from .proof import Proof, proof_path, prove
+from .separation import LabelledFaces, embedder, vectors
+
+ColorOrder = Literal["RGB", "BGR"]
+# (x − mean) / std, as the published exporters write it
+NORMALISATIONS = ((127.5, 127.5), (127.5, 128.0), (0.0, 255.0), (0.0, 1.0))
+_MAX_EER = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One way of feeding the network, and the equal error rate it reaches on the labelled lists, in [0, 1]."""
+
+    color_order: ColorOrder
+    mean: float
+    std: float
+    eer: float
+
+    def to_json(self) -> dict[str, Any]:
+        return {"color_order": self.color_order, "mean": self.mean, "std": self.std, "eer": round(self.eer, 5)}
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """`trials` best first, empty where the caller said how to feed the network; `repairs` what was changed."""
+
+    output: Path
+    contract: InputContract
+    repairs: tuple[str, ...]
+    trials: tuple[Trial, ...]
+    proof: Proof
+
+
+def import_model(
+    source: Path,
+    output: Path,
+    *,
+    facts: Mapping[str, str],
+    color_order: ColorOrder | None = None,
+    normalisation: tuple[float, float] | None = None,
+    output_name: str | None = None,
+    lists: Sequence[LabelledFaces] = (),
+    say: Callable[[str], None] = lambda text: None,
+) -> Imported:
+    """Repair, find out how the network wants its faces, prove against the file as it came, and write; all or nothing.
+
+    Args:
+        facts: metadata of the file (`ml_models.source`, `ml_models.weights_licence`, …).
+        normalisation: mean and std; None to find it, with the colour order, on `lists`.
+
+    Raises:
+        ConversionError: `contract_required` without lists or both answers; `no_evidence` when no way of feeding the
+            network tells people apart; `proof_failed`; those of `foreign.bring_to_form`.
+    """
+    repaired = foreign.bring_to_form(source, output_name)
+    for repair in repaired.repairs:
+        say(repair)
+    known = color_order is not None and normalisation is not None
+    if not known and not lists:
+        raise ConversionError(
+            "contract_required",
+            "Nothing says the colour order and normalisation: give --pairs to find them, or --color-order, --mean "
+            "and --std.",
+        )
+    with replacing(proof_path(output)) as figures, replacing(output) as temporary:
+        temporary.write_bytes(onnx_graph.serialize(repaired.model, dict(facts)))
+        trials = () if known else _trials(temporary, repaired, color_order, normalisation, lists, say)
+        order = color_order or trials[0].color_order
+        mean, std = normalisation or (trials[0].mean, trials[0].std)
+        contract = _contract(repaired, order, mean, std)
+        metadata = {**facts, "ml_models.contract": canonical_json(contract.to_json()), "ml_models.color_order": order}
+        metadata["ml_models.normalisation"] = f"(x - {mean:g}) / {std:g}"
+        temporary.write_bytes(onnx_graph.serialize(repaired.model, metadata))
+        say("comparing with the file as it came")
+        proof = prove(
+            temporary,
+            foreign.original(source, output_name),
+            contract,
+            name=output.name,
+            parameters=foreign.count_parameters(repaired.model),
+            flops=foreign.count_flops(repaired.model),
+            metadata=metadata,
+            directions_only=repaired.head_cut,
+        )
+        figures.write_bytes(proof.serialize())
+    return Imported(output, contract, repaired.repairs, trials, proof)
+
+
+def _contract(repaired: foreign.Foreign, order: ColorOrder, mean: float, std: float) -> InputContract:
+    return InputContract(
+        input=foreign.INPUT,
+        output=foreign.OUTPUT,
+        color_order=order,
+        mean=mean,
+        std=std,
+        dimension=repaired.dimension,
+        layout=repaired.layout,
+    )
+
+
+def _trials(
+    model: Path,
+    repaired: foreign.Foreign,
+    color_order: ColorOrder | None,
+    normalisation: tuple[float, float] | None,
+    lists: Sequence[LabelledFaces],
+    say: Callable[[str], None],
+) -> tuple[Trial, ...]:
+    orders: tuple[ColorOrder, ...] = (color_order,) if color_order else ("RGB", "BGR")
+    trials = []
+    for order, (mean, std) in product(orders, (normalisation,) if normalisation else NORMALISATIONS):
+        embed = embedder(model, _contract(repaired, order, mean, std))
+        eers = [equal_error_rate(faces, vectors(embed, faces)) for faces in lists]
+        trials.append(Trial(order, mean, std, float(np.mean(eers))))
+        say(f"{order}, (x - {mean:g}) / {std:g}: EER {100 * trials[-1].eer:.2f} %")
+    trials.sort(key=lambda trial: trial.eer)
+    if not trials[0].eer < _MAX_EER:
+        raise ConversionError(
+            "no_evidence",
+            f"No colour order and normalisation makes this network tell people apart (best EER "
+            f"{100 * trials[0].eer:.1f} %): it may want another alignment, or may be no face embedder.",
+        )
+    return tuple(trials)
+
+
+def equal_error_rate(faces: LabelledFaces, table: NDArray[np.float32]) -> float:
+    """EER of the listed pairs, in [0, 1]."""
+    pairs = faces.pairs.listed
+    pairs = pairs.take(faces.acquired[pairs.a] & faces.acquired[pairs.b])
+    few_draws = Subjects(len(faces.pairs.subjects), replicates=20)
+    return System(pairs, pair_cosines(table, pairs.a, pairs.b), few_draws).eer()["value"]

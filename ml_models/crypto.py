@@ -1,0 +1,160 @@
+"""Ciphertexts for biometrics: AES-256-GCM whose associated data binds each one to its row.
+
+Layout: version (1 byte, 1), length of the key id (1 byte), key id, nonce (12 bytes), ciphertext with tag.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import os
+from collections.abc import Collection
+from functools import lru_cache
+from typing import Protocol
+from uuid import UUID
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.module_loading import import_string
+
+from . import conf
+from .exceptions import CryptoError
+
+_VERSION = 1
+_NONCE_BYTES = 12
+_KEY_BYTES = 32
+_REFUSED = "A stored ciphertext could not be opened: it was altered, moved, or its key is gone."
+
+
+class KeyProvider(Protocol):
+    """Where the keys come from: the class that `ML_MODELS["KEY_PROVIDER"]` names, made once a process.
+
+    One that asks a key management service holds wrapped data keys and has each unwrapped on its first use.
+    """
+
+    @property
+    def primary(self) -> str:
+        """The id, of 1 to 64 bytes, of the key that new ciphertexts are made with."""
+
+    def ids(self) -> Collection[str]:
+        """The ids of all keys that can still open something."""
+
+    def key(self, key_id: str) -> bytes:
+        """The 32 bytes of a key. Raises: KeyError when there is none of this id."""
+
+
+class EnvironmentKeys:
+    """The keys in `ML_MODELS["KEYSET"]`; the default."""
+
+    def __init__(self) -> None:
+        text = conf.get("KEYSET")
+        if not text:
+            raise ImproperlyConfigured("ML_MODELS['KEYSET'] is not set; without it nothing can be enrolled.")
+        self._primary, self._keys = _parse(text)
+
+    @property
+    def primary(self) -> str:
+        return self._primary
+
+    def ids(self) -> Collection[str]:
+        return self._keys
+
+    def key(self, key_id: str) -> bytes:
+        return self._keys[key_id]
+
+
+def _parse(text: str) -> tuple[str, dict[str, bytes]]:
+    """Read `{"primary": id, "keys": {id: base64 of 32 bytes}}`; what is wrong is said without quoting the text."""
+    try:
+        data = json.loads(text)
+        keys = {str(key): base64.b64decode(value, validate=True) for key, value in data["keys"].items()}
+        primary = str(data["primary"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise ImproperlyConfigured(
+            'ML_MODELS_KEYSET must be JSON: {"primary": "k1", "keys": {"k1": "<32 random bytes in base64>"}}.'
+        ) from None
+    if primary not in keys or any(len(key) != _KEY_BYTES or len(set(key)) < 8 for key in keys.values()):
+        raise ImproperlyConfigured("ML_MODELS_KEYSET: the primary key is missing, or a key is not 32 random bytes.")
+    if any(not 1 <= len(key_id.encode()) <= 64 for key_id in keys):
+        raise ImproperlyConfigured("ML_MODELS_KEYSET: key ids have 1 to 64 bytes.")
+    return primary, keys
+
+
+@lru_cache(maxsize=4)
+def _made(path: str, keyset: str | None) -> KeyProvider:
+    provider: KeyProvider = import_string(path)()
+    return provider
+
+
+def provider() -> KeyProvider:
+    """The deployment's keys.
+
+    Raises:
+        ImproperlyConfigured: none are set, or they are not usable.
+    """
+    return _made(conf.get("KEY_PROVIDER"), conf.get("KEYSET"))
+
+
+def header(key_id: str) -> bytes:
+    """How a ciphertext made with this key begins."""
+    return bytes([_VERSION, len(key_id.encode())]) + key_id.encode()
+
+
+def _encrypt(plaintext: bytes, associated: bytes) -> bytes:
+    keys = provider()
+    head, nonce = header(keys.primary), os.urandom(_NONCE_BYTES)
+    return head + nonce + AESGCM(keys.key(keys.primary)).encrypt(nonce, plaintext, head + associated)
+
+
+def _decrypt(data: bytes, associated: bytes) -> bytes:
+    if len(data) < 2 or data[0] != _VERSION:
+        raise CryptoError(_REFUSED)
+    end = 2 + data[1]
+    head, nonce, body = data[:end], data[end : end + _NONCE_BYTES], data[end + _NONCE_BYTES :]
+    if len(nonce) != _NONCE_BYTES:
+        raise CryptoError(_REFUSED)
+    try:
+        key = provider().key(head[2:].decode())
+        return AESGCM(key).decrypt(nonce, body, head + associated)
+    except (KeyError, UnicodeDecodeError, InvalidTag):
+        raise CryptoError(_REFUSED) from None
+
+
+def _associated(table: str, row: UUID, *context: object) -> bytes:
+    return "|".join(["ml_models", table, str(row), *map(str, context)]).encode()
+
+
+def seal_chip(reference: UUID, subject: UUID, chip: bytes) -> bytes:
+    return _encrypt(chip, _associated("reference", reference, subject))
+
+
+def open_chip(reference: UUID, subject: UUID, data: bytes) -> bytes:
+    """Raises: CryptoError"""
+    return _decrypt(data, _associated("reference", reference, subject))
+
+
+def seal_vector(embedding: UUID, reference: UUID, space: str, vector: bytes) -> bytes:
+    return _encrypt(vector, _associated("embedding", embedding, reference, space))
+
+
+def open_vector(embedding: UUID, reference: UUID, space: str, data: bytes) -> bytes:
+    """Raises: CryptoError"""
+    return _decrypt(data, _associated("embedding", embedding, reference, space))
+
+
+def subject_hash(subject_id: str) -> str:
+    """A keyed hash, so that a tombstone can answer "was this one erased?" and nothing else; sha256 hex."""
+    return _hash(provider().primary, subject_id)
+
+
+def subject_hashes(subject_id: str) -> list[str]:
+    """What `subject_hash` has given, or may have given under an earlier primary key."""
+    return [_hash(key_id, subject_id) for key_id in provider().ids()]
+
+
+def _hash(key_id: str, subject_id: str) -> str:
+    key = hashlib.sha256(b"ml_models tombstone" + provider().key(key_id)).digest()
+    return hmac.new(key, subject_id.encode(), hashlib.sha256).hexdigest()

@@ -1,0 +1,28 @@
+"""A reference's vectors: made from its stored chip, encrypted for their very rows."""
+
+from __future__ import annotations
+
+import uuid
+
+from . import crypto, runtime
+from .engine.pipeline import chip_crop
+from .engine.types import Chip, Vector
+from .models import Embedding, EnsembleMember
+
+
+def embed_chip(chip: Chip, member: EnsembleMember, flip: bool) -> Vector:
+    """A stored face in a member's space, float32 (D,), unit length.
+
+    Raises:
+        NotReady: this process has not loaded the member.
+        InferenceFailed
+    """
+    vector: Vector = runtime.model(member.artifact).embed(chip_crop(chip)[None], flip).vectors[0]
+    return vector
+
+
+def sealed(reference: uuid.UUID, space: str, vector: Vector) -> Embedding:
+    """An unsaved row with its vector encrypted for that row."""
+    pk = uuid.uuid4()
+    data = crypto.seal_vector(pk, reference, space, vector.astype("<f4").tobytes())
+    return Embedding(pk=pk, reference_id=reference, space=space, vector=data)

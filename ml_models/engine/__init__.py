@@ -1,0 +1,1 @@
+"""Faces in pictures → embeddings → scores → decisions. Runs where Django is not installed."""

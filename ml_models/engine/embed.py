@@ -1,0 +1,172 @@
+"""Aligned crops → unit-length embeddings, through one ONNX network."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from functools import cache
+from importlib import resources
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+# Wheels from 1.29 on have telemetry that can hang a forked process at exit; harmless on the pinned version.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+import onnxruntime as ort
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
+
+from .align import ALIGNMENT_ID
+from .errors import ContractMismatch, GoldenMismatch, InferenceFailed
+from .types import Embeddings, InputContract, canonical_json
+
+PROVIDER_CLASS = "cpu"
+# A feature shorter than this has no direction worth comparing.
+_MIN_NORM = 1e-6
+_ORT_FAILURES = (
+    ort_errors.Fail,
+    ort_errors.InvalidArgument,
+    ort_errors.InvalidGraph,
+    ort_errors.InvalidProtobuf,
+    ort_errors.NoSuchFile,
+    ort_errors.NotImplemented,
+    ort_errors.RuntimeException,
+)
+
+
+def space_id(graph_sha256: str, contract: InputContract, flip: bool) -> str:
+    """The embedding space: everything that changes the vector. Two spaces are never compared."""
+    parts = {
+        "graph": graph_sha256,
+        "contract": contract.to_json(),
+        "alignment": ALIGNMENT_ID,
+        "flip": flip,
+        "provider": PROVIDER_CLASS,
+    }
+    return hashlib.sha256(canonical_json(parts).encode()).hexdigest()
+
+
+class Embedder:
+    """One loaded network. Safe to share between threads; make it after a fork, never before.
+
+    Args:
+        model: path of the ONNX file.
+        contract: how it wants its input; checked against the graph.
+        threads: onnxruntime's intra-op threads for one call.
+
+    Raises:
+        ContractMismatch: the file cannot be loaded, or its names, types or shapes are not the contract's.
+    """
+
+    def __init__(self, model: Path | str, contract: InputContract, threads: int = 1) -> None:
+        self.contract = contract
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        try:
+            self._session = ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+        except _ORT_FAILURES as error:
+            raise ContractMismatch("The file is not a network that onnxruntime can load.") from error
+        self._outputs = [contract.output] + ([contract.norm_output] if contract.norm_output else [])
+        self._check_signature()
+
+    def _check_signature(self) -> None:
+        contract, (height, width) = self.contract, self.contract.size
+        inputs = self._session.get_inputs()
+        wanted = [3, height, width] if contract.layout == "NCHW" else [height, width, 3]
+        if [i.name for i in inputs] != [contract.input] or inputs[0].type != "tensor(float)":
+            raise ContractMismatch(f"The network's inputs are not one float tensor named {contract.input}.")
+        shape = inputs[0].shape
+        if len(shape) != 4 or shape[1:] != wanted or isinstance(shape[0], int):
+            raise ContractMismatch(f"The network's input shape is {shape}, not [batch, {wanted}] with any batch.")
+        if contract.alignment != ALIGNMENT_ID:
+            raise ContractMismatch(f"The network wants alignment {contract.alignment}; this build has {ALIGNMENT_ID}.")
+        outputs = {o.name: o for o in self._session.get_outputs()}
+        for name in self._outputs:
+            if name not in outputs or outputs[name].type != "tensor(float)":
+                raise ContractMismatch(f"The network has no float output named {name}.")
+        dimension = outputs[contract.output].shape[-1]
+        if isinstance(dimension, int) and dimension != contract.dimension:
+            raise ContractMismatch(f"The network gives {dimension} numbers, the contract says {contract.dimension}.")
+
+    def _run(self, crops: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        contract = self.contract
+        pixels = crops[..., ::-1] if contract.color_order == "BGR" else crops
+        batch = (pixels.astype(np.float32) - np.float32(contract.mean)) / np.float32(contract.std)
+        if contract.layout == "NCHW":
+            batch = batch.transpose(0, 3, 1, 2)
+        try:
+            outputs = self._session.run(self._outputs, {contract.input: np.ascontiguousarray(batch)})
+        except _ORT_FAILURES as error:
+            raise InferenceFailed("A network failed on a face.") from error
+        features = outputs[0].reshape(len(crops), -1)
+        if features.shape != (len(crops), contract.dimension):
+            raise ContractMismatch(f"The network gave {features.shape[1]} numbers instead of {contract.dimension}.")
+        lengths = np.linalg.norm(features, axis=1)
+        norms = outputs[1].reshape(len(crops)) if contract.norm_output else lengths
+        if not (np.isfinite(features).all() and np.isfinite(norms).all()) or (lengths < _MIN_NORM).any():
+            raise InferenceFailed("A network gave values that are not finite, or nothing.")
+        unit: NDArray[np.float32] = (features / lengths[:, None]).astype(np.float32)
+        return unit, norms.astype(np.float32)
+
+    def embed(self, crops: NDArray[np.uint8], flip: bool = False) -> Embeddings:
+        """Embed aligned faces.
+
+        Args:
+            crops: RGB, uint8, shape (N, 112, 112, 3), N ≥ 1.
+            flip: average with the mirror image's embedding (sum, renormalise), at twice the cost.
+
+        Returns: vectors float32 (N, D), unit length; norms float32 (N,) of the unflipped features.
+
+        Raises:
+            InferenceFailed: the network failed or gave NaN, infinity or a zero vector.
+            ContractMismatch: it gave another dimension than its contract says.
+            ValueError: the crops have another shape or type.
+        """
+        if crops.ndim != 4 or crops.shape[1:] != (*self.contract.size, 3) or crops.dtype != np.uint8 or not len(crops):
+            raise ValueError(f"Crops must be uint8 RGB of shape (N, 112, 112, 3), not {crops.dtype} {crops.shape}.")
+        vectors, norms = self._run(crops)
+        if flip:
+            total = vectors + self._run(crops[:, :, ::-1])[0]
+            lengths = np.linalg.norm(total, axis=1, keepdims=True)
+            if (lengths < _MIN_NORM).any():
+                raise InferenceFailed("A face and its mirror image cancel out.")
+            vectors = (total / lengths).astype(np.float32)
+        return Embeddings(vectors, norms)
+
+
+@cache
+def golden_crops() -> NDArray[np.uint8]:
+    """Two aligned public-domain portraits (E. Collins, NASA; G. Hopper, US Navy), RGB uint8 (2, 112, 112, 3)."""
+    files = sorted((resources.files(__package__) / "golden").iterdir(), key=lambda file: file.name)
+    crops = [
+        cv2.imdecode(np.frombuffer(f.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
+        for f in files
+        if f.name.endswith(".png")
+    ]
+    return np.stack([cv2.cvtColor(crop, cv2.COLOR_BGR2RGB) for crop in crops]).astype(np.uint8)
+
+
+def golden_vectors(embedder: Embedder) -> NDArray[np.float32]:
+    """The network's embeddings of `golden_crops`, float32 (2, D), unit length."""
+    return embedder.embed(golden_crops()).vectors
+
+
+def check_golden(embedder: Embedder, expected: NDArray[np.float32], min_cosine: float) -> None:
+    """Refuse a network that does not answer as it did when it was published.
+
+    Args:
+        expected: float32 (2, D), unit length, from `golden_vectors` at publication.
+        min_cosine: the least cosine between then and now; INT8 differs a little between CPUs.
+
+    Raises:
+        GoldenMismatch: another dimension, or a lower cosine.
+    """
+    now = golden_vectors(embedder)
+    if now.shape != expected.shape:
+        raise GoldenMismatch(f"The network gives shape {now.shape}, it was published with {expected.shape}.")
+    cosine = float((now * expected).sum(1).min())
+    if not cosine >= min_cosine:
+        raise GoldenMismatch(f"The network's answer has cosine {cosine:.6f} to the published one, under {min_cosine}.")

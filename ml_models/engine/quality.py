@@ -1,0 +1,163 @@
+"""What can be said of a face before comparing it, in physical terms."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+
+from .align import landmark_residual
+from .errors import LowQuality
+from .types import DetectedFace, Image, Landmarks, Quality
+
+
+@dataclass(frozen=True, slots=True)
+class QualityLimits:
+    """A picture outside any of these is refused; see `measure` for the units."""
+
+    min_face_px: float = 40.0
+    min_sharpness: float = 4.0
+    min_brightness: float = 12.0
+    max_brightness: float = 245.0
+    min_contrast: float = 5.0
+    max_yaw_deg: float = 90.0
+    max_pitch_deg: float = 60.0
+    max_roll_deg: float = 60.0
+    min_detector_score: float = 0.6
+    max_landmark_residual: float = 30.0
+    min_score: float = 0.0
+    # by prominence, see detect.the_one_face
+    bystander_ratio: float = 0.07
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> QualityLimits:
+        """Defaults where `data` is silent; TypeError on a name that does not exist."""
+        return cls(**{key: float(value) for key, value in data.items()})
+
+    def to_json(self) -> dict[str, float]:
+        return asdict(self)
+
+
+VERIFY_LIMITS = QualityLimits()
+# A poor reference costs every later verification, a refused enrolment one more picture.
+ENROLL_LIMITS = QualityLimits(
+    min_face_px=64.0,
+    min_sharpness=12.0,
+    min_brightness=30.0,
+    max_brightness=235.0,
+    min_contrast=12.0,
+    max_yaw_deg=35.0,
+    max_pitch_deg=35.0,
+    max_roll_deg=35.0,
+    min_detector_score=0.7,
+    min_score=0.2,
+)
+
+
+def pose(landmarks: Landmarks) -> tuple[float, float, float]:
+    """Yaw, pitch and roll in degrees, roughly, from five landmarks; 0, 0, 0 looks into the camera.
+
+    Roll is the angle of the line between the eyes. Yaw and pitch come from where the nose tip lies between the eyes
+    and the mouth, taking it to stand out of the face's plane by 0.6 eye distances: a coarse weak-perspective model
+    that orders faces well and is a few degrees off for any one.
+    """
+    left, right, nose, mouth_l, mouth_r = landmarks.astype(np.float64)
+    eyes, mouth = (left + right) / 2, (mouth_l + mouth_r) / 2
+    across = right - left
+    roll = float(np.degrees(np.arctan2(across[1], across[0])))
+    cos, sin = np.cos(-np.radians(roll)), np.sin(-np.radians(roll))
+    upright = np.array([[cos, -sin], [sin, cos]])
+    eyes, nose, mouth = upright @ eyes, upright @ nose, upright @ mouth
+    height = max(float(mouth[1] - eyes[1]), 1e-3)
+    eye_distance = float(np.hypot(*across))
+    # at yaw ψ the eye distance shrinks with cos ψ and the nose moves by sin ψ: the ratio is a tangent
+    middle = (eyes[0] + mouth[0]) / 2
+    yaw = float(np.degrees(np.arctan2(nose[0] - middle, 0.6 * max(eye_distance, 1e-3))))
+    # on a frontal face the nose tip lies 0.55 of the way from the eyes to the mouth (ArcFace template: 0.496–0.55)
+    pitch = float(np.degrees(np.arctan2((nose[1] - eyes[1]) / height - 0.5, 0.6)))
+    return yaw, pitch, roll
+
+
+def _part(value: float, poor: float, good: float) -> float:
+    return float(np.clip((value - poor) / (good - poor), 0.0, 1.0))
+
+
+def measure(crop: Image, face: DetectedFace, limits: QualityLimits) -> Quality:
+    """Measure a face.
+
+    Args:
+        crop: the aligned face, RGB, uint8, (112, 112, 3).
+        face: where it was in the picture.
+        limits: decide the reasons.
+
+    Returns:
+        face_px: shorter side of the box in pixels. sharpness: variance of the Laplacian of the luminance of the
+        112×112 crop (Pech-Pacheco et al., 2000), in squared grey levels. brightness: mean luminance of the crop,
+        0–255. contrast: standard deviation of the luminance. yaw/pitch/roll: see `pose`. landmark_residual: see
+        `align.landmark_residual`. score: the geometric mean of each measure's place between poor and good, [0, 1].
+
+    Raises:
+        NoFaceFound: degenerate landmarks.
+    """
+    grey = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)
+    middle = grey[20:104, 20:92]  # the face without the background at the crop's rim
+    yaw, pitch, roll = pose(face.landmarks)
+    face_px = min(face.box[2], face.box[3])
+    sharpness = float(cv2.Laplacian(middle, cv2.CV_64F).var())
+    brightness, contrast = float(middle.mean()), float(middle.std())
+    residual = landmark_residual(face.landmarks)
+    parts = (
+        _part(face_px, 20, 100),
+        _part(np.log10(sharpness + 1), 0.3, 2.3),
+        _part(brightness, 5, 70) * _part(brightness, 252, 215),
+        _part(contrast, 2, 30),
+        _part(abs(yaw), 90, 20),
+        _part(abs(pitch), 80, 20),
+        _part(face.score, 0.4, 0.85),
+    )
+    score = float(np.prod(np.maximum(parts, 1e-3)) ** (1 / len(parts)))
+    measured = Quality(
+        score,
+        (),
+        face_px,
+        sharpness,
+        brightness,
+        contrast,
+        yaw,
+        pitch,
+        roll,
+        face.score,
+        residual,
+    )
+    return _with_reasons(measured, limits)
+
+
+def _with_reasons(q: Quality, limits: QualityLimits) -> Quality:
+    checks = (
+        (q.face_px < limits.min_face_px, "come nearer"),
+        (q.brightness < limits.min_brightness, "too dark"),
+        (q.brightness > limits.max_brightness, "too bright"),
+        (q.contrast < limits.min_contrast, "too little contrast"),
+        (q.sharpness < limits.min_sharpness, "blurred: hold still"),
+        (abs(q.yaw_deg) > limits.max_yaw_deg, "turn to the camera"),
+        (abs(q.pitch_deg) > limits.max_pitch_deg, "hold the camera at eye level"),
+        (abs(q.roll_deg) > limits.max_roll_deg, "hold the head upright"),
+        (q.detector_score < limits.min_detector_score, "uncover the face"),
+        (q.landmark_residual > limits.max_landmark_residual, "turn to the camera"),
+    )
+    reasons = tuple(dict.fromkeys(text for wrong, text in checks if wrong))
+    if not reasons and q.score < limits.min_score:
+        reasons = ("better light, nearer, and look at the camera",)
+    return Quality(**{**asdict(q), "reasons": reasons})
+
+
+def require(quality: Quality) -> None:
+    """Refuse a face with any reason against it.
+
+    Raises:
+        LowQuality
+    """
+    if quality.reasons:
+        raise LowQuality(quality.reasons)

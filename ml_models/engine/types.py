@@ -1,0 +1,151 @@
+"""The values that flow through the engine, one way: bytes → DetectedFace → Extraction → Decision."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import ContractMismatch
+
+Image: TypeAlias = NDArray[np.uint8]
+"""RGB, shape (H, W, 3), 0–255."""
+Landmarks: TypeAlias = NDArray[np.float32]
+"""Left eye, right eye, nose, left and right mouth corner as seen in the picture, in pixels, shape (5, 2)."""
+Vector: TypeAlias = NDArray[np.float32]
+"""One embedding, unit length, shape (D,)."""
+Vectors: TypeAlias = NDArray[np.float32]
+"""Embeddings, unit length, shape (N, D)."""
+ColorOrder: TypeAlias = Literal["RGB", "BGR"]
+Layout: TypeAlias = Literal["NCHW", "NHWC"]
+Verdict: TypeAlias = Literal["match", "review", "no_match"]
+
+
+@dataclass(frozen=True, slots=True)
+class InputContract:
+    """How an embedder wants its crops and what it gives back; it travels with the file, never with a class name.
+
+    The engine feeds `(crop - mean) / std`, channels in `color_order`, shape (N, 3, H, W) or (N, H, W, 3) by `layout`.
+    """
+
+    input: str
+    output: str
+    color_order: ColorOrder
+    mean: float
+    std: float
+    dimension: int
+    norm_output: str | None = None
+    layout: Layout = "NCHW"
+    size: tuple[int, int] = (112, 112)
+    alignment: str = "arcface5-112"
+    kind: Literal["embedder"] = "embedder"
+
+    def __post_init__(self) -> None:
+        if self.color_order not in ("RGB", "BGR") or self.layout not in (
+            "NCHW",
+            "NHWC",
+        ):
+            raise ContractMismatch(f"Unknown colour order or layout: {self.color_order}, {self.layout}.")
+        if str(self.kind) != "embedder" or self.std <= 0 or self.dimension < 1:
+            raise ContractMismatch("The contract is not an embedder's, or its std or dimension is not positive.")
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> InputContract:
+        """Read a contract.
+
+        Raises:
+            ContractMismatch: a field is missing, unknown or out of range.
+        """
+        known = {f.name for f in fields(cls)}
+        if unknown := set(data) - known:
+            raise ContractMismatch(f"Unknown contract fields: {', '.join(sorted(unknown))}.")
+        try:
+            return cls(**{**data, "size": tuple(data.get("size", (112, 112)))})
+        except TypeError as error:
+            raise ContractMismatch(f"The contract is incomplete: {error}.") from error
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "size": list(self.size)}
+
+
+def canonical_json(data: Mapping[str, Any]) -> str:
+    """JSON with one spelling, so that equal values have equal digests."""
+    return json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+@dataclass(frozen=True, slots=True)
+class DetectedFace:
+    """A face in a picture: `box` is x, y, width, height in pixels; `score` the detector's own, [0, 1]."""
+
+    box: tuple[float, float, float, float]
+    landmarks: Landmarks
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Embeddings:
+    """`vectors` unit length, float32 (N, D); `norms` the lengths before normalisation, float32 (N,)."""
+
+    vectors: Vectors
+    norms: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """What can be said of a face without comparing it; see `quality.measure` for each formula.
+
+    `score` is in [0, 1]; `reasons` are sentences a phone can show.
+    """
+
+    score: float
+    reasons: tuple[str, ...]
+    face_px: float
+    sharpness: float
+    brightness: float
+    contrast: float
+    yaw_deg: float
+    pitch_deg: float
+    roll_deg: float
+    detector_score: float
+    landmark_residual: float
+
+    def to_json(self) -> dict[str, Any]:
+        rounded = {k: round(v, 4) if isinstance(v, float) else v for k, v in asdict(self).items()}
+        return {**rounded, "reasons": list(self.reasons)}
+
+
+@dataclass(frozen=True, slots=True)
+class Chip:
+    """The face as it is stored: aligned RGB pixels, larger than the networks' crop, with its landmarks; `encoded`
+    when the pixels are what these bytes decode to."""
+
+    image: Image
+    landmarks: Landmarks
+    encoded: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Extraction:
+    """One picture's face: `vectors[name]` is float32 (D,), unit length; `norms[name]` its length before that."""
+
+    chip: Chip
+    quality: Quality
+    vectors: Mapping[str, NDArray[np.float32]]
+    norms: Mapping[str, float]
+    timings_ms: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """`score` and both thresholds are natural-log likelihood ratios; `voters` are the members that voted."""
+
+    decision: Verdict
+    score: float
+    threshold: float
+    review_threshold: float
+    voters: tuple[str, ...]
+    similarities: Mapping[str, float]

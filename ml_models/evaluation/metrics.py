@@ -1,0 +1,338 @@
+"""Error rates, each with a 95 % interval.
+
+Words and formulas follow ISO/IEC 19795-1:2021: a comparison matches when its score is *at least* the
+threshold; FMR and FNMR are of comparisons that took place; FAR and FRR are of attempts, where a failure to
+acquire (score −inf here) can neither be accepted falsely nor rightly.
+
+Comparisons that share a person are not independent, so the intervals come from a bootstrap over *subjects*:
+subjects are drawn with replacement, and a comparison counts as often as its subject was drawn (mated), or
+as the product of how often both were (non-mated): Bolle et al., 2004 (subsets bootstrap); Owen, 2007
+(pigeonhole bootstrap), which errs to the wide side. Where fewer than five people, or pairs of people, are
+in error, a bootstrap cannot see the tail; the interval is then widened to Clopper and Pearson's (1934),
+counted in people and pairs of people, which for zero errors in N is the rule of three, 3 / N.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .pairs import Comparisons, Flags
+
+Scores = NDArray[np.float64]
+Rate = dict[str, float]
+"""{"value", "low", "high"}, in [0, 1] unless said otherwise."""
+
+LEVEL = 0.95
+FEW_ERRORS = 5
+REPLICATES = 1000
+SEED = 19795
+TAR_AT = (0.01, 0.001, 0.0001)
+
+
+class Subjects:
+    """Which subjects each bootstrap replicate drew; shared by every metric, so that differences are
+    paired."""
+
+    def __init__(self, count: int, replicates: int = REPLICATES, seed: int = SEED) -> None:
+        self.count = count
+        rng = np.random.default_rng(seed)
+        self.drawn = rng.multinomial(count, np.full(count, 1 / count), size=replicates).astype(np.float32)
+
+    def weigh(self, comparisons: Comparisons, replicate: int) -> NDArray[np.float32]:
+        """How often each comparison counts in one replicate, shape (N,)."""
+        drawn: NDArray[np.float32] = self.drawn[replicate]
+        first = drawn[comparisons.subject_a]
+        both = first * drawn[comparisons.subject_b]
+        return np.asarray(np.where(comparisons.same, first, both), np.float32)
+
+    def totals(self, comparisons: Comparisons, values: Scores | Flags | None = None) -> NDArray[np.float64]:
+        """The weighted sum of `values` (1 when None) over the comparisons, for every replicate at once:
+        shape (R,).
+
+        Sums by pair of subjects first, so that its cost does not grow with replicates × comparisons.
+        """
+        keys = comparisons.subject_a.astype(np.int64) * self.count + comparisons.subject_b
+        by_pair = np.bincount(keys, None if values is None else values, self.count**2).astype(np.float32)
+        square = by_pair.reshape(self.count, self.count)
+        mated = self.drawn @ np.diag(square).copy()
+        np.fill_diagonal(square, 0)
+        non_mated = np.einsum("rs,rs->r", self.drawn @ square, self.drawn)
+        return np.asarray(non_mated + mated, np.float64)
+
+
+@dataclass(frozen=True)
+class System:
+    """One way of scoring a set of comparisons: a member, or the fusion.
+
+    Args:
+        scores: float64 (N,), higher is more alike; −inf where an image could not be acquired.
+        subjects: the draws shared by all systems that are compared with each other.
+    """
+
+    comparisons: Comparisons
+    scores: Scores
+    subjects: Subjects
+
+    @cached_property
+    def acquired(self) -> Flags:
+        return np.isfinite(self.scores)
+
+    @cached_property
+    def same(self) -> Flags:
+        return self.comparisons.same
+
+    @cached_property
+    def non_mated(self) -> Scores:
+        """The scores of the non-mated comparisons that took place, highest first."""
+        return np.sort(self.scores[~self.same & self.acquired])[::-1]
+
+    @cached_property
+    def mated(self) -> Scores:
+        """The scores of the mated attempts, failures to acquire as −inf, highest first."""
+        return np.sort(self.scores[self.same])[::-1]
+
+    def share(self, hit: Flags, among: Flags) -> Rate:
+        """How many of `among` are `hit`, with its interval."""
+        part, errors = self.comparisons.take(among), hit[among]
+        if not len(part):
+            raise ValueError("A rate of nothing has no value.")
+        low, high = _percentiles(self.subjects.totals(part, errors), self.subjects.totals(part))
+        value = float(errors.mean())
+        few_low, few_high = _small_count(part, errors)
+        return rate(value, min(low, few_low), max(high, few_high))
+
+    def fmr(self, threshold: float) -> Rate:
+        return self.share(self.scores >= threshold, ~self.same & self.acquired)
+
+    def fnmr(self, threshold: float) -> Rate:
+        return self.share(self.scores < threshold, self.same & self.acquired)
+
+    def far(self, threshold: float) -> Rate:
+        return self.share(self.scores >= threshold, ~self.same)
+
+    def frr(self, threshold: float) -> Rate:
+        return self.share(self.scores < threshold, self.same)
+
+    def tar_at_fmr(self, target: float) -> Rate | None:
+        """1 − FRR where the FMR is at most `target`; None when not even one false match can be expected at
+        the target.
+
+        The interval holds the uncertainty of the threshold too: every replicate sets its own.
+        """
+        if len(self.non_mated) * target < 1:
+            return None
+        threshold = threshold_at_fmr(self.non_mated, target)
+        tars = self._replicated[f"tar@{target}"]
+        missed = self.scores < threshold
+        few_low, few_high = _small_count(self.comparisons.take(self.same), missed[self.same])
+        low, high = np.quantile(tars, _TAILS)
+        return rate(float((self.mated >= threshold).mean()), min(low, 1 - few_high), max(high, 1 - few_low))
+
+    def tar_draws(self, target: float) -> NDArray[np.float64]:
+        """The TAR at `target` in every replicate, shape (R,): row by row the same people for all systems
+        that share `subjects`, so that the change from one system to another has an interval too."""
+        return self._replicated[f"tar@{target}"]
+
+    def eer(self) -> Rate:
+        """Where FMR and FNMR are equal, between the two thresholds around the crossing."""
+        mated = self.mated[np.isfinite(self.mated)]
+        value = _eer(_ones(self.non_mated), _ones(mated), np.searchsorted(-mated, -self.non_mated, "left"))
+        low, high = np.quantile(self._replicated["eer"], _TAILS)
+        if value * len(mated) < FEW_ERRORS:
+            threshold = threshold_at_fmr(self.non_mated, value)
+            took_place = self.same & self.acquired
+            missed = (self.scores < threshold)[took_place]
+            high = max(high, _small_count(self.comparisons.take(took_place), missed)[1])
+        return rate(value, low, high)
+
+    @cached_property
+    def _replicated(self) -> Mapping[str, NDArray[np.float64]]:
+        """EER and TAR of every replicate, from one pass over the weighted scores near the operating
+        points."""
+        mated = np.flatnonzero(self.same)
+        mated = mated[np.argsort(-self.scores[mated], kind="stable")]
+        others = np.flatnonzero(~self.same & self.acquired)
+        others = others[np.argsort(-self.scores[others], kind="stable")]
+        finite = int(np.isfinite(self.scores[mated]).sum())
+        rank = np.searchsorted(-self.scores[mated], -self.scores[others], "left")
+        # only the impostors that can come near a threshold are weighed: a replicate's crossing lies well
+        # within four times the EER, and walking a list of millions a thousand times would take minutes
+        crossing = _eer(_ones(others), _ones(mated[:finite]), np.minimum(rank, finite))
+        tail = min(len(others), math.ceil(len(others) * max(4 * crossing, 4 * TAR_AT[0])) + 20)
+        totals = self.subjects.totals(self.comparisons.take(others))
+        genuine, impostors = self.comparisons.take(mated), self.comparisons.take(others[:tail])
+        rank, targets = rank[:tail], [t for t in TAR_AT if len(others) * t >= 1]
+        found: dict[str, list[float]] = {"eer": [], **{f"tar@{t}": [] for t in targets}}
+        for replicate, total in enumerate(totals):
+            g = np.cumsum(self.subjects.weigh(genuine, replicate), dtype=np.float64)
+            if not total or not len(g) or not g[-1]:  # drew nobody of one side: says nothing
+                continue
+            i = np.cumsum(self.subjects.weigh(impostors, replicate), dtype=np.float64) / total
+            if finite and g[finite - 1]:
+                found["eer"].append(_eer(i, g[:finite] / g[finite - 1], np.minimum(rank, finite)))
+            for target in targets:
+                first_over = min(int(np.searchsorted(i, target, "right")), tail - 1)
+                accepted = rank[first_over]
+                found[f"tar@{target}"].append(float(g[accepted - 1] / g[-1]) if accepted else 0.0)
+        return {name: np.array(values) for name, values in found.items()}
+
+    def cllr(self) -> Rate:
+        """Cost of the log-likelihood ratios in bits, 0 for perfect, 1 for knowing nothing, unbounded above
+        (Brümmer and du Preez, 2006, eq. 17). The scores must be natural-log likelihood ratios."""
+        sides = []
+        for among, sign in ((self.same & self.acquired, -1), (~self.same & self.acquired, 1)):
+            part, cost = (
+                self.comparisons.take(among),
+                np.logaddexp(0, sign * self.scores[among]) / math.log(2),
+            )
+            sides.append((cost.mean(), self.subjects.totals(part, cost) / _positive(self.subjects.totals(part))))
+        (mated, mated_drawn), (other, other_drawn) = sides
+        low, high = np.nanquantile((mated_drawn + other_drawn) / 2, _TAILS)
+        return {"value": float((mated + other) / 2), "low": float(low), "high": float(high)}
+
+    def accuracy(self) -> Rate:
+        """LFW's way (Huang et al., 2007): each fold is judged at the threshold that is best on all others.
+
+        A list without folds is dealt into ten, by a fixed seed. A failure to acquire is judged wrong.
+        """
+        fold = self.comparisons.fold
+        if len(np.unique(fold)) < 2:
+            fold = np.random.default_rng(SEED).permutation(len(fold)).astype(np.int32) % 10
+        right = np.zeros(len(fold), bool)
+        for number in np.unique(fold):
+            test = fold == number
+            threshold = _most_accurate(self.scores[~test], self.same[~test])
+            right[test] = (self.scores[test] >= threshold) == self.same[test]
+        right &= self.acquired
+        return self.share(right, np.ones(len(right), bool))
+
+    def det(self, points: int = 200) -> list[dict[str, float]]:
+        """The DET curve: `threshold`, `fmr`, `fnmr` at about `points` thresholds, even in log FMR."""
+        mated = self.mated[np.isfinite(self.mated)][::-1]
+        at = np.unique(np.geomspace(1, len(self.non_mated), points).astype(int)) - 1
+        thresholds = self.non_mated[at]
+        fnmr = np.searchsorted(mated, thresholds, "left") / len(mated)
+        fmr = np.searchsorted(-self.non_mated, -thresholds, "right") / len(self.non_mated)
+        return [
+            {"threshold": float(t), "fmr": float(x), "fnmr": float(y)}
+            for t, x, y in zip(thresholds, fmr, fnmr, strict=True)
+        ]
+
+
+def threshold_at_fmr(non_mated: Scores, target: float) -> float:
+    """The lowest threshold at which at most `target` of the non-mated scores match.
+
+    Args:
+        non_mated: finite scores, highest first, shape (N,).
+        target: in [0, 1].
+    """
+    allowed = math.floor(len(non_mated) * target + 1e-9)
+    if allowed >= len(non_mated):
+        return float(non_mated[-1])
+    return float(np.nextafter(non_mated[allowed], np.inf))
+
+
+def rate(value: float, low: float, high: float) -> Rate:
+    return {
+        "value": float(value),
+        "low": float(min(max(low, 0.0), value)),
+        "high": float(max(min(high, 1.0), value)),
+    }
+
+
+def clopper_pearson(errors: int, trials: int, level: float = LEVEL) -> tuple[float, float]:
+    """The exact binomial interval (Clopper and Pearson, 1934), by bisection on the binomial tail."""
+
+    def at_most(k: int, p: float) -> float:
+        logs = [
+            math.lgamma(trials + 1)
+            - math.lgamma(i + 1)
+            - math.lgamma(trials - i + 1)
+            + i * math.log(p)
+            + (trials - i) * math.log1p(-p)
+            for i in range(k + 1)
+        ]
+        return math.fsum(map(math.exp, logs))
+
+    def solve(k: int, tail: float) -> float:
+        low, high = 0.0, 1.0
+        for _ in range(60):
+            middle = (low + high) / 2
+            low, high = (middle, high) if at_most(k, middle) > tail else (low, middle)
+        return (low + high) / 2
+
+    side = (1 - level) / 2
+    lower = solve(errors - 1, 1 - side) if errors else 0.0
+    return lower, solve(errors, side) if errors < trials else 1.0
+
+
+_TAILS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
+
+
+def _small_count(comparisons: Comparisons, errors: Flags) -> tuple[float, float]:
+    """Clopper and Pearson's interval in people or pairs of people; (1, 0), which widens nothing, when
+    errors and non-errors are both plenty."""
+    low_id = np.minimum(comparisons.subject_a, comparisons.subject_b).astype(np.int64)
+    keys = low_id << 32 | np.maximum(comparisons.subject_a, comparisons.subject_b)
+    wrong, right = len(np.unique(keys[errors])), len(np.unique(keys[~errors]))
+    units = len(np.unique(keys))
+    if wrong < FEW_ERRORS:
+        return clopper_pearson(wrong, units)
+    if right < FEW_ERRORS:
+        low, high = clopper_pearson(right, units)
+        return 1 - high, 1 - low
+    return 1.0, 0.0
+
+
+def _ones(scores: NDArray[np.generic]) -> Scores:
+    return np.arange(1, len(scores) + 1) / max(1, len(scores))
+
+
+def _eer(impostors: Scores, genuine: Scores, rank: NDArray[np.intp]) -> float:
+    """The equal error rate of two cumulative curves.
+
+    Args:
+        impostors: FMR when the k+1 highest impostors match, shape (K,), rising.
+        genuine: share of mated that match when the k+1 highest do, shape (M,), rising.
+        rank: how many mated scores are higher than the k-th impostor, shape (K,).
+    """
+
+    def fnmr(k: int) -> float:
+        return 1.0 - (float(genuine[rank[k] - 1]) if rank[k] else 0.0)
+
+    if not len(impostors) or not len(genuine):
+        return math.nan
+    low, high = (
+        -1,
+        len(impostors) - 1,
+    )  # with the threshold at impostor k, FMR < FNMR at low and FMR ≥ FNMR at high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if impostors[middle] >= fnmr(middle) else (middle, high)
+    # between two impostors the FMR stands still while the FNMR moves; at an impostor it is the other way
+    # round
+    fmr_before = float(impostors[low]) if low >= 0 else 0.0
+    return min(max(fmr_before, fnmr(high)), float(impostors[high]))
+
+
+def _most_accurate(scores: Scores, same: Flags) -> float:
+    order = np.argsort(-scores, kind="stable")
+    gain = np.cumsum(np.where(same[order], 1, -1))
+    last = np.append(scores[order][1:] != scores[order][:-1], True)  # a threshold cannot part equal scores
+    best = int(np.argmax(np.where(last, gain, -len(scores))))
+    return float(scores[order][best])
+
+
+def _positive(totals: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.where(totals > 0, totals, np.nan)
+
+
+def _percentiles(hits: NDArray[np.float64], totals: NDArray[np.float64]) -> tuple[float, float]:
+    low, high = np.nanquantile(hits / _positive(totals), _TAILS)
+    return float(low), float(high)

@@ -1,0 +1,82 @@
+"""A config version → its pipeline and its numbers: the only module here that knows the database."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from typing import Any
+
+from .. import conf, runtime, selectors
+from ..engine.calibrate import Affine
+from ..engine.decode import DecodeLimits
+from ..engine.detect import Detector
+from ..engine.fuse import Fusion, Member
+from ..engine.pipeline import Pipeline
+from ..engine.types import canonical_json
+from ..exceptions import NotFound
+from ..models import EnsembleConfig
+from ..wrapper import FaceModel
+
+
+def find(version: int) -> EnsembleConfig:
+    """A version in any state.
+
+    Raises:
+        NotFound: there is none of this number.
+    """
+    config = selectors.configs().filter(version=version).first()
+    if config is None:
+        raise NotFound(f"There is no version {version}. Load its file with load_ensemble.")
+    return config
+
+
+def pipeline(config: EnsembleConfig) -> Pipeline:
+    """The version's pipeline, loaded for this process alone: drafts and retired versions are measured too.
+
+    Raises:
+        ArtifactError, ArtifactRejected: a model file cannot be had, or is not what the database says.
+    """
+    detector = runtime.load(config.detector)
+    members = {member.artifact.name: runtime.load(member.artifact) for member in config.members.all()}
+    if not isinstance(detector, Detector):
+        raise NotFound(f"{config.detector.name} is no detector.")
+    embedders = {name: model for name, model in members.items() if isinstance(model, FaceModel)}
+    limits = DecodeLimits(max_bytes=conf.get("MAX_IMAGE_BYTES"))
+    return Pipeline(detector, embedders, config.flip, limits)
+
+
+def members(config: EnsembleConfig) -> tuple[Member, ...]:
+    """The members with their weights, before any calibration."""
+    plain = Affine(1.0, 0.0)
+    rows = config.members.all()
+    return tuple(Member(m.artifact.name, m.weight, plain, m.quality_threshold) for m in rows)
+
+
+def pipeline_digest(config: EnsembleConfig) -> str:
+    """sha256 of what makes the vectors: detector, spaces and quality limits."""
+    parts = {
+        "detector": config.detector.sha256,
+        "spaces": sorted(member.space for member in config.members.all()),
+        "limits": selectors.quality_limits(config, "verify").to_json(),
+    }
+    return hashlib.sha256(canonical_json(parts).encode()).hexdigest()
+
+
+def numbers(fusion: Fusion) -> dict[str, Any]:
+    """A fitted rule as the ensemble file has it: `members` (calibration by name) and `voter_sets`."""
+
+    def rounded(affine: Affine) -> dict[str, float]:
+        return {"a": round(affine.a, 5), "b": round(affine.b, 5)}
+
+    return {
+        "members": {member.name: rounded(member.calibration) for member in fusion.members},
+        "voter_sets": {
+            key: {
+                **rounded(rule.calibration),
+                # rounded up: down would let through more than the target
+                "threshold": math.ceil(rule.threshold * 1e4) / 1e4,
+                "review_threshold": math.ceil(rule.review_threshold * 1e4) / 1e4,
+            }
+            for key, rule in fusion.voter_sets.items()
+        },
+    }

@@ -1,0 +1,126 @@
+"""What can go wrong in the service; the engine has a tree of its own (`ml_models.engine.errors`).
+
+ServiceError
+├── NotEnrolled          not_enrolled        404
+├── NotFound             not_found           404
+├── ConfigChanged        config_changed      409  another version, or another operator, came between
+├── ReferenceMismatch    reference_mismatch  409
+├── RolloutRefused       rollout_refused     409
+├── InvalidRequest       invalid_request     400
+├── LockedOut            locked_out          429  too many faces that were not the subject's
+├── NotReady             not_ready           503  the networks of the version are not loaded here
+├── Overloaded           overloaded          503
+├── ArtifactError
+│   ├── ArtifactMissing  artifact_missing    the bucket does not have the pinned object
+│   ├── ArtifactCorrupt  artifact_corrupt    size or sha256 differ from the database
+│   ├── BucketUnavailable bucket_unavailable
+│   └── NameTaken        name_taken          other bytes are published under this name
+├── ConfigInvalid        config_invalid      an ensemble that may not go live, with every reason
+└── CryptoError          decryption_failed   wrong key, moved or altered ciphertext
+"""
+
+import math
+
+
+class ServiceError(Exception):
+    """Base of every error the service raises on purpose. `code` is stable, the message is safe to show."""
+
+    code = "service_error"
+    status = 500
+
+
+class InvalidRequest(ServiceError):
+    code = "invalid_request"
+    status = 400
+
+
+class NotEnrolled(ServiceError):
+    code = "not_enrolled"
+    status = 404
+
+    def __init__(self) -> None:
+        super().__init__("This subject has no reference. Enroll one first.")
+
+
+class NotFound(ServiceError):
+    code = "not_found"
+    status = 404
+
+
+class ConfigChanged(ServiceError):
+    code = "config_changed"
+    status = 409
+
+
+class ReferenceMismatch(ServiceError):
+    code = "reference_mismatch"
+    status = 409
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This face does not match the subject's references. Enroll it only if you are sure who it is: "
+            "a caller with the right to override may repeat the request with override=true."
+        )
+
+
+class LockedOut(ServiceError):
+    code = "locked_out"
+    status = 429
+
+    def __init__(self, left_s: float) -> None:
+        self.retry_after_s = max(1, math.ceil(left_s))
+        super().__init__(
+            f"Too many faces that did not match were shown for this subject. Try again in {self.retry_after_s} s."
+        )
+
+
+class RolloutRefused(ServiceError):
+    code = "rollout_refused"
+    status = 409
+
+
+class NotReady(ServiceError):
+    code = "not_ready"
+    status = 503
+
+
+class Overloaded(ServiceError):
+    code = "overloaded"
+    status = 503
+
+
+class ArtifactError(ServiceError):
+    code = "artifact_error"
+
+
+class ArtifactMissing(ArtifactError):
+    code = "artifact_missing"
+
+
+class ArtifactCorrupt(ArtifactError):
+    code = "artifact_corrupt"
+
+
+class BucketUnavailable(ArtifactError):
+    code = "bucket_unavailable"
+    status = 503
+
+
+class NameTaken(ArtifactError):
+    code = "name_taken"
+    status = 409
+
+
+class ConfigInvalid(ServiceError):
+    """Every reason against a version, not only the first."""
+
+    code = "config_invalid"
+    status = 409
+
+    def __init__(self, reasons: list[str]) -> None:
+        self.reasons = reasons
+        super().__init__(" ".join(reasons))
+
+
+class CryptoError(ServiceError):
+    code = "decryption_failed"

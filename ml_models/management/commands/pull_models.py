@@ -1,0 +1,36 @@
+from typing import Any
+
+from ml_models import artifacts, runtime, selectors
+from ml_models.management.base import MlCommand
+from ml_models.models import Artifact
+
+
+class Command(MlCommand):
+    help = """Pull the model files of the served versions from the bucket into the local cache, and prove them.
+
+Every file is checked against the size and sha256 in the database, its contract and its golden vectors. A process
+does the same when it starts; run this before, so that it starts at once."""
+
+    def add_arguments(self, parser: Any) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("--all", action="store_true", help="every published artifact, not only the served ones")
+
+    def run(self, **options: Any) -> dict[str, Any]:
+        if options["all"]:
+            wanted = set(Artifact.objects.all())
+        else:
+            served = selectors.served_configs()
+            wanted = {member.artifact for config in served for member in config.members.all()}
+            wanted |= {config.detector for config in served}
+        pulled = {}
+        for artifact in sorted(wanted, key=lambda a: a.name):
+            artifacts.ensure_local(artifact, self.progress(artifact.name))
+            runtime.load(artifact)
+            pulled[artifact.name] = artifact.sha256
+        return {"artifacts": pulled}
+
+    def show(self, result: dict[str, Any]) -> None:
+        for name, sha256 in result["artifacts"].items():
+            self.stdout.write(f"{name}  {sha256}  proven")
+        if not result["artifacts"]:
+            self.stdout.write("No version is served; --all pulls every published artifact.")

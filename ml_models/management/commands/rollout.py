@@ -1,0 +1,60 @@
+import time
+from dataclasses import asdict
+from typing import Any
+from uuid import UUID
+
+from ml_models import rollouts
+from ml_models.management.base import MlCommand
+from ml_models.models import Rollout
+
+STEER = {
+    "pause": rollouts.pause,
+    "resume": rollouts.resume,
+    "abort": rollouts.abort,
+    "go": rollouts.approve,
+}
+
+
+class Command(MlCommand):
+    help = """Look at a rollout and steer it.
+
+  status   how far it is; --watch keeps a progress bar up until it is over
+  pause    hand out nothing more; what is done stays
+  resume   go on where it stopped
+  abort    give up; the version is `validated` again, and what is embedded is not embedded again later
+  go       an operator's approval: cut over now
+
+Without --rollout it is the latest one."""
+
+    def add_arguments(self, parser: Any) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("action", choices=["status", *STEER], metavar="status|pause|resume|abort|go")
+        parser.add_argument("--rollout", type=UUID, metavar="ID")
+        parser.add_argument("--watch", action="store_true", help="with status: until the rollout is over")
+
+    def run(self, **options: Any) -> dict[str, Any]:
+        rollout = rollouts.get_rollout(options["rollout"])
+        if options["action"] != "status":
+            STEER[options["action"]](rollout)
+        report = self.progress(f"version {rollout.config.version}")
+        while options["watch"] and rollout.state in Rollout.OPEN:
+            where = rollouts.progress(rollout)
+            report(where.pairs - where.missing, where.pairs)
+            time.sleep(0.5)
+            rollout.refresh_from_db()
+        rollout.refresh_from_db()
+        where = rollouts.progress(rollout)
+        return {**asdict(where), "percent": where.percent}
+
+    def show(self, result: dict[str, Any]) -> None:
+        done = result["pairs"] - result["missing"]
+        self.stdout.write(f"version {result['version']}: {result['state']}, {result['percent']} %")
+        self.stdout.write(f"{done} of {result['pairs']} embeddings, {sum(result['failures'].values())} failures")
+        if result["seconds_left"] is not None:
+            self.stdout.write(f"{result['references_per_s']:.1f} references/s, {result['seconds_left']:.0f} s left")
+        for code, count in result["failures"].items():
+            self.stdout.write(f"  {code}: {count}")
+        for process, ready in result["processes"].items():
+            self.stdout.write(f"  {process}: {'ready' if ready else 'loading'}")
+        if result["reason"]:
+            self.stdout.write(result["reason"])

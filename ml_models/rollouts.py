@@ -1,0 +1,334 @@
+"""A version's way to being active: validate, open, embed what is missing, cut over, roll back.
+
+Every change of state is a conditional update whose row count is checked, inside the exclusive lock.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models.functions import Now
+
+from . import backfill, conf, locks, runtime, selectors, signals
+from .backfill import count_missing, spaces_of
+from .engine.errors import ArtifactRejected, InferenceFailed
+from .exceptions import ArtifactError, ConfigInvalid, NotFound, RolloutRefused
+from .models import Actor, ConfigStep, EnsembleConfig, Reference, Rollout, RolloutChunk, ServingProcess, actor_id
+from .validation import problems
+
+logger = logging.getLogger(__name__)
+State = EnsembleConfig.State
+
+# A process is taken for gone after this many heartbeats without one.
+_MISSED_HEARTBEATS = 6
+# What no waiting mends: the file or the network is not what it should be.
+_FATAL = {"artifact_corrupt", "artifact_missing", "contract_mismatch", "golden_mismatch", "artifact_rejected"}
+_FATAL |= {"inference_failed"}
+
+
+def get_config(version: int) -> EnsembleConfig:
+    """A version by its number.
+
+    Raises:
+        NotFound
+    """
+    config = selectors.configs().filter(version=version).first()
+    if config is None:
+        raise NotFound(f"There is no version {version}. Load one with load_ensemble.")
+    return config
+
+
+def get_rollout(rollout_id: UUID | None = None) -> Rollout:
+    """A rollout by its id, or the latest one.
+
+    Raises:
+        NotFound
+    """
+    found = Rollout.objects.select_related("config")
+    rollout = found.filter(pk=rollout_id).first() if rollout_id else found.first()
+    if rollout is None:
+        raise NotFound("There is no such rollout.")
+    return rollout
+
+
+def _move(config: EnsembleConfig, source: str, target: str, by: Actor, reason: str = "") -> None:
+    moved = EnsembleConfig.objects.filter(pk=config.pk, state=source).update(state=target)
+    if not moved:  # another operator moved it between our read and this write
+        raise RolloutRefused(f"Version {config.version} is not {source} any more. Look again.")
+    ConfigStep.objects.create(config=config, from_state=source, to_state=target, by_id=actor_id(by), reason=reason)
+
+
+def validate(config: EnsembleConfig, by: Actor = None) -> None:
+    """Move a draft to `validated` once its networks load here and nothing speaks against it.
+
+    Raises:
+        ConfigInvalid: with every reason, networks that cannot be had or are not what they should be among them.
+        RolloutRefused: it is not a draft.
+    """
+    if config.state == State.VALIDATED:
+        return
+    found = problems(config)
+    for artifact in [config.detector, *(member.artifact for member in config.members.all())]:
+        try:
+            runtime.load(artifact)
+        except (ArtifactError, ArtifactRejected, InferenceFailed) as error:
+            found.append(f"{artifact.name} cannot be used: {error.code}: {error}")
+    if found:
+        raise ConfigInvalid(found)
+    with transaction.atomic():
+        _move(config, State.DRAFT, State.VALIDATED, by)
+
+
+def open_rollout(config: EnsembleConfig, by: Actor = None, hold_for_approval: bool = False) -> Rollout:
+    """Begin to bring a validated version live; from here on enrolments embed for it too.
+
+    Raises:
+        RolloutRefused: it is not validated, or another version is rolling out.
+        ConfigInvalid: what held at validation holds no longer.
+    """
+    if found := problems(config):
+        raise ConfigInvalid(found)
+    with transaction.atomic():
+        locks.change_versions()
+        other = EnsembleConfig.objects.filter(state=State.ROLLING_OUT).first()
+        if other:
+            raise RolloutRefused(f"Version {other.version} is rolling out. Wait for it, or abort it first.")
+        current = EnsembleConfig.objects.values_list("state", flat=True).get(pk=config.pk)
+        if current not in (State.VALIDATED, State.RETIRED):
+            raise RolloutRefused(f"Version {config.version} is {current}; only a validated one can be activated.")
+        _move(config, current, State.ROLLING_OUT, by)
+        return Rollout.objects.create(
+            config=config,
+            opened_by_id=actor_id(by),
+            hold_for_approval=hold_for_approval,
+            pairs=count_missing(config),
+        )
+
+
+def advance() -> list[UUID]:
+    """One step of the open rollout: hand out chunks, or cut over once nothing is missing.
+
+    Returns: chunks to tell workers of; the caller enqueues them after the commit.
+    """
+    with transaction.atomic():
+        rollout = (
+            Rollout.objects.select_for_update(skip_locked=True)
+            .filter(state=Rollout.State.EMBEDDING)
+            .order_by("opened_at")
+            .first()
+        )
+        if rollout is None:  # none is open, or another process is just doing this
+            return []
+        config = selectors.configs().get(pk=rollout.config_id)
+        if reason := _reason_to_fail(rollout, config):
+            told, complete = [], False
+        else:
+            told = backfill.hand_out(rollout, config)
+            complete = not told and not rollout.chunks.exists()
+    if reason:
+        _close(rollout, Rollout.State.FAILED, None, reason)
+    elif complete:
+        _finish(rollout, config)
+    return told
+
+
+def _reason_to_fail(rollout: Rollout, config: EnsembleConfig) -> str:
+    """Why this rollout can never complete, or nothing."""
+    names = {artifact.name for artifact in [config.detector, *(m.artifact for m in config.members.all())]}
+    reported = [runtime.problems(), *(process.problems for process in live_processes())]
+    for name, code in ((name, code) for found in reported for name, code in found.items()):
+        if name in names and code in _FATAL:
+            return f"{name} cannot be used: {code}. Publish a good file as a new artifact, in a new version."
+    failed, allowed = rollout.failures.count(), failures_allowed()
+    if failed > allowed:
+        codes = ", ".join(f"{code}: {count}" for code, count in backfill.failures_by_code(rollout).items())
+        return f"{failed} references could not be embedded ({codes}); {allowed} are allowed."
+    return ""
+
+
+def failures_allowed() -> int:
+    """How many references a cut-over may leave behind, to be enrolled again."""
+    return int(Reference.objects.count() * conf.get("FAILURES_ALLOWED"))
+
+
+def _finish(rollout: Rollout, config: EnsembleConfig) -> None:
+    if waiting := unready_processes(config):
+        reason = f"Waiting for {', '.join(map(str, waiting))} to load the networks."
+        Rollout.objects.filter(pk=rollout.pk).update(reason=reason)
+    elif rollout.hold_for_approval:
+        Rollout.objects.filter(pk=rollout.pk, state=Rollout.State.EMBEDDING).update(
+            state=Rollout.State.AWAITING_APPROVAL, reason="Everything is embedded; waiting for an operator's Go."
+        )
+    elif not count_missing(config, rollout):
+        cut_over(rollout)
+
+
+def unready_processes(config: EnsembleConfig) -> list[ServingProcess]:
+    """Live processes that have not reported every space of the version."""
+    return [process for process in live_processes() if not spaces_of(config) <= set(process.spaces)]
+
+
+def live_processes() -> list[ServingProcess]:
+    alive = Now() - timedelta(seconds=_MISSED_HEARTBEATS * conf.get("HEARTBEAT_S"))
+    return list(ServingProcess.objects.filter(heartbeat_at__gt=alive).order_by("started_at"))
+
+
+def cut_over(rollout: Rollout, by: Actor = None) -> None:
+    """Retire the active version and activate the rolling one, in one transaction.
+
+    Raises:
+        RolloutRefused: something is missing, a live process has not loaded it, or the rollout is not open.
+    """
+    with transaction.atomic():
+        locks.change_versions()
+        current = Rollout.objects.select_for_update().get(pk=rollout.pk)
+        if current.state not in (Rollout.State.EMBEDDING, Rollout.State.AWAITING_APPROVAL):
+            raise RolloutRefused(f"The rollout is {current.state}.")
+        config = selectors.configs().get(pk=current.config_id)
+        if count := count_missing(config, current):
+            raise RolloutRefused(f"{count} embeddings are missing.")
+        if current.failures.count() > failures_allowed():
+            raise RolloutRefused("Too many references could not be embedded.")
+        if waiting := unready_processes(config):
+            raise RolloutRefused(f"Not loaded yet in: {', '.join(map(str, waiting))}.")
+        actor = by or current.opened_by
+        before = EnsembleConfig.objects.filter(state=State.ACTIVE).first()
+        if before:
+            _retire(before, actor, f"version {config.version} took over")
+        _move(config, State.ROLLING_OUT, State.ACTIVE, actor)
+        Rollout.objects.filter(pk=current.pk).update(state=Rollout.State.COMPLETE, finished_at=Now(), reason="")
+        RolloutChunk.objects.filter(rollout=current).delete()
+        _announce(current, Rollout.State.COMPLETE)
+    logger.info("version %d is active", config.version)
+
+
+def _retire(config: EnsembleConfig, by: Actor, reason: str) -> None:
+    _move(config, State.ACTIVE, State.RETIRED, by, reason)
+    window = timedelta(days=conf.get("ROLLBACK_WINDOW_DAYS"))
+    EnsembleConfig.objects.filter(pk=config.pk).update(warm_until=Now() + window)
+
+
+def _announce(rollout: Rollout, state: str) -> None:
+    signals.after_commit(signals.rollout_finished, rollout_id=rollout.pk, version=rollout.config.version, state=state)
+
+
+def roll_back(by: Actor = None, leaving: int | None = None) -> EnsembleConfig:
+    """Make the version that was retired last active again, while it is warm; waits for nothing.
+
+    Args:
+        leaving: the version that the operator believes to be active; None for whichever is.
+
+    Raises:
+        RolloutRefused: no version is warm, one is rolling out, or another one is active.
+    """
+    with transaction.atomic():
+        locks.change_versions()
+        if EnsembleConfig.objects.filter(state=State.ROLLING_OUT).exists():
+            raise RolloutRefused("A version is rolling out. Abort it first.")
+        active = EnsembleConfig.objects.filter(state=State.ACTIVE).first()
+        warm = EnsembleConfig.objects.filter(state=State.RETIRED, warm_until__gt=Now()).order_by("-warm_until").first()
+        if warm is None or active is None:
+            raise RolloutRefused("No earlier version is warm; activate one again instead.")
+        if leaving not in (None, active.version):
+            raise RolloutRefused(f"Version {active.version} is active, not {leaving}. Look again.")
+        _retire(active, by, "rolled back")
+        _move(warm, State.RETIRED, State.ACTIVE, by, "rollback")
+    return warm
+
+
+def pause(rollout: Rollout, by: Actor = None) -> None:
+    """Hand out nothing more; what is done stays. Raises: RolloutRefused."""
+    _switch(rollout, Rollout.State.EMBEDDING, Rollout.State.PAUSED, by)
+
+
+def resume(rollout: Rollout, by: Actor = None) -> None:
+    """Go on where it stopped. Raises: RolloutRefused."""
+    _switch(rollout, Rollout.State.PAUSED, Rollout.State.EMBEDDING, by)
+
+
+def _switch(rollout: Rollout, source: str, target: str, by: Actor) -> None:
+    with transaction.atomic():
+        if not Rollout.objects.filter(pk=rollout.pk, state=source).update(state=target, reason=""):
+            raise RolloutRefused(f"The rollout is not {source}.")
+        state = rollout.config.state
+        ConfigStep.objects.create(
+            config=rollout.config, from_state=state, to_state=state, by_id=actor_id(by), reason=f"rollout {target}"
+        )
+
+
+def abort(rollout: Rollout, by: Actor = None) -> None:
+    """Give up; the version is `validated` again and keeps what it has embedded. Raises: RolloutRefused."""
+    _close(rollout, Rollout.State.ABORTED, by, "aborted by an operator")
+
+
+def _close(rollout: Rollout, state: str, by: Actor, reason: str) -> None:
+    with transaction.atomic():
+        locks.change_versions()
+        closed = Rollout.objects.filter(pk=rollout.pk, state__in=Rollout.OPEN).update(
+            state=state, reason=reason, finished_at=Now()
+        )
+        if not closed:
+            raise RolloutRefused("The rollout is over.")
+        RolloutChunk.objects.filter(rollout=rollout).delete()
+        _move(rollout.config, State.ROLLING_OUT, State.VALIDATED, by, reason)
+        _announce(rollout, state)
+
+
+def approve(rollout: Rollout, by: Actor = None) -> None:
+    """An operator's Go: cut over now. Raises: RolloutRefused."""
+    cut_over(rollout, by)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a rollout stands, from rows. `seconds_left` is None where nothing tells the pace."""
+
+    rollout_id: UUID
+    version: int
+    state: str
+    reason: str
+    pairs: int
+    missing: int
+    failures: dict[str, int]
+    references_per_s: float | None
+    seconds_left: float | None
+    processes: dict[str, bool]
+
+    @property
+    def percent(self) -> int:
+        return 100 if not self.pairs else max(0, min(100, 100 * (self.pairs - self.missing) // self.pairs))
+
+
+def progress(rollout: Rollout) -> Progress:
+    """Count what is missing and who is ready."""
+    config = selectors.configs().get(pk=rollout.config_id)
+    over = rollout.state not in Rollout.OPEN
+    missing = 0 if rollout.state == Rollout.State.COMPLETE else count_missing(config, rollout)
+    rate, left = _pace(rollout, config, missing)
+    unready = {process.pk for process in unready_processes(config)}
+    return Progress(
+        rollout_id=rollout.pk,
+        version=config.version,
+        state=rollout.state,
+        reason=rollout.reason,
+        pairs=rollout.pairs,
+        missing=missing,
+        failures=backfill.failures_by_code(rollout),
+        references_per_s=None if over else rate,
+        seconds_left=None if over else left,
+        processes={} if over else {str(process): process.pk not in unready for process in live_processes()},
+    )
+
+
+def _pace(rollout: Rollout, config: EnsembleConfig, missing: int) -> tuple[float | None, float | None]:
+    working = rollout.chunks.count()
+    if not rollout.seconds_per_reference or not working:
+        return None, None
+    workers = min(working, max(1, sum(process.kind == ServingProcess.Kind.WORKER for process in live_processes())))
+    rate = workers / rollout.seconds_per_reference
+    new_spaces = max(1, round(rollout.pairs / max(Reference.objects.count(), 1)))
+    return rate, missing / new_spaces / rate

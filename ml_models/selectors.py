@@ -1,0 +1,145 @@
+"""What is read from the database, and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+import numpy as np
+from django.db.models import DurationField, ExpressionWrapper, F, FilteredRelation, Prefetch, Q, QuerySet
+from django.db.models.functions import Now
+
+from . import crypto
+from .engine.calibrate import Affine
+from .engine.fuse import Fusion, Member, VoterSet
+from .engine.quality import ENROLL_LIMITS, VERIFY_LIMITS, QualityLimits
+from .engine.types import Vectors
+from .exceptions import ConfigInvalid, NotFound, NotReady
+from .models import EnsembleConfig, EnsembleMember, Reference, Subject
+
+State = EnsembleConfig.State
+
+
+def configs() -> QuerySet[EnsembleConfig]:
+    """Versions with their members and artifacts, in two queries."""
+    members = EnsembleMember.objects.select_related("artifact")
+    return EnsembleConfig.objects.select_related("detector").prefetch_related(Prefetch("members", members))
+
+
+def active_config() -> EnsembleConfig:
+    """The active version.
+
+    Raises:
+        NotReady: none is active yet.
+    """
+    # one query instead of two: every verify asks
+    members = list(
+        EnsembleMember.objects.select_related("artifact", "config__detector").filter(config__state=State.ACTIVE)
+    )
+    if not members:
+        raise NotReady("No version is active. An operator activates one with activate_config.")
+    config = members[0].config
+    for member in members:
+        member.config = config
+    config._prefetched_objects_cache = {"members": members}  # type: ignore[attr-defined]
+    return config
+
+
+def served_configs() -> list[EnsembleConfig]:
+    """The versions that processes keep loaded and enrolments embed for: active, rolling out, and warm ones."""
+    warm = Q(state=State.RETIRED, warm_until__gt=Now())
+    return list(configs().filter(Q(state__in=[State.ACTIVE, State.ROLLING_OUT]) | warm))
+
+
+def members_by_space(served: list[EnsembleConfig]) -> dict[str, tuple[EnsembleMember, bool]]:
+    """Every embedding space that is needed: a member that makes its vectors, and whether it flips."""
+    return {member.space: (member, config.flip) for config in served for member in config.members.all()}
+
+
+def fusion(config: EnsembleConfig) -> Fusion:
+    """The version's decision rule.
+
+    Raises:
+        ConfigInvalid: a calibration or threshold is missing or not usable.
+    """
+    try:
+        members = tuple(
+            Member(m.artifact.name, m.weight, Affine(**(m.calibration or {})), m.quality_threshold)
+            for m in config.members.all()
+        )
+        rules = {
+            key: VoterSet(Affine(rule["a"], rule["b"]), rule["threshold"], rule["review_threshold"])
+            for key, rule in config.voter_sets.items()
+        }
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigInvalid([f"Version {config.version} is not calibrated: run calibrate. ({error})"]) from error
+    return Fusion(members, rules)
+
+
+def quality_limits(config: EnsembleConfig, step: str) -> QualityLimits:
+    """The version's limits for `verify` or `enroll`: the defaults, changed where the version says so."""
+    defaults = VERIFY_LIMITS if step == "verify" else ENROLL_LIMITS
+    return QualityLimits.from_json({**defaults.to_json(), **config.quality_limits.get(step, {})})
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A subject's embeddings under one version: by member name, float32 (R, D), references in one order."""
+
+    subject: UUID
+    references: tuple[UUID, ...]
+    vectors: dict[str, Vectors]
+    lock_left: timedelta | None = None
+    """How much longer the subject is locked out; None or not positive when it is not."""
+
+
+def template(subject_id: str, config: EnsembleConfig) -> Template | None:
+    """A subject's template, or None when it has no reference; one query.
+
+    Raises:
+        NotReady: it has references, but none has a vector of every member.
+        CryptoError: a ciphertext does not open.
+    """
+    names = {member.space: member.artifact.name for member in config.members.all()}
+    # one query, so that an enrolment committed meanwhile is seen whole or not at all
+    rows = (
+        Reference.objects.filter(subject__subject_id=subject_id)
+        .annotate(needed=FilteredRelation("embeddings", condition=Q(embeddings__space__in=list(names))))
+        .annotate(lock_left=ExpressionWrapper(F("subject__locked_until") - Now(), DurationField()))
+        .order_by("captured_at", "pk")
+        .values_list("pk", "needed__id", "needed__space", "needed__vector", "subject_id", "lock_left")
+    )
+    by_reference: dict[UUID, dict[str, Vectors]] = {}
+    subject: UUID | None = None
+    lock_left: timedelta | None = None
+    for reference, pk, space, data, owner, left in rows:
+        vectors = by_reference.setdefault(reference, {})
+        if pk is not None:
+            opened = crypto.open_vector(pk, reference, space, bytes(data))
+            vectors[space] = np.frombuffer(opened, "<f4").astype(np.float32)
+        subject, lock_left = owner, left
+    if subject is None:
+        return None
+    complete = {ref: vectors for ref, vectors in by_reference.items() if len(vectors) == len(names)}
+    if not complete:
+        raise NotReady("The subject's references are not embedded for the active version yet.")
+    stacked = {name: np.stack([v[space] for v in complete.values()]) for space, name in names.items()}
+    return Template(subject, tuple(complete), stacked, lock_left)
+
+
+def subject(subject_id: str) -> Subject:
+    """An enrolled subject with its references.
+
+    Raises:
+        NotFound
+    """
+    found = Subject.objects.prefetch_related("references").filter(subject_id=subject_id).first()
+    if found is None:
+        raise NotFound("There is no such subject.")
+    return found
+
+
+def subject_id_of(reference: UUID) -> str | None:
+    """Whose reference it is, by the host's id; None when there is no such reference."""
+    return Reference.objects.filter(pk=reference).values_list("subject__subject_id", flat=True).first()

@@ -1,0 +1,267 @@
+"""Verify, enroll, erase. Each is one function from request data to result; views and tasks only call them."""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from django.db import transaction
+
+from . import audit, conf, crypto, lockout, locks, runtime, selectors, signals
+from .embeddings import embed_chip, sealed
+from .engine.align import encode_chip
+from .engine.errors import EngineError, ImageError
+from .engine.fuse import similarities
+from .engine.pipeline import Pipeline
+from .engine.quality import QualityLimits
+from .engine.types import Decision, Extraction, Quality, Vector
+from .exceptions import ConfigChanged, InvalidRequest, LockedOut, NotEnrolled, NotFound, ReferenceMismatch
+from .models import (
+    Actor,
+    Embedding,
+    EnsembleConfig,
+    Erasure,
+    Reference,
+    Subject,
+    Verification,
+    actor_id,
+)
+
+logger = logging.getLogger(__name__)
+
+# A version change and another enrolment of the same subject may both come between; more is a storm.
+_MAX_TRIES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    verification: Verification
+    config: EnsembleConfig
+    decision: Decision
+    quality: Quality
+    frames_dropped: list[dict[str, Any]]
+    elapsed_ms: float
+
+
+def verify(caller: Actor, subject_id: str, images: Sequence[bytes]) -> Verified:
+    """Is the face in these frames the subject's?
+
+    Args:
+        caller: for the audit row.
+        subject_id: the host's id.
+        images: 1 to `MAX_FRAMES` pictures of one attempt; the ones that cannot be used are dropped and named.
+
+    Raises:
+        NotEnrolled: the subject has no reference.
+        LockedOut: too many faces that were not the subject's were shown.
+        NotReady: no version is active, or this process has not loaded it.
+        ImageError: no frame could be used; the first one's reason.
+        InferenceFailed, MissingThreshold: never a decision.
+    """
+    started = time.perf_counter()
+    if not 1 <= len(images) <= conf.get("MAX_FRAMES"):
+        raise InvalidRequest(f"Send 1 to {conf.get('MAX_FRAMES')} images.")
+    config = selectors.active_config()
+    pipeline = runtime.pipeline(config)
+    template = selectors.template(subject_id, config)
+    if template is None:
+        raise NotEnrolled
+    dropped: list[dict[str, Any]] = []
+    try:
+        lockout.require_free(template.lock_left)
+        frames = _frames(pipeline, images, selectors.quality_limits(config, "verify"), dropped)
+        probes = {name: np.stack([frame.vectors[name] for frame in frames]) for name in pipeline.members}
+        best = max((frame.quality for frame in frames), key=lambda quality: quality.score)
+        decision = selectors.fusion(config).decide(similarities(template.vectors, probes), best.score)
+        lockout.settle(template.subject, subject_id, decision.decision)
+    except (EngineError, LockedOut) as error:
+        audit.record_failure(caller, config, template, error.code, dropped)
+        raise
+    timings = {step: sum(f.timings_ms[step] for f in frames) for step in frames[0].timings_ms}
+    elapsed_ms = (time.perf_counter() - started) * 1000
+    row = audit.record_decision(
+        caller, config, template, decision, best, len(frames), dropped, {**timings, "total": elapsed_ms}
+    )
+    signals.after_commit(
+        signals.verification_decided,
+        verification_id=row.pk,
+        subject_id=subject_id,
+        decision=decision.decision,
+        config_version=config.version,
+    )
+    return Verified(row, config, decision, best, dropped, elapsed_ms)
+
+
+def _frames(
+    pipeline: Pipeline, images: Sequence[bytes], limits: QualityLimits, dropped: list[dict[str, Any]]
+) -> list[Extraction]:
+    frames = []
+    first: ImageError | None = None
+    for index, data in enumerate(images):
+        try:
+            frames.append(pipeline.extract(data, limits))
+        except ImageError as error:
+            first = first or error
+            dropped.append({"frame": index, "code": error.code, "detail": str(error)})
+    if not frames and first:
+        raise first
+    return frames
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolled:
+    reference: Reference
+    config: EnsembleConfig
+    quality: Quality
+    warnings: list[str]
+
+
+def enroll(caller: Actor, subject_id: str, image: bytes, override: bool = False) -> Enrolled:
+    """Add a reference to a subject, who begins to exist with the first one.
+
+    Args:
+        caller: kept with the reference.
+        subject_id: the host's id.
+        image: one picture.
+        override: enroll although the face does not match the template; the caller's right to it is the view's matter.
+
+    Raises:
+        ImageError: the picture is refused.
+        ReferenceMismatch: the subject has references and this face does not match them.
+        LockedOut: too many faces that were not the subject's were shown, this one perhaps the last.
+        InvalidRequest: the subject has as many references as it may have.
+        NotFound: the subject was erased meanwhile.
+        NotReady
+    """
+    config = selectors.active_config()
+    known = Subject.objects.filter(subject_id=subject_id).first()
+    erasures = _erasures(subject_id)
+    extraction = runtime.pipeline(config).extract(image, selectors.quality_limits(config, "enroll"), stored=True)
+    new = _NewReference(subject_id, known.pk if known else None, erasures, extraction, caller)
+    vectors: dict[str, Vector] = {m.space: extraction.vectors[m.artifact.name] for m in config.members.all()}
+    for _ in range(_MAX_TRIES):
+        checked = _check_against_template(config, new, override)
+        with transaction.atomic():
+            locks.share_versions()
+            needed = selectors.members_by_space(selectors.served_configs())
+            # a version went live, or a reference came, between our reads and this lock: let go, do the rest, come back
+            complete = needed.keys() <= vectors.keys()
+            reference = _write(new, checked, {space: vectors[space] for space in needed}) if complete else None
+        if reference:
+            break
+        for space in needed.keys() - vectors.keys():
+            member, flip = needed[space]
+            vectors[space] = embed_chip(extraction.chip, member, flip)
+    else:
+        raise ConfigChanged("The subject or the served versions changed while the picture was processed. Try again.")
+    warnings = ["This face did not match the subject's earlier references."] if checked.overridden else []
+    logger.info("enrolled reference %s", reference.pk)
+    return Enrolled(reference, config, extraction.quality, warnings)
+
+
+@dataclass(frozen=True, slots=True)
+class _NewReference:
+    subject_id: str
+    known: uuid.UUID | None
+    erasures: int
+    extraction: Extraction
+    caller: Actor
+
+
+def _erasures(subject_id: str) -> int:
+    return Erasure.objects.filter(subject_hash__in=crypto.subject_hashes(subject_id)).count()
+
+
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """The references that the new one was compared with, and whether a mismatch was overridden."""
+
+    references: frozenset[uuid.UUID]
+    overridden: bool
+
+
+def _check_against_template(config: EnsembleConfig, new: _NewReference, override: bool) -> _Checked:
+    references = frozenset(Reference.objects.filter(subject__subject_id=new.subject_id).values_list("pk", flat=True))
+    template = selectors.template(new.subject_id, config)
+    if template is None:
+        return _Checked(references, False)
+    if not override:
+        lockout.require_free(template.lock_left)
+    probes = {name: vector[None] for name, vector in new.extraction.vectors.items()}
+    decision = selectors.fusion(config).decide(similarities(template.vectors, probes), new.extraction.quality.score)
+    mismatch = decision.decision != "match"
+    if mismatch and not override:
+        # or enrolling would be a way to try faces without end
+        lockout.settle(template.subject, new.subject_id, decision.decision)
+        raise ReferenceMismatch
+    return _Checked(references, mismatch)
+
+
+def _write(new: _NewReference, checked: _Checked, vectors: dict[str, Vector]) -> Reference | None:
+    """Write the reference; None when the subject's references are no longer the ones it was compared with."""
+    if new.known is None:
+        Subject.objects.get_or_create(subject_id=new.subject_id)
+    # NO KEY: two enrolments wait for each other, an embedding task's KEY SHARE does not wait for either
+    subject = Subject.objects.select_for_update(no_key=True).filter(subject_id=new.subject_id).first()
+    gone = subject is None or (new.known and subject.pk != new.known)
+    # the tombstone tells of a subject that came, and went, since we began
+    if subject is None or gone or _erasures(new.subject_id) != new.erasures:
+        raise NotFound("The subject was erased while the picture was processed.")
+    existing = frozenset(subject.references.values_list("pk", flat=True))
+    if not existing <= checked.references:
+        return None
+    if len(existing) >= conf.get("MAX_REFERENCES"):
+        raise InvalidRequest(f"The subject has {len(existing)} references; delete one before adding another.")
+    pk = uuid.uuid4()
+    reference = Reference.objects.create(
+        pk=pk,
+        subject=subject,
+        chip=crypto.seal_chip(pk, subject.pk, encode_chip(new.extraction.chip)),
+        quality=new.extraction.quality.to_json(),
+        overridden=checked.overridden,
+        enrolled_by_id=actor_id(new.caller),
+    )
+    Embedding.objects.bulk_create(sealed(pk, space, vector) for space, vector in vectors.items())
+    return reference
+
+
+def erase_subject(caller: Actor, subject_id: str) -> int:
+    """Erase a subject: chips and the embeddings of every version. Returns how many references went.
+
+    Raises:
+        NotFound: there is no such subject.
+    """
+    with transaction.atomic():
+        # waits for running enrolments and embedding tasks of this subject; later ones find it gone
+        subject = Subject.objects.select_for_update().filter(subject_id=subject_id).first()
+        if subject is None:
+            raise NotFound("There is no such subject.")
+        count = subject.references.count()
+        subject.delete()
+        Erasure.objects.create(subject_hash=crypto.subject_hash(subject_id), references=count, by_id=actor_id(caller))
+        signals.after_commit(signals.subject_erased, subject_id=subject_id, references=count)
+    logger.info("erased subject %s with %d references", subject.pk, count)
+    return count
+
+
+def erase_reference(reference_id: uuid.UUID) -> None:
+    """Erase one reference and its embeddings of every version.
+
+    Raises:
+        NotFound: there is no such reference.
+    """
+    with transaction.atomic():
+        # an embedding task holds the subject while it writes: wait for it, and let later ones find the reference gone
+        subject = (
+            Subject.objects.select_for_update()
+            .filter(pk__in=Reference.objects.filter(pk=reference_id).values("subject_id"))
+            .first()
+        )
+        if subject is None:
+            raise NotFound("There is no such reference.")
+        Reference.objects.filter(pk=reference_id).delete()

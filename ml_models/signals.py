@@ -1,0 +1,26 @@
+"""What a host can listen to. Sent after the commit; no picture, vector or score goes with them.
+
+A receiver that raises is logged by Django and changes no answer.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from django.db import transaction
+from django.dispatch import Signal
+
+# with verification_id: UUID, subject_id: str, decision: "match", "review" or "no_match", and config_version: int
+verification_decided = Signal()
+# with subject_id: str, and references: how many went
+subject_erased = Signal()
+# with rollout_id: UUID, version: int, and state: "complete", "aborted" or "failed"
+rollout_finished = Signal()
+# with subject_id: str, and seconds: how long nobody can be verified as this subject
+subject_locked_out = Signal()
+
+
+def after_commit(signal: Signal, **facts: Any) -> None:
+    """Send once what it tells about is committed; at once where no transaction runs."""
+    transaction.on_commit(partial(signal.send_robust, sender=None, **facts), robust=True)

@@ -1,0 +1,11 @@
+from django.urls import include, path
+
+from .api import views
+
+app_name = "ml_models"
+
+urlpatterns = [
+    path("api/v1/face/", include("ml_models.api.urls")),
+    path("healthz", views.HealthView.as_view(), name="healthz"),
+    path("readyz", views.ReadyView.as_view(), name="readyz"),
+]

@@ -1,0 +1,44 @@
+"""What must hold before a version may go live."""
+
+from __future__ import annotations
+
+import math
+
+from . import conf, selectors
+from .config import family as family_config
+from .engine.fuse import reachable_voter_sets, voter_key
+from .exceptions import ConfigInvalid
+from .models import Artifact, EnsembleConfig
+
+
+def problems(config: EnsembleConfig) -> list[str]:
+    """Everything that keeps a version from going live, as sentences; the networks themselves are not loaded here."""
+    members = list(config.members.all())
+    found = []
+    total = math.fsum(member.weight for member in members)
+    if not members or abs(total - 1.0) > 1e-6:
+        found.append(f"The weights sum to {total:.6f}, not to 1.")
+    if config.detector.kind != Artifact.Kind.DETECTOR:
+        found.append(f"{config.detector.name} is not a detector.")
+    for member in members:
+        found += _member_problems(member.artifact)
+    try:
+        fusion = selectors.fusion(config)
+    except ConfigInvalid as error:
+        return found + error.reasons
+    for names in reachable_voter_sets(fusion.members):
+        if voter_key(names) not in fusion.voter_sets:
+            found.append(f"No threshold is set for the voter set {voter_key(names)}: run calibrate.")
+    return found
+
+
+def _member_problems(artifact: Artifact) -> list[str]:
+    found = []
+    if artifact.kind != Artifact.Kind.EMBEDDER:
+        found.append(f"{artifact.name} is not an embedder.")
+    if family_config(artifact.family) is None:
+        found.append(f"{artifact.name}: the family {artifact.family} is unknown to this build or disabled.")
+    licensed = artifact.commercial_use == Artifact.CommercialUse.ALLOWED
+    if not licensed and not conf.get("NONCOMMERCIAL"):
+        found.append(f"{artifact.name}: commercial use of the weights is {artifact.commercial_use}.")
+    return found

@@ -1,0 +1,237 @@
+"""What an operator does with versions in the panel."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from django.core.management import call_command
+from django.test import Client
+from kombu.exceptions import OperationalError
+
+from ml_models import backfill, ensembles, rollouts, runtime, tasks
+from ml_models.admin import EnsembleConfigAdmin
+from ml_models.exceptions import RolloutRefused
+from ml_models.models import (
+    Artifact,
+    ConfigStep,
+    EnsembleConfig,
+    Erasure,
+    EvaluationReport,
+    Reference,
+    Rollout,
+    RolloutChunk,
+    Subject,
+)
+from tests.support.panel import page, press, told
+from tests.support.served import ensemble, write
+from tests.support.work import work_off
+
+pytestmark = pytest.mark.django_db
+
+
+def state_of(version: int) -> str:
+    return EnsembleConfig.objects.get(version=version).state
+
+
+def finish() -> None:
+    """The chunks that were handed out when the rollout was opened, then the rest."""
+    runtime.refresh()
+    for chunk in RolloutChunk.objects.values_list("pk", flat=True):
+        backfill.embed_chunk(chunk)
+    work_off()
+
+
+def test_validate_activate_and_roll_back(operator: Client, draft: EnsembleConfig, people: list[str]) -> None:
+    assert "can be activated" in told(press(operator, "ensembleconfig", "validate", draft.pk))
+    opened = press(operator, "ensembleconfig", "activate", draft.pk)
+    rollout = Rollout.objects.get(config=draft)
+    assert opened.redirect_chain[-1][0] == page("rollout", "change", rollout.pk)
+    assert not rollout.hold_for_approval
+    finish()
+    assert (state_of(2), state_of(3)) == ("retired", "active")
+
+    back = press(operator, "ensembleconfig", "rollback", draft.pk)
+    assert "Version 2 is active again" in told(back)
+    assert (state_of(2), state_of(3)) == ("active", "retired")
+    by = ConfigStep.objects.filter(config=draft, to_state="rolling_out").get().by
+    assert by.username in back.text or by.username in operator.get(page("ensembleconfig", "change", draft.pk)).text
+
+
+def test_the_activation_page_says_what_it_costs(operator: Client, validated: EnsembleConfig, people: list[str]) -> None:
+    url = page("ensembleconfig", "activate", validated.pk)
+    text = operator.get(url).text
+    assert "unknown until the first chunk" in text
+    assert [str(value) for _, value in operator.get(url).context["asked"].facts][:2] == ["2", "6"]
+    rollout = Rollout.objects.create(config=validated, state="aborted", seconds_per_reference=60.0)
+    assert "about 2 minutes with one worker" in operator.get(url).text
+    rollout.delete()
+
+
+def test_a_version_that_lacks_nothing_costs_nothing(operator: Client, draft: EnsembleConfig) -> None:
+    rollouts.validate(draft)
+    assert "none: it goes live" in operator.get(page("ensembleconfig", "activate", draft.pk)).text
+
+
+def test_hold_for_approval_waits_for_go(operator: Client, validated: EnsembleConfig, people: list[str]) -> None:
+    press(operator, "ensembleconfig", "activate", validated.pk, hold_for_approval="on")
+    finish()
+    rollout = Rollout.objects.get(config=validated)
+    assert rollout.state == "awaiting_approval"
+    press(operator, "rollout", "go", rollout.pk)
+    assert state_of(3) == "active"
+
+
+def test_every_reason_against_a_version_is_a_message(operator: Client, served: EnsembleConfig, tmp_path: Path) -> None:
+    call_command("load_ensemble", str(write(tmp_path, ensemble(3, voter_sets={}))))
+    Artifact.objects.filter(name="sface_2021dec").update(commercial_use="forbidden")
+    answer = press(operator, "ensembleconfig", "validate", EnsembleConfig.objects.get(version=3).pk)
+    assert "No threshold is set" in told(answer)
+    assert "validate it" in told(answer)
+    assert state_of(3) == "draft"
+
+
+def test_a_second_rollout_is_refused_with_what_to_do(
+    operator: Client, validated: EnsembleConfig, people: list[str]
+) -> None:
+    other = ensembles.clone(validated)
+    rollouts.validate(rollouts.get_config(other.version))
+    rollouts.open_rollout(validated)
+    answer = press(operator, "ensembleconfig", "activate", other.pk)
+    assert "Version 3 is rolling out. Wait for it, or abort it first." in told(answer)
+
+
+def test_rolling_back_a_version_that_is_not_active_any_more_is_refused(
+    operator: Client, validated: EnsembleConfig
+) -> None:
+    rollouts.open_rollout(validated)
+    finish()
+    rollouts.roll_back()
+    rollouts.open_rollout(rollouts.get_config(3))
+    finish()
+    old = EnsembleConfig.objects.get(version=2)
+    assert "Version 3 is active, not 2" in told(press(operator, "ensembleconfig", "rollback", old.pk))
+    page_of_old = operator.get(page("ensembleconfig", "rollback", old.pk), follow=True)
+    assert "not possible any more" in told(page_of_old)
+
+
+def test_one_click_clones_a_version_to_the_next_draft(operator: Client, served: EnsembleConfig) -> None:
+    answer = press(operator, "ensembleconfig", "clone", served.pk)
+    draft = rollouts.get_config(3)
+    assert (draft.state, answer.redirect_chain[-1][0]) == ("draft", page("ensembleconfig", "change", draft.pk))
+    said, copied = ensembles.export(served), ensembles.export(draft)
+    assert {**copied, "version": 2} == said
+    assert ConfigStep.objects.get(config=draft).reason == "cloned from version 2"
+
+
+def test_the_exported_file_loads_into_the_draft(operator: Client, served: EnsembleConfig, tmp_path: Path) -> None:
+    press(operator, "ensembleconfig", "clone", served.pk)
+    draft = EnsembleConfig.objects.get(version=3)
+    data = yaml.safe_load(operator.get(page("ensembleconfig", "export", draft.pk)).content)
+    call_command("load_ensemble", str(write(tmp_path, {**data, "target_fmr": 0.002})))
+    draft.refresh_from_db()
+    assert draft.target_fmr == 0.002
+
+
+def test_a_drafts_name_and_notes_can_be_changed_and_a_served_versions_cannot(
+    operator: Client, draft: EnsembleConfig
+) -> None:
+    changed = {"name": "better", "notes": "why"}
+    assert operator.post(page("ensembleconfig", "change", draft.pk), changed).status_code == 302
+    draft.refresh_from_db()
+    assert (draft.name, draft.notes) == ("better", "why")
+    served = EnsembleConfig.objects.get(version=2)
+    assert operator.post(page("ensembleconfig", "change", served.pk), changed).status_code == 403
+
+
+def test_saving_a_drafts_name_does_not_undo_its_validation(
+    operator: Client, draft: EnsembleConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = EnsembleConfigAdmin.save_model
+
+    def late(*args: Any) -> None:
+        rollouts.validate(rollouts.get_config(3))  # another operator, between our read and our write
+        save(*args)
+
+    monkeypatch.setattr(EnsembleConfigAdmin, "save_model", late)
+    answer = operator.post(page("ensembleconfig", "change", draft.pk), {"name": "late", "notes": ""}, follow=True)
+    assert (state_of(3), "no draft any more" in told(answer)) == ("validated", True)
+
+
+def test_the_pages_tell_members_evidence_licences_and_the_difference(operator: Client, draft: EnsembleConfig) -> None:
+    listed = operator.get(page("ensembleconfig", "changelist")).text
+    assert "not measured" in listed
+    assert "other embeddings: arcface_int8, mobilefacenet_192, sface_2021dec" in listed
+    rate = {"value": 0.0008, "low": 0.0005, "high": 0.0012}
+    EvaluationReport.objects.create(config=draft, digest="0" * 64, data={"fmr": rate, "fnmr": rate, "subjects": 310})
+    text = operator.get(page("ensembleconfig", "change", draft.pk)).text
+    assert "FMR 0.08 % (0.05 %–0.12 %)" in text
+    assert "310 subjects" in text
+    for artifact in Artifact.objects.filter(memberships__config=draft):
+        assert artifact.sha256 in text
+        assert artifact.citation[:40] in text
+
+
+def test_the_banner_says_what_stands_in_and_on_which_terms(
+    operator: Client, served: EnsembleConfig, settings: Any
+) -> None:
+    url = page("ensembleconfig", "changelist")
+    settings.ML_MODELS = {**settings.ML_MODELS, "NONCOMMERCIAL": True}
+    text = operator.get(url).text
+    assert "declares itself non-commercial" in text
+    assert "SFace (sface_2021dec) stands in" in text
+    Artifact.objects.filter(name="sface_2021dec").update(family="adaface")
+    settings.ML_MODELS = {**settings.ML_MODELS, "NONCOMMERCIAL": False}
+    text = operator.get(url).text
+    assert "stands in" not in text
+    assert "declares itself" not in text
+
+
+def test_a_report_is_shown_without_any_right_to_act(operator: Client, served: EnsembleConfig) -> None:
+    report = EvaluationReport.objects.create(config=served, digest="0" * 64, data={}, html="<h1>DET</h1>")
+    answer = operator.get(page("evaluationreport", "html", report.pk))
+    assert (answer.text, answer["Content-Security-Policy"].split(";")[0]) == ("<h1>DET</h1>", "sandbox")
+
+
+def test_failed_references_are_listed_for_enrolment(
+    operator: Client, validated: EnsembleConfig, people: list[str], settings: Any
+) -> None:
+    settings.ML_MODELS = {**settings.ML_MODELS, "FAILURES_ALLOWED": 0.5}
+    Reference.objects.filter(subject__subject_id="child-1").update(chip=b"damaged")
+    rollout = rollouts.open_rollout(validated)
+    finish()
+    facts = operator.get(page("rollout", "progress", rollout.pk)).json()
+    assert [item["text"] for item in facts["failures"]] == ["decryption failed: 1"]
+    text = operator.get(facts["failures"][0]["url"]).text
+    assert "child-1" in text
+    assert "child-2" not in text
+
+
+def test_a_lever_that_fits_no_more_is_refused(operator: Client, validated: EnsembleConfig) -> None:
+    rollout = rollouts.open_rollout(validated)
+    rollouts.abort(rollout)
+    assert "The rollout is not embedding" in told(press(operator, "rollout", "pause", rollout.pk))
+    with pytest.raises(RolloutRefused):
+        rollouts.pause(rollouts.get_rollout(rollout.pk))
+
+
+def test_a_queue_that_is_down_is_told_and_the_rollout_stays_open(
+    operator: Client, validated: EnsembleConfig, people: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def down(*args: object) -> None:
+        raise OperationalError
+
+    monkeypatch.setattr(tasks.embed_chunk, "delay", down)
+    answer = press(operator, "ensembleconfig", "activate", validated.pk)
+    assert "task queue does not answer" in told(answer)
+    assert Rollout.objects.get(config=validated).state == "embedding"
+
+
+def test_somebody_is_erased_through_the_service(operator: Client, people: list[str]) -> None:
+    subject = Subject.objects.get(subject_id="child-1")
+    reference = Subject.objects.get(subject_id="child-2").references.get()
+    assert "Erased with 1 references" in told(press(operator, "subject", "erase", subject.pk))
+    assert Erasure.objects.get().by is not None
+    press(operator, "reference", "erase", reference.pk)
+    assert not Reference.objects.exists()
+    assert Subject.objects.count() == 1

@@ -1,0 +1,318 @@
+"""Races, lost on purpose: real threads, real transactions, real locks."""
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as Unfinished
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.db import connections
+from rest_framework.test import APIClient
+
+from ml_models import audit, backfill, locks, rollouts, services
+from ml_models.engine.errors import UndecodableImage
+from ml_models.exceptions import NotEnrolled, NotFound, ReferenceMismatch
+from ml_models.models import Embedding, EnsembleConfig, Erasure, Reference, Subject, Verification
+from tests.conftest import Portraits
+from tests.support import uploads
+from tests.support.served import ensemble, write
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+_LONG_S = 30
+
+
+class Parking:
+    """Stops the first caller of a function, before or after its work, until the test lets it go."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, module: Any, name: str, *, after: bool = False) -> None:
+        self.reached, self._go, self._taken = threading.Event(), threading.Event(), threading.Lock()
+        original = getattr(module, name)
+
+        def parked(*args: Any, **kwargs: Any) -> Any:
+            first = self._taken.acquire(blocking=False)
+            if first and not after:
+                self._wait()
+            result = original(*args, **kwargs)
+            if first and after:
+                self._wait()
+            return result
+
+        monkeypatch.setattr(module, name, parked)
+
+    def _wait(self) -> None:
+        self.reached.set()
+        assert self._go.wait(_LONG_S)
+
+    def arrive(self) -> None:
+        assert self.reached.wait(_LONG_S)
+
+    def let_go(self) -> None:
+        self._go.set()
+
+
+@pytest.fixture
+def background() -> Iterator[Callable[..., Future[Any]]]:
+    """Run a function in a thread with a database connection of its own."""
+
+    def closing(function: Callable[..., Any], *args: Any) -> Any:
+        try:
+            return function(*args)
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(4) as pool:
+        yield lambda function, *args: pool.submit(closing, function, *args)
+
+
+@pytest.fixture
+def mirrored(served: EnsembleConfig, tmp_path: Path) -> EnsembleConfig:
+    """A validated version over the same networks in other spaces: it averages with the mirror image."""
+    call_command("load_ensemble", str(write(tmp_path, ensemble(3, flip=True))))
+    call_command("validate_config", "3")
+    return rollouts.get_config(3)
+
+
+def spaces(config: EnsembleConfig) -> set[str]:
+    return {member.space for member in rollouts.get_config(config.version).members.all()}
+
+
+def enroll(picture: bytes, subject_id: str = "child-1") -> Reference:
+    return services.enroll(None, subject_id, picture).reference
+
+
+def unfinished(future: Future[Any]) -> bool:
+    try:
+        future.result(timeout=0.5)
+    except Unfinished:
+        return True
+    return False
+
+
+def nothing_left() -> bool:
+    return not (Subject.objects.exists() or Reference.objects.exists() or Embedding.objects.exists())
+
+
+def test_an_enrolment_parked_across_open_gets_the_new_versions_embeddings(
+    served: EnsembleConfig, mirrored: EnsembleConfig, portraits: Portraits, monkeypatch: Any, background: Any
+) -> None:
+    parking = Parking(monkeypatch, locks, "share_versions")
+    enrolment = background(enroll, portraits.eileen_collins)
+    parking.arrive()
+    rollouts.open_rollout(mirrored)
+    parking.let_go()
+
+    reference = enrolment.result(_LONG_S)
+
+    assert set(reference.embeddings.values_list("space", flat=True)) == spaces(served) | spaces(mirrored)
+    assert backfill.count_missing(mirrored) == 0
+
+
+def test_an_enrolment_parked_across_a_cut_over_gets_every_embedding(
+    served: EnsembleConfig, mirrored: EnsembleConfig, portraits: Portraits, monkeypatch: Any, background: Any
+) -> None:
+    parking = Parking(monkeypatch, locks, "share_versions")
+    enrolment = background(enroll, portraits.eileen_collins)
+    parking.arrive()
+    rollouts.cut_over(rollouts.open_rollout(mirrored))
+    parking.let_go()
+
+    reference = enrolment.result(_LONG_S)
+
+    assert set(reference.embeddings.values_list("space", flat=True)) == spaces(served) | spaces(mirrored)
+    assert services.verify(None, "child-1", [portraits.eileen_collins]).config.version == 3
+
+
+def test_a_change_of_version_waits_for_an_enrolment_that_is_being_written(
+    served: EnsembleConfig, mirrored: EnsembleConfig, portraits: Portraits, monkeypatch: Any, background: Any
+) -> None:
+    parking = Parking(monkeypatch, locks, "share_versions", after=True)
+    enrolment = background(enroll, portraits.eileen_collins)
+    parking.arrive()
+    opening = background(rollouts.open_rollout, mirrored)
+    assert unfinished(opening)
+    parking.let_go()
+    opening.result(_LONG_S)
+    enrolment.result(_LONG_S)
+    assert backfill.count_missing(mirrored) == 3  # written for the old version alone, and counted by the new one
+
+
+def test_an_erasure_in_the_middle_of_an_enrolment_leaves_nothing(
+    served: EnsembleConfig, portraits: Portraits, monkeypatch: Any, background: Any
+) -> None:
+    enroll(portraits.eileen_collins)
+    parking = Parking(monkeypatch, locks, "share_versions")
+    enrolment = background(enroll, portraits.eileen_collins)
+    parking.arrive()
+    assert services.erase_subject(None, "child-1") == 1
+    parking.let_go()
+    with pytest.raises(NotFound):
+        enrolment.result(_LONG_S)
+    assert nothing_left()
+    assert Erasure.objects.count() == 1
+
+
+def test_an_erasure_of_a_subject_that_came_and_went_meanwhile_leaves_nothing(
+    served: EnsembleConfig, portraits: Portraits, monkeypatch: Any, background: Any
+) -> None:
+    parking = Parking(monkeypatch, locks, "share_versions")
+    enrolment = background(enroll, portraits.eileen_collins)
+    parking.arrive()
+    enroll(portraits.eileen_collins)
+    services.erase_subject(None, "child-1")
+    parking.let_go()
+    with pytest.raises(NotFound):
+        enrolment.result(_LONG_S)
+    assert nothing_left()
+
+
+def test_an_erasure_waits_for_an_enrolment_that_is_being_written_and_takes_it_along(
+    served: EnsembleConfig, portraits: Portraits, monkeypatch: Any, background: Any
+) -> None:
+    enroll(portraits.eileen_collins)
+    parking = Parking(monkeypatch, services, "_write", after=True)
+    enrolment = background(enroll, portraits.eileen_collins)
+    parking.arrive()
+    erasure = background(services.erase_subject, None, "child-1")
+    assert unfinished(erasure)
+    parking.let_go()
+    enrolment.result(_LONG_S)
+    assert erasure.result(_LONG_S) == 2
+    assert nothing_left()
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["subject", "reference"])
+def test_an_erasure_in_the_middle_of_an_embedding_task_leaves_nothing(
+    served: EnsembleConfig,
+    mirrored: EnsembleConfig,
+    portraits: Portraits,
+    monkeypatch: Any,
+    background: Any,
+    whole: bool,
+) -> None:
+    reference = enroll(portraits.eileen_collins)
+    rollouts.open_rollout(mirrored)
+    [chunk] = rollouts.advance()
+    parking = Parking(monkeypatch, backfill, "_hold")
+    task = background(backfill.embed_chunk, chunk)
+    parking.arrive()
+    if whole:
+        services.erase_subject(None, "child-1")
+    else:
+        services.erase_reference(reference.pk)
+    parking.let_go()
+    task.result(_LONG_S)
+    assert not Reference.objects.exists()
+    assert not Embedding.objects.exists()
+    assert backfill.count_missing(mirrored) == 0
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["subject", "reference"])
+def test_an_erasure_waits_for_an_embedding_task_that_is_writing(
+    served: EnsembleConfig,
+    mirrored: EnsembleConfig,
+    portraits: Portraits,
+    monkeypatch: Any,
+    background: Any,
+    whole: bool,
+) -> None:
+    reference = enroll(portraits.eileen_collins)
+    rollouts.open_rollout(mirrored)
+    [chunk] = rollouts.advance()
+    parking = Parking(monkeypatch, backfill, "_hold", after=True)
+    task = background(backfill.embed_chunk, chunk)
+    parking.arrive()
+    erasure = (
+        background(services.erase_subject, None, "child-1")
+        if whole
+        else background(services.erase_reference, reference.pk)
+    )
+    assert unfinished(erasure)
+    parking.let_go()
+    task.result(_LONG_S)
+    erasure.result(_LONG_S)
+    assert not Reference.objects.exists()
+    assert not Embedding.objects.exists()
+
+
+@pytest.mark.parametrize("picture", ["eileen_collins", "grace_hopper", ""], ids=["match", "no_match", "no picture"])
+def test_an_erasure_in_the_middle_of_a_verify_leaves_nothing_that_says_who(
+    served: EnsembleConfig, portraits: Portraits, monkeypatch: Any, background: Any, picture: str
+) -> None:
+    data = getattr(portraits, picture) if picture else b"no picture"
+    enroll(portraits.eileen_collins)
+    parking = Parking(monkeypatch, services, "_frames")
+    attempt = background(services.verify, None, "child-1", [data])
+    parking.arrive()
+    services.erase_subject(None, "child-1")
+    parking.let_go()
+    with pytest.raises(NotEnrolled if picture else UndecodableImage):
+        attempt.result(_LONG_S)
+    assert nothing_left()
+    assert not Verification.objects.exclude(subject=None).exists()
+
+
+def test_an_erasure_between_a_decision_and_its_audit_row_leaves_the_row_without_a_name(
+    served: EnsembleConfig, portraits: Portraits, monkeypatch: Any, background: Any
+) -> None:
+    enroll(portraits.eileen_collins)
+    parking = Parking(monkeypatch, audit, "record_decision")
+    attempt = background(services.verify, None, "child-1", [portraits.eileen_collins])
+    parking.arrive()
+    services.erase_subject(None, "child-1")
+    parking.let_go()
+    assert attempt.result(_LONG_S).decision.decision == "match"
+    assert nothing_left()
+    assert list(Verification.objects.values_list("subject", "decision")) == [(None, "match")]
+
+
+def test_two_first_enrolments_of_one_person_at_once_both_succeed(
+    served: EnsembleConfig, portraits: Portraits, monkeypatch: Any, background: Any
+) -> None:
+    parking = Parking(monkeypatch, locks, "share_versions")
+    first = background(enroll, portraits.eileen_collins)
+    parking.arrive()
+    enroll(portraits.eileen_collins)
+    parking.let_go()
+    first.result(_LONG_S)
+    assert Subject.objects.get().references.count() == 2
+
+
+def test_of_two_first_enrolments_of_different_people_the_later_is_refused(
+    served: EnsembleConfig, portraits: Portraits, monkeypatch: Any, background: Any
+) -> None:
+    parking = Parking(monkeypatch, services, "_write")
+    first = background(enroll, portraits.eileen_collins)
+    parking.arrive()
+    enroll(portraits.grace_hopper)
+    parking.let_go()
+    with pytest.raises(ReferenceMismatch):
+        first.result(_LONG_S)
+    assert Subject.objects.get().references.count() == 1
+
+
+def test_an_enrolment_that_always_comes_second_is_told_so(
+    served: EnsembleConfig, portraits: Portraits, monkeypatch: Any, background: Any, service: APIClient
+) -> None:
+    monkeypatch.setattr(services, "_MAX_TRIES", 1)
+    parking = Parking(monkeypatch, services, "_write")
+    first = background(uploads.enroll, service, "child-1", portraits.eileen_collins)
+    parking.arrive()
+    enroll(portraits.eileen_collins)
+    parking.let_go()
+    response = first.result(_LONG_S)
+    assert (response.status_code, response.json()["code"]) == (409, "config_changed")
+    assert Reference.objects.count() == 1
+
+
+def test_enrolments_side_by_side_do_not_pass_the_limit_of_references(
+    served: EnsembleConfig, portraits: Portraits, settings: Any, background: Any
+) -> None:
+    settings.ML_MODELS = {**settings.ML_MODELS, "MAX_REFERENCES": 2}
+    attempts = [background(enroll, portraits.eileen_collins) for _ in range(4)]
+    failures = [error for error in (attempt.exception(_LONG_S) for attempt in attempts) if error]
+    assert Reference.objects.count() == 4 - len(failures) == 2
+    assert all(getattr(error, "code", "") in ("invalid_request", "config_changed") for error in failures), failures

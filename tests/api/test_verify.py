@@ -1,0 +1,172 @@
+import base64
+from typing import Any
+
+import pytest
+from rest_framework.test import APIClient
+
+from ml_models.models import Embedding, EnsembleConfig, Reference, Verification
+from tests.conftest import Portraits
+from tests.support.pictures import encoded, faceless, opened, side_by_side
+from tests.support.uploads import enroll, upload, verify
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def enrolled(served: EnsembleConfig, service: APIClient, portraits: Portraits) -> str:
+    response = enroll(service, "child-1", portraits.eileen_collins)
+    assert response.status_code == 201, response.json()
+    return "child-1"
+
+
+def test_verify_matches_the_same_person(service: APIClient, enrolled: str, portraits: Portraits) -> None:
+    response = verify(service, enrolled, portraits.eileen_collins)
+
+    body = response.json()
+    assert response.status_code == 200, body
+    assert body["decision"] == "match"
+    assert body["score"] > body["threshold"]
+    assert body["config_version"] == 2
+    assert body["voters"] == ["arcface_int8", "mobilefacenet_192", "sface_2021dec"]
+    assert [member["name"] for member in body["members"]] == body["voters"]
+    assert 0 < body["quality"]["score"] <= 1
+    assert body["frames_dropped"] == []
+    assert response["Cache-Control"] == "no-store"
+
+
+def test_verify_does_not_match_another_person(service: APIClient, enrolled: str, portraits: Portraits) -> None:
+    body = verify(service, enrolled, portraits.grace_hopper).json()
+    assert body["decision"] == "no_match"
+    assert body["score"] < body["threshold"]
+
+
+def test_the_audit_row_says_what_was_answered(service: APIClient, enrolled: str, portraits: Portraits) -> None:
+    body = verify(service, enrolled, portraits.eileen_collins).json()
+
+    row = Verification.objects.get(pk=body["verification_id"])
+    assert (row.decision, row.code) == ("match", "")
+    assert row.config.version == body["config_version"]
+    assert row.score == pytest.approx(body["score"], abs=1e-3)
+    assert row.similarities.keys() == row.artifacts.keys() == set(body["voters"])
+    assert row.timings_ms["total"] > 0
+    assert row.caller.username == "kiosk"
+
+
+def test_scores_are_for_those_who_may_see_them(
+    enrolled: str, portraits: Portraits, user: Any, grant: Any, service: APIClient
+) -> None:
+    plain = APIClient()
+    plain.force_authenticate(grant(user, "verify_subject"))
+    body = verify(plain, enrolled, portraits.eileen_collins).json()
+    assert body["decision"] == "match"
+    assert not {"score", "threshold", "members"} & body.keys()
+
+
+def test_a_picture_may_come_as_base64_in_JSON(service: APIClient, enrolled: str, portraits: Portraits) -> None:
+    text = base64.b64encode(portraits.eileen_collins).decode()
+    for image in (text, [text], f"data:image/jpeg;base64,{text}"):
+        body = service.post("/api/v1/face/verify", {"subject_id": enrolled, "image": image}, format="json").json()
+        assert body["decision"] == "match"
+
+
+def test_frames_that_cannot_be_used_are_dropped_and_named(
+    service: APIClient, enrolled: str, portraits: Portraits
+) -> None:
+    body = verify(service, enrolled, b"not a picture", portraits.eileen_collins, encoded(faceless())).json()
+
+    assert body["decision"] == "match"
+    assert [(f["frame"], f["code"]) for f in body["frames_dropped"]] == [(0, "undecodable_image"), (2, "no_face_found")]
+
+
+def refusals(portraits: Portraits) -> dict[str, tuple[int, bytes]]:
+    collins, hopper = opened(portraits.eileen_collins), opened(portraits.grace_hopper)
+    return {
+        "undecodable_image": (422, b"not a picture"),
+        "no_face_found": (422, encoded(faceless())),
+        "multiple_faces": (422, encoded(side_by_side(collins.crop((100, 0, 350, 300)), hopper))),
+        "face_too_small": (422, encoded(collins.resize((150, 150)))),
+        "low_quality": (422, encoded(collins.point(lambda v: v // 14))),
+        "image_too_large": (413, b"\xff\xd8" + b"\0" * (13 * 1024 * 1024)),
+    }
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["undecodable_image", "no_face_found", "multiple_faces", "face_too_small", "low_quality", "image_too_large"],
+)
+def test_a_picture_that_cannot_be_used_is_refused_by_both_calls_and_changes_nothing(
+    service: APIClient, enrolled: str, portraits: Portraits, code: str
+) -> None:
+    status, picture = refusals(portraits)[code]
+    before = (Reference.objects.count(), Embedding.objects.count())
+    for response in (verify(service, enrolled, picture), enroll(service, enrolled, picture)):
+        assert response["Content-Type"] == "application/problem+json"
+        body = response.json()
+        assert (response.status_code, body["status"], body["code"]) == (status, status, code)
+        assert body["detail"]
+    assert (Reference.objects.count(), Embedding.objects.count()) == before
+    assert not Verification.objects.exclude(decision="").exists()
+
+
+def test_verify_refuses_a_subject_that_is_not_enrolled(
+    service: APIClient, served: EnsembleConfig, portraits: Portraits
+) -> None:
+    response = verify(service, "nobody", portraits.eileen_collins)
+    assert (response.status_code, response.json()["code"]) == (404, "not_enrolled")
+    assert not Verification.objects.exists()
+
+
+def test_without_an_active_version_verify_is_not_ready(service: APIClient, portraits: Portraits) -> None:
+    EnsembleConfig.objects.filter(state="active").update(state="retired")
+    response = verify(service, "child-1", portraits.eileen_collins)
+    assert (response.status_code, response.json()["code"]) == (503, "not_ready")
+    assert int(response["Retry-After"]) > 0
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {},
+        {"subject_id": "child-1"},
+        {"subject_id": "", "image": "AAAA"},
+        {"subject_id": "x" * 201, "image": "AAAA"},
+        {"subject_id": "child-1", "image": []},
+        {"subject_id": "child-1", "image": ["AAAA"] * 6},
+        {"subject_id": "child-1", "image": "not base64!"},
+        {"subject_id": "child-1", "image": {"a": 1}},
+        {"subject_id": "child-1", "image": 7},
+        [],
+        "text",
+    ],
+    ids=lambda data: str(data)[:40],
+)
+def test_a_malformed_request_is_refused(service: APIClient, data: Any) -> None:
+    response = service.post("/api/v1/face/verify", data, format="json")
+    assert (response.status_code, response.json()["code"]) == (400, "invalid_request")
+
+
+def test_no_token_and_no_right_are_refused_before_anything_is_read(
+    enrolled: str, portraits: Portraits, user: Any
+) -> None:
+    stranger = APIClient()
+    response = verify(stranger, enrolled, portraits.eileen_collins)
+    assert (response.status_code, response.json()["code"]) == (401, "not_authenticated")
+    assert response["WWW-Authenticate"]
+
+    stranger.force_authenticate(user)
+    known, unknown = (verify(stranger, who, portraits.eileen_collins) for who in (enrolled, "nobody"))
+    assert (known.status_code, known.json()) == (403, unknown.json())
+    assert known.json()["code"] == "forbidden"
+
+
+def test_people_may_verify_themselves(enrolled: str, portraits: Portraits, user: Any, service: APIClient) -> None:
+    own = str(user.pk)
+    enroll(service, own, portraits.grace_hopper)
+    client = APIClient()
+    client.force_authenticate(user)
+    assert verify(client, own, portraits.grace_hopper).json()["decision"] == "match"
+
+
+def test_a_text_body_is_refused_with_a_problem(service: APIClient) -> None:
+    response = service.post("/api/v1/face/verify", upload("child-1", b"x")["subject_id"], content_type="text/plain")
+    assert (response.status_code, response.json()["code"]) == (400, "invalid_request")

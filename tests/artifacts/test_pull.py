@@ -1,0 +1,173 @@
+"""Pulling: only bytes that are what the database says are ever loaded."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ml_models import artifacts, runtime
+from ml_models.engine.errors import ArtifactRejected, ContractMismatch, GoldenMismatch
+from ml_models.exceptions import ArtifactCorrupt, ArtifactMissing, BucketUnavailable, NameTaken
+from ml_models.models import Artifact
+from tests.support.networks import contract, tiny_network
+
+pytestmark = pytest.mark.django_db
+
+
+def publish(path: Path, name: str = "tiny", **more: Any) -> tuple[Artifact, bool]:
+    facts = {"kind": "embedder", "family": "arcface", "contract": contract().to_json(), **more}
+    return artifacts.publish(path, name, **facts)
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> Path:
+    return tiny_network(tmp_path / "tiny.onnx")
+
+
+@pytest.fixture
+def published(bucket: str, network: Path) -> Artifact:
+    artifact, uploaded = publish(network)
+    assert uploaded
+    return artifact
+
+
+def overwrite(artifact: Artifact, data: bytes) -> Artifact:
+    """Somebody with write access to the bucket replaces the object, and the pin follows."""
+    blob = artifacts._bucket().blob(artifacts.object_name(artifact.name))
+    blob.upload_from_string(data)
+    Artifact.objects.filter(pk=artifact.pk).update(generation=blob.generation)
+    artifact.refresh_from_db()
+    return artifact
+
+
+def test_a_published_file_is_pulled_proven_and_loaded(published: Artifact, network: Path) -> None:
+    path = artifacts.ensure_local(published)
+
+    assert path.name == f"{published.sha256}.onnx"
+    assert path.read_bytes() == network.read_bytes()
+    model = runtime.load(published)
+    assert model.dimension == published.dimension
+
+
+def test_pulling_twice_downloads_once(published: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
+    artifacts.ensure_local(published)
+    # a bucket that cannot be reached: the cache alone must do
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:1")
+    assert artifacts.ensure_local(published).exists()
+
+
+def test_with_the_bucket_down_and_nothing_cached_the_error_says_so(
+    published: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:1")
+    monkeypatch.setattr(artifacts, "_TIMEOUT_S", 0.5)
+    with pytest.raises(BucketUnavailable):
+        artifacts.ensure_local(published)
+
+
+def test_other_bytes_of_the_same_size_are_refused_and_not_kept(published: Artifact, network: Path) -> None:
+    data = bytearray(network.read_bytes())
+    data[-1] ^= 1
+    with pytest.raises(ArtifactCorrupt, match="sha256"):
+        artifacts.ensure_local(overwrite(published, bytes(data)))
+    assert list(artifacts.local_path(published).parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("change", [lambda d: d[:-10], lambda d: d + b"more"], ids=["truncated", "longer"])
+def test_another_size_is_refused_and_not_kept(published: Artifact, network: Path, change: Any) -> None:
+    with pytest.raises(ArtifactCorrupt, match="bytes"):
+        artifacts.ensure_local(overwrite(published, change(network.read_bytes())))
+    assert list(artifacts.local_path(published).parent.iterdir()) == []
+
+
+def test_a_damaged_cache_file_is_replaced_from_the_bucket(published: Artifact, network: Path) -> None:
+    path = artifacts.ensure_local(published)
+    path.write_bytes(b"rotten")
+    assert artifacts.ensure_local(published).read_bytes() == network.read_bytes()
+
+
+def test_a_wrong_file_in_the_bucket_never_replaces_the_last_good_one(published: Artifact, network: Path) -> None:
+    path = artifacts.ensure_local(published)
+    overwrite(published, b"x" * published.size)
+    assert artifacts.ensure_local(published).read_bytes() == network.read_bytes()
+    assert path.exists()
+
+
+def test_only_the_pinned_generation_is_pulled(published: Artifact, network: Path) -> None:
+    artifacts._bucket().blob(artifacts.object_name(published.name)).upload_from_string(b"a later object")
+    assert artifacts.ensure_local(published).read_bytes() == network.read_bytes()
+
+
+def test_a_generation_that_is_gone_is_missing(published: Artifact) -> None:
+    Artifact.objects.filter(pk=published.pk).update(generation=12345)
+    published.refresh_from_db()
+    with pytest.raises(ArtifactMissing):
+        artifacts.ensure_local(published)
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({"dimension": 17}, ContractMismatch),
+        ({"contract": contract(dimension=17).to_json()}, ContractMismatch),
+        ({"contract": contract(color_order="BGR").to_json()}, GoldenMismatch),
+        ({"contract": contract(mean=0.0).to_json()}, GoldenMismatch),
+        ({"contract": contract(input="data").to_json()}, ContractMismatch),
+        ({"golden": np.eye(2, 16, dtype="<f4").tobytes()}, GoldenMismatch),
+        ({"graph_sha256": "0" * 64}, ContractMismatch),
+        ({"family": "unheard_of"}, ArtifactRejected),
+    ],
+    ids=["dimension", "contract dimension", "colour order", "normalisation", "input name", "golden", "graph", "family"],
+)
+def test_a_file_that_is_not_what_the_row_says_is_refused_at_load(
+    published: Artifact, change: dict[str, Any], error: type[Exception]
+) -> None:
+    runtime.load(published)
+    Artifact.objects.filter(pk=published.pk).update(**change)
+    with pytest.raises(error):
+        runtime.load(Artifact.objects.get(pk=published.pk))
+
+
+def test_a_disabled_family_is_refused_at_load(published: Artifact, settings: Any) -> None:
+    settings.ML_MODELS = {**settings.ML_MODELS, "FAMILIES": {"arcface": {"enabled": False}}}
+    with pytest.raises(ArtifactRejected, match="arcface"):
+        runtime.load(published)
+
+
+def test_publishing_the_same_bytes_again_does_nothing(published: Artifact, network: Path) -> None:
+    again, uploaded = publish(network)
+    assert not uploaded
+    assert (again.pk, again.generation) == (published.pk, published.generation)
+    assert Artifact.objects.count() == 1
+
+
+def test_other_bytes_under_a_published_name_are_refused(published: Artifact, tmp_path: Path) -> None:
+    other = tiny_network(tmp_path / "other.onnx", seed=1)
+    with pytest.raises(NameTaken):
+        publish(other)
+    # nor when the database does not know what the bucket holds
+    Artifact.objects.all().delete()
+    with pytest.raises(NameTaken):
+        publish(other)
+    assert not Artifact.objects.exists()
+
+
+def test_the_same_bytes_under_another_name_are_refused(published: Artifact, network: Path) -> None:
+    with pytest.raises(NameTaken):
+        publish(network, "another")
+
+
+def test_an_object_that_got_lost_is_uploaded_again_and_pinned(published: Artifact, network: Path) -> None:
+    artifacts._bucket().blob(artifacts.object_name(published.name)).delete()
+    again, uploaded = publish(network)
+    assert uploaded
+    assert again.pk == published.pk
+    assert artifacts.ensure_local(again).exists()
+
+
+def test_a_network_that_is_not_what_its_contract_says_is_never_published(bucket: str, network: Path) -> None:
+    with pytest.raises(ContractMismatch):
+        publish(network, contract=contract(dimension=3).to_json())
+    assert not Artifact.objects.exists()
+    assert artifacts._bucket().get_blob(artifacts.object_name("tiny")) is None

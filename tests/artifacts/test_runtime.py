@@ -1,0 +1,148 @@
+"""What a process loads, reports and answers with."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from django.test import Client
+
+from ml_models import runtime
+from ml_models.adaface_model import AdaFaceModel
+from ml_models.arcface_model import ArcFaceModel
+from ml_models.config import FACE_RECOGNITION_MODELS
+from ml_models.engine.embed import golden_crops
+from ml_models.exceptions import NotReady
+from ml_models.mobilefacenet_model import MobileFaceNetModel
+from ml_models.models import Artifact, EnsembleConfig
+from ml_models.sface_model import SFaceModel
+
+pytestmark = pytest.mark.django_db
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that has loaded nothing yet."""
+    monkeypatch.setattr(runtime, "_process", runtime._Process())
+
+
+def test_readyz_is_503_until_every_network_is_loaded_and_says_what_is_missing(
+    served: EnsembleConfig, fresh: None
+) -> None:
+    client = Client()
+    before = client.get("/readyz")
+    assert (before.status_code, before.json()["code"]) == (503, "not_ready")
+
+    runtime.refresh()
+    assert client.get("/readyz").json() == {"status": "ready"}
+
+
+def test_readyz_names_the_network_that_cannot_be_loaded(served: EnsembleConfig, fresh: None) -> None:
+    Artifact.objects.filter(name="sface_2021dec").update(golden_min_cosine=1.5)
+    runtime.refresh()
+
+    answer = Client().get("/readyz")
+    assert answer.status_code == 503
+    assert "sface_2021dec is not loaded: golden_mismatch" in answer.json()["detail"]
+    with pytest.raises(NotReady):
+        runtime.pipeline(served)
+
+
+def test_healthz_needs_nothing(fresh: None) -> None:
+    assert Client().get("/healthz").json() == {"status": "ok"}
+
+
+def test_networks_that_no_served_version_needs_are_let_go(served: EnsembleConfig, fresh: None) -> None:
+    runtime.refresh()
+    EnsembleConfig.objects.update(state="retired")
+    runtime.refresh()
+    assert not runtime._process.loaded
+
+
+@pytest.mark.parametrize(("wrapper", "dimension"), [(MobileFaceNetModel, 192), (ArcFaceModel, 512), (SFaceModel, 128)])
+def test_a_wrapper_without_arguments_is_the_active_versions_network(
+    served: EnsembleConfig, wrapper: type, dimension: int
+) -> None:
+    face = golden_crops()[0]
+    embedding = wrapper().generate_embedding(face)
+
+    assert (embedding.shape, embedding.dtype) == ((dimension,), np.float32)
+    assert np.linalg.norm(embedding) == pytest.approx(1, abs=1e-6)
+    np.testing.assert_allclose(wrapper().generate_embeddings(golden_crops())[0], embedding, atol=1e-5)
+
+
+def test_adaface_is_not_ready_while_the_active_version_has_none(served: EnsembleConfig) -> None:
+    with pytest.raises(NotReady, match="adaface"):
+        AdaFaceModel()
+
+
+def test_a_wrapper_loads_on_its_own_where_the_runtime_has_not(served: EnsembleConfig, fresh: None) -> None:
+    assert SFaceModel().generate_embedding(golden_crops()[1]).shape == (128,)
+
+
+def test_every_family_of_the_build_has_a_wrapper_that_answers_to_its_name() -> None:
+    from django.utils.module_loading import import_string
+
+    for name, entry in FACE_RECOGNITION_MODELS.items():
+        assert import_string(entry["class"]).family == name
+
+
+def test_colour_order_comes_from_the_contract_and_swapping_it_is_noticed(served: EnsembleConfig) -> None:
+    artifact = Artifact.objects.get(name="arcface_int8")
+    assert artifact.contract["color_order"] == "BGR"
+    right = ArcFaceModel().generate_embedding(golden_crops()[0])
+    swapped = ArcFaceModel().generate_embedding(np.ascontiguousarray(golden_crops()[0][..., ::-1]))
+    assert float(right @ swapped) < artifact.golden_min_cosine
+
+
+def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True
+    )
+
+
+@pytest.mark.parametrize("command", ["check", "makemigrations --check --dry-run"])
+def test_management_commands_load_no_network(command: str) -> None:
+    code = f"""
+import sys, threading
+import django
+from django.core.management import call_command
+django.setup()
+call_command(*{command.split()!r})
+assert not [t for t in threading.enumerate() if t.name == "ml_models-runtime"]
+from ml_models import runtime
+assert not runtime._process.loaded
+"""
+    done = python(code, DJANGO_SETTINGS_MODULE="backend_easy.settings", ML_MODELS_AUTOSTART="0")
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_forked_child_starts_with_nothing_loaded(served: EnsembleConfig) -> None:
+    runtime.refresh()
+    assert runtime._current().loaded
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:  # no test code runs on in the child
+        os.write(write, b"empty" if not runtime._current().loaded else b"inherited")
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert os.read(read, 20) == b"empty"
+
+
+def test_the_engine_runs_where_django_is_not_installed(portraits: Any) -> None:
+    code = """
+import sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {"django", "rest_framework", "celery", "google", "psycopg"}:
+            raise ImportError(name + " is not installed here")
+sys.meta_path.insert(0, Refuse())
+import ml_models.engine.pipeline, ml_models.engine.fuse, ml_models.engine.graph
+assert "django" not in sys.modules
+"""
+    done = python(code)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,188 @@
+"""An operator activates a version, watches the bar move, and rolls back, in a browser."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.db.models.functions import Now
+from playwright.sync_api import Page, expect
+from rest_framework.test import APIClient
+
+from ml_models import backfill, rollouts, runtime
+from ml_models.models import EnsembleConfig, Reference, RolloutChunk, RolloutFailure, ServingProcess, Verification
+from tests.conftest import Portraits
+from tests.support.panel import page as address
+from tests.support.served import ensemble, write
+from tests.support.uploads import enroll, verify
+from tests.support.work import work_off
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True), pytest.mark.xdist_group("browser")]
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Where screenshots go: to be looked at, never kept."""
+    folder = Path(os.environ.get("SCREENSHOTS", tmp_path))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@pytest.fixture
+def operator(django_user_model: Any) -> str:
+    django_user_model.objects.create_superuser("operator", password="a long word")
+    return "operator"
+
+
+@pytest.fixture
+def people(service: APIClient, served: EnsembleConfig, portraits: Portraits) -> None:
+    assert enroll(service, "child-1", portraits.eileen_collins).status_code == 201
+    assert enroll(service, "child-2", portraits.grace_hopper).status_code == 201
+
+
+@pytest.fixture
+def crowd(people: None, service: APIClient, portraits: Portraits) -> None:
+    """One reference more than the first chunk holds."""
+    for number in range(7):
+        assert enroll(service, f"child-{3 + number}", portraits.eileen_collins).status_code == 201
+
+
+@pytest.fixture
+def validated(people: None, tmp_path: Path) -> EnsembleConfig:
+    call_command("load_ensemble", str(write(tmp_path, ensemble(3, name="mirrored", flip=True))))
+    rollouts.validate(rollouts.get_config(3))
+    return rollouts.get_config(3)
+
+
+@pytest.fixture
+def panel(watched: Page, operator: str) -> Page:
+    watched.goto("/admin/")
+    watched.fill("input[name=username]", operator)
+    watched.fill("input[name=password]", "a long word")
+    watched.click("button[type=submit]")
+    expect(watched.locator("input[name=password]")).to_have_count(0)
+    return watched
+
+
+def shoot(panel: Page, folder: Path, name: str) -> None:
+    """The page as a desktop and as a phone show it; neither may scroll sideways."""
+    for width in (1280, 390):
+        panel.set_viewport_size({"width": width, "height": 900})
+        panel.screenshot(path=folder / f"{name}-{width}.png", full_page=True)
+        assert panel.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), (name, width)
+    panel.set_viewport_size({"width": 1280, "height": 900})
+
+
+def percent(panel: Page) -> int:
+    return int(panel.locator("progress").evaluate("bar => bar.value"))
+
+
+def chunks() -> Any:
+    return RolloutChunk.objects.order_by("pk").values_list("pk", flat=True)
+
+
+def test_activate_watch_the_bar_move_and_roll_back(
+    panel: Page, validated: EnsembleConfig, crowd: None, pictures: Path
+) -> None:
+    panel.goto(address("ensembleconfig", "changelist"))
+    shoot(panel, pictures, "versions")
+    panel.click("text=v3 mirrored")
+    shoot(panel, pictures, "version")
+    panel.click("a.fv-button:has-text('Activate')")
+    expect(panel.locator(".fv-facts")).to_contain_text("27")
+    shoot(panel, pictures, "activate")
+    panel.click("button:has-text('Activate')")
+
+    expect(panel.locator("[data-word=percent]")).to_have_text("0 %")
+    runtime.refresh()
+    backfill.embed_chunk(chunks()[0])
+    expect(panel.locator("[data-word=percent]")).not_to_have_text("0 %", timeout=5000)  # nobody has reloaded
+    halfway = percent(panel)
+    assert 0 < halfway < 100
+    shoot(panel, pictures, "rollout")
+
+    for chunk in list(chunks()):
+        backfill.embed_chunk(chunk)
+    expect(panel.locator("[data-word=percent]")).to_have_text("100 %", timeout=5000)
+    work_off()
+    expect(panel.locator("#rollout h2")).to_contain_text("complete", timeout=5000)
+    shoot(panel, pictures, "complete")
+    assert EnsembleConfig.objects.get(state="active").version == 3
+
+    panel.click("text=v3 mirrored")
+    panel.click("a.fv-button:has-text('Roll back')")
+    shoot(panel, pictures, "rollback")
+    panel.click("button:has-text('Roll back')")
+    expect(panel.locator("body")).to_contain_text("Version 2 is active again")
+    assert EnsembleConfig.objects.get(state="active").version == 2
+
+
+def test_pause_resume_and_abort_with_failures_on_the_page(
+    panel: Page, validated: EnsembleConfig, pictures: Path, django_user_model: Any
+) -> None:
+    rollout = rollouts.open_rollout(validated)
+    panel.goto(address("rollout", "change", rollout.pk))
+    for button, state in (("Pause", "paused"), ("Resume", "embedding")):
+        panel.click(f"a.fv-button:has-text('{button}')")
+        panel.click(f"button:has-text('{button}')")
+        expect(panel.locator("#rollout h2")).to_contain_text(state)
+    RolloutFailure.objects.create(rollout=rollout, reference=Reference.objects.all()[0], code="unreadable_chip")
+    failure = panel.locator("[data-list=failures] a")
+    expect(failure).to_have_text("unreadable chip: 1", timeout=5000)
+    shoot(panel, pictures, "failures")
+
+    # an operator elsewhere: this page notices by itself
+    rollouts.abort(rollouts.get_rollout(rollout.pk))
+    expect(panel.locator("#rollout h2")).to_contain_text("aborted", timeout=5000)
+    expect(panel.locator("a.fv-button")).to_have_count(0)
+    panel.click("[data-list=failures] a")
+    expect(panel.locator("#changelist")).to_contain_text("unreadable_chip")
+    shoot(panel, pictures, "to-enrol-again")
+
+
+def test_without_scripts_a_reload_shows_how_far_it_is(
+    panel: Page, validated: EnsembleConfig, chromium: Any, live_server: Any
+) -> None:
+    rollout = rollouts.open_rollout(validated)
+    plain = chromium.new_context(
+        base_url=live_server.url, java_script_enabled=False, storage_state=panel.context.storage_state()
+    )
+    try:
+        page = plain.new_page()
+        page.goto(address("rollout", "change", rollout.pk))
+        assert page.locator("[data-word=percent]").text_content() == "0 %"
+        runtime.refresh()
+        work_off()
+        page.reload()
+        assert page.locator("[data-word=percent]").text_content() == "100 %"
+    finally:
+        plain.close()
+    rollout.refresh_from_db()
+    assert rollout.state == "complete"
+
+
+LISTS: list[tuple[str, Callable[[], Any]]] = [
+    ("artifact", lambda: EnsembleConfig.objects.all()[0].detector_id),
+    ("subject", lambda: Reference.objects.all()[0].subject_id),
+    ("reference", lambda: Reference.objects.all()[0].pk),
+    ("verification", lambda: Verification.objects.all()[0].pk),
+    ("servingprocess", lambda: ServingProcess.objects.all()[0].pk),
+]
+
+
+def test_every_page_fits_a_desktop_and_a_phone(
+    panel: Page, people: None, pictures: Path, service: APIClient, portraits: Portraits
+) -> None:
+    verify(service, "child-1", portraits.eileen_collins)
+    ServingProcess.objects.create(host="web-1", pid=7, heartbeat_at=Now(), started_at=Now(), problems={"a": "b"})
+    shoot(panel, pictures, "index")
+    for model, pk in LISTS:
+        panel.goto(address(model, "changelist"))
+        shoot(panel, pictures, f"{model}-list")
+        panel.goto(address(model, "change", pk()))
+        shoot(panel, pictures, model)
+    for model in ("erasure", "rollout", "evaluationreport"):
+        panel.goto(address(model, "changelist"))
+        shoot(panel, pictures, f"{model}-list")

@@ -1,0 +1,100 @@
+"""Fixtures for all tests. `devstack.pytest_plugin` has started the services by the time this is read."""
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Permission
+from django.core import serializers
+from django.core.management import call_command
+from pytest_django import DjangoDbBlocker, Settings
+from rest_framework.authtoken.models import Token
+from rest_framework.test import APIClient
+
+from devstack.portraits import eileen_collins, grace_hopper
+from ml_models import runtime
+from ml_models.models import Artifact, ConfigStep, EnsembleConfig, EnsembleMember, Rollout
+from tests.support.served import PACK_CACHE, activate, ensemble
+
+
+@dataclass(frozen=True)
+class Portraits:
+    """Public-domain JPEG files of two different people."""
+
+    eileen_collins: bytes
+    grace_hopper: bytes
+
+
+@pytest.fixture(scope="session")
+def portraits() -> Portraits:
+    return Portraits(eileen_collins(), grace_hopper())
+
+
+@pytest.fixture
+def bucket(settings: Settings, tmp_path: Path) -> str:
+    """The prefix of an empty place in the real bucket emulator, and an empty local cache, for one test."""
+    prefix = f"tests/{uuid.uuid4().hex}/"
+    settings.ML_MODELS = {**settings.ML_MODELS, "PREFIX": prefix, "CACHE_DIR": str(tmp_path / "cache")}
+    return prefix
+
+
+@pytest.fixture(scope="session")
+def _version_rows(
+    django_db_setup: None, django_db_blocker: DjangoDbBlocker, tmp_path_factory: pytest.TempPathFactory
+) -> str:
+    """The demo pack in the bucket, once a session; its rows and version 2's, taken out of the database again."""
+    with django_db_blocker.unblock():
+        call_command("fetch_demo_pack", cache_dir=PACK_CACHE)
+        activate(tmp_path_factory.mktemp("ensemble"), ensemble())
+        tables = (Artifact, EnsembleConfig, EnsembleMember, ConfigStep, Rollout)
+        rows = serializers.serialize("json", [row for table in tables for row in table.objects.all()])
+        for table in reversed(tables):
+            table.objects.all().delete()
+    return rows
+
+
+@pytest.fixture
+def served(_version_rows: str, db: None) -> EnsembleConfig:
+    """The active version, its networks loaded in this process."""
+    for row in serializers.deserialize("json", _version_rows):
+        row.save()
+    runtime.refresh()
+    return EnsembleConfig.objects.get(state=EnsembleConfig.State.ACTIVE)
+
+
+@pytest.fixture
+def user(db: None, django_user_model: Any) -> Any:
+    """A person without any permission."""
+    return django_user_model.objects.create_user("parent")
+
+
+@pytest.fixture
+def grant() -> Callable[..., Any]:
+    """Give a user permissions of the app: grant(user, "verify_subject", …) → the user, its cache fresh."""
+
+    def give(user: Any, *codenames: str) -> Any:
+        found = Permission.objects.filter(content_type__app_label="ml_models", codename__in=codenames)
+        assert found.count() == len(codenames)
+        user.user_permissions.add(*found)
+        return type(user).objects.get(pk=user.pk)
+
+    return give
+
+
+@pytest.fixture
+def service(db: None, django_user_model: Any, grant: Callable[..., Any]) -> APIClient:
+    """A client with a token of a service that may act on every subject and see scores."""
+    account = django_user_model.objects.create_user("kiosk")
+    grant(account, "enroll_subject", "verify_subject", "read_subject", "erase_subject", "view_scores")
+    client = APIClient()
+    client.credentials(HTTP_AUTHORIZATION=f"Token {Token.objects.create(user=account).key}")
+    return client
+
+
+@pytest.fixture
+def demo_pack(served: EnsembleConfig) -> dict[str, Artifact]:
+    """The demo model pack's artifacts by name: files in the bucket, rows in the database."""
+    return {artifact.name: artifact for artifact in Artifact.objects.all()}

@@ -1,0 +1,91 @@
+"""Files made to hurt: refused or read, in little time and memory."""
+
+import subprocess
+import sys
+
+import pytest
+from PIL import Image
+
+from ml_models.engine.decode import decode
+from ml_models.engine.errors import ImageError, ImageTooLarge, UndecodableImage
+from tests.support.heif_files import tiled_heic
+from tests.support.hostile import hostile, png_bomb, polyglots, with_camera_notes
+from tests.support.pictures import encoded, faceless
+from tests.support.served import ROOT
+
+MAX_MORE_MIB, MAX_S = 300, 1.0
+
+# The child has read the file and decoded a small one before it measures: what counts is what this picture costs.
+_CHILD = """
+import resource, sys, time
+from ml_models.engine.decode import decode
+from ml_models.engine.errors import ImageError
+small, data = sys.stdin.buffer.read(int(sys.argv[1])), sys.stdin.buffer.read()
+decode(small)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+clock = time.process_time
+started = clock()
+try:
+    decode(data)
+    outcome = "read"
+except ImageError as error:
+    outcome = error.code
+taken_s = clock() - started
+more = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+print(outcome, taken_s, more / 1024)
+"""
+_SMALL = tiled_heic(1, 1, faceless(64, 64))
+HOSTILE = hostile()
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_file_costs_little(name: str) -> None:
+    data, code = HOSTILE[name]
+    child = subprocess.run(
+        [sys.executable, "-c", _CHILD, str(len(_SMALL))], input=_SMALL + data, cwd=ROOT, capture_output=True, check=True
+    )
+    outcome, taken_s, more_mib = child.stdout.split()
+    assert outcome.decode() == (code or "read")
+    assert float(more_mib) < MAX_MORE_MIB
+    # seconds of one core: other tests run beside this one
+    assert float(taken_s) < MAX_S
+
+
+@pytest.mark.parametrize("name", polyglots())
+def test_a_file_that_is_something_else_besides_is_refused(name: str) -> None:
+    with pytest.raises(UndecodableImage):
+        decode(polyglots()[name])
+
+
+@pytest.mark.parametrize("name", with_camera_notes())
+def test_what_cameras_write_behind_a_photo_is_no_reason_to_refuse_it(name: str) -> None:
+    assert decode(with_camera_notes()[name]).shape == (240, 320, 3)
+
+
+def test_a_grid_of_tiles_is_put_together() -> None:
+    assert decode(tiled_heic(2, 3, faceless(128, 128))).shape == (256, 384, 3)
+
+
+def test_tiles_that_do_not_cover_the_picture_are_refused() -> None:
+    with pytest.raises(ImageError):
+        decode(tiled_heic(2, 2, faceless(128, 128), size=(4000, 4000)))
+
+
+def test_a_HEIC_that_is_larger_than_it_says_is_refused() -> None:
+    data = bytearray(encoded(faceless(1024, 1024), "HEIF"))
+    size = data.index(b"ispe") + 8
+    data[size : size + 8] = (64).to_bytes(4, "big") * 2
+    with pytest.raises(ImageError):
+        decode(bytes(data))
+
+
+@pytest.mark.parametrize("fmt", ["PNG", "HEIF", "WEBP"])
+def test_what_cannot_be_decoded_at_a_reduced_scale_has_a_lower_cap_on_pixels(fmt: str) -> None:
+    data = {
+        "PNG": lambda: png_bomb(5_100, 5_000),
+        "HEIF": lambda: tiled_heic(14, 15, faceless(352, 352)),
+        "WEBP": lambda: encoded(Image.new("RGB", (4_100, 4_000)), "WEBP", lossless=True, quality=0, method=0),
+    }[fmt]()
+    with pytest.raises(ImageTooLarge, match="pixels"):
+        decode(data)
+    assert decode(encoded(Image.new("RGB", (5_100, 5_000)), "JPEG")).shape == (1569, 1600, 3)

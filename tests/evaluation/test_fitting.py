@@ -1,0 +1,143 @@
+"""Calibration recovers what is known, and refuses what it cannot know."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from ml_models.engine.calibrate import Affine
+from ml_models.engine.fuse import Fusion, Member, VoterSet
+from ml_models.evaluation import fitting, scoring
+from ml_models.evaluation.fitting import CannotCalibrate, Labelled
+from ml_models.evaluation.pairs import Comparisons
+
+A, B = "arcface_int8", "mobilefacenet_192"
+
+
+def members(threshold: float = 0.0) -> tuple[Member, ...]:
+    plain = Affine(1.0, 0.0)
+    return (Member(A, 0.57, plain), Member(B, 0.43, plain, threshold))
+
+
+def labelled(subjects: int = 120, seed: int = 0, shift: float = 0.0, name: str = "list") -> Labelled:
+    """Two images a subject, all against all; the first member is the better one."""
+    rng = np.random.default_rng(seed)
+    who = np.repeat(np.arange(subjects, dtype=np.int32), 2)
+    a, b = (side.astype(np.int32) for side in np.triu_indices(len(who), 1))
+    comparisons = Comparisons(a, b, who[a], who[b], np.zeros(len(a), np.int32))
+    common = rng.normal(size=len(a))
+    similarities = {
+        member: 0.1 * (0.5 * common + rng.normal(size=len(a))) + gap * comparisons.same + shift
+        for member, gap in ((A, 0.5), (B, 0.35))
+    }
+    return Labelled(name, comparisons, similarities, rng.uniform(size=len(a)))
+
+
+def test_the_log_likelihood_ratio_of_two_gaussians_is_recovered() -> None:
+    """Means ±μ, variance σ²: the ratio's logarithm is 2 μ x / σ², whatever the mix of classes."""
+    rng = np.random.default_rng(1)
+    mu, sigma = 0.2, 0.15
+    same = np.arange(220_000) < 20_000
+    x = rng.normal(np.where(same, mu, -mu), sigma)
+    found = fitting.fit_affine(x, same)
+    assert found.a == pytest.approx(2 * mu / sigma**2, rel=0.03)
+    assert found.b == pytest.approx(0, abs=0.1)
+
+
+def test_separable_scores_get_a_finite_slope() -> None:
+    same = np.array([True] * 20 + [False] * 20)
+    found = fitting.fit_affine(np.where(same, 0.9, 0.1), same)
+    assert math.isfinite(found.a)
+    assert found(0.9) > 0 > found(0.1)
+
+
+def test_a_network_that_scores_strangers_higher_is_refused() -> None:
+    same = np.array([True, True, False, False] * 20)
+    with pytest.raises(CannotCalibrate, match="right network"):
+        fitting.fit_affine(np.where(same, 0.1, 0.4) + np.linspace(0, 0.5, 80), same)
+    with pytest.raises(CannotCalibrate, match="mated and non-mated"):
+        fitting.fit_affine(np.ones(4), np.ones(4, bool))
+
+
+def test_the_threshold_holds_the_target_on_every_list_it_was_fitted_on() -> None:
+    easy, hard = labelled(name="easy"), labelled(seed=1, shift=0.05, name="hard")
+    fusion = fitting.fit(members(), [easy, hard], 0.001)
+    realised = []
+    for item in (easy, hard):
+        margin = scoring.score(fusion, item.similarities, item.quality).margin
+        realised.append(float((margin[~item.comparisons.same] >= 0).mean()))
+    assert max(realised) <= 0.001
+    assert max(realised) > 0.0008
+    rule = fusion.voter_sets[f"{A}+{B}"]
+    assert rule.review_threshold < rule.threshold
+
+
+def test_the_fused_score_is_a_log_likelihood_ratio_again() -> None:
+    item = labelled(300)
+    fusion = fitting.fit(members(), [item], 0.001)
+    scored = scoring.score(fusion, item.similarities, item.quality)
+    again = fitting.fit_affine(scored.score, item.comparisons.same)
+    assert again.a == pytest.approx(1, abs=0.01)
+    assert again.b == pytest.approx(0, abs=0.05)
+
+
+def test_every_reachable_voter_set_gets_a_rule() -> None:
+    fusion = fitting.fit(members(threshold=0.4), [labelled()], 0.001)
+    assert set(fusion.voter_sets) == {f"{A}+{B}", A}
+
+
+def test_too_few_strangers_for_the_target_are_refused_with_the_number_that_would_suffice() -> None:
+    with pytest.raises(CannotCalibrate, match=r"30000 would suffice .* 0.0001"):
+        fitting.fit(members(), [labelled(40)], 0.0001)
+
+
+def test_failures_to_acquire_do_not_disturb_the_fit() -> None:
+    item = labelled()
+    holes = {name: np.where(np.arange(len(v)) % 7 == 0, np.nan, v) for name, v in item.similarities.items()}
+    kept = item.take(np.arange(len(item.quality)) % 7 != 0)
+    with_holes = fitting.fit(members(), [Labelled("list", item.comparisons, holes, item.quality)], 0.001)
+    assert with_holes == fitting.fit(members(), [kept], 0.001)
+
+
+def test_scoring_many_at_once_says_what_the_engine_says_of_each() -> None:
+    item = labelled(20)
+    rules = {
+        f"{A}+{B}": VoterSet(Affine(0.8, -0.2), 5.0, 2.0),
+        A: VoterSet(Affine(0.7, 0.1), 6.0, 3.0),
+    }
+    fusion = Fusion((Member(A, 0.57, Affine(22, -4)), Member(B, 0.43, Affine(15, -3), 0.5)), rules)
+    scored = scoring.score(fusion, item.similarities, item.quality)
+    for i in range(len(item.quality)):
+        cosines = {name: float(v[i]) for name, v in item.similarities.items()}
+        one = fusion.decide(cosines, float(item.quality[i]))
+        assert scored.score[i] == pytest.approx(one.score)
+        assert (scored.margin[i] >= 0) == (one.decision == "match")
+
+
+def test_cross_validation_never_scores_a_subject_with_numbers_fitted_on_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    item = labelled(60)
+    part_of = fitting.parts([f"s{i}" for i in range(60)], 3)
+    seen: list[set[int]] = []
+    real = fitting.fit
+
+    def spy(chosen: object, lists: list[Labelled], target: float) -> Fusion:
+        seen.append({int(s) for i in lists for s in (*i.comparisons.subject_a, *i.comparisons.subject_b)})
+        return real(members(), lists, target)
+
+    monkeypatch.setattr(fitting, "fit", spy)
+    (scored,) = fitting.crossed([item], [item], part_of, members(), 0.01)
+    for part, trained_on in enumerate(seen):
+        assert trained_on == {i for i in range(60) if part_of[i] != part}
+    same_part = part_of[item.comparisons.subject_a] == part_of[item.comparisons.subject_b]
+    assert np.array_equal(np.isfinite(scored.score), same_part)
+
+
+def test_a_subject_is_in_the_same_part_in_every_list_and_parts_are_about_even() -> None:
+    names = [f"lfw/{i}" for i in range(1000)]
+    dealt = fitting.parts(names, 5)
+    assert np.array_equal(fitting.parts(names[::-1], 5)[::-1], dealt)
+    assert np.bincount(dealt).min() > 150

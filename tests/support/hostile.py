@@ -1,0 +1,103 @@
+"""Files that were made to hurt, each with the code it must be refused with; None where it is a picture after all."""
+
+import io
+import struct
+import zipfile
+import zlib
+
+from PIL import Image
+
+from tests.support.heif_files import tiled_heic
+from tests.support.pictures import encoded, faceless
+
+MIB = 1 << 20
+
+
+def _chunk(name: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+
+def png_bomb(width: int, height: int) -> bytes:
+    """A flat picture: 60 megapixels of it compress to some 60 kB."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    press = zlib.compressobj(9)
+    row = bytes(1 + 3 * width)
+    body = b"".join(press.compress(row) for _ in range(height)) + press.flush()
+    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", body) + _chunk(b"IEND", b"")
+
+
+def jpeg_with_comment(size: int) -> bytes:
+    picture = encoded(faceless())
+    part = b"\xff\xfe" + struct.pack(">H", 65_535) + bytes(65_533)
+    return picture[:2] + part * (size // 65_537) + picture[2:]
+
+
+def animation(fmt: str) -> bytes:
+    frames = [Image.new("RGB", (64, 64), (shade, 0, 0)) for shade in (0, 99, 200)]
+    buffer = io.BytesIO()
+    frames[0].save(buffer, fmt, save_all=True, append_images=frames[1:], duration=50)
+    return buffer.getvalue()
+
+
+def archive() -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as made:
+        made.writestr("index.html", "<script>alert(1)</script>")
+    return buffer.getvalue()
+
+
+def hostile() -> dict[str, tuple[bytes, str | None]]:
+    photo, png = encoded(faceless()), encoded(faceless(), "PNG")
+    tile = faceless(352, 352)
+    return {
+        "a 60-megapixel PNG": (png_bomb(10_000, 6_000), "image_too_large"),
+        "a PNG just under the cap": (png_bomb(5_000, 4_990), None),
+        "50 MB of a JPEG": (photo + bytes(50 * MIB), "image_too_large"),
+        "text named .jpg": (b"I am a picture, honestly.\n" * 100, "undecodable_image"),
+        "an empty file": (b"", "undecodable_image"),
+        "an animated GIF": (animation("GIF"), "undecodable_image"),
+        "an animated PNG": (animation("PNG"), "undecodable_image"),
+        "an animated WebP": (animation("WEBP"), "undecodable_image"),
+        "a JPEG with a comment of 100 MB": (jpeg_with_comment(100 * MIB), "image_too_large"),
+        "a JPEG with a comment of 11 MB": (jpeg_with_comment(11 * MIB), None),
+        "a HEIC of 200 tiles": (tiled_heic(10, 20, faceless(256, 256)), None),
+        "a HEIC of 200 tiles, too large": (tiled_heic(10, 20, faceless(512, 512)), "image_too_large"),
+        "a HEIC of 200 tiles that says it is small": (tiled_heic(10, 20, tile, size=(64, 64)), "image_too_large"),
+        "a JPEG of a million parts": (photo[:2] + b"\xff\xfe\0\2" * 2_900_000 + photo[2:], "undecodable_image"),
+        "a PNG of a million parts": (png[:33] + _chunk(b"teSt", b"") * 950_000 + png[33:], "undecodable_image"),
+        "a JPEG with a long fill": (photo[:-2] + b"\xff" * 11 * MIB + photo[-2:], None),
+    }
+
+
+def polyglots() -> dict[str, bytes]:
+    photo, png, webp = encoded(faceless()), encoded(faceless(), "PNG"), encoded(faceless(), "WEBP")
+    heic = encoded(faceless(), "HEIF")
+    comment = b"\xff\xfe" + struct.pack(">H", 2 + len(archive())) + archive()
+    pdf = b"\xff\xfe\0\x0a%PDF-1.4"
+    return {
+        "JPEG and ZIP": photo + archive(),
+        "JPEG with a ZIP in a comment": photo[:2] + comment + photo[2:],
+        "JPEG and HTML": photo + b"<html><script>alert(1)</script>",
+        "JPEG and HTML behind zeros": photo + bytes(100) + b"<HTML>",
+        "JPEG and a program": photo + b"\x7fELF" + bytes(100),
+        "JPEG and PHP": photo + b"\n<?php phpinfo();",
+        "JPEG and text": photo + b"hello, this is text",
+        "JPEG and GIF": photo + animation("GIF"),
+        "JPEG and PDF": photo[:2] + pdf + photo[2:],
+        "PNG and ZIP": png + archive(),
+        "PNG and anything": png + b"\x01\x02",
+        "WebP and HTML": webp + b"<html>",
+        "HEIC and ZIP": heic + archive(),
+        "HEIC and anything": heic + b"\x01\x02\x03\x04\x05",
+    }
+
+
+def with_camera_notes() -> dict[str, bytes]:
+    """What phones write behind the picture."""
+    photo = encoded(faceless())
+    return {
+        "a gain map": photo + encoded(faceless(64, 64)),
+        "motion": photo + struct.pack(">I", 24) + b"ftypmp42\0\0\0\0isommp42" + bytes(range(256)) * 40,
+        "Samsung's trailer": photo + b"\x00\x00\x01\x0a\x0e\x00\x00\x00Image_UTC_Data1700000000000SEFT",
+        "padding": photo + bytes(4096),
+    }

@@ -1,0 +1,70 @@
+"""Tiny real ONNX networks: a mean over blocks of pixels, then a fixed random projection."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from ml_models.engine.types import InputContract
+
+DIMENSION = 16
+
+
+def contract(**changes: object) -> InputContract:
+    data = {
+        "input": "input",
+        "output": "output",
+        "color_order": "RGB",
+        "mean": 127.5,
+        "std": 128.0,
+        "dimension": DIMENSION,
+    }
+    return InputContract.from_json({**data, **changes})
+
+
+def tiny_network(
+    path: Path,
+    *,
+    seed: int = 0,
+    dimension: int = DIMENSION,
+    batch: str | int = "batch",
+    poison: str = "",
+    norm: bool = False,
+) -> Path:
+    """Write a network that tells faces, colours and sizes apart a little.
+
+    `poison` is "nan" (every answer is not a number), "zero" (a zero vector) or "constant" (everybody is the same).
+    """
+    rng = np.random.default_rng(seed)
+    blocks = 3 * 14 * 14
+    scale = {"": 1.0, "nan": np.nan, "zero": 0.0, "constant": 0.0}[poison]
+    weights = (rng.normal(size=(blocks, dimension)) * scale).astype(np.float32)
+    bias = np.full(dimension, 1.0 if poison == "constant" else 0.0, dtype=np.float32)
+    nodes = [
+        helper.make_node("AveragePool", ["input"], ["pooled"], kernel_shape=[8, 8], strides=[8, 8]),
+        helper.make_node("Flatten", ["pooled"], ["flat"]),
+        helper.make_node("Gemm", ["flat", "weights", "bias"], ["output"]),
+    ]
+    outputs = [helper.make_tensor_value_info("output", TensorProto.FLOAT, [batch, dimension])]
+    if norm:
+        nodes.append(helper.make_node("ReduceL2", ["output"], ["norm"], axes=[1], keepdims=1))
+        outputs.append(helper.make_tensor_value_info("norm", TensorProto.FLOAT, [batch, 1]))
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, [batch, 3, 112, 112])],
+        outputs,
+        [numpy_helper.from_array(weights, "weights"), numpy_helper.from_array(bias, "bias")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def with_metadata(network: Path, target: Path, props: dict[str, str]) -> Path:
+    """The same graph with other metadata_props."""
+    model = onnx.load(network)
+    helper.set_model_props(model, props)
+    target.write_bytes(model.SerializeToString())
+    return target

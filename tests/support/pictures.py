@@ -1,0 +1,49 @@
+"""Pictures made from the portraits: every format, every way to be wrong."""
+
+import io
+
+import numpy as np
+from PIL import Image
+
+
+def encoded(image: Image.Image, fmt: str = "JPEG", **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, fmt, **options)
+    return buffer.getvalue()
+
+
+def opened(data: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(data)).convert("RGB")
+
+
+def with_orientation(image: Image.Image, orientation: int, fmt: str = "JPEG", **options: object) -> bytes:
+    """The picture stored turned, with the EXIF tag that says how to turn it back."""
+    stored = {
+        1: None,
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return encoded(image.transpose(stored) if stored is not None else image, fmt, exif=exif.tobytes(), **options)
+
+
+def side_by_side(*images: Image.Image, height: int = 512) -> Image.Image:
+    scaled = [image.resize((round(image.width * height / image.height), height)) for image in images]
+    canvas = Image.new("RGB", (sum(image.width for image in scaled), height))
+    x = 0
+    for image in scaled:
+        canvas.paste(image, (x, 0))
+        x += image.width
+    return canvas
+
+
+def faceless(width: int = 320, height: int = 240) -> Image.Image:
+    """Coloured noise, no face in it."""
+    pixels = np.random.default_rng(0).integers(0, 255, (height // 8, width // 8, 3), dtype=np.uint8)
+    return Image.fromarray(pixels).resize((width, height))

@@ -1,0 +1,53 @@
+"""A served version on the real demo pack, set up through the commands that operators use."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from django.core.management import call_command
+
+from ml_models import runtime
+from ml_models.models import EnsembleConfig
+
+ROOT = Path(__file__).resolve().parents[2]
+# the pack is built once and shared between runs and workers
+PACK_CACHE = ROOT / ".devstack" / "cache"
+EMBEDDERS = ("mobilefacenet_192", "arcface_int8", "sface_2021dec")
+DETECTOR = "yunet_2023mar"
+FULL_SET = "+".join(sorted(EMBEDDERS))
+# plausible numbers for tests of the path; measured ones are in config/ensembles
+CALIBRATION = {"a": 20.0, "b": -6.0}
+RULE = {"a": 1.0, "b": 0.0, "threshold": 2.0, "review_threshold": 0.0}
+
+
+def ensemble(version: int = 2, **changes: Any) -> dict[str, Any]:
+    """The content of an ensemble file over the three networks."""
+    members = [
+        {"artifact": name, "weight": weight, "calibration": CALIBRATION}
+        for name, weight in zip(EMBEDDERS, (0.3, 0.4, 0.3), strict=True)
+    ]
+    data = {
+        "version": version,
+        "name": "test",
+        "detector": DETECTOR,
+        "flip": False,
+        "target_fmr": 0.001,
+        "members": members,
+        "voter_sets": {FULL_SET: RULE},
+    }
+    return {**data, **changes}
+
+
+def write(folder: Path, data: dict[str, Any]) -> Path:
+    path = folder / f"v{data['version']}.yaml"
+    path.write_text(yaml.safe_dump(data))
+    return path
+
+
+def activate(folder: Path, data: dict[str, Any]) -> EnsembleConfig:
+    """Load, validate and activate an ensemble, and load its networks into this process."""
+    call_command("load_ensemble", str(write(folder, data)))
+    call_command("validate_config", str(data["version"]))
+    call_command("activate_config", str(data["version"]))
+    runtime.refresh()
+    return EnsembleConfig.objects.get(version=data["version"])

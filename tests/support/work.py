@@ -1,0 +1,14 @@
+"""What beat and the workers do, in this thread and in order."""
+
+from ml_models import backfill, rollouts
+
+
+def work_off(steps: int = 50) -> None:
+    """Ticks and chunks until a tick has nothing to hand out."""
+    for _ in range(steps):
+        chunks = rollouts.advance()
+        if not chunks:
+            return
+        for chunk in chunks:
+            backfill.embed_chunk(chunk)
+    raise AssertionError("The rollout does not come to an end.")
