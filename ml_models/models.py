@@ -89,7 +89,7 @@ class EnsembleConfig(models.Model):
         ACTIVE = "active"
         RETIRED = "retired"
 
-    FROZEN = ("version", "detector_id", "flip", "target_fmr", "voter_sets", "quality_limits")
+    FROZEN = ("version", "detector_id", "flip", "target_fmr", "voter_sets", "quality_limits", "calibrated_on")
 
     version = models.PositiveIntegerField(unique=True)
     name = models.CharField(max_length=100)
@@ -105,6 +105,11 @@ class EnsembleConfig(models.Model):
     )
     quality_limits = models.JSONField(
         default=dict, blank=True, help_text="verify and enroll: overrides of the defaults."
+    )
+    calibrated_on = models.JSONField(
+        default=dict,
+        blank=True,
+        help_text="lists: names of the pair lists; subjects: hashes of whom they show, see evaluation.pairs.",
     )
     evaluation = models.ForeignKey(
         "EvaluationReport", null=True, blank=True, on_delete=models.SET_NULL, related_name="+"

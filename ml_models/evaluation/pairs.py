@@ -14,8 +14,9 @@ refused: intervals are drawn over subjects, and would be wrong without anyone no
 from __future__ import annotations
 
 import csv
+import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -183,6 +184,12 @@ def comparisons_needed(target_fmr: float) -> int:
     """Non-mated comparisons without one error that would bound the FMR at the target with 95 % certainty:
     the rule of three, 3 / target (ISO/IEC 19795-1, annex on sample size)."""
     return math.ceil(3 / target_fmr - 1e-9)
+
+
+def subject_hashes(subjects: Iterable[str]) -> list[str]:
+    """Who was in a list, without saying who: the first 16 hex digits of sha256 of each subject's name with its
+    namespace, sorted. What calibrated a version and what measured it are compared by these."""
+    return sorted({hashlib.sha256(subject.encode()).hexdigest()[:16] for subject in subjects})
 
 
 def subject_from_path(path: str) -> str:
