@@ -35,8 +35,9 @@ fuzz: $(INSTALLED)  ## 100,000 damaged pictures against the decoder: make fuzz A
 check: $(INSTALLED)  ## lint, types, import contracts, missing migrations, OpenAPI snapshot
 	@exec $(PY) -m devstack check
 
-bench: $(INSTALLED)  ## measure enroll and verify
-	@exec $(PY) -m devstack bench $(ARGS)
+bench: $(INSTALLED) $(CONVERT_INSTALLED)  ## how far verify and enroll are from their limit; what INT8 brings AdaFace
+	@$(PY) -m devstack bench $(ARGS)
+	@echo && exec $(CONVERT_PY) -m ml_models.conversion.bench $(filter --json,$(ARGS))
 
 format: $(INSTALLED)  ## format and fix what can be fixed
 	@$(PY) -m ruff check --fix-only --quiet . && $(PY) -m ruff format .
@@ -57,7 +58,7 @@ test-convert: $(CONVERT_INSTALLED)  ## the tests that need torch
 	@exec $(CONVERT_PY) -m pytest tests/conversion -k "adaface or chain" $(ARGS)
 
 $(CONVERT_INSTALLED): $(INSTALLED)
-	@test -x $(CONVERT_PY) || $(PY) -m venv $(CONVERT_VENV)
+	@$(CONVERT_PY) -m pip --version > /dev/null 2>&1 || $(PY) -m venv --clear $(CONVERT_VENV)
 	@echo "Installing torch and the pinned requirements into $(CONVERT_VENV) (some minutes the first time) …"
 	@$(CONVERT_PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
 	@$(CONVERT_PY) -m pip install --quiet --disable-pip-version-check -r requirements-convert.txt
@@ -67,7 +68,8 @@ $(INSTALLED):
 	@test -n "$(PYTHON)" || { echo "Python 3.11 is missing; set PYTHON=/path/to/python3.11"; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] < (3, 11))' \
 		|| { echo "$(PYTHON) is older than Python 3.11; set PYTHON=/path/to/python3.11"; exit 1; }
-	@test -x $(PY) || $(PYTHON) -m venv $(VENV) \
+	@# with its pip: a first start that was interrupted leaves an environment without one
+	@$(PY) -m pip --version > /dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) \
 		|| { echo "python -m venv failed; on Debian and Ubuntu: apt install python3.11-venv"; rm -rf $(VENV); exit 1; }
 	@echo "Installing the pinned requirements into $(VENV) (some minutes the first time) …"
 	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt

@@ -13,16 +13,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import requests
+import yaml
 from PIL import Image, ImageEnhance, ImageFilter, ImageStat
 
 from devstack.portraits import eileen_collins, grace_hopper
 from devstack.state import ROOT
+from ml_models.engine.align import TEMPLATE, similarity_transform
+from ml_models.engine.detect import Detector
+from ml_models.engine.types import DetectedFace
 
 PHOTOS = ROOT.parent / "shared" / "data" / "faces_cc0"
 ROW = "{:58} {:18} {:>8} {:>9} {:>6}  {}"
-# The networks' crop shows about 112 / 81 of the face's box (measured on the demo's pictures: 79 to 83).
-CROP_PX_PER_BOX = 81.0
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,7 @@ def story() -> tuple[tuple[str, bytes], tuple[str, bytes], list[Attempt]]:
     collins, hopper = eileen_collins(), grace_hopper()
     second = ("demo-collins", collins)
     attempts = genuine("demo-collins", opened(collins), "same photo, changed")
-    photos = sorted(PHOTOS.glob("cc0_lisa*.jpg"))
+    photos = sorted(PHOTOS.glob("cc0_*.jpg"))  # all of one person
     if photos:
         first = ("demo-lisa", photos[0].read_bytes())
         for photo in photos[1:]:
@@ -148,30 +151,27 @@ def turned(image: Image.Image) -> bytes:
 
 
 def dim(image: Image.Image, luminance: float = 38.0) -> bytes:
-    """As if the light were low: mean luminance at most 40."""
-    mean = ImageStat.Stat(image.convert("L")).mean[0]
-    return encoded(ImageEnhance.Brightness(image).enhance(min(1.0, luminance / mean)))
+    """As if the light were low: mean luminance at most 40, of the whole picture and of the face."""
+    x, y, w, h = the_face(image).box
+    parts = (image, image.crop((int(x), int(y), int(x + w), int(y + h))))
+    brightest = max(ImageStat.Stat(part.convert("L")).mean[0] for part in parts)
+    return encoded(ImageEnhance.Brightness(image).enhance(min(1.0, luminance / brightest)))
 
 
-def blurred(image: Image.Image) -> bytes:
+def blurred(image: Image.Image, crop_px: float = 2.2) -> bytes:
     """Out of focus: a Gaussian of at least 2 px on the networks' 112×112 crop."""
-    return encoded(image.filter(ImageFilter.GaussianBlur(2.2 * face_px(image) / CROP_PX_PER_BOX)))
+    matrix = similarity_transform(the_face(image).landmarks, TEMPLATE)
+    crop_px_per_px = float(np.hypot(matrix[0, 0], matrix[1, 0]))
+    return encoded(image.filter(ImageFilter.GaussianBlur(crop_px / crop_px_per_px)))
 
 
-def face_px(image: Image.Image) -> float:
-    """The width of the largest face's box, in pixels."""
-    import numpy as np
-
-    from ml_models.engine.detect import Detector
-
-    detector = Detector(detector_file())
-    return float(detector.detect(np.asarray(image))[0].box[2])
+def the_face(image: Image.Image) -> DetectedFace:
+    """The picture's largest face."""
+    return Detector(detector_file()).detect(np.asarray(image))[0]
 
 
 def detector_file() -> Path:
     """The pack's detector, from the cache that the service filled."""
-    import yaml
-
     sha256 = yaml.safe_load((ROOT / "config" / "artifacts.yaml").read_text())["artifacts"]["yunet_2023mar"]["sha256"]
     return Path(os.environ["ML_MODELS_CACHE_DIR"]) / f"{sha256}.onnx"
 

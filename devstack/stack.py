@@ -83,7 +83,7 @@ def run_in_foreground(
     supervisor: Supervisor | None = None,
 ) -> int:
     """Run a command that owns the terminal; a Ctrl-C reaches it by itself. Returns its exit code."""
-    process = subprocess.Popen(command, env=dict(environment), cwd=ROOT)
+    process = subprocess.Popen(command, env=_quiet(environment), cwd=ROOT)
     try:
         while (code := process.poll()) is None:
             (supervisor or interruption).check()
@@ -100,13 +100,16 @@ def run_in_foreground(
 
 
 def _prepare(supervisor: Supervisor, environment: Mapping[str, str]) -> None:
-    # the terminal shows our steps and the commands' progress; libraries speak up only when something is wrong
-    quiet = {"LOG_LEVEL": "WARNING", **environment}
     command = [sys.executable, "-m", "devstack.prepare"]
-    child = supervisor.start("prepare", command, env=quiet, cwd=ROOT, to_terminal=True)
+    child = supervisor.start("prepare", command, env=_quiet(environment), cwd=ROOT, to_terminal=True)
     code = supervisor.run(child)
     if code != 0:
         raise StackError(f"The preparation failed ({describe_exit(code)}). {PREPARE_HINT}")
+
+
+def _quiet(environment: Mapping[str, str]) -> dict[str, str]:
+    """The terminal shows steps and commands' progress; libraries speak up only when something is wrong."""
+    return {"LOG_LEVEL": "WARNING", **environment}
 
 
 def _start_servers(supervisor: Supervisor, state: State, environment: Mapping[str, str], url: str) -> None:

@@ -54,5 +54,8 @@ def _count(key: str, window_s: int) -> int:
 
 
 def _increment(store: BaseCache, key: str, window_s: int) -> int:
-    store.add(key, 0, timeout=2 * window_s)  # only the first one sets it
-    return int(store.incr(key))
+    try:
+        return int(store.incr(key))
+    except ValueError:  # the first one of this window
+        store.add(key, 0, timeout=2 * window_s)  # sets it only where no other was first
+        return int(store.incr(key))

@@ -127,6 +127,11 @@ def test_the_second_start_is_quick_and_keeps_the_data(make_run):
     managed = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True, timeout=60)
     assert f"http://127.0.0.1:{make_run.port}" in managed.stdout
 
+    demo = subprocess.run(["make", "demo"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    assert demo.returncode == 0, demo.stdout + demo.stderr
+    assert f"The demo at http://127.0.0.1:{make_run.port}" in demo.stdout
+    assert "✗" not in demo.stdout
+
     family = make_run.family()
     worker = next(p for p in family if "worker" in p.cmdline() and p.parent().cmdline()[-1:] == ["run"])
     worker.kill()
