@@ -74,8 +74,8 @@ def test_no_disk_and_no_log_holds_a_picture_or_a_vector_in_the_clear(
     assert len(needles) > 30
 
     stores = [*database_files(), *cached(), *bucket(), ("log", caplog.text.encode())]
-    # the search itself works: the ciphertexts are where they are looked for. PostgreSQL cuts a long value into chunks of
-    # 1996 bytes, so only what lies within the first one is certain to be found in one piece
+    # the search itself works: the ciphertexts are where they are looked for. PostgreSQL cuts a long value into chunks
+    # of 1996 bytes, so only what lies within the first one is certain to be found in one piece
     reference = Reference.objects.get()
     for embedding in reference.embeddings.all():
         assert any(bytes(embedding.vector)[200:400] in data for _, data in stores)
