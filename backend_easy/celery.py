@@ -1,4 +1,6 @@
 import os
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from celery import Celery
@@ -9,6 +11,17 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "backend_easy.settings")
 app = Celery("backend_easy")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
+
+
+@worker_process_init.connect
+def step_back(**_: Any) -> None:
+    """Leave the cores to the web server: embedding everybody again can wait, a child before a door cannot."""
+    steps = int(os.environ.get("WORKER_NICE", "10"))
+    os.nice(steps)
+    if os.getsid(0) == os.getppid():
+        # where Linux groups tasks by session, niceness counts within the group only: step back as a group, too
+        with suppress(OSError):
+            Path("/proc/self/autogroup").write_text(str(steps))
 
 
 @worker_process_init.connect

@@ -104,7 +104,7 @@ CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 # longer than a chunk's lease, so that the database and not the broker decides who works on it
-CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 120}
+CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 120, "socket_connect_timeout": 5}
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_TASK_ROUTES = {"ml_models.*": {"queue": "ml_models"}}
 CELERY_BEAT_SCHEDULE = {"ml_models-tick": {"task": "ml_models.tick", "schedule": 10.0, "options": {"expires": 10}}}

@@ -18,11 +18,16 @@ preload_app = False
 
 def post_worker_init(worker: Any) -> None:
     """Load the networks in the forked process, never before the fork."""
+    from django.db import DatabaseError
+
     from ml_models import runtime
 
     if worker.age > workers:
         # in place of one that ended: load before accepting, the others still answer meanwhile
-        runtime.refresh()
+        try:
+            runtime.refresh()
+        except DatabaseError as error:  # let out of here, it would end the whole server
+            worker.log.warning("the database does not answer (%s); loading in the background", type(error).__name__)
     runtime.start()
 
 

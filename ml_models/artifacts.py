@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import os
 import tempfile
@@ -112,10 +113,40 @@ def ensure_local(artifact: Artifact, progress: Progress | None = None) -> Path:
     return path
 
 
+def require_in_bucket(artifact: Artifact) -> None:
+    """Prove that the bucket holds the pinned generation with the bytes of the verified local file: what one machine has
+    in its cache, another one must be able to pull.
+
+    Raises:
+        ArtifactMissing: the pinned generation is not in the bucket.
+        ArtifactCorrupt: its size or CRC32C differs from the local file's.
+        BucketUnavailable
+    """
+    with _bucket_errors(artifact.name):
+        blob = _bucket().blob(_object_of(artifact), generation=artifact.generation)
+        blob.reload(timeout=_TIMEOUT_S, retry=_retry())
+    if (blob.size, blob.crc32c) != (artifact.size, _crc32c_of(ensure_local(artifact))):
+        raise ArtifactCorrupt(f"{artifact.name}: the bucket holds other bytes than the ones that were published.")
+
+
+def _crc32c_of(path: Path) -> str:
+    """As the bucket says it: base64 of the big-endian CRC32C."""
+    from google_crc32c import Checksum
+
+    digest = Checksum()
+    with path.open("rb") as file:
+        for _ in digest.consume(file, _CHUNK_BYTES):
+            pass
+    return base64.b64encode(digest.digest()).decode()
+
+
+def _object_of(artifact: Artifact) -> str:
+    return artifact.uri.split("/", 3)[3]
+
+
 def _download(artifact: Artifact, file: _Verifying) -> None:
     with _bucket_errors(artifact.name):
-        name = artifact.uri.split("/", 3)[3]
-        blob = _bucket().blob(name, generation=artifact.generation)
+        blob = _bucket().blob(_object_of(artifact), generation=artifact.generation)
         blob.download_to_file(file, checksum="crc32c", timeout=_TIMEOUT_S, retry=_retry())
     if file.size != artifact.size:
         raise ArtifactCorrupt(f"{artifact.name}: {file.size} bytes came, {artifact.size} were expected.")

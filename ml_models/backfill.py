@@ -13,13 +13,14 @@ from datetime import timedelta
 from uuid import UUID
 
 from django.db import connection, transaction
-from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet
+from django.db.models import Count, Exists, F, OuterRef, Prefetch, Q, QuerySet
 from django.db.models.functions import Now
 
 from . import conf, crypto, locks, runtime, selectors
-from .embeddings import embed_chip, sealed
+from .embeddings import embed_crop, sealed
 from .engine.align import decode_chip
 from .engine.errors import EngineError
+from .engine.pipeline import chip_crop
 from .exceptions import CryptoError, NotReady
 from .models import Embedding, EnsembleConfig, Reference, Rollout, RolloutChunk, RolloutFailure
 
@@ -33,6 +34,8 @@ _FIRST_CHUNK = 8
 _MAX_CHUNK = 500
 # Few references at a time, so that memory stays flat and an abort is noticed soon.
 _BATCH = 8
+# Whoever begins a chunk so often without coming to its end is killed by it.
+_MAX_ATTEMPTS = 5
 
 
 def spaces_of(config: EnsembleConfig) -> set[str]:
@@ -65,7 +68,7 @@ def hand_out(rollout: Rollout, config: EnsembleConfig) -> list[UUID]:
     """
     chunks = RolloutChunk.objects.filter(rollout=rollout)
     expired = list(chunks.filter(leased_until__lt=Now()).select_for_update(skip_locked=True))
-    chunks.filter(pk__in=[c.pk for c in expired]).update(leased_until=Now() + _LEASE, attempts=F("attempts") + 1)
+    chunks.filter(pk__in=[c.pk for c in expired]).update(leased_until=Now() + _LEASE)
     told = [chunk.pk for chunk in expired]
     for _ in range(conf.get("CHUNKS_IN_FLIGHT") - chunks.count()):
         references = _next(rollout, config)
@@ -90,19 +93,28 @@ def _next(rollout: Rollout, config: EnsembleConfig) -> list[UUID]:
     return references
 
 
+def deadly(rollout: Rollout) -> RolloutChunk | None:
+    """A chunk that was begun again and again and never done, in nobody's hands now."""
+    return rollout.chunks.filter(attempts__gte=_MAX_ATTEMPTS, leased_until__lt=Now()).first()
+
+
 def embed_chunk(chunk_id: UUID) -> bool:
     """Embed a chunk's references that still lack a space; says whether it came to the chunk's end.
 
     A chunk that is done, or whose rollout is not embedding any more, is left alone.
 
     Raises:
-        NotReady: this process cannot load the version's networks now.
+        NotReady: this process cannot load the version's networks now; the chunk is anybody's again.
     """
     chunk = _claim(chunk_id)
     if chunk is None:
         return True
     config = selectors.configs().get(pk=chunk.rollout.config_id)
-    _ensure_loaded(config)
+    try:
+        _ensure_loaded(config)
+    except NotReady:
+        _give_back(chunk)
+        raise
     began = time.monotonic()
     left = list(chunk.references)
     done = 0
@@ -113,9 +125,9 @@ def embed_chunk(chunk_id: UUID) -> bool:
         _embed_batch(chunk.rollout, config, batch)
         done += len(batch)
     pace = (time.monotonic() - began) / max(done, 1)
-    Rollout.objects.filter(pk=chunk.rollout_id).update(seconds_per_reference=pace)
+    Rollout.objects.filter(pk=chunk.rollout_id).update(seconds_per_reference=pace, refusals=0)
     if left:  # slower than thought: the rest is anybody's
-        RolloutChunk.objects.filter(pk=chunk.pk).update(references=left, leased_until=Now())
+        RolloutChunk.objects.filter(pk=chunk.pk).update(references=left, leased_until=Now(), attempts=0)
         return False
     RolloutChunk.objects.filter(pk=chunk.pk).delete()
     return True
@@ -130,8 +142,15 @@ def _claim(chunk_id: UUID) -> RolloutChunk | None:
             .first()
         )
         if chunk:
-            RolloutChunk.objects.filter(pk=chunk.pk).update(leased_until=Now() + _LEASE)
+            # counted before the work: whatever kills this process cannot take it back
+            RolloutChunk.objects.filter(pk=chunk.pk).update(leased_until=Now() + _LEASE, attempts=F("attempts") + 1)
         return chunk
+
+
+def _give_back(chunk: RolloutChunk) -> None:
+    """Not begun after all; how often that happens in a row is kept with the rollout."""
+    RolloutChunk.objects.filter(pk=chunk.pk, attempts__gt=0).update(leased_until=Now(), attempts=F("attempts") - 1)
+    Rollout.objects.filter(pk=chunk.rollout_id).update(refusals=F("refusals") + 1)
 
 
 def _ensure_loaded(config: EnsembleConfig) -> None:
@@ -145,7 +164,8 @@ def _ensure_loaded(config: EnsembleConfig) -> None:
 
 def _embed_batch(rollout: Rollout, config: EnsembleConfig, references: Iterable[UUID]) -> None:
     rows, failures = [], []
-    loaded = Reference.objects.filter(pk__in=list(references)).prefetch_related("embeddings")
+    present = Embedding.objects.filter(space__in=spaces_of(config)).defer("vector")
+    loaded = Reference.objects.filter(pk__in=list(references)).prefetch_related(Prefetch("embeddings", present))
     for reference in loaded:
         try:
             rows += _vectors(config, reference)
@@ -166,8 +186,10 @@ def _embed_batch(rollout: Rollout, config: EnsembleConfig, references: Iterable[
 def _vectors(config: EnsembleConfig, reference: Reference) -> list[Embedding]:
     present = {embedding.space for embedding in reference.embeddings.all()}
     todo = [member for member in config.members.all() if member.space not in present]
-    chip = decode_chip(crypto.open_chip(reference.pk, reference.subject_id, bytes(reference.chip)))
-    return [sealed(reference.pk, member.space, embed_chip(chip, member, config.flip)) for member in todo]
+    if not todo:
+        return []
+    crop = chip_crop(decode_chip(crypto.open_chip(reference.pk, reference.subject_id, bytes(reference.chip))))
+    return [sealed(reference.pk, member.space, embed_crop(crop, member, config.flip)) for member in todo]
 
 
 def _hold(subjects: dict[UUID, UUID]) -> set[UUID]:

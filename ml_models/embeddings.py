@@ -6,7 +6,7 @@ import uuid
 
 from . import crypto, runtime
 from .engine.pipeline import chip_crop
-from .engine.types import Chip, Vector
+from .engine.types import Chip, Image, Vector
 from .models import Embedding, EnsembleMember
 
 
@@ -17,7 +17,12 @@ def embed_chip(chip: Chip, member: EnsembleMember, flip: bool) -> Vector:
         NotReady: this process has not loaded the member.
         InferenceFailed
     """
-    vector: Vector = runtime.model(member.artifact).embed(chip_crop(chip)[None], flip).vectors[0]
+    return embed_crop(chip_crop(chip), member, flip)
+
+
+def embed_crop(crop: Image, member: EnsembleMember, flip: bool) -> Vector:
+    """As `embed_chip`, from a chip's crop: RGB, uint8, (112, 112, 3)."""
+    vector: Vector = runtime.model(member.artifact).embed(crop[None], flip).vectors[0]
     return vector
 
 

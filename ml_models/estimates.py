@@ -6,16 +6,21 @@ from dataclasses import dataclass
 
 from django.db.models import Count
 
-from .models import Embedding, EnsembleConfig, Reference, Rollout
+from .models import Embedding, EnsembleConfig, EnsembleMember, Reference
 
 # A row beside its vector, reckoned: cipher header, nonce and tag (34), keys and the space's name (97), the row's own
 # header and three index entries (270).
 _ROW_BYTES = 400
 
 
+# One stored face from its row to the networks' crop: read, decrypt, decode, warp, and the new rows' writing
+# (`make rollout-drill`, docs/rollouts.md).
+_CHIP_S = 0.003
+
+
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """`seconds` is one worker's at the pace of the last rollout, None where none has told it yet."""
+    """`seconds` is one worker's, by the networks' speed when they were validated; None where it was not measured."""
 
     references: int
     embeddings: int
@@ -25,7 +30,7 @@ class Cost:
 
 def activation_cost(config: EnsembleConfig) -> Cost:
     """Count what the version lacks, space by space, and what it would fill."""
-    members = {member.space: member.artifact.dimension or 0 for member in config.members.all()}
+    members = {member.space: member for member in config.members.all()}
     rows = Embedding.objects.filter(space__in=members)
     present = dict(rows.values_list("space").annotate(count=Count("pk")))
     whole = rows.values("reference").annotate(spaces=Count("pk")).filter(spaces=len(members)).count()
@@ -35,14 +40,15 @@ def activation_cost(config: EnsembleConfig) -> Cost:
     return Cost(
         references=references,
         embeddings=sum(missing.values()),
-        new_bytes=sum(count * (4 * members[space] + _ROW_BYTES) for space, count in missing.items()),
-        seconds=_seconds(references),
+        new_bytes=sum(n * (4 * (members[space].artifact.dimension or 0) + _ROW_BYTES) for space, n in missing.items()),
+        seconds=_seconds(references, [(members[space], n) for space, n in missing.items() if n]),
     )
 
 
-def _seconds(references: int) -> float | None:
-    if not references:
-        return 0.0
-    told = Rollout.objects.filter(seconds_per_reference__isnull=False).order_by("-opened_at")
-    pace = told.values_list("seconds_per_reference", flat=True).first()
-    return None if pace is None else references * pace
+def _seconds(references: int, todo: list[tuple[EnsembleMember, int]]) -> float | None:
+    total = references * _CHIP_S
+    for member, count in todo:
+        if member.artifact.seconds_per_face is None:
+            return None
+        total += count * member.artifact.seconds_per_face * (2 if member.config.flip else 1)
+    return total

@@ -56,6 +56,7 @@ class Artifact(models.Model):
     citation = models.TextField(blank=True)
     golden = models.BinaryField(null=True, blank=True, help_text="float32, little-endian, (2, dimension)")
     golden_min_cosine = models.FloatField(default=0.999)
+    seconds_per_face = models.FloatField(null=True, blank=True, help_text="One core's, measured at a validation.")
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -127,6 +128,7 @@ class EnsembleConfig(models.Model):
             ("validate_config", "Can validate a version"),
             ("activate_config", "Can activate a version"),
             ("rollback_config", "Can roll back to the version before"),
+            ("discard_config", "Can discard a validated version"),
         ]
 
     def __str__(self) -> str:
@@ -300,6 +302,9 @@ class Rollout(models.Model):
     pairs = models.BigIntegerField(default=0, help_text="(reference, space) pairs that were missing at the start")
     cursor = models.UUIDField(null=True, blank=True, help_text="The last reference handed out.")
     seconds_per_reference = models.FloatField(null=True, blank=True, help_text="One worker's, lately.")
+    refusals = models.PositiveIntegerField(
+        default=0, help_text="Chunks in a row that a worker could not begin: it could not load the networks."
+    )
 
     class Meta:
         ordering = ["-opened_at"]
@@ -316,7 +321,7 @@ class RolloutChunk(models.Model):
     rollout = models.ForeignKey(Rollout, on_delete=models.CASCADE, related_name="chunks")
     references = ArrayField(models.UUIDField())
     leased_until = models.DateTimeField()
-    attempts = models.PositiveIntegerField(default=1)
+    attempts = models.PositiveIntegerField(default=0, help_text="How often a worker has begun it.")
 
     def __str__(self) -> str:
         return str(self.id)
@@ -352,6 +357,7 @@ class ServingProcess(models.Model):
     heartbeat_at = models.DateTimeField(db_index=True)
     started_at = models.DateTimeField()
     spaces = models.JSONField(default=list)
+    artifacts = models.JSONField(default=list, help_text="sha256 of every model file loaded")
     problems = models.JSONField(default=dict, help_text="code by artifact name")
 
     class Meta:

@@ -6,28 +6,29 @@ Every change of state is a conditional update whose row count is checked, inside
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
 from django.db import transaction
 from django.db.models.functions import Now
 
-from . import backfill, conf, locks, runtime, selectors, signals
-from .backfill import count_missing, spaces_of
+from . import artifacts, backfill, conf, ensembles, locks, processes, runtime, selectors, signals
+from .backfill import count_missing
 from .engine.errors import ArtifactRejected, InferenceFailed
 from .exceptions import ArtifactError, ConfigInvalid, NotFound, RolloutRefused
-from .models import Actor, ConfigStep, EnsembleConfig, Reference, Rollout, RolloutChunk, ServingProcess, actor_id
+from .models import Actor, Artifact, ConfigStep, EnsembleConfig, Reference, Rollout, RolloutChunk, actor_id
+from .progress import in_words
 from .validation import problems
+from .wrapper import FaceModel
 
 logger = logging.getLogger(__name__)
 State = EnsembleConfig.State
 
-# A process is taken for gone after this many heartbeats without one.
-_MISSED_HEARTBEATS = 6
 # What no waiting mends: the file or the network is not what it should be.
 _FATAL = {"artifact_corrupt", "artifact_missing", "contract_mismatch", "golden_mismatch", "artifact_rejected"}
 _FATAL |= {"inference_failed"}
+# Chunks in a row that no worker could begin: some minutes of a bucket that does not answer.
+_MAX_REFUSALS = 8
 
 
 def get_config(version: int) -> EnsembleConfig:
@@ -67,20 +68,44 @@ def validate(config: EnsembleConfig, by: Actor = None) -> None:
 
     Raises:
         ConfigInvalid: with every reason, networks that cannot be had or are not what they should be among them.
-        RolloutRefused: it is not a draft.
+        RolloutRefused: it is not a draft, or somebody changed it meanwhile.
     """
     if config.state == State.VALIDATED:
         return
+    proven = ensembles.export(config)
     found = problems(config)
-    for artifact in [config.detector, *(member.artifact for member in config.members.all())]:
+    for artifact in processes.artifacts_of(config):
         try:
-            runtime.load(artifact)
+            _prove(artifact)
         except (ArtifactError, ArtifactRejected, InferenceFailed) as error:
             found.append(f"{artifact.name} cannot be used: {error.code}: {error}")
     if found:
         raise ConfigInvalid(found)
     with transaction.atomic():
+        EnsembleConfig.objects.select_for_update().get(pk=config.pk)
+        # a file loaded into the draft while its networks were being proven
+        if ensembles.export(selectors.configs().get(pk=config.pk)) != proven:
+            raise RolloutRefused(f"Version {config.version} was changed while it was being validated. Validate again.")
         _move(config, State.DRAFT, State.VALIDATED, by)
+
+
+def _prove(artifact: Artifact) -> None:
+    """In the bucket as the database says, loadable, its golden vectors right; and how fast it is here."""
+    loaded = runtime.load(artifact)
+    artifacts.require_in_bucket(artifact)
+    if isinstance(loaded, FaceModel):
+        Artifact.objects.filter(pk=artifact.pk).update(seconds_per_face=runtime.seconds_per_face(loaded))
+
+
+def discard(config: EnsembleConfig, by: Actor = None) -> None:
+    """Put a validated version away that is not to go live; `purge_retired` deletes what it alone has embedded.
+
+    Raises:
+        RolloutRefused: it is not validated.
+    """
+    with transaction.atomic():
+        locks.change_versions()
+        _move(config, State.VALIDATED, State.RETIRED, by, "discarded")
 
 
 def open_rollout(config: EnsembleConfig, by: Actor = None, hold_for_approval: bool = False) -> Rollout:
@@ -92,6 +117,7 @@ def open_rollout(config: EnsembleConfig, by: Actor = None, hold_for_approval: bo
     """
     if found := problems(config):
         raise ConfigInvalid(found)
+    pairs = count_missing(config)  # before the lock: nobody's enrolment waits for a count of everything
     with transaction.atomic():
         locks.change_versions()
         other = EnsembleConfig.objects.filter(state=State.ROLLING_OUT).first()
@@ -105,7 +131,7 @@ def open_rollout(config: EnsembleConfig, by: Actor = None, hold_for_approval: bo
             config=config,
             opened_by_id=actor_id(by),
             hold_for_approval=hold_for_approval,
-            pairs=count_missing(config),
+            pairs=pairs,
         )
 
 
@@ -129,6 +155,8 @@ def advance() -> list[UUID]:
         else:
             told = backfill.hand_out(rollout, config)
             complete = not told and not rollout.chunks.exists()
+            if told and rollout.reason:  # it waits for nothing any more
+                Rollout.objects.filter(pk=rollout.pk).update(reason="")
     if reason:
         _close(rollout, Rollout.State.FAILED, None, reason)
     elif complete:
@@ -138,13 +166,22 @@ def advance() -> list[UUID]:
 
 def _reason_to_fail(rollout: Rollout, config: EnsembleConfig) -> str:
     """Why this rollout can never complete, or nothing."""
-    names = {artifact.name for artifact in [config.detector, *(m.artifact for m in config.members.all())]}
-    reported = [runtime.problems(), *(process.problems for process in live_processes())]
+    names = {artifact.name for artifact in processes.artifacts_of(config)}
+    reported = [runtime.problems(), *processes.troubles(config).values()]
     for name, code in ((name, code) for found in reported for name, code in found.items()):
         if name in names and code in _FATAL:
             return f"{name} cannot be used: {code}. Publish a good file as a new artifact, in a new version."
-    failed, allowed = rollout.failures.count(), failures_allowed()
-    if failed > allowed:
+    if rollout.refusals >= _MAX_REFUSALS:
+        here = {"this worker": runtime.problems()} if runtime.problems() else {}
+        troubles = in_words(processes.troubles(config) or here)
+        return f"No worker can load the networks. {troubles} Activate again once they can: what is done stays."
+    if chunk := backfill.deadly(rollout):
+        return (
+            f"Workers were lost {chunk.attempts} times over the same {len(chunk.references)} references, from "
+            f"{chunk.references[0]} on. Look at the workers' logs and memory, then activate again: what is done stays."
+        )
+    failed = rollout.failures.count()
+    if failed and failed > (allowed := failures_allowed()):
         codes = ", ".join(f"{code}: {count}" for code, count in backfill.failures_by_code(rollout).items())
         return f"{failed} references could not be embedded ({codes}); {allowed} are allowed."
     return ""
@@ -156,8 +193,9 @@ def failures_allowed() -> int:
 
 
 def _finish(rollout: Rollout, config: EnsembleConfig) -> None:
-    if waiting := unready_processes(config):
-        reason = f"Waiting for {', '.join(map(str, waiting))} to load the networks."
+    if waiting := processes.unready(config):
+        reason = f"Waiting for {', '.join(map(str, waiting))} to load the networks. "
+        reason = (reason + in_words(processes.troubles(config))).strip()
         Rollout.objects.filter(pk=rollout.pk).update(reason=reason)
     elif rollout.hold_for_approval:
         Rollout.objects.filter(pk=rollout.pk, state=Rollout.State.EMBEDDING).update(
@@ -165,16 +203,6 @@ def _finish(rollout: Rollout, config: EnsembleConfig) -> None:
         )
     elif not count_missing(config, rollout):
         cut_over(rollout)
-
-
-def unready_processes(config: EnsembleConfig) -> list[ServingProcess]:
-    """Live processes that have not reported every space of the version."""
-    return [process for process in live_processes() if not spaces_of(config) <= set(process.spaces)]
-
-
-def live_processes() -> list[ServingProcess]:
-    alive = Now() - timedelta(seconds=_MISSED_HEARTBEATS * conf.get("HEARTBEAT_S"))
-    return list(ServingProcess.objects.filter(heartbeat_at__gt=alive).order_by("started_at"))
 
 
 def cut_over(rollout: Rollout, by: Actor = None) -> None:
@@ -193,7 +221,7 @@ def cut_over(rollout: Rollout, by: Actor = None) -> None:
             raise RolloutRefused(f"{count} embeddings are missing.")
         if current.failures.count() > failures_allowed():
             raise RolloutRefused("Too many references could not be embedded.")
-        if waiting := unready_processes(config):
+        if waiting := processes.unready(config):
             raise RolloutRefused(f"Not loaded yet in: {', '.join(map(str, waiting))}.")
         actor = by or current.opened_by
         before = EnsembleConfig.objects.filter(state=State.ACTIVE).first()
@@ -223,12 +251,10 @@ def roll_back(by: Actor = None, leaving: int | None = None) -> EnsembleConfig:
         leaving: the version that the operator believes to be active; None for whichever is.
 
     Raises:
-        RolloutRefused: no version is warm, one is rolling out, or another one is active.
+        RolloutRefused: no version is warm, or another one is active.
     """
     with transaction.atomic():
         locks.change_versions()
-        if EnsembleConfig.objects.filter(state=State.ROLLING_OUT).exists():
-            raise RolloutRefused("A version is rolling out. Abort it first.")
         active = EnsembleConfig.objects.filter(state=State.ACTIVE).first()
         warm = EnsembleConfig.objects.filter(state=State.RETIRED, warm_until__gt=Now()).order_by("-warm_until").first()
         if warm is None or active is None:
@@ -281,54 +307,3 @@ def _close(rollout: Rollout, state: str, by: Actor, reason: str) -> None:
 def approve(rollout: Rollout, by: Actor = None) -> None:
     """An operator's Go: cut over now. Raises: RolloutRefused."""
     cut_over(rollout, by)
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """Where a rollout stands, from rows. `seconds_left` is None where nothing tells the pace."""
-
-    rollout_id: UUID
-    version: int
-    state: str
-    reason: str
-    pairs: int
-    missing: int
-    failures: dict[str, int]
-    references_per_s: float | None
-    seconds_left: float | None
-    processes: dict[str, bool]
-
-    @property
-    def percent(self) -> int:
-        return 100 if not self.pairs else max(0, min(100, 100 * (self.pairs - self.missing) // self.pairs))
-
-
-def progress(rollout: Rollout) -> Progress:
-    """Count what is missing and who is ready."""
-    config = selectors.configs().get(pk=rollout.config_id)
-    over = rollout.state not in Rollout.OPEN
-    missing = 0 if rollout.state == Rollout.State.COMPLETE else count_missing(config, rollout)
-    rate, left = _pace(rollout, config, missing)
-    unready = {process.pk for process in unready_processes(config)}
-    return Progress(
-        rollout_id=rollout.pk,
-        version=config.version,
-        state=rollout.state,
-        reason=rollout.reason,
-        pairs=rollout.pairs,
-        missing=missing,
-        failures=backfill.failures_by_code(rollout),
-        references_per_s=None if over else rate,
-        seconds_left=None if over else left,
-        processes={} if over else {str(process): process.pk not in unready for process in live_processes()},
-    )
-
-
-def _pace(rollout: Rollout, config: EnsembleConfig, missing: int) -> tuple[float | None, float | None]:
-    working = rollout.chunks.count()
-    if not rollout.seconds_per_reference or not working:
-        return None, None
-    workers = min(working, max(1, sum(process.kind == ServingProcess.Kind.WORKER for process in live_processes())))
-    rate = workers / rollout.seconds_per_reference
-    new_spaces = max(1, round(rollout.pairs / max(Reference.objects.count(), 1)))
-    return rate, missing / new_spaces / rate

@@ -1,7 +1,7 @@
 """The networks loaded in this process, and how it reports them.
 
-`start()` runs in a web worker or a Celery child after the fork. A background thread then keeps what is loaded equal to
-what the served versions need, and writes a heartbeat. Requests only look up; they never load.
+`start()` runs in a web worker or a Celery child after the fork. One background thread then keeps what is loaded equal
+to what the served versions need, another one writes heartbeats. Requests only look up; they never load.
 """
 
 from __future__ import annotations
@@ -9,12 +9,16 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import statistics
 import threading
+import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 import cv2
-from django.db import DatabaseError, close_old_connections
+from django.db import DatabaseError, InterfaceError, close_old_connections
 from django.db.models.functions import Now
 from django.utils.module_loading import import_string
 
@@ -22,7 +26,7 @@ from . import artifacts, conf, selectors
 from .config import family as family_config
 from .engine.decode import DecodeLimits
 from .engine.detect import Detector
-from .engine.embed import Embedder, check_golden
+from .engine.embed import Embedder, check_golden, golden_crops
 from .engine.errors import ArtifactRejected, ContractMismatch, InferenceFailed
 from .engine.graph import graph_digest
 from .engine.pipeline import Pipeline
@@ -31,6 +35,9 @@ from .models import Artifact, EnsembleConfig, ServingProcess
 from .wrapper import FaceModel
 
 logger = logging.getLogger(__name__)
+
+# A row of a process that ended without taking itself off the list is kept so long, for whoever looks into it.
+_FORGOTTEN_AFTER = timedelta(days=1)
 
 
 @dataclass
@@ -42,10 +49,11 @@ class _Process:
     loaded: dict[str, FaceModel | Detector] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
     checked: bool = False
-    thread: threading.Thread | None = None
+    threads: list[threading.Thread] = field(default_factory=list)
     kind: str = ServingProcess.Kind.WEB
     stop: threading.Event = field(default_factory=threading.Event)
     lock: threading.Lock = field(default_factory=threading.Lock)
+    loading: threading.Lock = field(default_factory=threading.Lock)
 
 
 _process = _Process()
@@ -62,34 +70,41 @@ def start(kind: str = ServingProcess.Kind.WEB) -> None:
     """Begin to load and report, in the background; a second call does nothing."""
     process = _current()
     with process.lock:
-        if process.thread is not None:
+        if process.threads:
             return
         process.kind = kind
         # OpenCV's own pool would fight the request threads for the cores
         cv2.setNumThreads(1)
-        process.thread = threading.Thread(target=_keep_up, args=(process,), name="ml_models-runtime", daemon=True)
-        process.thread.start()
+        # apart, so that a download of minutes does not make this process look dead
+        process.threads = [
+            threading.Thread(target=_repeat, args=(process, work), name=name, daemon=True)
+            for name, work in (("ml_models-runtime", refresh), ("ml_models-heartbeat", _heartbeat))
+        ]
+        for thread in process.threads:
+            thread.start()
 
 
 def stop() -> None:
-    """End the background thread and take this process off the list of serving ones."""
+    """End the background threads and take this process off the list of serving ones."""
     process = _current()
-    if process.thread is not None:
+    if process.threads:
         process.stop.set()
-        process.thread.join(timeout=30)
-        process.thread = None
+        for thread in process.threads:
+            thread.join(timeout=30)
+        process.threads = []
         process.stop.clear()
         ServingProcess.objects.filter(pk=process.id).delete()
 
 
-def _keep_up(process: _Process) -> None:
+def _repeat(process: _Process, work: Callable[[], None]) -> None:
     while True:
         close_old_connections()
         try:
-            refresh()
-            _heartbeat(process)
-        except DatabaseError as error:
+            work()
+        except (DatabaseError, InterfaceError) as error:
             logger.warning("runtime: the database does not answer (%s); trying again", type(error).__name__)
+        except Exception:  # whatever it was, a process that no longer follows or reports itself would be worse
+            logger.exception("runtime: %s failed; trying again", work.__name__)
         if process.stop.wait(conf.get("HEARTBEAT_S")):
             return
 
@@ -97,6 +112,11 @@ def _keep_up(process: _Process) -> None:
 def refresh() -> None:
     """Load what the served versions need and let go of what none needs any more."""
     process = _current()
+    with process.loading:  # a task that wants a network waits for the thread that is loading it
+        _refresh(process)
+
+
+def _refresh(process: _Process) -> None:
     wanted = _wanted(selectors.served_configs())
     for sha256, artifact in wanted.items():
         if sha256 in process.loaded:
@@ -121,23 +141,27 @@ def _wanted(configs: list[EnsembleConfig]) -> dict[str, Artifact]:
     return {artifact.sha256: artifact for artifact in members | {config.detector for config in configs}}
 
 
-def _heartbeat(process: _Process) -> None:
+def _heartbeat() -> None:
+    process = _current()
+    loaded = set(process.loaded)
     spaces = [
         space
         for space, (member, _) in selectors.members_by_space(selectors.served_configs()).items()
-        if member.artifact.sha256 in process.loaded
+        if member.artifact.sha256 in loaded
     ]
     facts = {
         "host": socket.gethostname()[:200],
         "pid": process.pid,
         "heartbeat_at": Now(),
         "spaces": sorted(spaces),
+        "artifacts": sorted(loaded),
         "problems": process.problems,
         "kind": process.kind,
     }
     ServingProcess.objects.update_or_create(
         pk=process.id, defaults=facts, create_defaults={**facts, "started_at": Now()}
     )
+    ServingProcess.objects.filter(heartbeat_at__lt=Now() - _FORGOTTEN_AFTER).delete()
 
 
 def load(artifact: Artifact) -> FaceModel | Detector:
@@ -166,6 +190,17 @@ def load(artifact: Artifact) -> FaceModel | Detector:
     return wrapper
 
 
+def seconds_per_face(model: FaceModel) -> float:
+    """How long a loaded network takes for one face on one core of this machine, in seconds: the median of five."""
+
+    def timed() -> float:
+        began = time.perf_counter()
+        model.embed(golden_crops()[:1])
+        return time.perf_counter() - began
+
+    return statistics.median(timed() for _ in range(5))
+
+
 def model(artifact: Artifact) -> FaceModel:
     """A loaded network.
 
@@ -176,6 +211,11 @@ def model(artifact: Artifact) -> FaceModel:
     if not isinstance(loaded, FaceModel):
         raise NotReady(f"{artifact.name} is not loaded yet. Try again in a moment.")
     return loaded
+
+
+def has_loaded(config: EnsembleConfig) -> bool:
+    """Whether this process could answer with the version now."""
+    return _wanted([config]).keys() <= _current().loaded.keys()
 
 
 def pipeline(config: EnsembleConfig) -> Pipeline:

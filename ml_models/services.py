@@ -148,7 +148,7 @@ def enroll(caller: Actor, subject_id: str, image: bytes, override: bool = False)
         checked = _check_against_template(config, new, override)
         with transaction.atomic():
             locks.share_versions()
-            needed = selectors.members_by_space(selectors.served_configs())
+            needed = selectors.members_by_space(_embedded_here(selectors.served_configs()))
             # a version went live, or a reference came, between our reads and this lock: let go, do the rest, come back
             complete = needed.keys() <= vectors.keys()
             reference = _write(new, checked, {space: vectors[space] for space in needed}) if complete else None
@@ -162,6 +162,13 @@ def enroll(caller: Actor, subject_id: str, image: bytes, override: bool = False)
     warnings = ["This face did not match the subject's earlier references."] if checked.overridden else []
     logger.info("enrolled reference %s", reference.pk)
     return Enrolled(reference, config, extraction.quality, warnings)
+
+
+def _embedded_here(served: list[EnsembleConfig]) -> list[EnsembleConfig]:
+    """The versions that a new reference is embedded for at once. A version on its way whose networks this process has
+    not loaded yet refuses nobody: its workers find the reference missing, and the cut-over waits for them."""
+    rolling = EnsembleConfig.State.ROLLING_OUT
+    return [config for config in served if config.state != rolling or runtime.has_loaded(config)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,15 @@
 """Thin shells around the domain functions; the missing rows are the truth, the queue carries hints."""
 
+import logging
 from uuid import UUID
 
 from celery import shared_task
+from kombu.exceptions import OperationalError as QueueDown
 
 from . import backfill, rollouts
 from .exceptions import NotReady, RolloutRefused
+
+logger = logging.getLogger(__name__)
 
 
 @shared_task(name="ml_models.tick")
@@ -19,11 +23,21 @@ def tick() -> None:
         embed_chunk.delay(str(chunk))
 
 
+def nudge() -> bool:
+    """Begin now what the next tick would; False when the queue does not answer, and beat's tick will have to."""
+    try:
+        tick()
+    except QueueDown as error:
+        logger.warning("the task queue does not answer (%s): the next tick tries again", type(error).__name__)
+        return False
+    return True
+
+
 @shared_task(name="ml_models.embed_chunk")
 def embed_chunk(chunk_id: str) -> None:
     """Embed what a chunk's references lack, then ask for more."""
     try:
         backfill.embed_chunk(UUID(chunk_id))
     except NotReady:
-        return  # the bucket is down, or a file is bad: the tick finds the reason and leases the chunk again
-    tick()
+        return  # the bucket is down, or a file is bad: beat's tick finds the reason or hands the chunk out again
+    nudge()

@@ -1,7 +1,8 @@
 """Fixtures for all tests. `devstack.pytest_plugin` has started the services by the time this is read."""
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from django.contrib.auth.models import Permission
 from django.core import serializers
 from django.core.management import call_command
+from django.db import connections
 from pytest_django import DjangoDbBlocker, Settings
 from rest_framework.authtoken.models import Token
 from rest_framework.test import APIClient
@@ -98,3 +100,17 @@ def service(db: None, django_user_model: Any, grant: Callable[..., Any]) -> APIC
 def demo_pack(served: EnsembleConfig) -> dict[str, Artifact]:
     """The demo model pack's artifacts by name: files in the bucket, rows in the database."""
     return {artifact.name: artifact for artifact in Artifact.objects.all()}
+
+
+@pytest.fixture
+def background() -> Iterator[Callable[..., Future[Any]]]:
+    """Run a function in a thread with a database connection of its own."""
+
+    def closing(function: Callable[..., Any], *args: Any) -> Any:
+        try:
+            return function(*args)
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(4) as pool:
+        yield lambda function, *args: pool.submit(closing, function, *args)

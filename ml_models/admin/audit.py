@@ -11,7 +11,7 @@ from django.urls import URLPattern, path
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from ml_models import rollouts
+from ml_models import processes
 from ml_models.models import Erasure, EvaluationReport, ServingProcess, Verification
 
 from .base import Panel
@@ -109,7 +109,7 @@ class ServingProcessAdmin(Panel):
     ordering = ["-heartbeat_at"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ServingProcess]:
-        live = Q(pk__in=[process.pk for process in rollouts.live_processes()])
+        live = Q(pk__in=[process.pk for process in processes.live()])
         return super().get_queryset(request).annotate(live=ExpressionWrapper(live, BooleanField()))
 
     @admin.display(description="alive", boolean=True)

@@ -68,8 +68,8 @@ def cost_facts(cost: Cost) -> list[tuple[str, str]]:
     """What an activation would take, as lines of a page."""
     if not cost.references:
         return [("References to embed", "none: it goes live as soon as every process has loaded its networks")]
-    unknown = "unknown until the first chunk is done"
-    takes = unknown if cost.seconds is None else f"{duration(cost.seconds)} with one worker, at the last rollout's pace"
+    unknown = "unknown: its networks have not been timed; it is told once the first chunk is done"
+    takes = unknown if cost.seconds is None else f"{duration(cost.seconds)} with one worker on a machine like this one"
     return [
         ("References to embed", f"{cost.references:,}"),
         ("New embeddings", f"{cost.embeddings:,}"),

@@ -15,6 +15,7 @@ from django.utils.safestring import SafeString
 
 from ml_models import rollouts
 from ml_models.models import Actor, Rollout, RolloutFailure
+from ml_models.progress import progress
 
 from .base import Asked, Button, Done, Panel
 from .display import duration, label, words
@@ -56,7 +57,7 @@ def facts(rollout: Rollout, linked: bool) -> dict[str, Any]:
     Args:
         linked: whether the reader may see which references failed.
     """
-    now = rollouts.progress(rollout)
+    now = progress(rollout)
     rate, left = now.references_per_s, now.seconds_left
     return {
         "state": now.state,

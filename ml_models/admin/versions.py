@@ -13,7 +13,6 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.timezone import now
-from kombu.exceptions import OperationalError as QueueDown
 
 from ml_models import ensembles, rollouts, tasks
 from ml_models.estimates import activation_cost
@@ -67,9 +66,7 @@ def _ask_validate(config: EnsembleConfig) -> Asked:
 def _activate(config: EnsembleConfig, request: HttpRequest) -> Done:
     hold = request.POST.get("hold_for_approval") == "on"
     rollout = rollouts.open_rollout(rollouts.get_config(config.version), request.user, hold)
-    try:
-        tasks.tick()
-    except QueueDown:  # the tick of beat tries again, every few seconds
+    if not tasks.nudge():
         messages.warning(request, "The task queue does not answer. The rollout begins as soon as it does.")
     return Done(
         f"The rollout of version {config.version} is open.",
@@ -101,6 +98,18 @@ def _ask_roll_back(config: EnsembleConfig) -> Asked:
         facts += [("To", str(warm)), ("Stays warm until", f"{warm.warm_until:%Y-%m-%d %H:%M} UTC")]
     return Asked(
         "The earlier version answers from the next request on. Nothing is embedded and nothing is lost.", facts
+    )
+
+
+def _discard(config: EnsembleConfig, request: HttpRequest) -> Done:
+    rollouts.discard(rollouts.get_config(config.version), request.user)
+    return Done(f"Version {config.version} is put away.")
+
+
+def _ask_discard(config: EnsembleConfig) -> Asked:
+    return Asked(
+        "It is not to go live. What it alone has embedded is deleted by the next purge_retired; "
+        "it can be activated again later, through a rollout."
     )
 
 
@@ -146,6 +155,15 @@ class EnsembleConfigAdmin(Panel):
             _roll_back,
             lambda config: config.state == State.ACTIVE and _warm() is not None,
             _ask_roll_back,
+            danger=True,
+        ),
+        Button(
+            "discard",
+            "Discard",
+            "ml_models.discard_config",
+            _discard,
+            lambda config: config.state == State.VALIDATED,
+            _ask_discard,
             danger=True,
         ),
         Button("clone", "Clone", "ml_models.add_ensembleconfig", _clone, lambda config: True),

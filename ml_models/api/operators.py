@@ -14,6 +14,7 @@ from rest_framework.response import Response
 
 from ml_models import rollouts, selectors, tasks
 from ml_models.models import Actor, EnsembleConfig, Rollout
+from ml_models.progress import progress
 
 from .access import holds
 from .views import PROBLEM, FaceView, parse
@@ -96,7 +97,7 @@ class ActivateView(FaceView):
         """Bring a validated version live; the rollout goes on in the workers."""
         hold = parse(ActivateRequest, request)["hold_for_approval"]
         rollout = rollouts.open_rollout(rollouts.get_config(version), request.user, hold)
-        tasks.tick()
+        tasks.nudge()
         return Response(ActivateAnswer({"rollout_id": rollout.pk}).data, status=202)
 
 
@@ -138,5 +139,5 @@ class SteerView(FaceView):
 
 
 def _rollout(rollout_id: UUID) -> Response:
-    where = rollouts.progress(rollouts.get_rollout(rollout_id))
+    where = progress(rollouts.get_rollout(rollout_id))
     return Response(RolloutAnswer({**asdict(where), "percent": where.percent}).data)

@@ -33,6 +33,7 @@ DEEDS = (
     "validate_config",
     "activate_config",
     "rollback_config",
+    "discard_config",
     "control_rollout",
     "erase_subject",
     "view_scores",

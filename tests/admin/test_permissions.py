@@ -21,6 +21,7 @@ BUTTONS = [
     ("ensembleconfig", "validate", "validate_config"),
     ("ensembleconfig", "activate", "activate_config"),
     ("ensembleconfig", "rollback", "rollback_config"),
+    ("ensembleconfig", "discard", "discard_config"),
     ("ensembleconfig", "clone", "add_ensembleconfig"),
     ("rollout", "go", "control_rollout"),
     ("rollout", "pause", "control_rollout"),
@@ -44,7 +45,7 @@ def _row(model: str, button: str, request: pytest.FixtureRequest) -> Any:
     if model == "rollout" or button == "rollback":
         request.getfixturevalue("people")
     validated = request.getfixturevalue("validated")
-    if button == "activate":
+    if button in ("activate", "discard"):
         return validated
     rollout = rollouts.open_rollout(validated, hold_for_approval=button == "go")
     if button in ("go", "rollback"):

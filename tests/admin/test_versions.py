@@ -60,12 +60,14 @@ def test_validate_activate_and_roll_back(operator: Client, draft: EnsembleConfig
 
 def test_the_activation_page_says_what_it_costs(operator: Client, validated: EnsembleConfig, people: list[str]) -> None:
     url = page("ensembleconfig", "activate", validated.pk)
-    text = operator.get(url).text
-    assert "unknown until the first chunk" in text
     assert [str(value) for _, value in operator.get(url).context["asked"].facts][:2] == ["2", "6"]
-    rollout = Rollout.objects.create(config=validated, state="aborted", seconds_per_reference=60.0)
+    # timed at the validation: three networks, two faces, each with its mirror image
+    timed = validated.members.values_list("artifact__seconds_per_face", flat=True)
+    assert all(0 < seconds < 5 for seconds in timed)
+    Artifact.objects.update(seconds_per_face=10.0)
     assert "about 2 minutes with one worker" in operator.get(url).text
-    rollout.delete()
+    Artifact.objects.update(seconds_per_face=None)
+    assert "have not been timed" in operator.get(url).text
 
 
 def test_a_version_that_lacks_nothing_costs_nothing(operator: Client, draft: EnsembleConfig) -> None:

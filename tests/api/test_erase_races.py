@@ -1,15 +1,12 @@
 """Races, lost on purpose: real threads, real transactions, real locks."""
 
-import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures import TimeoutError as Unfinished
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.management import call_command
-from django.db import connections
 from rest_framework.test import APIClient
 
 from ml_models import audit, backfill, locks, rollouts, services
@@ -18,54 +15,10 @@ from ml_models.exceptions import NotEnrolled, NotFound, ReferenceMismatch
 from ml_models.models import Embedding, EnsembleConfig, Erasure, Reference, Subject, Verification
 from tests.conftest import Portraits
 from tests.support import uploads
+from tests.support.races import LONG_S, Parking
 from tests.support.served import ensemble, write
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-_LONG_S = 30
-
-
-class Parking:
-    """Stops the first caller of a function, before or after its work, until the test lets it go."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, module: Any, name: str, *, after: bool = False) -> None:
-        self.reached, self._go, self._taken = threading.Event(), threading.Event(), threading.Lock()
-        original = getattr(module, name)
-
-        def parked(*args: Any, **kwargs: Any) -> Any:
-            first = self._taken.acquire(blocking=False)
-            if first and not after:
-                self._wait()
-            result = original(*args, **kwargs)
-            if first and after:
-                self._wait()
-            return result
-
-        monkeypatch.setattr(module, name, parked)
-
-    def _wait(self) -> None:
-        self.reached.set()
-        assert self._go.wait(_LONG_S)
-
-    def arrive(self) -> None:
-        assert self.reached.wait(_LONG_S)
-
-    def let_go(self) -> None:
-        self._go.set()
-
-
-@pytest.fixture
-def background() -> Iterator[Callable[..., Future[Any]]]:
-    """Run a function in a thread with a database connection of its own."""
-
-    def closing(function: Callable[..., Any], *args: Any) -> Any:
-        try:
-            return function(*args)
-        finally:
-            connections.close_all()
-
-    with ThreadPoolExecutor(4) as pool:
-        yield lambda function, *args: pool.submit(closing, function, *args)
 
 
 @pytest.fixture
@@ -105,7 +58,7 @@ def test_an_enrolment_parked_across_open_gets_the_new_versions_embeddings(
     rollouts.open_rollout(mirrored)
     parking.let_go()
 
-    reference = enrolment.result(_LONG_S)
+    reference = enrolment.result(LONG_S)
 
     assert set(reference.embeddings.values_list("space", flat=True)) == spaces(served) | spaces(mirrored)
     assert backfill.count_missing(mirrored) == 0
@@ -120,7 +73,7 @@ def test_an_enrolment_parked_across_a_cut_over_gets_every_embedding(
     rollouts.cut_over(rollouts.open_rollout(mirrored))
     parking.let_go()
 
-    reference = enrolment.result(_LONG_S)
+    reference = enrolment.result(LONG_S)
 
     assert set(reference.embeddings.values_list("space", flat=True)) == spaces(served) | spaces(mirrored)
     assert services.verify(None, "child-1", [portraits.eileen_collins]).config.version == 3
@@ -135,8 +88,8 @@ def test_a_change_of_version_waits_for_an_enrolment_that_is_being_written(
     opening = background(rollouts.open_rollout, mirrored)
     assert unfinished(opening)
     parking.let_go()
-    opening.result(_LONG_S)
-    enrolment.result(_LONG_S)
+    opening.result(LONG_S)
+    enrolment.result(LONG_S)
     assert backfill.count_missing(mirrored) == 3  # written for the old version alone, and counted by the new one
 
 
@@ -150,7 +103,7 @@ def test_an_erasure_in_the_middle_of_an_enrolment_leaves_nothing(
     assert services.erase_subject(None, "child-1") == 1
     parking.let_go()
     with pytest.raises(NotFound):
-        enrolment.result(_LONG_S)
+        enrolment.result(LONG_S)
     assert nothing_left()
     assert Erasure.objects.count() == 1
 
@@ -165,7 +118,7 @@ def test_an_erasure_of_a_subject_that_came_and_went_meanwhile_leaves_nothing(
     services.erase_subject(None, "child-1")
     parking.let_go()
     with pytest.raises(NotFound):
-        enrolment.result(_LONG_S)
+        enrolment.result(LONG_S)
     assert nothing_left()
 
 
@@ -179,8 +132,8 @@ def test_an_erasure_waits_for_an_enrolment_that_is_being_written_and_takes_it_al
     erasure = background(services.erase_subject, None, "child-1")
     assert unfinished(erasure)
     parking.let_go()
-    enrolment.result(_LONG_S)
-    assert erasure.result(_LONG_S) == 2
+    enrolment.result(LONG_S)
+    assert erasure.result(LONG_S) == 2
     assert nothing_left()
 
 
@@ -204,7 +157,7 @@ def test_an_erasure_in_the_middle_of_an_embedding_task_leaves_nothing(
     else:
         services.erase_reference(reference.pk)
     parking.let_go()
-    task.result(_LONG_S)
+    task.result(LONG_S)
     assert not Reference.objects.exists()
     assert not Embedding.objects.exists()
     assert backfill.count_missing(mirrored) == 0
@@ -232,8 +185,8 @@ def test_an_erasure_waits_for_an_embedding_task_that_is_writing(
     )
     assert unfinished(erasure)
     parking.let_go()
-    task.result(_LONG_S)
-    erasure.result(_LONG_S)
+    task.result(LONG_S)
+    erasure.result(LONG_S)
     assert not Reference.objects.exists()
     assert not Embedding.objects.exists()
 
@@ -250,7 +203,7 @@ def test_an_erasure_in_the_middle_of_a_verify_leaves_nothing_that_says_who(
     services.erase_subject(None, "child-1")
     parking.let_go()
     with pytest.raises(NotEnrolled if picture else UndecodableImage):
-        attempt.result(_LONG_S)
+        attempt.result(LONG_S)
     assert nothing_left()
     assert not Verification.objects.exclude(subject=None).exists()
 
@@ -264,7 +217,7 @@ def test_an_erasure_between_a_decision_and_its_audit_row_leaves_the_row_without_
     parking.arrive()
     services.erase_subject(None, "child-1")
     parking.let_go()
-    assert attempt.result(_LONG_S).decision.decision == "match"
+    assert attempt.result(LONG_S).decision.decision == "match"
     assert nothing_left()
     assert list(Verification.objects.values_list("subject", "decision")) == [(None, "match")]
 
@@ -277,7 +230,7 @@ def test_two_first_enrolments_of_one_person_at_once_both_succeed(
     parking.arrive()
     enroll(portraits.eileen_collins)
     parking.let_go()
-    first.result(_LONG_S)
+    first.result(LONG_S)
     assert Subject.objects.get().references.count() == 2
 
 
@@ -290,7 +243,7 @@ def test_of_two_first_enrolments_of_different_people_the_later_is_refused(
     enroll(portraits.grace_hopper)
     parking.let_go()
     with pytest.raises(ReferenceMismatch):
-        first.result(_LONG_S)
+        first.result(LONG_S)
     assert Subject.objects.get().references.count() == 1
 
 
@@ -303,7 +256,7 @@ def test_an_enrolment_that_always_comes_second_is_told_so(
     parking.arrive()
     enroll(portraits.eileen_collins)
     parking.let_go()
-    response = first.result(_LONG_S)
+    response = first.result(LONG_S)
     assert (response.status_code, response.json()["code"]) == (409, "config_changed")
     assert Reference.objects.count() == 1
 
@@ -313,6 +266,6 @@ def test_enrolments_side_by_side_do_not_pass_the_limit_of_references(
 ) -> None:
     settings.ML_MODELS = {**settings.ML_MODELS, "MAX_REFERENCES": 2}
     attempts = [background(enroll, portraits.eileen_collins) for _ in range(4)]
-    failures = [error for error in (attempt.exception(_LONG_S) for attempt in attempts) if error]
+    failures = [error for error in (attempt.exception(LONG_S) for attempt in attempts) if error]
     assert Reference.objects.count() == 4 - len(failures) == 2
     assert all(getattr(error, "code", "") in ("invalid_request", "config_changed") for error in failures), failures

@@ -1,9 +1,9 @@
-import time
 from typing import Any
 
 from ml_models import rollouts, tasks
 from ml_models.exceptions import RolloutRefused
 from ml_models.management.base import MlCommand
+from ml_models.management.watching import watch
 from ml_models.models import Rollout
 
 
@@ -11,7 +11,9 @@ class Command(MlCommand):
     help = """Bring a validated version live.
 
 Celery workers embed what is missing while the old version keeps answering; then the versions change in one
-transaction. Where nothing is missing and no running process lacks the networks, that happens at once."""
+transaction. Where nothing is missing and no running process lacks the networks, that happens at once.
+
+The exit code is 0 when the rollout is open, with --wait when the version is active."""
 
     def add_arguments(self, parser: Any) -> None:
         super().add_arguments(parser)
@@ -24,21 +26,12 @@ transaction. Where nothing is missing and no running process lacks the networks,
     def run(self, **options: Any) -> dict[str, Any]:
         config = rollouts.get_config(options["version"])
         rollout = rollouts.open_rollout(config, hold_for_approval=options["hold_for_approval"])
-        tasks.tick()
-        if options["wait"]:
-            self._wait(rollout)
-        rollout.refresh_from_db()
-        return {"version": config.version, "rollout_id": str(rollout.pk), "state": rollout.state}
-
-    def _wait(self, rollout: Rollout) -> None:
-        report = self.progress(f"version {rollout.config.version}")
-        while rollout.state in Rollout.OPEN:
-            where = rollouts.progress(rollout)
-            report(where.pairs - where.missing, where.pairs)
-            time.sleep(0.5)
-            rollout.refresh_from_db()
-        if rollout.state != Rollout.State.COMPLETE:
+        if not tasks.nudge():
+            self.say("The task queue does not answer: the rollout is open, and goes on once it does.")
+        rollout = rollouts.get_rollout(rollout.pk)
+        if options["wait"] and (rollout := watch(self, rollout)).state != Rollout.State.COMPLETE:
             raise RolloutRefused(f"The rollout is {rollout.state}: {rollout.reason}")
+        return {"version": config.version, "rollout_id": str(rollout.pk), "state": rollout.state}
 
     def show(self, result: dict[str, Any]) -> None:
         self.stdout.write(f"version {result['version']}: rollout {result['rollout_id']} is {result['state']}")

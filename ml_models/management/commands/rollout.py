@@ -1,11 +1,11 @@
-import time
 from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
 from ml_models import rollouts
 from ml_models.management.base import MlCommand
-from ml_models.models import Rollout
+from ml_models.management.watching import watch
+from ml_models.progress import progress
 
 STEER = {
     "pause": rollouts.pause,
@@ -18,7 +18,7 @@ STEER = {
 class Command(MlCommand):
     help = """Look at a rollout and steer it.
 
-  status   how far it is; --watch keeps a progress bar up until it is over
+  status   how far it is; --watch keeps a progress bar up until it is over, --failures lists who is to be enrolled again
   pause    hand out nothing more; what is done stays
   resume   go on where it stopped
   abort    give up; the version is `validated` again, and what is embedded is not embedded again later
@@ -31,20 +31,22 @@ Without --rollout it is the latest one."""
         parser.add_argument("action", choices=["status", *STEER], metavar="status|pause|resume|abort|go")
         parser.add_argument("--rollout", type=UUID, metavar="ID")
         parser.add_argument("--watch", action="store_true", help="with status: until the rollout is over")
+        parser.add_argument(
+            "--failures", action="store_true", help="the references that could not be embedded, with their subjects"
+        )
 
     def run(self, **options: Any) -> dict[str, Any]:
         rollout = rollouts.get_rollout(options["rollout"])
         if options["action"] != "status":
             STEER[options["action"]](rollout)
-        report = self.progress(f"version {rollout.config.version}")
-        while options["watch"] and rollout.state in Rollout.OPEN:
-            where = rollouts.progress(rollout)
-            report(where.pairs - where.missing, where.pairs)
-            time.sleep(0.5)
-            rollout.refresh_from_db()
-        rollout.refresh_from_db()
-        where = rollouts.progress(rollout)
-        return {**asdict(where), "percent": where.percent}
+        rollout = watch(self, rollout) if options["watch"] else rollouts.get_rollout(rollout.pk)
+        where = progress(rollout)
+        result = {**asdict(where), "percent": where.percent}
+        if options["failures"]:
+            rows = rollout.failures.order_by("reference__subject__subject_id", "pk")
+            named = rows.values_list("reference__subject__subject_id", "reference_id", "code")
+            result["failed"] = [{"subject_id": s, "reference_id": str(r), "code": c} for s, r, c in named]
+        return result
 
     def show(self, result: dict[str, Any]) -> None:
         done = result["pairs"] - result["missing"]
@@ -54,6 +56,8 @@ Without --rollout it is the latest one."""
             self.stdout.write(f"{result['references_per_s']:.1f} references/s, {result['seconds_left']:.0f} s left")
         for code, count in result["failures"].items():
             self.stdout.write(f"  {code}: {count}")
+        for failed in result.get("failed", []):
+            self.stdout.write(f"  enrol {failed['subject_id']} again: {failed['code']}, {failed['reference_id']}")
         for process, ready in result["processes"].items():
             self.stdout.write(f"  {process}: {'ready' if ready else 'loading'}")
         if result["reason"]:

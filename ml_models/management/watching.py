@@ -1,0 +1,35 @@
+"""A rollout watched from a terminal: a bar on stderr, and what it waits for."""
+
+from __future__ import annotations
+
+import time
+
+from ml_models import rollouts, tasks
+from ml_models.models import Rollout
+from ml_models.progress import progress
+
+from .base import MlCommand
+
+_PERIOD_S = 0.5
+# as beat does; so that a rollout which waits for nothing but a process's networks ends without beat, too
+_TICK_S = 10.0
+
+
+def watch(command: MlCommand, rollout: Rollout) -> Rollout:
+    """Keep a progress bar up until the rollout is over. Returns: the rollout as it ended."""
+    report = command.progress(f"version {rollout.config.version}")
+    said, ticked = "", time.monotonic()
+    while rollout.state in Rollout.OPEN:
+        where = progress(rollout)
+        if where.pairs:
+            report(where.pairs - where.missing, where.pairs)
+        if (told := where.reason or (rollout.state if rollout.state != Rollout.State.EMBEDDING else "")) != said:
+            said = told
+            if said:
+                command.say(f"{rollout.state}: {said}" if said != rollout.state else said)
+        time.sleep(_PERIOD_S)
+        if time.monotonic() - ticked > _TICK_S:
+            tasks.nudge()
+            ticked = time.monotonic()
+        rollout = rollouts.get_rollout(rollout.pk)
+    return rollout

@@ -1,0 +1,206 @@
+"""Operators and workers at the same moment: real threads, real transactions, real locks."""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+
+from ml_models import backfill, locks, rollouts, runtime
+from ml_models.exceptions import RolloutRefused
+from ml_models.models import (
+    ConfigStep,
+    Embedding,
+    EnsembleConfig,
+    Rollout,
+    RolloutChunk,
+    Subject,
+)
+from tests.conftest import Portraits
+from tests.support.races import LONG_S, Parking
+from tests.support.served import ensemble, write
+from tests.support.uploads import enroll
+from tests.support.work import work_off
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def both(background: Any, *calls: tuple[Callable[..., Any], ...]) -> list[Any]:
+    """Do all at once; each one's result, or the refusal that it met."""
+    barrier = threading.Barrier(len(calls))
+
+    def run(function: Callable[..., Any], *args: Any) -> Any:
+        barrier.wait(LONG_S)
+        try:
+            return function(*args)
+        except RolloutRefused as refusal:
+            return refusal
+
+    return [future.result(LONG_S) for future in [background(run, *call) for call in calls]]
+
+
+def refusals(outcomes: list[Any]) -> list[str]:
+    return [str(outcome) for outcome in outcomes if isinstance(outcome, RolloutRefused)]
+
+
+@pytest.fixture
+def rivals(people: list[str], tmp_path: Path) -> tuple[EnsembleConfig, EnsembleConfig]:
+    """Two validated versions."""
+    for version in (3, 4):
+        call_command("load_ensemble", str(write(tmp_path, ensemble(version, flip=True, name=f"number {version}"))))
+        rollouts.validate(rollouts.get_config(version))
+    return rollouts.get_config(3), rollouts.get_config(4)
+
+
+def test_of_two_operators_who_activate_two_versions_at_once_one_wins(
+    rivals: tuple[EnsembleConfig, EnsembleConfig], background: Any
+) -> None:
+    outcomes = both(background, *((rollouts.open_rollout, config) for config in rivals))
+    [refusal] = refusals(outcomes)
+    assert "is rolling out. Wait for it, or abort it first." in refusal
+    assert Rollout.objects.count() == 2  # the fixture's of version 2, and one of these
+    assert EnsembleConfig.objects.filter(state="rolling_out").count() == 1
+
+
+def test_activating_a_version_twice_at_once_opens_one_rollout(mirrored: EnsembleConfig, background: Any) -> None:
+    outcomes = both(background, *[(rollouts.open_rollout, mirrored)] * 3)
+    assert len(refusals(outcomes)) == 2
+    assert mirrored.rollouts.count() == 1
+    assert ConfigStep.objects.filter(config=mirrored, to_state="rolling_out").count() == 1
+
+
+def test_two_workers_who_find_everything_done_cut_over_once(mirrored: EnsembleConfig, background: Any) -> None:
+    rollout = rollouts.open_rollout(mirrored)
+    runtime.refresh()
+    for chunk in rollouts.advance():
+        backfill.embed_chunk(chunk)
+    outcomes = both(background, *[(rollouts.cut_over, rollout)] * 3)
+    assert refusals(outcomes) == ["The rollout is complete."] * 2
+    assert ConfigStep.objects.filter(config=mirrored, to_state="active").count() == 1
+
+
+def test_the_cut_over_counts_again_inside_the_lock(
+    mirrored: EnsembleConfig, background: Any, monkeypatch: pytest.MonkeyPatch, service: Any, portraits: Portraits
+) -> None:
+    rollout = rollouts.open_rollout(mirrored)
+    runtime.refresh()
+    for chunk in rollouts.advance():
+        backfill.embed_chunk(chunk)
+    parking = Parking(monkeypatch, locks, "change_versions")
+    cutting = background(rollouts.cut_over, rollout)
+    parking.arrive()  # it has looked, and everything was there
+    monkeypatch.setattr(runtime, "has_loaded", lambda config: False)  # a process that has not loaded it yet
+    assert enroll(service, "child-3", portraits.eileen_collins).status_code == 201
+    parking.let_go()
+    with pytest.raises(RolloutRefused, match="3 embeddings are missing"):
+        cutting.result(LONG_S)
+    monkeypatch.undo()
+    work_off()
+    assert EnsembleConfig.objects.get(state="active").version == 3
+
+
+def test_an_abort_in_the_middle_of_a_chunk_keeps_what_it_stores_and_stops_it(
+    mirrored: EnsembleConfig, background: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rollout = rollouts.open_rollout(mirrored)
+    runtime.refresh()
+    monkeypatch.setattr(backfill, "_BATCH", 1)
+    [chunk] = rollouts.advance()
+    parking = Parking(monkeypatch, backfill, "_embed_batch", after=True)
+    worker = background(backfill.embed_chunk, chunk)
+    parking.arrive()
+    rollouts.abort(rollout)
+    parking.let_go()
+    assert worker.result(LONG_S)
+    assert backfill.count_missing(mirrored) == 3
+    assert not RolloutChunk.objects.exists()
+
+    done = set(Embedding.objects.values_list("pk", flat=True))
+    assert rollouts.open_rollout(rollouts.get_config(3)).pairs == 3
+    work_off()
+    assert done < set(Embedding.objects.values_list("pk", flat=True))
+    assert Embedding.objects.count() == 12
+
+
+def test_a_worker_frozen_past_its_lease_stores_nothing_twice(
+    mirrored: EnsembleConfig, background: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rollouts.open_rollout(mirrored)
+    runtime.refresh()
+    [chunk] = rollouts.advance()
+    parking = Parking(monkeypatch, backfill, "_vectors", after=True)
+    frozen = background(backfill.embed_chunk, chunk)
+    parking.arrive()
+    RolloutChunk.objects.update(leased_until="2000-01-01T00:00Z")
+    work_off()  # another worker does the chunk, and the version goes live
+    done = set(Embedding.objects.values_list("pk", flat=True))
+    parking.let_go()
+    assert frozen.result(LONG_S)
+    assert EnsembleConfig.objects.get(state="active").version == 3
+    assert set(Embedding.objects.values_list("pk", flat=True)) == done
+
+
+def test_two_ticks_at_once_hand_a_reference_out_once(
+    mirrored: EnsembleConfig, background: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backfill, "_FIRST_CHUNK", 1)
+    rollouts.open_rollout(mirrored)
+    both(background, *[(rollouts.advance,)] * 4)
+    handed_out = [pk for references in RolloutChunk.objects.values_list("references", flat=True) for pk in references]
+    assert len(handed_out) == len(set(handed_out)) == 2
+
+
+def test_a_draft_that_is_changed_while_it_is_validated_stays_a_draft(
+    people: list[str], tmp_path: Path, background: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call_command("load_ensemble", str(write(tmp_path, ensemble(3))))
+    parking = Parking(monkeypatch, runtime, "load")
+    validating = background(rollouts.validate, rollouts.get_config(3))
+    parking.arrive()
+    changed = ensemble(3)
+    changed["voter_sets"] = {}
+    call_command("load_ensemble", str(write(tmp_path, changed)))
+    parking.let_go()
+    with pytest.raises(RolloutRefused, match="changed while it was being validated"):
+        validating.result(LONG_S)
+    assert EnsembleConfig.objects.get(version=3).state == "draft"
+
+
+def test_somebody_enrolled_where_the_new_networks_are_not_loaded_yet_is_embedded_by_a_worker(
+    mirrored: EnsembleConfig, service: Any, portraits: Portraits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rollouts.open_rollout(mirrored)
+    with monkeypatch.context() as patch:
+        patch.setattr(runtime, "has_loaded", lambda config: False)
+        assert enroll(service, "child-3", portraits.eileen_collins).status_code == 201
+    assert Subject.objects.get(subject_id="child-3").references.get().embeddings.count() == 3
+    assert backfill.count_missing(mirrored) == 9
+    runtime.refresh()
+    work_off()
+    assert EnsembleConfig.objects.get(state="active").version == 3
+    assert Subject.objects.get(subject_id="child-3").references.get().embeddings.count() == 6
+
+
+def test_two_rollbacks_at_once_go_back_one_version(mirrored: EnsembleConfig, background: Any) -> None:
+    rollouts.open_rollout(mirrored)
+    runtime.refresh()
+    work_off()
+    outcomes = both(background, *[(rollouts.roll_back, None, 3)] * 3)
+    assert refusals(outcomes) == ["Version 2 is active, not 3. Look again."] * 2
+    assert EnsembleConfig.objects.get(state="active").version == 2
+
+
+def test_the_active_version_can_be_rolled_back_while_another_one_rolls_out(
+    rivals: tuple[EnsembleConfig, EnsembleConfig],
+) -> None:
+    for config in rivals:
+        rollout = rollouts.open_rollout(config)
+        runtime.refresh()
+        if config.version == 3:
+            work_off()
+    assert rollouts.roll_back(leaving=3).version == 2
+    assert rollouts.get_rollout(rollout.pk).state == "embedding"
+    work_off()
+    assert EnsembleConfig.objects.get(state="active").version == 4
