@@ -10,6 +10,8 @@ CONVERT_VENV := .venv-convert
 CONVERT_PY := $(CONVERT_VENV)/bin/python
 CONVERT_INSTALLED := $(CONVERT_VENV)/.installed-$(shell cat requirements-dev.txt requirements-convert.txt | cksum | tr ' ' '-')
 ARGS ?=
+# the one command that needs torch runs where torch is
+MANAGE_PY := $(if $(filter convert_adaface,$(ARGS)),$(CONVERT_PY),$(PY))
 
 .DEFAULT_GOAL := help
 .PHONY: help run demo manage test test-convert convert-env fuzz check bench format openapi lock install
@@ -23,8 +25,8 @@ run: $(INSTALLED)  ## everything, embedded, at 127.0.0.1:$PORT (8000)
 demo: $(INSTALLED)  ## the whole story end to end, printed
 	@exec $(PY) -m devstack demo $(ARGS)
 
-manage: $(INSTALLED)  ## a management command: make manage ARGS="rollout status"
-	@exec $(PY) -m devstack manage $(ARGS)
+manage: $(if $(filter convert_adaface,$(ARGS)),$(CONVERT_INSTALLED),$(INSTALLED))  ## a management command: make manage ARGS="rollout status"
+	@exec $(MANAGE_PY) -m devstack manage $(ARGS)
 
 test: $(INSTALLED)  ## the tests, on embedded PostgreSQL, Valkey and bucket
 	@exec $(PY) -m pytest -n 2 --dist loadgroup $(ARGS)

@@ -2,76 +2,32 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import os
+import re
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from django.db import transaction
+from django.db.models import Q
 
-from . import conf
-from .engine.embed import Embedder, golden_vectors
-from .engine.graph import graph_digest
+from . import conf, storage
+from .engine.embed import Embedder, golden_tolerance, golden_vectors
+from .engine.errors import ArtifactRejected, ContractMismatch
+from .engine.graph import graph_digest, is_whole
 from .engine.types import InputContract
-from .exceptions import ArtifactCorrupt, ArtifactMissing, BucketUnavailable, NameTaken
+from .exceptions import ArtifactCorrupt, CacheUnwritable, InvalidRequest, NameTaken
 from .models import Artifact
+from .storage import Progress
 
-if TYPE_CHECKING:
-    from google.cloud.storage import Blob, Bucket
-
-Progress = Callable[[int, int], None]
-"""Called with (bytes done, bytes in all)."""
-
-_TIMEOUT_S = 20.0
-_CHUNK_BYTES = 1024 * 1024
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+# two people's cosine is near 0; a public INT8 file of this kind lay near 1 for everybody
+_COLLAPSED_COSINE = 0.98
 
 
 def object_name(name: str) -> str:
     """Where an artifact lies in the bucket."""
     return f"{conf.get('PREFIX')}{name}.onnx"
-
-
-def _bucket() -> Bucket:
-    # imported on use: it costs a second that `migrate` and `check` need not pay
-    from google.auth.credentials import AnonymousCredentials
-    from google.cloud import storage
-
-    if os.environ.get("STORAGE_EMULATOR_HOST"):
-        client = storage.Client(project="emulated", credentials=AnonymousCredentials())  # type: ignore[no-untyped-call]
-    else:
-        client = storage.Client()
-    return client.bucket(conf.get("BUCKET"))
-
-
-@contextmanager
-def _bucket_errors(what: str) -> Iterator[None]:
-    import requests
-    from google.api_core import exceptions as google
-    from google.auth.exceptions import GoogleAuthError
-    from google.cloud.storage.exceptions import DataCorruption
-
-    try:
-        yield
-    except google.NotFound as error:
-        raise ArtifactMissing(f"The bucket has no {what}. Publish it again with publish_model.") from error
-    except DataCorruption as error:
-        raise ArtifactCorrupt(f"The download of {what} was damaged on the way.") from error
-    except google.PreconditionFailed:
-        raise
-    except (google.GoogleAPIError, GoogleAuthError, requests.RequestException, OSError) as error:
-        if isinstance(error, OSError) and not isinstance(error, requests.RequestException | ConnectionError):
-            raise
-        raise BucketUnavailable(f"The bucket {conf.get('BUCKET')} cannot be reached for {what}.") from error
-
-
-def _retry() -> Any:
-    from google.cloud.storage.retry import DEFAULT_RETRY
-
-    return DEFAULT_RETRY.with_timeout(_TIMEOUT_S)
 
 
 def sha256_of(path: Path) -> str:
@@ -93,10 +49,20 @@ def ensure_local(artifact: Artifact, progress: Progress | None = None) -> Path:
         ArtifactMissing: the pinned generation is not in the bucket.
         ArtifactCorrupt: what came has another size or sha256; nothing was replaced.
         BucketUnavailable: the bucket does not answer and the cache does not have it.
+        CacheUnwritable: the disk is full, or the folder may not be written.
     """
     path = local_path(artifact)
-    if path.exists() and sha256_of(path) == artifact.sha256:
-        return path
+    try:
+        if path.exists() and sha256_of(path) == artifact.sha256:
+            return path
+        return _pull(artifact, path, progress)
+    except OSError as error:
+        raise CacheUnwritable(
+            f"{artifact.name} cannot be kept in the cache ({path.parent}): {error.strerror}."
+        ) from error
+
+
+def _pull(artifact: Artifact, path: Path, progress: Progress | None) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".pull-")
     try:
@@ -122,22 +88,11 @@ def require_in_bucket(artifact: Artifact) -> None:
         ArtifactCorrupt: its size or CRC32C differs from the local file's.
         BucketUnavailable
     """
-    with _bucket_errors(artifact.name):
-        blob = _bucket().blob(_object_of(artifact), generation=artifact.generation)
-        blob.reload(timeout=_TIMEOUT_S, retry=_retry())
-    if (blob.size, blob.crc32c) != (artifact.size, _crc32c_of(ensure_local(artifact))):
+    with storage.errors(artifact.name):
+        blob = storage.open_bucket().blob(_object_of(artifact), generation=artifact.generation)
+        blob.reload(timeout=storage.TIMEOUT_S, retry=storage.retry())
+    if (blob.size, blob.crc32c) != (artifact.size, storage.crc32c_of(ensure_local(artifact))):
         raise ArtifactCorrupt(f"{artifact.name}: the bucket holds other bytes than the ones that were published.")
-
-
-def _crc32c_of(path: Path) -> str:
-    """As the bucket says it: base64 of the big-endian CRC32C."""
-    from google_crc32c import Checksum
-
-    digest = Checksum()
-    with path.open("rb") as file:
-        for _ in digest.consume(file, _CHUNK_BYTES):
-            pass
-    return base64.b64encode(digest.digest()).decode()
 
 
 def _object_of(artifact: Artifact) -> str:
@@ -145,9 +100,9 @@ def _object_of(artifact: Artifact) -> str:
 
 
 def _download(artifact: Artifact, file: _Verifying) -> None:
-    with _bucket_errors(artifact.name):
-        blob = _bucket().blob(_object_of(artifact), generation=artifact.generation)
-        blob.download_to_file(file, checksum="crc32c", timeout=_TIMEOUT_S, retry=_retry())
+    with storage.errors(artifact.name):
+        blob = storage.open_bucket().blob(_object_of(artifact), generation=artifact.generation)
+        blob.download_to_file(file, checksum="crc32c", timeout=storage.TIMEOUT_S, retry=storage.retry())
     if file.size != artifact.size:
         raise ArtifactCorrupt(f"{artifact.name}: {file.size} bytes came, {artifact.size} were expected.")
 
@@ -187,7 +142,6 @@ def publish(
     training_data: str = "",
     commercial_use: str = Artifact.CommercialUse.UNKNOWN,
     citation: str = "",
-    golden_min_cosine: float = 0.9999,
     progress: Progress | None = None,
 ) -> tuple[Artifact, bool]:
     """Put a model file into the bucket and its row into the database.
@@ -199,21 +153,31 @@ def publish(
         path: the ONNX file.
         name: the artifact's name; the object is `<prefix><name>.onnx`.
         contract: as `InputContract.to_json` for an embedder; the file is loaded and checked against it.
-        golden_min_cosine: what a process must reach on the golden crops to load the file.
 
     Returns: the row, and whether anything was uploaded.
 
     Raises:
-        NameTaken: other bytes have this name, or these bytes another name.
-        ContractMismatch, InferenceFailed: the file is not what the contract says.
+        NameTaken: other bytes have this name, or these bytes another name or family.
+        ArtifactRejected, InferenceFailed: the file is not what the contract says, has collapsed, or answers otherwise
+            on another processor.
+        InvalidRequest: the name cannot be one, or the file not be read.
         BucketUnavailable
     """
-    sha256 = sha256_of(path)
-    for known in Artifact.objects.filter(name=name) | Artifact.objects.filter(sha256=sha256):
-        if (known.name, known.sha256) != (name, sha256):
-            raise NameTaken(f"{name} cannot be published: {known.name} is published with sha256 {known.sha256[:12]}….")
-    measured = _measure(path, kind, contract)
-    generation, uploaded = _upload(path, object_name(name), sha256, progress)
+    if not _NAME.fullmatch(name):
+        raise InvalidRequest(f"{name!r} is no name for an artifact: up to 100 letters, digits, dots, _ and -.")
+    try:
+        sha256 = sha256_of(path)
+    except OSError as error:
+        raise InvalidRequest(f"{path} cannot be read: {error.strerror}.") from error
+    known = _published(name, sha256, kind, family)
+    if known is None:
+        measured = _measure(path, kind, contract)
+    generation, uploaded = _upload(path, object_name(name), sha256, known.generation if known else None, progress)
+    if known is not None:
+        if known.generation != generation:
+            Artifact.objects.filter(pk=known.pk).update(generation=generation)
+            known.generation = generation
+        return known, uploaded
     facts = {
         "kind": kind,
         "family": family,
@@ -223,71 +187,72 @@ def publish(
         "contract": contract,
         "weights_licence": weights_licence,
         "training_data": training_data,
-        "commercial_use": commercial_use,
+        "commercial_use": commercial_use if commercial_use in Artifact.CommercialUse.values else "unknown",
         "citation": citation,
-        "golden_min_cosine": golden_min_cosine,
     }
-    with transaction.atomic():
-        artifact, created = Artifact.objects.get_or_create(name=name, sha256=sha256, defaults={**facts, **measured})
-        if not created and artifact.generation != generation:
-            Artifact.objects.filter(pk=artifact.pk).update(generation=generation)
-            artifact.generation = generation
+    artifact, _ = Artifact.objects.get_or_create(name=name, sha256=sha256, defaults={**facts, **measured})
     return artifact, uploaded
 
 
+def _published(name: str, sha256: str, kind: str, family: str) -> Artifact | None:
+    """The row of these bytes under this name."""
+    rows = list(Artifact.objects.filter(Q(name=name) | Q(sha256=sha256)))
+    for known in rows:
+        if (known.name, known.sha256) != (name, sha256):
+            raise NameTaken(f"{name} cannot be published: {known.name} is published with sha256 {known.sha256[:12]}….")
+        if (known.kind, known.family) != (kind, family):
+            raise NameTaken(f"{name} is published as {known.kind} of the family {known.family}, and stays that.")
+    return rows[0] if rows else None
+
+
 def _measure(path: Path, kind: str, contract: dict[str, Any]) -> dict[str, Any]:
+    if not is_whole(path):
+        raise ContractMismatch(f"{path.name} keeps weights in another file: take them in with import_model.")
     if kind == Artifact.Kind.DETECTOR:
         return {"graph_sha256": graph_digest(path)}
     embedder = Embedder(path, InputContract.from_json(contract))
     golden = golden_vectors(embedder)
+    if not float(golden[0] @ golden[1]) < _COLLAPSED_COSINE:
+        raise ArtifactRejected(f"{path.name} has collapsed: it gives two different people nearly the same vector.")
     return {
         "graph_sha256": graph_digest(path),
         "dimension": embedder.contract.dimension,
         "golden": golden.astype("<f4").tobytes(),
+        "golden_min_cosine": golden_tolerance(path, embedder.contract),
     }
 
 
-def _upload(path: Path, name: str, sha256: str, progress: Progress | None) -> tuple[int, bool]:
-    """Create the object, or find these very bytes there. Returns its generation and whether it was created."""
+def _upload(path: Path, name: str, sha256: str, pinned: int | None, progress: Progress | None) -> tuple[int, bool]:
+    """Create the object, or find these very bytes there. Returns its generation and whether it was created.
+
+    Args:
+        pinned: a generation that was proven to have these bytes.
+    """
     from google.api_core.exceptions import PreconditionFailed
 
-    with _bucket_errors(name):
-        bucket = _bucket()
-        existing = bucket.get_blob(name, timeout=_TIMEOUT_S, retry=_retry())
-        if existing is not None:
-            return _same_bytes(existing, sha256), False
-        blob = bucket.blob(name, chunk_size=8 * _CHUNK_BYTES)
-        blob.metadata = {"sha256": sha256}
-        try:
-            with path.open("rb") as file:
-                size = path.stat().st_size
-                blob.upload_from_file(
-                    _Reporting(file, size, progress) if progress else file,
-                    size=size,
-                    if_generation_match=0,
-                    checksum="crc32c",
-                    timeout=_TIMEOUT_S,
-                    retry=_retry(),
-                )
-        except PreconditionFailed:  # somebody else published between our look and our upload
-            return _same_bytes(bucket.get_blob(name), sha256), False
-    return int(blob.generation), True
+    found = _generation_of_same_bytes(name, sha256, pinned)
+    if found is not None:
+        return found, False
+    try:
+        return storage.create(path, name, sha256, progress), True
+    except PreconditionFailed:  # somebody else published between our look and our upload
+        found = _generation_of_same_bytes(name, sha256, pinned)
+        if found is None:
+            raise
+        return found, False
 
 
-class _Reporting:
-    def __init__(self, file: Any, size: int, progress: Progress) -> None:
-        self._file, self._size, self._progress = file, size, progress
+def _generation_of_same_bytes(name: str, sha256: str, pinned: int | None) -> int | None:
+    """The generation of the object that is there, None where there is none.
 
-    def read(self, count: int = -1) -> bytes:
-        data = bytes(self._file.read(count))
-        self._progress(self._file.tell(), self._size)
-        return data
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._file, name)
-
-
-def _same_bytes(blob: Blob, sha256: str) -> int:
-    if hashlib.sha256(blob.download_as_bytes(timeout=_TIMEOUT_S)).hexdigest() != sha256:
-        raise NameTaken(f"The bucket has other bytes under {blob.name}. Publish under a new name.")
-    return int(blob.generation)
+    Raises:
+        NameTaken: it has other bytes.
+    """
+    with storage.errors(name):
+        blob = storage.open_bucket().get_blob(name, timeout=storage.TIMEOUT_S, retry=storage.retry())
+        if blob is None:
+            return None
+        generation = int(blob.generation)
+        if generation != pinned and storage.sha256_of(blob) != sha256:
+            raise NameTaken(f"The bucket has other bytes under {name}. Publish under a new name.")
+        return generation

@@ -14,6 +14,7 @@ ServiceError
 │   ├── ArtifactMissing  artifact_missing    the bucket does not have the pinned object
 │   ├── ArtifactCorrupt  artifact_corrupt    size or sha256 differ from the database
 │   ├── BucketUnavailable bucket_unavailable
+│   ├── CacheUnwritable  cache_unwritable    the local cache is full, or may not be written
 │   └── NameTaken        name_taken          other bytes are published under this name
 ├── ConfigInvalid        config_invalid      an ensemble that may not go live, with every reason
 └── CryptoError          decryption_failed   wrong key, moved or altered ciphertext
@@ -103,6 +104,11 @@ class ArtifactCorrupt(ArtifactError):
 
 class BucketUnavailable(ArtifactError):
     code = "bucket_unavailable"
+    status = 503
+
+
+class CacheUnwritable(ArtifactError):
+    code = "cache_unwritable"
     status = 503
 
 

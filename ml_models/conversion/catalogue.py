@@ -33,7 +33,6 @@ class Entry:
     training_data: str
     commercial_use: str
     citation: str
-    golden_min_cosine: float
     sha256: str
 
     def metadata(self, offered_for: str) -> dict[str, str]:
@@ -96,6 +95,5 @@ def _entry(name: str, data: Mapping[str, Any], sources: Mapping[str, Source], fo
         training_data=" ".join(data["training_data"].split()),
         commercial_use=data["commercial_use"],
         citation=" ".join(data["citation"].split()),
-        golden_min_cosine=data.get("golden_min_cosine", 0.9999),
         sha256=data["sha256"],
     )

@@ -15,7 +15,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from ml_models.engine.embed import golden_crops
+from ml_models.engine.embed import golden_crops, session_options
 from ml_models.engine.types import InputContract
 
 from .errors import ConversionError
@@ -73,12 +73,9 @@ def proof_path(model: Path) -> Path:
 
 
 def open_session(model: Path | bytes, threads: int = 1) -> ort.InferenceSession:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
+    """A session that runs as the service's own do."""
     source = model if isinstance(model, bytes) else str(model)
-    return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    return ort.InferenceSession(source, session_options(threads), providers=["CPUExecutionProvider"])
 
 
 def network_input(crops: Crops, contract: InputContract) -> NDArray[np.float32]:

@@ -1,7 +1,8 @@
 """What an ONNX file says of itself, read without the onnx package.
 
 A ModelProto is a sequence of top-level fields (protobuf wire format); metadata_props is field 14
-(onnx.proto, ModelProto), each entry a StringStringEntryProto with key = 1 and value = 2.
+(onnx.proto, ModelProto), each entry a StringStringEntryProto with key = 1 and value = 2. A weight is in
+graph = 7 → initializer = 5, and where its external_data = 13 is set it lies in another file.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from pathlib import Path
 
 from .errors import ContractMismatch
 
-_METADATA_PROPS = 14
+_GRAPH, _METADATA_PROPS = 7, 14
+_INITIALIZER, _EXTERNAL_DATA = 5, 13
 _VARINT, _I64, _LEN, _I32 = 0, 1, 2, 5
 
 
@@ -77,3 +79,15 @@ def read_metadata(model: Path | bytes) -> dict[str, str]:
         pair = {number: bytes(payload).decode() for number, _, payload in _fields(entry)}
         props[pair.get(1, "")] = pair.get(2, "")
     return props
+
+
+def is_whole(model: Path | bytes) -> bool:
+    """Whether all weights lie in the file itself: a digest of it says nothing of those that do not.
+
+    Raises:
+        ContractMismatch: not an ONNX model, or a truncated one.
+    """
+    data = memoryview(model if isinstance(model, bytes) else model.read_bytes())
+    graphs = (payload for number, _, payload in _fields(data) if number == _GRAPH)
+    weights = (payload for graph in graphs for number, _, payload in _fields(graph) if number == _INITIALIZER)
+    return not any(number == _EXTERNAL_DATA for weight in weights for number, _, _ in _fields(weight))

@@ -11,7 +11,7 @@ from django.core.cache import cache
 from django.db import connection
 from rest_framework.test import APIClient
 
-from ml_models import artifacts, crypto
+from ml_models import artifacts, crypto, storage
 from ml_models.models import EnsembleConfig, Reference
 from tests.conftest import Portraits
 from tests.support.uploads import enroll, verify
@@ -58,7 +58,7 @@ def cached() -> Iterator[tuple[str, bytes]]:
 
 
 def bucket() -> Iterator[tuple[str, bytes]]:
-    for blob in artifacts._bucket().list_blobs(prefix=artifacts.object_name("").removesuffix(".onnx")):
+    for blob in storage.open_bucket().list_blobs(prefix=artifacts.object_name("").removesuffix(".onnx")):
         assert blob.name.endswith(".onnx")
         yield blob.name, str(blob._properties).encode()
 

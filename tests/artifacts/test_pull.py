@@ -1,14 +1,15 @@
 """Pulling: only bytes that are what the database says are ever loaded."""
 
+import resource
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from ml_models import artifacts, runtime
+from ml_models import artifacts, runtime, storage
 from ml_models.engine.errors import ArtifactRejected, ContractMismatch, GoldenMismatch
-from ml_models.exceptions import ArtifactCorrupt, ArtifactMissing, BucketUnavailable, NameTaken
+from ml_models.exceptions import ArtifactCorrupt, ArtifactMissing, BucketUnavailable, CacheUnwritable, NameTaken
 from ml_models.models import Artifact
 from tests.support.networks import contract, tiny_network
 
@@ -34,7 +35,7 @@ def published(bucket: str, network: Path) -> Artifact:
 
 def overwrite(artifact: Artifact, data: bytes) -> Artifact:
     """Somebody with write access to the bucket replaces the object, and the pin follows."""
-    blob = artifacts._bucket().blob(artifacts.object_name(artifact.name))
+    blob = storage.open_bucket().blob(artifacts.object_name(artifact.name))
     blob.upload_from_string(data)
     Artifact.objects.filter(pk=artifact.pk).update(generation=blob.generation)
     artifact.refresh_from_db()
@@ -61,7 +62,7 @@ def test_with_the_bucket_down_and_nothing_cached_the_error_says_so(
     published: Artifact, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:1")
-    monkeypatch.setattr(artifacts, "_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(storage, "TIMEOUT_S", 0.5)
     with pytest.raises(BucketUnavailable):
         artifacts.ensure_local(published)
 
@@ -94,8 +95,19 @@ def test_a_wrong_file_in_the_bucket_never_replaces_the_last_good_one(published: 
     assert path.exists()
 
 
+def test_a_full_disk_is_named_and_leaves_nothing(published: Artifact) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(CacheUnwritable, match="cannot be kept in the cache"):
+            artifacts.ensure_local(published)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(artifacts.local_path(published).parent.iterdir()) == []
+
+
 def test_only_the_pinned_generation_is_pulled(published: Artifact, network: Path) -> None:
-    artifacts._bucket().blob(artifacts.object_name(published.name)).upload_from_string(b"a later object")
+    storage.open_bucket().blob(artifacts.object_name(published.name)).upload_from_string(b"a later object")
     assert artifacts.ensure_local(published).read_bytes() == network.read_bytes()
 
 
@@ -159,7 +171,7 @@ def test_the_same_bytes_under_another_name_are_refused(published: Artifact, netw
 
 
 def test_an_object_that_got_lost_is_uploaded_again_and_pinned(published: Artifact, network: Path) -> None:
-    artifacts._bucket().blob(artifacts.object_name(published.name)).delete()
+    storage.open_bucket().blob(artifacts.object_name(published.name)).delete()
     again, uploaded = publish(network)
     assert uploaded
     assert again.pk == published.pk
@@ -170,4 +182,4 @@ def test_a_network_that_is_not_what_its_contract_says_is_never_published(bucket:
     with pytest.raises(ContractMismatch):
         publish(network, contract=contract(dimension=3).to_json())
     assert not Artifact.objects.exists()
-    assert artifacts._bucket().get_blob(artifacts.object_name("tiny")) is None
+    assert storage.open_bucket().get_blob(artifacts.object_name("tiny")) is None

@@ -90,7 +90,6 @@ Converting needs the packages of requirements-dev.txt; publishing needs the buck
             training_data=entry.training_data,
             commercial_use=entry.commercial_use,
             citation=entry.citation,
-            golden_min_cosine=entry.golden_min_cosine,
             progress=self.progress(f"publishing {name}"),
         )
         return artifact.name, uploaded

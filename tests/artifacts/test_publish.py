@@ -1,0 +1,277 @@
+"""`publish_model`: created once, read back, resumed after a lost line; or refused with nothing left behind."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from django.core.management import CommandError, call_command
+from onnx import TensorProto
+
+from ml_models import artifacts, conf, storage
+from ml_models.engine.embed import Embedder, golden_vectors
+from ml_models.engine.types import canonical_json
+from ml_models.exceptions import ArtifactCorrupt, BucketUnavailable
+from ml_models.models import Artifact
+from tests.support.flaky import Line, flaky_line
+from tests.support.networks import contract, tiny_network, with_metadata
+
+pytestmark = pytest.mark.django_db
+
+CITATION = "@inproceedings{someone2020,\n  title = {A Network}\n}"
+PIECE = 256 * 1024
+
+
+def stamped(path: Path, facts: dict[str, str] | None = None, **network: Any) -> Path:
+    """A tiny network as the converters write it; five pieces long."""
+    plain = tiny_network(path.with_suffix(".plain"), dimension=512, **network)
+    said = {
+        "contract": canonical_json(contract(dimension=512).to_json()),
+        "family": "adaface",
+        "weights_licence": "MIT",
+        "training_data": "MS1MV2: have it reviewed",
+        "commercial_use": "allowed",
+        "citation": CITATION,
+        **(facts or {}),
+    }
+    return with_metadata(plain, path, {f"ml_models.{key}": value for key, value in said.items() if value})
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return stamped(tmp_path / "net.onnx")
+
+
+def publish(path: Path, name: str = "net", family: str = "adaface") -> dict[str, Any]:
+    out = io.StringIO()
+    call_command("publish_model", path, name=name, family=family, json=True, stdout=out, stderr=io.StringIO())
+    result: dict[str, Any] = json.loads(out.getvalue())
+    return result
+
+
+def the_object(name: str = "net") -> Any:
+    return storage.open_bucket().get_blob(artifacts.object_name(name))
+
+
+@pytest.fixture
+def line(bucket: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Line]:
+    """A line that can be told to fail, pieces small enough for the file to need five, and no long waits."""
+    monkeypatch.setattr(storage, "PIECE_BYTES", PIECE)
+    monkeypatch.setattr(storage, "FIRST_WAIT_S", 0.001)
+    with flaky_line(os.environ["STORAGE_EMULATOR_HOST"]) as line:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", line.url)
+        yield line
+
+
+def test_what_the_file_says_of_itself_becomes_the_row(bucket: str, model: Path) -> None:
+    result = publish(model)
+
+    row = Artifact.objects.get(name="net")
+    assert result["uploaded"] is True
+    assert row.uri == f"gs://{conf.get('BUCKET')}/{bucket}net.onnx"
+    assert row.generation == the_object().generation == result["generation"]
+    assert (row.family, row.kind, row.dimension) == ("adaface", "embedder", 512)
+    assert (row.weights_licence, row.training_data) == ("MIT", "MS1MV2: have it reviewed")
+    assert (row.commercial_use, row.citation) == ("allowed", CITATION)
+    assert the_object().download_as_bytes() == model.read_bytes()
+    expected = golden_vectors(Embedder(model, contract(dimension=512)))
+    assert np.array_equal(row.golden_vectors, expected)
+
+
+def test_people_are_told_the_citation_and_where_it_lies(bucket: str, model: Path) -> None:
+    out, err = io.StringIO(), io.StringIO()
+    call_command("publish_model", model, name="net", family="adaface", stdout=out, stderr=err)
+
+    assert CITATION in out.getvalue()
+    assert f"{bucket}net.onnx: uploaded and read back" in out.getvalue()
+    assert "commercial use: allowed" in out.getvalue()
+    assert "uploading net 100 %" in err.getvalue()
+
+
+def test_the_same_bytes_again_change_nothing(bucket: str, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = publish(model)
+    monkeypatch.setattr(artifacts, "_measure", None)  # nor is the network run again
+
+    assert publish(model) == {**first, "uploaded": False}
+    assert Artifact.objects.count() == 1
+
+
+def test_other_bytes_under_the_name_are_refused(bucket: str, model: Path, tmp_path: Path) -> None:
+    publish(model)
+
+    with pytest.raises(CommandError, match=r"^name_taken: "):
+        publish(stamped(tmp_path / "other.onnx", seed=1))
+    assert the_object().download_as_bytes() == model.read_bytes()
+
+
+def test_a_published_file_keeps_its_family(bucket: str, tmp_path: Path) -> None:
+    model = stamped(tmp_path / "net.onnx", {"family": ""})
+    publish(model, family="sface")
+
+    with pytest.raises(CommandError, match=r"^name_taken: .*sface"):
+        publish(model, family="adaface")
+
+
+def test_whoever_publishes_first_wins(
+    bucket: str, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process creates the object between our look and our upload."""
+    create, other = storage.create, stamped(tmp_path / "other.onnx", seed=1)
+
+    def late(path: Path, name: str, *args: Any) -> int:
+        storage.open_bucket().blob(name).upload_from_filename(str(other))
+        return create(path, name, *args)
+
+    monkeypatch.setattr(storage, "create", late)
+    with pytest.raises(CommandError, match=r"^name_taken: "):
+        publish(model)
+    assert the_object().download_as_bytes() == other.read_bytes()
+    assert not Artifact.objects.exists()
+
+
+def test_an_upload_goes_on_after_a_lost_connection(line: Line, model: Path) -> None:
+    line.treat = lambda number, body: None if number in (2, 4) else body
+
+    assert publish(model)["uploaded"] is True
+    starts = [int(put.removeprefix("bytes ").split("-")[0]) for put in line.puts]
+    assert starts == [0, PIECE, 2 * PIECE, 3 * PIECE, 4 * PIECE]  # no piece went over the line twice
+    assert the_object().download_as_bytes() == model.read_bytes()
+
+
+def test_the_command_run_again_goes_on_where_the_last_one_stopped(line: Line, model: Path, tmp_path: Path) -> None:
+    line.treat = lambda number, body: None if number > 3 else body
+    with pytest.raises(CommandError, match=r"^bucket_unavailable: "):
+        publish(model)
+    assert the_object() is None
+    assert not Artifact.objects.exists()
+    (note,) = conf.cache_dir().glob(".upload-*")
+    assert stat.S_IMODE(note.stat().st_mode) == 0o600  # whoever has the address may finish the upload
+
+    line.treat = lambda number, body: body
+    line.puts.clear()
+    assert publish(model)["uploaded"] is True
+    assert len(line.puts) == 2
+    assert line.puts[0].startswith(f"bytes {3 * PIECE}-")
+    assert the_object().download_as_bytes() == model.read_bytes()
+    assert not list(conf.cache_dir().glob(".upload-*"))
+
+
+def test_an_upload_that_the_bucket_has_forgotten_begins_anew(line: Line, model: Path) -> None:
+    line.treat = lambda number, body: None if number > 3 else body
+    with pytest.raises(CommandError):
+        publish(model)
+    (note,) = conf.cache_dir().glob(".upload-*")
+    kept = json.loads(note.read_text())
+    note.write_text(json.dumps({**kept, "url": kept["url"].split("upload_id=")[0] + "upload_id=0"}))
+
+    line.treat = lambda number, body: body
+    assert publish(model)["uploaded"] is True
+    assert the_object().download_as_bytes() == model.read_bytes()
+
+
+@pytest.mark.parametrize("pieces", [True, False], ids=["in pieces", "whole"])
+def test_bytes_damaged_on_the_way_are_noticed_and_deleted_again(
+    line: Line, model: Path, monkeypatch: pytest.MonkeyPatch, pieces: bool
+) -> None:
+    if pieces:
+        line.treat = lambda number, body: body[:-1] + bytes([body[-1] ^ 1]) if number == 2 else body
+    else:
+        monkeypatch.setattr(storage, "PIECE_BYTES", 8 * 1024 * 1024)
+        monkeypatch.setattr(storage, "sha256_of", lambda blob: "0" * 64)
+    with pytest.raises(CommandError, match=rf"^{ArtifactCorrupt.code}: "):
+        publish(model)
+
+    assert the_object() is None
+    assert not Artifact.objects.exists()
+
+
+def test_a_bucket_that_does_not_answer_is_named(bucket: str, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:1")
+    monkeypatch.setattr(storage, "TIMEOUT_S", 0.5)
+    with pytest.raises(CommandError, match=rf"^{BucketUnavailable.code}: .*{conf.get('BUCKET')}"):
+        publish(model)
+
+
+@pytest.mark.parametrize(
+    ("facts", "network", "code"),
+    [
+        ({"contract": ""}, {}, "contract_mismatch: .*import_model"),
+        ({"contract": "no JSON"}, {}, "contract_mismatch"),
+        ({"contract": canonical_json(contract(dimension=128).to_json())}, {}, "contract_mismatch"),
+        ({"family": "sface"}, {}, "family_conflict: .*sface"),
+        ({}, {"poison": "constant"}, "artifact_rejected: .*collapsed"),
+        ({}, {"poison": "nan"}, "inference_failed"),
+        ({}, {"batch": 1}, "contract_mismatch"),
+    ],
+    ids=["no contract", "broken contract", "dimension", "family", "collapsed", "nan", "fixed batch"],
+)
+def test_a_file_that_cannot_serve_is_never_published(
+    bucket: str, tmp_path: Path, facts: dict[str, str], network: dict[str, Any], code: str
+) -> None:
+    with pytest.raises(CommandError, match=rf"^{code}"):
+        publish(stamped(tmp_path / "net.onnx", facts, **network))
+    assert the_object() is None
+    assert not Artifact.objects.exists()
+
+
+def test_a_file_whose_weights_lie_beside_it_is_refused(bucket: str, model: Path, tmp_path: Path) -> None:
+    graph = onnx.load(model)
+    weights = next(tensor for tensor in graph.graph.initializer if tensor.name == "weights")
+    (tmp_path / "weights.bin").write_bytes(weights.raw_data)
+    weights.ClearField("raw_data")
+    weights.data_location = TensorProto.EXTERNAL
+    weights.external_data.add(key="location", value="weights.bin")
+    model.write_bytes(graph.SerializeToString())
+
+    Embedder(model, contract(dimension=512))  # onnxruntime would take it
+    with pytest.raises(CommandError, match=r"^contract_mismatch: .*another file"):
+        publish(model)
+
+
+@pytest.mark.parametrize("keep", [0, 1000, -1000])
+def test_a_truncated_file_is_refused(bucket: str, model: Path, keep: int) -> None:
+    model.write_bytes(model.read_bytes()[:keep])
+    with pytest.raises(CommandError, match=r"^contract_mismatch: "):
+        publish(model)
+
+
+def test_a_file_that_is_not_there_and_a_name_that_is_none_are_refused(bucket: str, model: Path, tmp_path: Path) -> None:
+    with pytest.raises(CommandError, match=r"^not_found: "):
+        publish(tmp_path / "absent.onnx")
+    for name in ("../net", "a/b", "", ".net", "n" * 101):
+        with pytest.raises(CommandError, match=r"^invalid_request: "):
+            publish(model, name=name)
+
+
+def test_commercial_use_that_is_no_known_word_counts_as_unknown(bucket: str, tmp_path: Path) -> None:
+    assert publish(stamped(tmp_path / "net.onnx", {"commercial_use": "sure"}))["commercial_use"] == "unknown"
+
+
+def test_an_int8_file_that_was_not_proven_says_so(bucket: str, tmp_path: Path) -> None:
+    out = io.StringIO()
+    model = stamped(tmp_path / "net.onnx", {"separation": "not measured"})
+    call_command("publish_model", model, name="net", family="adaface", stdout=out, stderr=io.StringIO())
+
+    assert "NOT proven" in out.getvalue()
+
+
+def test_the_tolerance_of_int8_holds_for_processors_with_other_instructions(demo_pack: dict[str, Artifact]) -> None:
+    int8 = demo_pack["arcface_int8"]
+    path = artifacts.ensure_local(int8)
+    cosines = {
+        arithmetic: (golden_vectors(Embedder(path, int8.input_contract, arithmetic=arithmetic)) * int8.golden_vectors)
+        .sum(1)
+        .min()
+        for arithmetic in ("exact", "saturating", "unfused")
+    }
+
+    assert min(cosines.values()) > int8.golden_min_cosine
+    assert 0.95 < int8.golden_min_cosine < demo_pack["arcface_fp32"].golden_min_cosine == 0.9999
