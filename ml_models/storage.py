@@ -77,7 +77,7 @@ def crc32c_of(path: Path) -> str:
     """CRC32C of a file as the bucket writes it: base64 of four big-endian bytes."""
     import google_crc32c
 
-    checksum: Any = google_crc32c.Checksum()  # type: ignore[no-untyped-call]
+    checksum: Any = google_crc32c.Checksum()
     with path.open("rb") as file:
         while piece := file.read(PIECE_BYTES):
             checksum.update(piece)
