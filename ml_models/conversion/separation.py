@@ -156,7 +156,7 @@ def separation(faces: LabelledFaces, plain: Vectors, changed: Vectors) -> Separa
         tar_float=tars[0],
         tar_changed=tars[1],
         change=100 * (tars[1] - tars[0]),
-        change_low=float(np.quantile(changes, LEVEL_TAIL)),
+        change_low=float(np.nanquantile(changes, LEVEL_TAIL)),
         allowed=ALLOWED_POINTS[faces.kind],
     )
 

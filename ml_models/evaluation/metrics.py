@@ -4,12 +4,7 @@ Words and formulas follow ISO/IEC 19795-1:2021: a comparison matches when its sc
 threshold; FMR and FNMR are of comparisons that took place; FAR and FRR are of attempts, where a failure to
 acquire (score −inf here) can neither be accepted falsely nor rightly.
 
-Comparisons that share a person are not independent, so the intervals come from a bootstrap over *subjects*:
-subjects are drawn with replacement, and a comparison counts as often as its subject was drawn (mated), or
-as the product of how often both were (non-mated): Bolle et al., 2004 (subsets bootstrap); Owen, 2007
-(pigeonhole bootstrap), which errs to the wide side. Where fewer than five people, or pairs of people, are
-in error, a bootstrap cannot see the tail; the interval is then widened to Clopper and Pearson's (1934),
-counted in people and pairs of people, which for zero errors in N is the rule of three, 3 / N.
+Every interval is over subjects: see `intervals`.
 """
 
 from __future__ import annotations
@@ -22,48 +17,25 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from .intervals import (
+    FEW_ERRORS,
+    LEVEL,
+    SEED,
+    TAILS,
+    Rate,
+    Subjects,
+    clopper_pearson,
+    percentiles,
+    positive,
+    rate,
+    small_count,
+)
 from .pairs import Comparisons, Flags
 
+__all__ = ["LEVEL", "Rate", "Subjects", "System", "clopper_pearson", "rate", "threshold_at_fmr"]
+
 Scores = NDArray[np.float64]
-Rate = dict[str, float]
-"""{"value", "low", "high"}, in [0, 1] unless said otherwise."""
-
-LEVEL = 0.95
-FEW_ERRORS = 5
-REPLICATES = 1000
-SEED = 19795
 TAR_AT = (0.01, 0.001, 0.0001)
-
-
-class Subjects:
-    """Which subjects each bootstrap replicate drew; shared by every metric, so that differences are
-    paired."""
-
-    def __init__(self, count: int, replicates: int = REPLICATES, seed: int = SEED) -> None:
-        self.count = count
-        rng = np.random.default_rng(seed)
-        self.drawn = rng.multinomial(count, np.full(count, 1 / count), size=replicates).astype(np.float32)
-
-    def weigh(self, comparisons: Comparisons, replicate: int) -> NDArray[np.float32]:
-        """How often each comparison counts in one replicate, shape (N,)."""
-        drawn: NDArray[np.float32] = self.drawn[replicate]
-        first = drawn[comparisons.subject_a]
-        both = first * drawn[comparisons.subject_b]
-        return np.asarray(np.where(comparisons.same, first, both), np.float32)
-
-    def totals(self, comparisons: Comparisons, values: Scores | Flags | None = None) -> NDArray[np.float64]:
-        """The weighted sum of `values` (1 when None) over the comparisons, for every replicate at once:
-        shape (R,).
-
-        Sums by pair of subjects first, so that its cost does not grow with replicates × comparisons.
-        """
-        keys = comparisons.subject_a.astype(np.int64) * self.count + comparisons.subject_b
-        by_pair = np.bincount(keys, None if values is None else values, self.count**2).astype(np.float32)
-        square = by_pair.reshape(self.count, self.count)
-        mated = self.drawn @ np.diag(square).copy()
-        np.fill_diagonal(square, 0)
-        non_mated = np.einsum("rs,rs->r", self.drawn @ square, self.drawn)
-        return np.asarray(non_mated + mated, np.float64)
 
 
 @dataclass(frozen=True)
@@ -102,9 +74,9 @@ class System:
         part, errors = self.comparisons.take(among), hit[among]
         if not len(part):
             raise ValueError("A rate of nothing has no value.")
-        low, high = _percentiles(self.subjects.totals(part, errors), self.subjects.totals(part))
+        low, high = percentiles(self.subjects.totals(part, errors), self.subjects.totals(part))
         value = float(errors.mean())
-        few_low, few_high = _small_count(part, errors)
+        few_low, few_high = small_count(part, errors)
         return rate(value, min(low, few_low), max(high, few_high))
 
     def fmr(self, threshold: float) -> Rate:
@@ -130,25 +102,34 @@ class System:
         threshold = threshold_at_fmr(self.non_mated, target)
         tars = self._replicated[f"tar@{target}"]
         missed = self.scores < threshold
-        few_low, few_high = _small_count(self.comparisons.take(self.same), missed[self.same])
-        low, high = np.quantile(tars, _TAILS)
+        few_low, few_high = small_count(self.comparisons.take(self.same), missed[self.same])
+        low, high = np.nanquantile(tars, TAILS)
         return rate(float((self.mated >= threshold).mean()), min(low, 1 - few_high), max(high, 1 - few_low))
 
-    def tar_draws(self, target: float) -> NDArray[np.float64]:
-        """The TAR at `target` in every replicate, shape (R,): row by row the same people for all systems
-        that share `subjects`, so that the change from one system to another has an interval too."""
+    def draws(self, target: float, threshold: float) -> dict[str, Scores]:
+        """TAR at the FMR `target`, EER, and FNMR at `threshold`, in every replicate, shape (R,): row by row
+        the same people for all systems that share `subjects`, so that the change from one system to another
+        has an interval too. NaN where a replicate drew nobody of one side."""
+        took_place = self.comparisons.take(self.same & self.acquired)
+        missed = (self.scores < threshold)[self.same & self.acquired]
+        fnmr = self.subjects.totals(took_place, missed) / positive(self.subjects.totals(took_place))
+        tar = self._replicated.get(f"tar@{target}", np.full(len(fnmr), np.nan))
+        return {"tar": tar, "eer": self._replicated["eer"], "fnmr": fnmr}
+
+    def tar_draws(self, target: float) -> Scores:
+        """`draws`' TAR alone."""
         return self._replicated[f"tar@{target}"]
 
     def eer(self) -> Rate:
         """Where FMR and FNMR are equal, between the two thresholds around the crossing."""
         mated = self.mated[np.isfinite(self.mated)]
         value = _eer(_ones(self.non_mated), _ones(mated), np.searchsorted(-mated, -self.non_mated, "left"))
-        low, high = np.quantile(self._replicated["eer"], _TAILS)
+        low, high = np.nanquantile(self._replicated["eer"], TAILS)
         if value * len(mated) < FEW_ERRORS:
             threshold = threshold_at_fmr(self.non_mated, value)
             took_place = self.same & self.acquired
             missed = (self.scores < threshold)[took_place]
-            high = max(high, _small_count(self.comparisons.take(took_place), missed)[1])
+            high = max(high, small_count(self.comparisons.take(took_place), missed)[1])
         return rate(value, low, high)
 
     @cached_property
@@ -168,19 +149,19 @@ class System:
         totals = self.subjects.totals(self.comparisons.take(others))
         genuine, impostors = self.comparisons.take(mated), self.comparisons.take(others[:tail])
         rank, targets = rank[:tail], [t for t in TAR_AT if len(others) * t >= 1]
-        found: dict[str, list[float]] = {"eer": [], **{f"tar@{t}": [] for t in targets}}
+        found = {name: np.full(len(totals), np.nan) for name in ("eer", *(f"tar@{t}" for t in targets))}
         for replicate, total in enumerate(totals):
             g = np.cumsum(self.subjects.weigh(genuine, replicate), dtype=np.float64)
             if not total or not len(g) or not g[-1]:  # drew nobody of one side: says nothing
                 continue
             i = np.cumsum(self.subjects.weigh(impostors, replicate), dtype=np.float64) / total
             if finite and g[finite - 1]:
-                found["eer"].append(_eer(i, g[:finite] / g[finite - 1], np.minimum(rank, finite)))
+                found["eer"][replicate] = _eer(i, g[:finite] / g[finite - 1], np.minimum(rank, finite))
             for target in targets:
                 first_over = min(int(np.searchsorted(i, target, "right")), tail - 1)
                 accepted = rank[first_over]
-                found[f"tar@{target}"].append(float(g[accepted - 1] / g[-1]) if accepted else 0.0)
-        return {name: np.array(values) for name, values in found.items()}
+                found[f"tar@{target}"][replicate] = float(g[accepted - 1] / g[-1]) if accepted else 0.0
+        return found
 
     def cllr(self) -> Rate:
         """Cost of the log-likelihood ratios in bits, 0 for perfect, 1 for knowing nothing, unbounded above
@@ -191,9 +172,9 @@ class System:
                 self.comparisons.take(among),
                 np.logaddexp(0, sign * self.scores[among]) / math.log(2),
             )
-            sides.append((cost.mean(), self.subjects.totals(part, cost) / _positive(self.subjects.totals(part))))
+            sides.append((cost.mean(), self.subjects.totals(part, cost) / positive(self.subjects.totals(part))))
         (mated, mated_drawn), (other, other_drawn) = sides
-        low, high = np.nanquantile((mated_drawn + other_drawn) / 2, _TAILS)
+        low, high = np.nanquantile((mated_drawn + other_drawn) / 2, TAILS)
         return {"value": float((mated + other) / 2), "low": float(low), "high": float(high)}
 
     def accuracy(self) -> Rate:
@@ -238,58 +219,6 @@ def threshold_at_fmr(non_mated: Scores, target: float) -> float:
     return float(np.nextafter(non_mated[allowed], np.inf))
 
 
-def rate(value: float, low: float, high: float) -> Rate:
-    return {
-        "value": float(value),
-        "low": float(min(max(low, 0.0), value)),
-        "high": float(max(min(high, 1.0), value)),
-    }
-
-
-def clopper_pearson(errors: int, trials: int, level: float = LEVEL) -> tuple[float, float]:
-    """The exact binomial interval (Clopper and Pearson, 1934), by bisection on the binomial tail."""
-
-    def at_most(k: int, p: float) -> float:
-        logs = [
-            math.lgamma(trials + 1)
-            - math.lgamma(i + 1)
-            - math.lgamma(trials - i + 1)
-            + i * math.log(p)
-            + (trials - i) * math.log1p(-p)
-            for i in range(k + 1)
-        ]
-        return math.fsum(map(math.exp, logs))
-
-    def solve(k: int, tail: float) -> float:
-        low, high = 0.0, 1.0
-        for _ in range(60):
-            middle = (low + high) / 2
-            low, high = (middle, high) if at_most(k, middle) > tail else (low, middle)
-        return (low + high) / 2
-
-    side = (1 - level) / 2
-    lower = solve(errors - 1, 1 - side) if errors else 0.0
-    return lower, solve(errors, side) if errors < trials else 1.0
-
-
-_TAILS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
-
-
-def _small_count(comparisons: Comparisons, errors: Flags) -> tuple[float, float]:
-    """Clopper and Pearson's interval in people or pairs of people; (1, 0), which widens nothing, when
-    errors and non-errors are both plenty."""
-    low_id = np.minimum(comparisons.subject_a, comparisons.subject_b).astype(np.int64)
-    keys = low_id << 32 | np.maximum(comparisons.subject_a, comparisons.subject_b)
-    wrong, right = len(np.unique(keys[errors])), len(np.unique(keys[~errors]))
-    units = len(np.unique(keys))
-    if wrong < FEW_ERRORS:
-        return clopper_pearson(wrong, units)
-    if right < FEW_ERRORS:
-        low, high = clopper_pearson(right, units)
-        return 1 - high, 1 - low
-    return 1.0, 0.0
-
-
 def _ones(scores: NDArray[np.generic]) -> Scores:
     return np.arange(1, len(scores) + 1) / max(1, len(scores))
 
@@ -327,12 +256,3 @@ def _most_accurate(scores: Scores, same: Flags) -> float:
     last = np.append(scores[order][1:] != scores[order][:-1], True)  # a threshold cannot part equal scores
     best = int(np.argmax(np.where(last, gain, -len(scores))))
     return float(scores[order][best])
-
-
-def _positive(totals: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.where(totals > 0, totals, np.nan)
-
-
-def _percentiles(hits: NDArray[np.float64], totals: NDArray[np.float64]) -> tuple[float, float]:
-    low, high = np.nanquantile(hits / _positive(totals), _TAILS)
-    return float(low), float(high)

@@ -1,61 +1,32 @@
-"""Pair lists: which two images are compared, and of whom they are.
-
-Three layouts are read:
-- CSV with the columns `same,a,b`, and if present `fold`, `subject_a`, `subject_b`; paths relative to the
-  images' folder;
-- LFW's `pairs.txt` (Huang et al., 2007), images as `Name/Name_0001.jpg`;
-- a CFP protocol folder, `Protocol/Split/FF` or `…/FP` (Sengupta et al., 2016), images below `Data/Images`.
-
-The subject is the first folder of the path (`001/frontal/04.jpg` → `001`); of an image without a folder,
-its name up to the last underscore (`004_neutral.jpg` → `004`). A list whose labels contradict that rule is
-refused: intervals are drawn over subjects, and would be wrong without anyone noticing.
-"""
+"""Which two images are compared, and of whom they are; `formats` says how the lists are written."""
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .errors import EvidenceRefused, PairListRefused
+from .formats import Pair, read_attributes, read_lines
+
+__all__ = ["EvidenceRefused", "PairListRefused"]
+
 Indices = NDArray[np.int32]
+Words = NDArray[np.str_]
 Flags = NDArray[np.bool_]
-
-
-class EvidenceRefused(ValueError):
-    """No honest figure can come of what was given; `code` says why, the message what would help."""
-
-    def __init__(self, code: str, message: str) -> None:
-        self.code = code
-        super().__init__(message)
-
-
-class PairListRefused(EvidenceRefused):
-    """missing_files, unreadable, contradictory, one_class"""
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """One line of a list: two image paths, POSIX, relative to the images' folder."""
-
-    fold: int
-    same: bool
-    a: str
-    b: str
-    subject_a: str
-    subject_b: str
 
 
 @dataclass(frozen=True, slots=True)
 class Comparisons:
     """Who is compared with whom; every array has shape (N,).
 
-    `a`, `b` index the images; `subject_a`, `subject_b` the subjects; `fold` is 0 where the list has none.
+    `a`, `b` index the images; `subject_a`, `subject_b` the subjects; `fold` is 0 where the list has none;
+    `attributes` are what the list says of the pairs, "" where it says nothing.
     """
 
     a: Indices
@@ -63,6 +34,7 @@ class Comparisons:
     subject_a: Indices
     subject_b: Indices
     fold: Indices
+    attributes: Mapping[str, Words] = field(default_factory=dict, kw_only=True)
 
     @property
     def same(self) -> Flags:
@@ -72,12 +44,16 @@ class Comparisons:
         return len(self.a)
 
     def take(self, keep: Flags | Indices | NDArray[np.intp]) -> Comparisons:
-        return Comparisons(self.a[keep], self.b[keep], self.subject_a[keep], self.subject_b[keep], self.fold[keep])
+        more = {name: words[keep] for name, words in self.attributes.items()}
+        return Comparisons(
+            self.a[keep], self.b[keep], self.subject_a[keep], self.subject_b[keep], self.fold[keep], attributes=more
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class PairList:
-    """`images[i]` shows subject `subjects[subject_of[i]]`; `warnings` are to be shown beside every figure."""
+    """`images[i]` shows subject `subjects[subject_of[i]]`; `attributes[name][i]` is what is said of it, ""
+    for nothing; `warnings` are to be shown beside every figure."""
 
     name: str
     images: tuple[Path, ...]
@@ -85,6 +61,7 @@ class PairList:
     subject_of: Indices
     listed: Comparisons
     warnings: tuple[str, ...] = ()
+    attributes: Mapping[str, Words] = field(default_factory=dict)
 
     def all_pairs(self) -> PairList:
         """Every image against every other; where no image stands on both sides of the list (frontal against
@@ -101,12 +78,13 @@ class PairList:
         return replace(self, listed=everything)
 
 
-def read(path: Path, images: Path) -> PairList:
+def read(path: Path, images: Path, attributes: Path | None = None) -> PairList:
     """Read one list.
 
     Args:
         path: the CSV, `pairs.txt` or CFP split folder.
         images: the folder its paths are relative to.
+        attributes: a table of what is known of its subjects or images, see `formats.read_attributes`.
 
     Raises:
         PairListRefused: unreadable, contradictory, one class only, or files missing.
@@ -115,13 +93,8 @@ def read(path: Path, images: Path) -> PairList:
         raise PairListRefused("missing_files", f"The images' folder does not exist: {images}")
     if not path.exists():
         raise PairListRefused("missing_files", f"The pair list does not exist: {path}")
-    if path.is_dir():
-        pairs = list(_cfp(path))
-    elif path.suffix == ".csv":
-        pairs = list(_csv(path))
-    else:
-        pairs = list(_lfw(path))
-    return _build(f"{namespace(images)}/{path.stem}", pairs, images)
+    table = read_attributes(attributes) if attributes else {}
+    return _build(f"{namespace(images)}/{path.stem}", read_lines(path), images, table)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +108,7 @@ class Pool:
     subject_of: Indices
     lists: tuple[Comparisons, ...]
     warnings: tuple[str, ...]
+    attributes: Mapping[str, Words] = field(default_factory=dict)
 
     def fold_parts(self) -> Indices | None:
         """The part of each subject, shape (S,), when the lists' own folds part the subjects; folds of two
@@ -152,8 +126,13 @@ class Pool:
 
 def concatenate(lists: Sequence[Comparisons]) -> tuple[Comparisons, Indices]:
     """All lists in one, each pair of images once, and where in the concatenated lists each was found."""
-    columns = zip(*((c.a, c.b, c.subject_a, c.subject_b, c.fold) for c in lists), strict=True)
-    together = Comparisons(*(np.concatenate(column) for column in columns))
+    names = dict.fromkeys(name for c in lists for name in c.attributes)
+    more = {n: np.concatenate([c.attributes.get(n, np.full(len(c), "")) for c in lists]) for n in names}
+
+    def joined(column: str) -> Indices:
+        return np.concatenate([getattr(c, column) for c in lists])
+
+    together = Comparisons(*(joined(n) for n in ("a", "b", "subject_a", "subject_b", "fold")), attributes=more)
     low, high = np.minimum(together.a, together.b), np.maximum(together.a, together.b)
     _, first = np.unique(low.astype(np.int64) << 32 | high, return_index=True)
     where: Indices = np.sort(first).astype(np.int32)
@@ -167,6 +146,8 @@ def pool(lists: Sequence[PairList]) -> Pool:
     subjects = tuple(dict.fromkeys(name for item in lists for name in item.subjects))
     at, who = {p: i for i, p in enumerate(images)}, {s: i for i, s in enumerate(subjects)}
     subject_of = np.zeros(len(images), np.int32)
+    names = dict.fromkeys(name for item in lists for name in item.attributes)
+    attributes = {name: np.full(len(images), "", dtype=object) for name in names}
     found, first_fold = [], 0
     for item in lists:
         moved = np.array([at[p] for p in item.images], np.int32)
@@ -174,10 +155,13 @@ def pool(lists: Sequence[PairList]) -> Pool:
         fold = np.where(item.listed.fold > 0, item.listed.fold + first_fold, 0).astype(np.int32)
         first_fold += int(item.listed.fold.max())
         a, b = moved[item.listed.a], moved[item.listed.b]
-        found.append(Comparisons(a, b, subject_of[a], subject_of[b], fold))
+        found.append(Comparisons(a, b, subject_of[a], subject_of[b], fold, attributes=item.listed.attributes))
+        for name, words in item.attributes.items():
+            attributes[name][moved[words != ""]] = words[words != ""]
     warnings = tuple(f"{item.name}: {warning}" for item in lists for warning in item.warnings)
-    names = tuple(item.name for item in lists)
-    return Pool(names, images, subjects, subject_of, tuple(found), warnings)
+    told = {name: words.astype(np.str_) for name, words in attributes.items()}
+    titles = tuple(item.name for item in lists)
+    return Pool(titles, images, subjects, subject_of, tuple(found), warnings, told)
 
 
 def comparisons_needed(target_fmr: float) -> int:
@@ -192,92 +176,7 @@ def subject_hashes(subjects: Iterable[str]) -> list[str]:
     return sorted({hashlib.sha256(subject.encode()).hexdigest()[:16] for subject in subjects})
 
 
-def subject_from_path(path: str) -> str:
-    pure = PurePosixPath(path)
-    return pure.parts[0] if len(pure.parts) > 1 else pure.stem.rsplit("_", 1)[0]
-
-
-def _csv(path: Path) -> Iterator[Pair]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = csv.DictReader(file, skipinitialspace=True)
-        if missing := {"same", "a", "b"} - set(rows.fieldnames or ()):
-            raise PairListRefused("unreadable", f"{path.name} has no column {', '.join(sorted(missing))}.")
-        for row in rows:
-            where = f"{path.name}, line {rows.line_num}"
-            if row["same"] not in ("0", "1") or not row["a"] or not row["b"]:
-                raise PairListRefused("unreadable", f"{where}: `same` must be 0 or 1, and `a`, `b` paths.")
-            fold = row.get("fold") or "0"
-            if not fold.isdigit():
-                raise PairListRefused("unreadable", f"{where}: `fold` must be a number.")
-            named = (row.get("subject_a"), row.get("subject_b"))
-            yield _pair(where, int(fold), row["same"] == "1", row["a"], row["b"], *named)
-
-
-def _lfw(path: Path) -> Iterator[Pair]:
-    lines = path.read_text(encoding="utf-8").splitlines()
-    header = lines[0].split() if lines else []
-    if not header or not all(field.isdigit() for field in header) or len(header) > 2:
-        raise PairListRefused("unreadable", f"{path.name} is neither a CSV nor LFW's pairs.txt.")
-    per_class = int(header[-1])
-    for number, line in enumerate(lines[1:]):
-        if not line.strip():
-            continue
-        where, fold = f"{path.name}, line {number + 2}", number // (2 * per_class) + 1
-        match line.split():
-            case [name, i, j] if i.isdigit() and j.isdigit():
-                yield _pair(where, fold, True, _lfw_image(name, i), _lfw_image(name, j))
-            case [name, i, other, j] if i.isdigit() and j.isdigit():
-                yield _pair(where, fold, False, _lfw_image(name, i), _lfw_image(other, j))
-            case _:
-                raise PairListRefused("unreadable", f"{where} is not a pair of LFW images.")
-
-
-def _lfw_image(name: str, number: str) -> str:
-    return f"{name}/{name}_{int(number):04d}.jpg"
-
-
-def _cfp(split: Path) -> Iterator[Pair]:
-    protocol = split.parent.parent
-    kind = split.name.upper()
-    if kind not in ("FF", "FP") or not (protocol / "Pair_list_F.txt").is_file():
-        raise PairListRefused("unreadable", f"{split} is not CFP's Protocol/Split/FF or Protocol/Split/FP.")
-    first = _cfp_images(protocol / "Pair_list_F.txt")
-    second = first if kind == "FF" else _cfp_images(protocol / "Pair_list_P.txt")
-    for folder in sorted(f for f in split.iterdir() if f.is_dir()):
-        for name, same in (("same.txt", True), ("diff.txt", False)):
-            for number, line in enumerate((folder / name).read_text().split()):
-                where = f"{folder.name}/{name}, line {number + 1}"
-                a, _, b = line.partition(",")
-                if a not in first or b not in second or not folder.name.isdigit():
-                    raise PairListRefused("unreadable", f"{where} is not a pair of CFP image numbers.")
-                yield _pair(where, int(folder.name), same, first[a], second[b])
-
-
-def _cfp_images(path: Path) -> dict[str, str]:
-    """Number → path below `Data/Images`; the lists write it as `../Data/Images/001/frontal/01.jpg`."""
-    rows = (line.split(None, 1) for line in path.read_text().splitlines() if line.strip())
-    return {number: "/".join(PurePosixPath(image.strip()).parts[-3:]) for number, image in rows}
-
-
-def _pair(
-    where: str, fold: int, same: bool, a: str, b: str, who_a: str | None = None, who_b: str | None = None
-) -> Pair:
-    for path in (a, b):
-        if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
-            raise PairListRefused("unreadable", f"{where}: a path leads out of the images' folder.")
-    pair = Pair(fold, same, a, b, who_a or subject_from_path(a), who_b or subject_from_path(b))
-    if a == b:
-        raise PairListRefused("unreadable", f"{where} compares an image with itself.")
-    if same != (pair.subject_a == pair.subject_b):
-        raise PairListRefused(
-            "contradictory",
-            f"{where} is labelled {'mated' if same else 'non-mated'}, but its paths name "
-            f"{'two subjects' if same else 'one subject'}. Columns subject_a and subject_b can say who.",
-        )
-    return pair
-
-
-def _build(name: str, pairs: list[Pair], root: Path) -> PairList:
+def _build(name: str, pairs: list[Pair], root: Path, table: Mapping[str, Mapping[str, str]]) -> PairList:
     # an unordered pair listed twice would count one person's luck twice; CFP's own list does it 25 times in
     # two folds
     distinct = {frozenset((pair.a, pair.b)): pair for pair in reversed(pairs)}
@@ -303,9 +202,39 @@ def _build(name: str, pairs: list[Pair], root: Path) -> PairList:
     a = np.array([at[p.a] for p in kept], np.int32)
     b = np.array([at[p.b] for p in kept], np.int32)
     fold = np.array([p.fold for p in kept], np.int32)
-    listed = Comparisons(a, b, subject_of[a], subject_of[b], fold)
+    listed = Comparisons(a, b, subject_of[a], subject_of[b], fold, attributes=_of_pairs(kept))
     files = tuple((root / path).resolve() for path in who)
-    return PairList(name, files, names, subject_of, listed, tuple(warnings))
+    told = _of_images(kept, who, table)
+    return PairList(name, files, names, subject_of, listed, tuple(warnings), told)
+
+
+def _sides(pairs: Sequence[Pair]) -> set[str]:
+    """The attributes that a list gives for each picture: those with a column for both sides."""
+    columns = set(pairs[0].attributes)
+    return {name[:-2] for name in columns if name.endswith("_a") and f"{name[:-2]}_b" in columns}
+
+
+def _of_pairs(pairs: Sequence[Pair]) -> dict[str, Words]:
+    taken = {f"{name}{side}" for name in _sides(pairs) for side in ("_a", "_b")}
+    return {
+        name: np.array([p.attributes[name] for p in pairs], np.str_)
+        for name in pairs[0].attributes
+        if name not in taken
+    }
+
+
+def _of_images(
+    pairs: Sequence[Pair], who: Mapping[str, str], table: Mapping[str, Mapping[str, str]]
+) -> dict[str, Words]:
+    said: dict[str, dict[str, str]] = {path: {} for path in who}
+    for path, subject in who.items():
+        said[path].update(table.get(subject, {}))
+        said[path].update(table.get(path, {}))
+    for name in sorted(_sides(pairs)):
+        for p in pairs:
+            said[p.a][name], said[p.b][name] = p.attributes[f"{name}_a"], p.attributes[f"{name}_b"]
+    names = dict.fromkeys(name for of_image in said.values() for name in of_image)
+    return {name: np.array([of_image.get(name, "") for of_image in said.values()], np.str_) for name in names}
 
 
 def namespace(root: Path) -> str:
