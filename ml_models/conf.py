@@ -16,6 +16,11 @@ DEFAULTS: dict[str, Any] = {
     "KEYSET": None,
     # a deployment that earns no money may run weights whose commercial use is unknown
     "NONCOMMERCIAL": False,
+    # "enforce": a version without the evidence that `evidence` asks for goes nowhere; "warn" for development
+    "EVIDENCE_GATE": "enforce",
+    # what the evidence must show: the FMR's upper 95 % bound, and the FNMR on this deployment's own kind of pictures
+    "FMR_LIMIT": 0.001,
+    "FNMR_LIMIT": 0.01,
     # changes to ml_models.config.FACE_RECOGNITION_MODELS, by family
     "FAMILIES": {},
     # dotted path of a `policy(user, action, subject_id) -> bool`; see `ml_models.api.access`

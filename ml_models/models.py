@@ -181,6 +181,7 @@ class ConfigStep(models.Model):
     to_state = models.CharField(max_length=20)
     by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
     reason = models.TextField(blank=True)
+    overrides_evidence = models.BooleanField(default=False, help_text="A superuser answers for missing evidence.")
     at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -194,10 +195,13 @@ class EvaluationReport(models.Model):
     """What `evaluate` measured, bound to the digest of what it measured."""
 
     config = models.ForeignKey(EnsembleConfig, on_delete=models.CASCADE, related_name="reports")
-    digest = models.CharField(max_length=64, db_index=True)
+    digest = models.CharField(max_length=64, db_index=True, help_text="of what the version decided with")
+    list_digest = models.CharField(max_length=64, blank=True, db_index=True, help_text="of what it was measured on")
+    measured_on = models.JSONField(default=dict, help_text="lists by name, subjects as hashes, whom they show")
     data = models.JSONField()
+    draws = models.JSONField(default=dict, help_text="the same people drawn for every version: for comparing two")
     html = models.TextField(blank=True)
-    created_at = models.DateTimeField(auto_now_add=True)
+    created_at = models.DateTimeField(auto_now=True)
 
     class Meta:
         ordering = ["-created_at"]

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,8 +40,8 @@ class Embedded:
 
     `vectors[member]` float32 (I, D), unit length, NaN where nothing was acquired; `norms[member]` float64
     (I,); `quality[field]` float64 (I,), the engine's `Quality`, NaN where nothing was acquired; `codes` the
-    engine's error code, "" where the face was acquired; `engine_s` the processor time spent in the engine,
-    in seconds.
+    engine's error code, "" where the face was acquired; `digests` sha256 hex of each file's bytes;
+    `engine_s` the processor time spent in the engine, in seconds; `reused` how many came from the cache.
     """
 
     vectors: dict[str, NDArray[np.float32]]
@@ -50,6 +50,8 @@ class Embedded:
     codes: tuple[str, ...]
     crowded: NDArray[np.bool_]
     engine_s: float
+    digests: tuple[str, ...] = ()
+    reused: int = 0
 
     @property
     def acquired(self) -> NDArray[np.bool_]:
@@ -59,19 +61,27 @@ class Embedded:
         """How many of these images failed, by code."""
         return dict(sorted(Counter(self.codes[i] for i in images if self.codes[i]).items()))
 
-    def similarities(self, comparisons: Comparisons) -> dict[str, NDArray[np.float64]]:
-        """Each member's cosine for every comparison, shape (N,); NaN where an image was not acquired."""
-        return {name: cosines(v, comparisons.a, comparisons.b) for name, v in self.vectors.items()}
+    def similarities(self, comparisons: Comparisons, probes: Embedded | None = None) -> dict[str, NDArray[np.float64]]:
+        """Each member's cosine for every comparison, shape (N,); NaN where an image was not acquired. `probes` are
+        the second images when they are not these; same order."""
+        others = (probes or self).vectors
+        return {name: cosines(v, comparisons.a, comparisons.b, others[name]) for name, v in self.vectors.items()}
 
 
-def cosines(vectors: NDArray[np.float32], a: NDArray[np.int32], b: NDArray[np.int32]) -> NDArray[np.float64]:
-    """Row-wise dot products `vectors[a] · vectors[b]`, shape (N,), by blocks of a matrix product: gathering
-    both sides would move a gigabyte a million comparisons."""
+def cosines(
+    vectors: NDArray[np.float32],
+    a: NDArray[np.int32],
+    b: NDArray[np.int32],
+    others: NDArray[np.float32] | None = None,
+) -> NDArray[np.float64]:
+    """Row-wise dot products `vectors[a] · others[b]`, shape (N,), by blocks of a matrix product: gathering
+    both sides would move a gigabyte a million comparisons. `others` are `vectors` when None."""
+    others = vectors if others is None else others
     found = np.empty(len(a), np.float64)
     for start in range(0, len(vectors), _ROWS):
         here = np.flatnonzero((a >= start) & (a < start + _ROWS))
         if here.size:
-            block = vectors[start : start + _ROWS] @ vectors.T
+            block = vectors[start : start + _ROWS] @ others.T
             found[here] = block[a[here] - start, b[here]]
     return found
 
@@ -103,29 +113,33 @@ def embed(
         OSError: a file cannot be read.
     """
 
-    def one(path: Path) -> tuple[_Row, float]:
+    def one(path: Path) -> tuple[_Row, float, str]:
         data = path.read_bytes()
+        digest = hashlib.sha256(data).hexdigest()
         if cache and (kept := cache.get(data)):
-            return kept, 0.0
+            return kept, 0.0, digest
         started = time.thread_time()
         row = _extracted(data, extract, crowd)
         spent = time.thread_time() - started
         if cache:
             cache.put(data, row)
-        return row, spent
+        return row, spent, digest
 
     rows: list[_Row] = []
-    spent_s = 0.0
+    digests: list[str] = []
+    spent_s, reused = 0.0, 0
     with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
         try:
-            for row, spent in pool.map(one, images):
+            for row, spent, digest in pool.map(one, images):
                 rows.append(row)
+                digests.append(digest)
                 spent_s += spent
+                reused += not spent
                 if progress:
                     progress(len(rows), len(images))
         finally:
             pool.shutdown(cancel_futures=True)
-    return _stack(rows, members, spent_s)
+    return replace(_stack(rows, members), engine_s=spent_s, digests=tuple(digests), reused=reused)
 
 
 def _extracted(data: bytes, extract: Extracts, crowd: Extracts | None) -> _Row:
@@ -154,7 +168,31 @@ class _Row:
         return cls("", dict(extraction.vectors), dict(extraction.norms), quality)
 
 
-def _stack(rows: Sequence[_Row], members: Sequence[str], spent_s: float) -> Embedded:
+def spread(found: Embedded, at: NDArray[np.integer], count: int) -> Embedded:
+    """Rows of some images in the places of all: row i goes to `at[i]` of `count`; the code of the rest is "unused"."""
+
+    def placed(values: NDArray[Any]) -> NDArray[Any]:
+        whole = np.full((count, *values.shape[1:]), np.nan, values.dtype)
+        whole[at] = values
+        return whole
+
+    codes, digests = ["unused"] * count, [""] * count
+    crowded = np.zeros(count, bool)
+    crowded[at] = found.crowded
+    for where, code, digest in zip(at, found.codes, found.digests, strict=True):
+        codes[where], digests[where] = code, digest
+    return replace(
+        found,
+        vectors={name: placed(values) for name, values in found.vectors.items()},
+        norms={name: placed(values) for name, values in found.norms.items()},
+        quality={name: placed(values) for name, values in found.quality.items()},
+        codes=tuple(codes),
+        crowded=crowded,
+        digests=tuple(digests),
+    )
+
+
+def _stack(rows: Sequence[_Row], members: Sequence[str]) -> Embedded:
     vectors: dict[str, NDArray[np.float32]] = {}
     norms: dict[str, NDArray[np.float64]] = {}
     for name in members:
@@ -166,7 +204,7 @@ def _stack(rows: Sequence[_Row], members: Sequence[str], spent_s: float) -> Embe
     table = np.array([row.quality or missing for row in rows]).reshape(len(rows), len(QUALITY_FIELDS))
     quality = {field: table[:, i] for i, field in enumerate(QUALITY_FIELDS)}
     crowded = np.array([row.crowded for row in rows])
-    return Embedded(vectors, norms, quality, tuple(row.code for row in rows), crowded, spent_s)
+    return Embedded(vectors, norms, quality, tuple(row.code for row in rows), crowded, 0.0)
 
 
 class VectorCache:

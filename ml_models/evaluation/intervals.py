@@ -37,13 +37,15 @@ class Subjects:
         self.count = count
         rng = np.random.default_rng(seed)
         self.drawn = rng.multinomial(count, np.full(count, 1 / count), size=replicates).astype(np.float32)
+        self._by_subject = np.ascontiguousarray(self.drawn.T)
 
-    def weigh(self, comparisons: Comparisons, replicate: int) -> NDArray[np.float32]:
-        """How often each comparison counts in one replicate, shape (N,)."""
-        drawn: NDArray[np.float32] = self.drawn[replicate]
-        first = drawn[comparisons.subject_a]
-        both = first * drawn[comparisons.subject_b]
-        return np.asarray(np.where(comparisons.same, first, both), np.float32)
+    def weights(self, comparisons: Comparisons, replicates: slice = slice(None)) -> NDArray[np.float32]:
+        """How often each comparison counts in each of these replicates, shape (N, R)."""
+        drawn = self._by_subject[:, replicates]
+        weights = drawn[comparisons.subject_a]
+        others = np.flatnonzero(~comparisons.same)
+        weights[others] *= drawn[comparisons.subject_b[others]]
+        return weights
 
     def totals(self, comparisons: Comparisons, values: Values | Flags | None = None) -> Values:
         """The weighted sum of `values` (1 when None) over the comparisons, for every replicate at once:
@@ -58,11 +60,9 @@ class Subjects:
     def _one_by_one(self, comparisons: Comparisons, values: Values | None) -> Values:
         found = np.zeros(len(self.drawn))
         for start in range(0, len(comparisons), _CHUNK):
-            at = slice(start, start + _CHUNK)
-            a, b, same = comparisons.subject_a[at], comparisons.subject_b[at], comparisons.same[at]
-            weight = self.drawn[:, a]
-            weight[:, ~same] *= self.drawn[:, b[~same]]
-            found += weight.sum(1) if values is None else weight @ values[at].astype(np.float32)
+            at = np.arange(start, min(start + _CHUNK, len(comparisons)))
+            weights = self.weights(comparisons.take(at))
+            found += weights.sum(0) if values is None else values[at] @ weights
         return found
 
     def _by_pair(self, comparisons: Comparisons, values: Values | None) -> Values:

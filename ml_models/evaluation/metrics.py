@@ -10,7 +10,6 @@ Every interval is over subjects: see `intervals`.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -31,6 +30,7 @@ from .intervals import (
     small_count,
 )
 from .pairs import Comparisons, Flags
+from .replicates import Replicates
 
 __all__ = ["LEVEL", "Rate", "Subjects", "System", "clopper_pearson", "rate", "threshold_at_fmr"]
 
@@ -100,7 +100,7 @@ class System:
         if len(self.non_mated) * target < 1:
             return None
         threshold = threshold_at_fmr(self.non_mated, target)
-        tars = self._replicated[f"tar@{target}"]
+        tars = self.tar_draws(target)
         missed = self.scores < threshold
         few_low, few_high = small_count(self.comparisons.take(self.same), missed[self.same])
         low, high = np.nanquantile(tars, TAILS)
@@ -113,55 +113,36 @@ class System:
         took_place = self.comparisons.take(self.same & self.acquired)
         missed = (self.scores < threshold)[self.same & self.acquired]
         fnmr = self.subjects.totals(took_place, missed) / positive(self.subjects.totals(took_place))
-        tar = self._replicated.get(f"tar@{target}", np.full(len(fnmr), np.nan))
-        return {"tar": tar, "eer": self._replicated["eer"], "fnmr": fnmr}
+        return {"tar": self.tar_draws(target), "eer": self._eer_draws, "fnmr": fnmr}
 
     def tar_draws(self, target: float) -> Scores:
-        """`draws`' TAR alone."""
-        return self._replicated[f"tar@{target}"]
+        """`draws`' TAR alone; NaN where there are too few impostors for the target."""
+        if len(self.non_mated) * target < 1:
+            return np.full(len(self.subjects.drawn), np.nan)
+        return self._replicates.tar(target)
 
     def eer(self) -> Rate:
         """Where FMR and FNMR are equal, between the two thresholds around the crossing."""
-        mated = self.mated[np.isfinite(self.mated)]
-        value = _eer(_ones(self.non_mated), _ones(mated), np.searchsorted(-mated, -self.non_mated, "left"))
-        low, high = np.nanquantile(self._replicated["eer"], TAILS)
-        if value * len(mated) < FEW_ERRORS:
-            threshold = threshold_at_fmr(self.non_mated, value)
-            took_place = self.same & self.acquired
-            missed = (self.scores < threshold)[took_place]
+        value = self._eer_value
+        low, high = np.nanquantile(self._eer_draws, TAILS)
+        took_place = self.same & self.acquired
+        if value * took_place.sum() < FEW_ERRORS:
+            missed = (self.scores < threshold_at_fmr(self.non_mated, value))[took_place]
             high = max(high, small_count(self.comparisons.take(took_place), missed)[1])
         return rate(value, low, high)
 
     @cached_property
-    def _replicated(self) -> Mapping[str, NDArray[np.float64]]:
-        """EER and TAR of every replicate, from one pass over the weighted scores near the operating
-        points."""
-        mated = np.flatnonzero(self.same)
-        mated = mated[np.argsort(-self.scores[mated], kind="stable")]
-        others = np.flatnonzero(~self.same & self.acquired)
-        others = others[np.argsort(-self.scores[others], kind="stable")]
-        finite = int(np.isfinite(self.scores[mated]).sum())
-        rank = np.searchsorted(-self.scores[mated], -self.scores[others], "left")
-        # only the impostors that can come near a threshold are weighed: a replicate's crossing lies well
-        # within four times the EER, and walking a list of millions a thousand times would take minutes
-        crossing = _eer(_ones(others), _ones(mated[:finite]), np.minimum(rank, finite))
-        tail = min(len(others), math.ceil(len(others) * max(4 * crossing, 4 * TAR_AT[0])) + 20)
-        totals = self.subjects.totals(self.comparisons.take(others))
-        genuine, impostors = self.comparisons.take(mated), self.comparisons.take(others[:tail])
-        rank, targets = rank[:tail], [t for t in TAR_AT if len(others) * t >= 1]
-        found = {name: np.full(len(totals), np.nan) for name in ("eer", *(f"tar@{t}" for t in targets))}
-        for replicate, total in enumerate(totals):
-            g = np.cumsum(self.subjects.weigh(genuine, replicate), dtype=np.float64)
-            if not total or not len(g) or not g[-1]:  # drew nobody of one side: says nothing
-                continue
-            i = np.cumsum(self.subjects.weigh(impostors, replicate), dtype=np.float64) / total
-            if finite and g[finite - 1]:
-                found["eer"][replicate] = _eer(i, g[:finite] / g[finite - 1], np.minimum(rank, finite))
-            for target in targets:
-                first_over = min(int(np.searchsorted(i, target, "right")), tail - 1)
-                accepted = rank[first_over]
-                found[f"tar@{target}"][replicate] = float(g[accepted - 1] / g[-1]) if accepted else 0.0
-        return found
+    def _replicates(self) -> Replicates:
+        return Replicates(self.comparisons, self.scores, self.subjects)
+
+    @cached_property
+    def _eer_value(self) -> float:
+        mated = self.mated[np.isfinite(self.mated)]
+        return _eer(_ones(self.non_mated), _ones(mated), np.searchsorted(-mated, -self.non_mated, "left"))
+
+    @cached_property
+    def _eer_draws(self) -> Scores:
+        return self._replicates.eer(self._eer_value)
 
     def cllr(self) -> Rate:
         """Cost of the log-likelihood ratios in bits, 0 for perfect, 1 for knowing nothing, unbounded above

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,22 +15,28 @@ from . import scoring
 from .embedding import Embedded
 from .fitting import Labelled
 from .metrics import TAR_AT, Rate, Subjects, System
-from .pairs import Comparisons, Pool, comparisons_needed, concatenate
-from .scoring import Scored, Values
+from .pairs import Comparisons, Pool, comparisons_needed
+from .scoring import Values
+from .systems import Scores, Systems
+
+__all__ = ["Scores", "Study", "measure", "score_with"]
 
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """Lists and their vectors: `listed` as written, `all_pairs` with every image against every other."""
+    """Lists and their vectors: `listed` as written, `all_pairs` with every image against every other. `probes` are the
+    second images when they are not as they lie on disk: under stress, say."""
 
     listed: Pool
     all_pairs: Pool
     embedded: Embedded
+    probes: Embedded | None = None
 
     def labelled(self, pool: Pool) -> list[Labelled]:
-        acquired, quality = self.embedded.acquired, self.embedded.quality["score"]
+        probes = self.probes or self.embedded
+        acquired, quality = self.embedded.acquired, probes.quality["score"]
         return [
-            Labelled(name, c, self.embedded.similarities(c), np.where(acquired[c.a], quality[c.b], np.nan))
+            Labelled(name, c, self.embedded.similarities(c, probes), np.where(acquired[c.a], quality[c.b], np.nan))
             for name, c in zip(pool.names, pool.lists, strict=True)
         ]
 
@@ -42,21 +49,20 @@ class Study:
 
         return replace(self, listed=kept(self.listed), all_pairs=kept(self.all_pairs))
 
+    def under(self, probes: Embedded) -> Study:
+        """The same comparisons with other second images, in the same order."""
+        return replace(self, probes=probes)
 
-@dataclass(frozen=True, slots=True)
-class Scores:
-    """The comparisons of a pool, list by list: similarities of the members, and the fused score."""
-
-    labelled: list[Labelled]
-    fused: list[Scored]
-
-    def within_parts(self) -> Scores:
-        """Without the comparisons that cross-validation could not score, as they join two parts."""
-        kept = [~np.isnan(scored.score) for scored in self.fused]
-        return Scores(
-            [item.take(keep) for item, keep in zip(self.labelled, kept, strict=True)],
-            [scored.take(keep) for scored, keep in zip(self.fused, kept, strict=True)],
-        )
+    def digest(self, pool: Pool) -> str:
+        """sha256 of which pictures are compared with which, whatever the files are called: two versions measured on the
+        same digest were measured on the same."""
+        found = hashlib.sha256()
+        for c in pool.lists:
+            for column in (c.a, c.b, c.subject_a, c.subject_b, c.fold):
+                found.update(np.ascontiguousarray(column, "<i4").tobytes() + b"|")
+        for image in self.embedded.digests:
+            found.update(bytes.fromhex(image))
+        return found.hexdigest()
 
 
 def score_with(fusion: Fusion, labelled: Sequence[Labelled]) -> Scores:
@@ -75,9 +81,12 @@ def measure(study: Study, compared: Scores, listed: Scores, threshold: float | N
         threshold: of the full voter set, for the reader; None where it differed by part.
     """
     subjects = Subjects(len(study.listed.subjects))
-    of_list = [_figures(study, subjects, _one(compared, i), _one(listed, i)) for i in range(len(study.listed.names))]
-    several = len(of_list) > 1
-    result = _figures(study, subjects, _together(compared), _together(listed)) if several else of_list[0]
+    several = len(study.listed.names) > 1
+    of_list = [
+        _figures(study, subjects, Systems.of(compared, i), Systems.of(listed, i))
+        for i in range(len(study.listed.names))
+    ]
+    result = _figures(study, subjects, Systems.together(compared), Systems.together(listed)) if several else of_list[0]
     return {
         **result,
         "threshold": threshold,
@@ -86,70 +95,43 @@ def measure(study: Study, compared: Scores, listed: Scores, threshold: float | N
     }
 
 
-@dataclass(frozen=True, slots=True)
-class _Systems:
-    """Comparisons and what every system scores them: members by name, the fused margin and its score."""
-
-    comparisons: Comparisons
-    members: dict[str, Values]
-    margin: Values
-    score: Values
+def failure_rate(study: Study, embedded: Embedded, subjects: Subjects, used: NDArray[np.int32]) -> Rate:
+    """Which share of these images could not be acquired."""
+    who = study.listed.subject_of[used]
+    images = Comparisons(used, used, who, who, np.zeros(len(used), np.int32))
+    everyone = np.ones(len(used), bool)
+    return System(images, np.zeros(len(used)), subjects).share(~embedded.acquired[used], everyone)
 
 
-def _one(scores: Scores, index: int) -> _Systems:
-    item, fused = scores.labelled[index], scores.fused[index]
-    members = {name: np.where(np.isnan(v), -np.inf, v) for name, v in item.similarities.items()}
-    return _Systems(item.comparisons, members, fused.margin, fused.score)
-
-
-def _together(scores: Scores) -> _Systems:
-    each = [_one(scores, index) for index in range(len(scores.labelled))]
-    comparisons, first = concatenate([systems.comparisons for systems in each])
-
-    def joined(values: Iterable[Values]) -> Values:
-        return np.concatenate(list(values))[first]
-
-    members = {name: joined(systems.members[name] for systems in each) for name in each[0].members}
-    return _Systems(comparisons, members, joined(s.margin for s in each), joined(s.score for s in each))
-
-
-def _figures(study: Study, subjects: Subjects, compared: _Systems, listed: _Systems) -> dict[str, Any]:
+def _figures(study: Study, subjects: Subjects, compared: Systems, listed: Systems) -> dict[str, Any]:
     comparisons = compared.comparisons
 
-    def of(scores: Values, listed_scores: Values) -> dict[str, Any]:
-        system = System(comparisons, scores, subjects)
+    def of(system: System, listed_scores: Values) -> dict[str, Any]:
         return {
             "eer": system.eer(),
             "tar_at_fmr": {f"{fmr:.10f}".rstrip("0"): system.tar_at_fmr(fmr) for fmr in TAR_AT},
             "accuracy": System(listed.comparisons, listed_scores, subjects).accuracy(),
         }
 
-    decided = System(comparisons, compared.margin, subjects)
+    decided = compared.fused(subjects)
     used = np.union1d(comparisons.a, comparisons.b)
     return {
         "subjects": len(np.union1d(comparisons.subject_a, comparisons.subject_b)),
         "images": len(used),
         "mated": int(comparisons.same.sum()),
         "non_mated": int((~comparisons.same).sum()),
-        "fta": _failure_rate(study, subjects, used),
+        "fta": failure_rate(study, study.embedded, subjects, used),
         "failures": study.embedded.failures(used),
         "fmr": decided.fmr(0.0),
         "fnmr": decided.fnmr(0.0),
         "far": decided.far(0.0),
         "frr": decided.frr(0.0),
-        "members": {name: of(scores, listed.members[name]) for name, scores in compared.members.items()},
+        "members": {name: of(compared.member(name, subjects), listed.members[name]) for name in compared.members},
         "fused": {
-            **of(compared.margin, listed.margin),
+            **of(decided, listed.margin),
             "cllr": System(comparisons, compared.score, subjects).cllr(),
         },
     }
-
-
-def _failure_rate(study: Study, subjects: Subjects, used: NDArray[np.int32]) -> Rate:
-    who = study.listed.subject_of[used]
-    images = Comparisons(used, used, who, who, np.zeros(len(used), np.int32))
-    everyone = np.ones(len(used), bool)
-    return System(images, np.zeros(len(used)), subjects).share(~study.embedded.acquired[used], everyone)
 
 
 def _crowds(study: Study) -> list[str]:

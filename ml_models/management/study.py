@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from argparse import ArgumentParser, ArgumentTypeError
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,10 @@ from typing import Any
 from django.core.management.base import CommandError
 
 from ml_models import selectors
-from ml_models.evaluation import embedding, fitting, pairs, versions
+from ml_models.engine.quality import QualityLimits
+from ml_models.engine.types import Extraction
+from ml_models.evaluation import embedding, fitting, pairs, stress, versions
+from ml_models.evaluation.embedding import Embedded, Progress
 from ml_models.evaluation.pairs import EvidenceRefused
 from ml_models.evaluation.study import Study
 from ml_models.models import EnsembleConfig
@@ -47,6 +51,12 @@ class StudyCommand(MlCommand):
             required=True,
             metavar="DIR",
             help="the folder that the list's paths are relative to; one for each --pairs, or one for all",
+        )
+        parser.add_argument(
+            "--attributes",
+            type=Path,
+            metavar="FILE",
+            help="CSV that says more of subjects or images (named in its first column), for slices",
         )
         parser.add_argument(
             "--part",
@@ -85,23 +95,15 @@ class StudyCommand(MlCommand):
         if len(folders) not in (1, len(options["pairs"])):
             raise CommandError("Give one --images for every --pairs, or one for all.")
         folders = folders * len(options["pairs"]) if len(folders) == 1 else folders
-        lists = [pairs.read(file, folder) for file, folder in zip(options["pairs"], folders, strict=True)]
+        lists = [
+            pairs.read(file, folder, options["attributes"])
+            for file, folder in zip(options["pairs"], folders, strict=True)
+        ]
         listed = pairs.pool(lists)
         for warning in listed.warnings:
             self.say(warning)
-        pipeline, limits = versions.pipeline(config), selectors.quality_limits(config, "verify")
-        anybody = replace(limits, bystander_ratio=math.inf)
-        digest = f"{versions.pipeline_digest(config)} {options['crowds']}"
-        cache = options["cache"] and embedding.VectorCache(options["cache"], digest)
-        embedded = embedding.embed(
-            listed.images,
-            lambda data: pipeline.extract(data, limits),
-            list(pipeline.members),
-            crowd=(lambda data: pipeline.extract(data, anybody)) if options["crowds"] == "largest" else None,
-            threads=options["threads"],
-            progress=self.progress("embedding"),
-            cache=cache,
-        )
+        self.engine = Engine(config, options)
+        embedded = self.engine.embed(listed.images, self.progress("embedding"))
         study = Study(listed, pairs.pool([item.all_pairs() for item in lists]), embedded)
         if options["part"]:
             number, count = options["part"]
@@ -109,3 +111,34 @@ class StudyCommand(MlCommand):
         if any(not c.same.any() or c.same.all() for c in study.listed.lists):
             raise pairs.PairListRefused("one_class", "In this part a list has not both mated and non-mated pairs.")
         return study
+
+
+class Engine:
+    """A version's own pipeline, for many pictures, clean or under a stress."""
+
+    def __init__(self, config: EnsembleConfig, options: dict[str, Any]) -> None:
+        self._options = options
+        self._pipeline = versions.pipeline(config)
+        self._limits = selectors.quality_limits(config, "verify")
+        self._digest = f"{versions.pipeline_digest(config)} {options['crowds']}"
+
+    def embed(self, images: Sequence[Path], progress: Progress, under: str = "") -> Embedded:
+        """Embed every image once; `under` is the stress, none by default."""
+
+        def extract(data: bytes, limits: QualityLimits) -> Extraction:
+            if under:
+                data = stress.apply(under, data, self._pipeline.detector)
+            return self._pipeline.extract(data, limits)
+
+        anybody = replace(self._limits, bystander_ratio=math.inf)
+        changed = f" {under} {stress.SEED} {stress.REVISION}" if under else ""
+        folder = self._options["cache"]
+        return embedding.embed(
+            images,
+            lambda data: extract(data, self._limits),
+            list(self._pipeline.members),
+            crowd=(lambda data: extract(data, anybody)) if self._options["crowds"] == "largest" else None,
+            threads=self._options["threads"],
+            progress=progress,
+            cache=folder and embedding.VectorCache(folder, self._digest + changed),
+        )

@@ -3,17 +3,11 @@ from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from django.core.management.base import CommandError
-from numpy.typing import NDArray
 
-from ml_models import selectors
-from ml_models.engine.fuse import voter_key
-from ml_models.evaluation import fitting, versions
-from ml_models.evaluation.pairs import Pool
-from ml_models.evaluation.study import Scores, Study, measure, score_with
+from ml_models.evaluation import stress, versions
+from ml_models.management.evaluating import UNKNOWN_PEOPLE, evaluate
 from ml_models.management.study import StudyCommand
-from ml_models.models import EnsembleConfig
 
 
 class Command(StudyCommand):
@@ -21,14 +15,19 @@ class Command(StudyCommand):
 
 FMR and FNMR are of comparisons, FAR and FRR of attempts, failures to acquire included. Every rate has a 95
 % interval from a bootstrap over subjects. EER, TAR at fixed FMRs and accuracy are given per member and
-fused.
+fused; then by pose, light, blur, size and the attributes that a list has, and with --stress with the second
+picture of each pair under conditions made from it.
 
 With --cross-validate K the subjects are dealt into K parts, and each part is measured with a calibration
 and a threshold fitted on the other parts: so a version is judged on people it was not fitted to without
 setting any aside. Without it the version's own numbers are used; make sure that they were fitted on other
 people.
 
+The report is kept beside the version, as a page in the admin, and written into --output. A long run that
+was stopped goes on where it stopped when --cache is given.
+
   evaluate --config 2 --pairs lfw/pairs.csv --images lfw/images --json
+  evaluate --config 2 --pairs lfw/pairs.csv --images lfw/images --part 2/2 --all-pairs --stress all
   evaluate --config 2 --pairs cfp/pairs_FP.csv --images cfp/images --all-pairs --cross-validate 5"""
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -43,26 +42,25 @@ people.
             metavar="K",
             help="fit on K−1 parts, measure on the remaining one, K times; `folds` takes the lists' own",
         )
-        parser.add_argument("--output", type=Path, metavar="DIR", help="write the report into this folder")
+        parser.add_argument(
+            "--stress",
+            type=_stresses,
+            nargs="?",
+            const="all",
+            default=[],
+            metavar="NAMES",
+            help=f"also with each pair's second picture under: all, or some of {', '.join(stress.STRESSES)}",
+        )
+        parser.add_argument("--about", default=UNKNOWN_PEOPLE, metavar="TEXT", help="whom the pictures show")
+        parser.add_argument("--output", type=Path, metavar="DIR", help="write report.html and report.json here")
 
     def run(self, **options: Any) -> dict[str, Any]:
         config = versions.find(options["config"])
-        crossed = options["cross_validate"]
-        if not crossed:
-            selectors.fusion(config)  # fails before the images are embedded, not after
-        study = self.study(config, options)
-        rated = study.all_pairs if options["all_pairs"] else study.listed
-        if crossed:
-            compared, listed, threshold = _crossed(config, study, rated, crossed)
-        else:
-            compared, listed, threshold = _scored(config, study, rated)
-        about = {"version": config.version, "name": config.name, "artifacts": _artifacts(config)}
-        result = {"config": config.version, "about": about, **measure(study, compared, listed, threshold)}
-        result["cross_validated"] = crossed
-        result["engine_s"] = round(study.embedded.engine_s, 1)
+        result, html = evaluate(self, config, options)
         if options["output"]:
             options["output"].mkdir(parents=True, exist_ok=True)
-            (options["output"] / "report.json").write_text(json.dumps(result, indent=2) + "\n")
+            (options["output"] / "report.json").write_text(json.dumps(result, indent=1) + "\n")
+            (options["output"] / "report.html").write_text(html)
         return result
 
     def show(self, result: dict[str, Any]) -> None:
@@ -76,48 +74,20 @@ people.
             self.stdout.write(f"{name}\n  EER {percent(figures['eer'])}   accuracy {percent(figures['accuracy'])}")
             for fmr, tar in figures["tar_at_fmr"].items():
                 self.stdout.write(f"  TAR at FMR {float(fmr):.2%}: {percent(tar) if tar else 'too few comparisons'}")
+        for line in result["stress"]:
+            self.stdout.write(f"under {line['stress']}: FRR {percent(line['frr'])}, FTA {percent(line['fta'])}")
         for warning in result["warnings"]:
             self.stdout.write(f"! {warning}")
+        for line in result["evidence"]:
+            self.stdout.write(f"{'✓' if line['met'] else '✗'} {line['says']}")
 
 
 def percent(rate: dict[str, float]) -> str:
     return f"{rate['value']:.3%} ({rate['low']:.3%} – {rate['high']:.3%})"
 
 
-def _artifacts(config: EnsembleConfig) -> dict[str, str]:
-    rows = (config.detector, *(member.artifact for member in config.members.all()))
-    return {artifact.name: artifact.sha256 for artifact in rows}
-
-
-def _scored(config: EnsembleConfig, study: Study, rated: Pool) -> tuple[Scores, Scores, float | None]:
-    fusion = selectors.fusion(config)
-    full = fusion.voter_sets[voter_key(member.name for member in fusion.members)]
-    compared, listed = (score_with(fusion, study.labelled(pool)) for pool in (rated, study.listed))
-    return compared, listed, full.threshold
-
-
-def _crossed(config: EnsembleConfig, study: Study, rated: Pool, how: str) -> tuple[Scores, Scores, float | None]:
-    """Scores from numbers fitted on other subjects. There is no one threshold then: margins are compared
-    with 0."""
-    part_of = _parts(study.listed, how)
-    fit_on, members = study.labelled(study.all_pairs), versions.members(config)
-
-    def scores(pool: Pool) -> Scores:
-        labelled = study.labelled(pool)
-        return Scores(labelled, fitting.crossed(fit_on, labelled, part_of, members, config.target_fmr)).within_parts()
-
-    return scores(rated), scores(study.listed), None
-
-
-def _parts(pool: Pool, how: str) -> NDArray[np.int32]:
-    if how.isdigit() and int(how) > 1:
-        return fitting.parts(pool.subjects, int(how))
-    if how != "folds":
-        raise CommandError("--cross-validate takes a number from 2, or `folds`.")
-    part_of = pool.fold_parts()
-    if part_of is None:
-        raise CommandError("The lists' folds do not part the subjects: give --cross-validate a number.")
-    free = np.flatnonzero(part_of < 0)
-    numbers = np.unique(part_of[part_of >= 0])
-    part_of[free] = numbers[fitting.parts(pool.subjects, len(numbers))[free]]
-    return part_of
+def _stresses(text: str) -> list[str]:
+    names = list(stress.STRESSES) if text == "all" else text.split(",")
+    if unknown := sorted(set(names) - set(stress.STRESSES)):
+        raise CommandError(f"There is no stress {', '.join(unknown)}; there are {', '.join(stress.STRESSES)}.")
+    return names

@@ -1,0 +1,5 @@
+from typing import Any
+
+
+def page(data: dict[str, Any]) -> str:
+    return ""

@@ -1,0 +1,86 @@
+"""Everything that one evaluation says of a version."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from . import slices
+from .details import details
+from .intervals import Subjects
+from .pairs import Pool, subject_hashes
+from .study import Scores, Study, failure_rate, measure
+from .systems import TAR_IN_TABLES, Systems, row
+
+Scorer = Callable[[Study, Pool], Scores]
+"""Scores a pool of a study: by a version's own numbers, or by numbers fitted on other people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """`data` is what `--json` prints; `draws` are TAR, EER and FNMR of the fused decision in every replicate, so that
+    two versions measured on the same `list_digest` can be compared; `subjects` are hashes of who was measured."""
+
+    data: dict[str, Any]
+    draws: dict[str, list[float | None]]
+    list_digest: str
+    subjects: list[str]
+
+
+def build(
+    study: Study,
+    rated: Pool,
+    score: Scorer,
+    threshold: float | None,
+    target_fmr: float,
+    stressed: Mapping[str, Study],
+) -> Report:
+    """Measure a version on one study.
+
+    Args:
+        rated: which of the study's pools error rates are counted on.
+        threshold: of the full voter set, for the reader; None where it differed by part.
+        target_fmr: at which members get the thresholds that slices and stress tables use.
+        stressed: the same study with its probes under a stress, by the stress's name.
+    """
+    compared, listed = score(study, rated), score(study, study.listed)
+    subjects = Subjects(len(study.listed.subjects))
+    systems = Systems.together(compared)
+    thresholds = systems.thresholds(target_fmr)
+    data = {
+        **measure(study, compared, listed, threshold),
+        "member_thresholds": thresholds,
+        **details(systems, study.embedded, subjects),
+        "slices": slices.table(systems, study.listed, study.embedded, thresholds, subjects),
+        "stress": [
+            {"stress": name, **_stressed(other, score(other, rated), thresholds, subjects)}
+            for name, other in stressed.items()
+        ],
+    }
+    draws = systems.fused(subjects).draws(TAR_IN_TABLES, 0.0)
+    used = np.union1d(systems.comparisons.subject_a, systems.comparisons.subject_b)
+    return Report(
+        data,
+        {name: [None if np.isnan(x) else round(float(x), 6) for x in values] for name, values in draws.items()},
+        study.digest(rated),
+        subject_hashes(study.listed.subjects[i] for i in used),
+    )
+
+
+def _stressed(
+    study: Study, scores: Scores, thresholds: Mapping[str, float | None], subjects: Subjects
+) -> dict[str, Any]:
+    systems = Systems.together(scores)
+    probes = np.unique(systems.comparisons.b)
+    embedded = study.probes or study.embedded
+    decided = systems.fused(subjects)
+    return {
+        **row(systems, thresholds, subjects),
+        "fta": failure_rate(study, embedded, subjects, probes),
+        "failures": embedded.failures(probes),
+        "frr": decided.frr(0.0),
+        "far": decided.far(0.0),
+    }

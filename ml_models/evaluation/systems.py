@@ -1,0 +1,115 @@
+"""The members and their fusion side by side: the same comparisons, the same draws of people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .fitting import Labelled
+from .intervals import Subjects
+from .metrics import System, threshold_at_fmr
+from .pairs import Comparisons, Flags, concatenate
+from .scoring import Scored, Values
+
+TAR_IN_TABLES = 0.001
+"""The FMR at which slices and stress tables give the TAR."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """The comparisons of a pool, list by list: similarities of the members, and the fused score."""
+
+    labelled: list[Labelled]
+    fused: list[Scored]
+
+    def within_parts(self) -> Scores:
+        """Without the comparisons that cross-validation could not score, as they join two parts."""
+        kept = [~np.isnan(scored.score) for scored in self.fused]
+        return Scores(
+            [item.take(keep) for item, keep in zip(self.labelled, kept, strict=True)],
+            [scored.take(keep) for scored, keep in zip(self.fused, kept, strict=True)],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Systems:
+    """Comparisons and what every system scores them: members by name, the fused margin and its score; −inf where an
+    image was not acquired."""
+
+    comparisons: Comparisons
+    members: dict[str, Values]
+    margin: Values
+    score: Values
+
+    @classmethod
+    def of(cls, scores: Scores, index: int) -> Systems:
+        """One list's."""
+        item, fused = scores.labelled[index], scores.fused[index]
+        members = {name: np.where(np.isnan(v), -np.inf, v) for name, v in item.similarities.items()}
+        return cls(item.comparisons, members, fused.margin, fused.score)
+
+    @classmethod
+    def together(cls, scores: Scores) -> Systems:
+        """All lists', a pair of images that stands in two of them once."""
+        each = [cls.of(scores, index) for index in range(len(scores.labelled))]
+        if len(each) == 1:
+            return each[0]
+        comparisons, first = concatenate([systems.comparisons for systems in each])
+
+        def joined(values: Iterable[Values]) -> Values:
+            return np.concatenate(list(values))[first]
+
+        members = {name: joined(systems.members[name] for systems in each) for name in each[0].members}
+        return cls(comparisons, members, joined(s.margin for s in each), joined(s.score for s in each))
+
+    def take(self, keep: Flags) -> Systems:
+        members = {name: values[keep] for name, values in self.members.items()}
+        return Systems(self.comparisons.take(keep), members, self.margin[keep], self.score[keep])
+
+    @property
+    def acquired(self) -> Flags:
+        return np.isfinite(self.margin)
+
+    def member(self, name: str, subjects: Subjects) -> System:
+        return System(self.comparisons, self.members[name], subjects)
+
+    def fused(self, subjects: Subjects) -> System:
+        """By margin: at least 0 is a match, whoever voted."""
+        return System(self.comparisons, self.margin, subjects)
+
+    def thresholds(self, target_fmr: float) -> dict[str, float | None]:
+        """For each member alone the threshold at which it holds the target FMR on these comparisons; None where they
+        are too few."""
+        found: dict[str, float | None] = {}
+        for name, values in self.members.items():
+            strangers = values[~self.comparisons.same]
+            strangers = np.sort(strangers[np.isfinite(strangers)])[::-1]
+            found[name] = threshold_at_fmr(strangers, target_fmr) if len(strangers) * target_fmr >= 1 else None
+        return found
+
+
+def row(systems: Systems, thresholds: Mapping[str, float | None], subjects: Subjects) -> dict[str, Any]:
+    """One line of a table: `mated`, `non_mated`, `subjects`, and `members.NAME` and `fused` with `fnmr`, `fmr` (at the
+    member's own threshold, the version's own for the fusion) and `tar`, at an FMR of TAR_IN_TABLES set within the
+    line; None where there is nothing to count."""
+    comparisons = systems.comparisons
+    members = {name: _figures(systems.member(name, subjects), threshold) for name, threshold in thresholds.items()}
+    return {
+        "subjects": len(np.union1d(comparisons.subject_a, comparisons.subject_b)),
+        "mated": int(comparisons.same.sum()),
+        "non_mated": int((~comparisons.same).sum()),
+        "members": members,
+        "fused": _figures(systems.fused(subjects), 0.0),
+    }
+
+
+def _figures(system: System, threshold: float | None) -> dict[str, Any]:
+    mated, others = bool((system.same & system.acquired).any()), bool((~system.same & system.acquired).any())
+    return {
+        "fnmr": system.fnmr(threshold) if mated and threshold is not None else None,
+        "fmr": system.fmr(threshold) if others and threshold is not None else None,
+        "tar": system.tar_at_fmr(TAR_IN_TABLES) if mated and others else None,
+    }

@@ -1,0 +1,140 @@
+"""A version measured on one study, and its report kept: what `evaluate` and `compare_versions` share."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from django.core.management.base import CommandError
+from numpy.typing import NDArray
+
+from ml_models import evidence, selectors
+from ml_models.engine.fuse import voter_key
+from ml_models.evaluation import fitting, report, versions
+from ml_models.evaluation.embedding import spread
+from ml_models.evaluation.page import page
+from ml_models.evaluation.pairs import Pool
+from ml_models.evaluation.report import Scorer
+from ml_models.evaluation.study import Scores, Study, score_with
+from ml_models.models import EnsembleConfig
+
+from .study import StudyCommand
+
+UNKNOWN_PEOPLE = (
+    "Unknown: nobody said whom the pictures show. Public benchmarks show adults, and figures for adults do not hold "
+    "for children."
+)
+
+
+def evaluate(command: StudyCommand, config: EnsembleConfig, options: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """Measure a version and keep the report.
+
+    Returns: the report's object and page.
+
+    Raises:
+        PairListRefused: a list that no honest figure can come from.
+        ConfigInvalid: the version has no numbers, and none are to be fitted.
+    """
+    began, cpu = time.perf_counter(), time.process_time()
+    crossed = options["cross_validate"]
+    if not crossed:
+        selectors.fusion(config)  # fails before the images are embedded, not after
+    study = command.study(config, dict(options))
+    stressed = {name: _under(command, study, name) for name in options["stress"]}
+    rated = study.all_pairs if options["all_pairs"] else study.listed
+    score, threshold = _crossed(config, study, crossed) if crossed else _own(config)
+    command.say("measuring")
+    found = report.build(study, rated, score, threshold, config.target_fmr, stressed)
+    about = {"version": config.version, "name": config.name, "artifacts": _artifacts(config)}
+    lists = list(study.listed.names)
+    data = {
+        "config": config.version,
+        "about": {**about, "lists": lists, "people": options["about"], "all_pairs": options["all_pairs"]},
+        **found.data,
+        "cross_validated": crossed,
+        "digest": evidence.config_digest(config),
+        "list_digest": _kind(found.list_digest, options),
+        "calibrated_on": len(config.calibrated_on.get("subjects", [])),
+        "timing": _timing(study, stressed, began, cpu),
+    }
+    measured_on = {"subjects": found.subjects, "lists": lists, "people": options["about"]}
+    kept = evidence.store(config, data, "", data["list_digest"], measured_on, found.draws)
+    # what the report itself proves is part of what it says
+    data["evidence"] = [asdict(line) for line in evidence.lines(config)]
+    html = page(data)
+    kept.data, kept.html = data, html
+    kept.save(update_fields=["data", "html"])
+    return data, html
+
+
+def _kind(list_digest: str, options: Mapping[str, Any]) -> str:
+    """The comparisons, and what else makes two reports incomparable."""
+    whole = f"{list_digest} {options['crowds']} {options['cross_validate'] or ''}"
+    return hashlib.sha256(whole.encode()).hexdigest()
+
+
+def _timing(study: Study, stressed: Mapping[str, Study], began: float, cpu: float) -> dict[str, Any]:
+    """Seconds: `engine` is the processor time of the engine alone, `processor` of everything, `wall` on the clock.
+    `overhead` is processor over engine, None where vectors came from the cache."""
+    embedded = [study.embedded, *(other.probes for other in stressed.values() if other.probes)]
+    engine, processor = sum(item.engine_s for item in embedded), time.process_time() - cpu
+    fresh = not any(item.reused for item in embedded)
+    return {
+        "engine": round(engine, 1),
+        "processor": round(processor, 1),
+        "wall": round(time.perf_counter() - began, 1),
+        "threads": os.cpu_count(),
+        "overhead": round(processor / engine, 3) if fresh and engine else None,
+    }
+
+
+def _artifacts(config: EnsembleConfig) -> dict[str, str]:
+    rows = (config.detector, *(member.artifact for member in config.members.all()))
+    return {artifact.name: artifact.sha256 for artifact in rows}
+
+
+def _under(command: StudyCommand, study: Study, name: str) -> Study:
+    """The study with every second picture under a stress."""
+    pools = (study.listed, study.all_pairs)
+    at = np.unique(np.concatenate([c.b for pool in pools for c in pool.lists]))
+    images = [study.listed.images[i] for i in at]
+    found = command.engine.embed(images, command.progress(f"embedding under {name}"), under=name)
+    return study.under(spread(found, at, len(study.listed.images)))
+
+
+def _own(config: EnsembleConfig) -> tuple[Scorer, float | None]:
+    fusion = selectors.fusion(config)
+    full = fusion.voter_sets[voter_key(member.name for member in fusion.members)]
+    return lambda study, pool: score_with(fusion, study.labelled(pool)), full.threshold
+
+
+def _crossed(config: EnsembleConfig, study: Study, how: str) -> tuple[Scorer, None]:
+    """Scores from numbers fitted on other subjects. There is no one threshold then: margins are compared
+    with 0."""
+    part_of = _parts(study.listed, how)
+    fit_on, members = study.labelled(study.all_pairs), versions.members(config)
+
+    def score(measured: Study, pool: Pool) -> Scores:
+        labelled = measured.labelled(pool)
+        return Scores(labelled, fitting.crossed(fit_on, labelled, part_of, members, config.target_fmr)).within_parts()
+
+    return score, None
+
+
+def _parts(pool: Pool, how: str) -> NDArray[np.int32]:
+    if how.isdigit() and int(how) > 1:
+        return fitting.parts(pool.subjects, int(how))
+    if how != "folds":
+        raise CommandError("--cross-validate takes a number from 2, or `folds`.")
+    part_of = pool.fold_parts()
+    if part_of is None:
+        raise CommandError("The lists' folds do not part the subjects: give --cross-validate a number.")
+    free = np.flatnonzero(part_of < 0)
+    numbers = np.unique(part_of[part_of >= 0])
+    part_of[free] = numbers[fitting.parts(pool.subjects, len(numbers))[free]]
+    return part_of
