@@ -6,7 +6,7 @@ import pytest
 from ml_models.engine.embed import Embedder, check_golden, golden_crops, golden_vectors, space_id
 from ml_models.engine.errors import ContractMismatch, GoldenMismatch, InferenceFailed
 from ml_models.engine.graph import graph_digest, read_metadata
-from tests.support.networks import DIMENSION, contract, tiny_network, with_metadata
+from tests.support.networks import DIMENSION, contract, hiding_its_dimension, tiny_network, with_metadata
 
 
 @pytest.fixture
@@ -75,6 +75,19 @@ def test_a_different_normalisation_fails_the_golden_vectors(network: Path) -> No
 def test_a_network_that_is_not_what_its_contract_says_is_refused(network: Path, changes: dict[str, object]) -> None:
     with pytest.raises(ContractMismatch):
         Embedder(network, contract(**changes))
+
+
+def test_a_dimension_that_only_the_answer_shows_is_refused_as_well(tmp_path: Path) -> None:
+    wider = tiny_network(tmp_path / "wide.onnx", dimension=DIMENSION + 1)
+    embedder = Embedder(hiding_its_dimension(wider, tmp_path / "hidden.onnx"), contract())
+    with pytest.raises(ContractMismatch, match="17 numbers instead of 16"):
+        embedder.embed(golden_crops())
+
+
+def test_golden_vectors_of_another_dimension_are_a_mismatch(network: Path, tmp_path: Path) -> None:
+    wider = Embedder(tiny_network(tmp_path / "wide.onnx", dimension=DIMENSION + 1), contract(dimension=DIMENSION + 1))
+    with pytest.raises(GoldenMismatch, match="shape"):
+        check_golden(Embedder(network, contract()), golden_vectors(wider), 0.9999)
 
 
 def test_a_fixed_batch_is_refused(tmp_path: Path) -> None:

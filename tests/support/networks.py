@@ -68,3 +68,17 @@ def with_metadata(network: Path, target: Path, props: dict[str, str]) -> Path:
     helper.set_model_props(model, props)
     target.write_bytes(model.SerializeToString())
     return target
+
+
+def hiding_its_dimension(network: Path, target: Path) -> Path:
+    """The same network, but only its answer shows how many numbers it gives."""
+    model = onnx.load(network)
+    graph = model.graph
+    (width,) = (numpy_helper.to_array(t).size for t in graph.initializer if t.name == "bias")
+    next(node for node in graph.node if "output" in node.output).output[0] = "features"
+    # a selection, of everything: its shape is not known before it runs
+    graph.node.append(helper.make_node("Compress", ["features", "all"], ["output"], axis=1))
+    graph.initializer.append(numpy_helper.from_array(np.ones(width, dtype=bool), "all"))
+    graph.output[0].type.tensor_type.shape.dim[1].dim_param = "any"
+    target.write_bytes(model.SerializeToString())
+    return target
