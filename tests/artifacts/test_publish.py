@@ -137,6 +137,14 @@ def test_whoever_publishes_first_wins(
     assert not Artifact.objects.exists()
 
 
+def test_an_upload_in_pieces_asks_for_a_new_object_too(line: Line, model: Path) -> None:
+    """The emulator does not hold resumable uploads to their precondition as the bucket does: it can only be seen."""
+    publish(model)
+    (began,) = line.posts
+    assert "uploadType=resumable" in began
+    assert "ifGenerationMatch=0" in began
+
+
 def test_an_upload_goes_on_after_a_lost_connection(line: Line, model: Path) -> None:
     line.treat = lambda number, body: None if number in (2, 4) else body
 

@@ -13,10 +13,11 @@ from urllib.parse import urlsplit
 
 @dataclass
 class Line:
-    """`puts` are the Content-Range of each piece that went through; `treat` gives the number of a PUT, from 1, and its
+    """`posts` are the addresses uploads began at, `puts` the Content-Range of each piece that went through; `treat` gives the number of a PUT, from 1, and its
     body → the body to pass on, or None to hang up before the bucket hears of it."""
 
     url: str = ""
+    posts: list[str] = field(default_factory=list)
     puts: list[str] = field(default_factory=list)
     treat: Callable[[int, bytes], bytes | None] = lambda number, body: body
     tried: int = 0
@@ -29,6 +30,8 @@ def flaky_line(emulator: str) -> Iterator[Line]:
     class Proxy(BaseHTTPRequestHandler):
         def forward(self) -> None:
             body: bytes | None = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            if self.command == "POST":
+                line.posts.append(self.path)
             if self.command == "PUT":
                 line.tried += 1
                 body = line.treat(line.tried, body or b"")
