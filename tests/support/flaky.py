@@ -13,8 +13,9 @@ from urllib.parse import urlsplit
 
 @dataclass
 class Line:
-    """`posts` are the addresses uploads began at, `puts` the Content-Range of each piece that went through; `treat` gives the number of a PUT, from 1, and its
-    body → the body to pass on, or None to hang up before the bucket hears of it."""
+    """`posts` are the addresses uploads began at, `puts` the Content-Range of each piece that went through; `treat`
+    gives the number of a PUT, from 1, and its body → the body to pass on, or None to hang up before the bucket hears
+    of it."""
 
     url: str = ""
     posts: list[str] = field(default_factory=list)
