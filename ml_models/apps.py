@@ -1,3 +1,6 @@
+import sys
+from pathlib import Path
+
 from django.apps import AppConfig
 
 from . import conf
@@ -11,5 +14,12 @@ class MlModelsConfig(AppConfig):
     def ready(self) -> None:
         from . import checks, runtime  # noqa: F401 - the import registers the checks
 
-        if conf.get("AUTOSTART"):
+        if conf.get("AUTOSTART") and not _serves_nobody():
             runtime.start()
+
+
+def _serves_nobody() -> bool:
+    """True in a process for `migrate`, `check`, any other command but `runserver`, or the tests' collection."""
+    path, command = Path(sys.argv[0]), sys.argv[1:2]
+    program = path.parent.name if path.name == "__main__.py" else path.name  # python -m django
+    return program == "pytest" or (program in ("manage.py", "django", "django-admin") and command != ["runserver"])

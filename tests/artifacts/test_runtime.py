@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from django.apps import apps
 from django.test import Client
 
 from ml_models import runtime
@@ -105,19 +106,43 @@ def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("command", ["check", "makemigrations --check --dry-run"])
-def test_management_commands_load_no_network(command: str) -> None:
-    code = f"""
+@pytest.mark.parametrize(
+    ("arguments", "loads"),
+    [
+        ("manage.py migrate", False),
+        ("/venv/bin/django-admin check", False),
+        ("/venv/django/__main__.py migrate", False),
+        ("/venv/bin/pytest --collect-only", False),
+        ("/venv/pytest/__main__.py", False),
+        ("manage.py runserver", True),
+        ("/venv/bin/uvicorn shop.asgi:application", True),
+    ],
+)
+def test_with_autostart_servers_load_networks_and_commands_do_not(
+    arguments: str, loads: bool, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[bool] = []
+    settings.ML_MODELS = {**settings.ML_MODELS, "AUTOSTART": True}
+    monkeypatch.setattr(sys, "argv", arguments.split())
+    monkeypatch.setattr(runtime, "start", lambda: started.append(True))
+    apps.get_app_config("ml_models").ready()
+    assert bool(started) is loads
+
+
+def test_migrate_and_check_load_no_network() -> None:
+    code = """
 import sys, threading
+sys.argv = ["manage.py", "migrate"]
 import django
 from django.core.management import call_command
 django.setup()
-call_command(*{command.split()!r})
+call_command("check")
+call_command("migrate", "--plan")
 assert not [t for t in threading.enumerate() if t.name == "ml_models-runtime"]
 from ml_models import runtime
 assert not runtime._process.loaded
 """
-    done = python(code, DJANGO_SETTINGS_MODULE="backend_easy.settings", ML_MODELS_AUTOSTART="0")
+    done = python(code, DJANGO_SETTINGS_MODULE="backend_easy.settings", ML_MODELS_AUTOSTART="1")
     assert done.returncode == 0, done.stderr
 
 
