@@ -14,7 +14,7 @@ ARGS ?=
 MANAGE_PY := $(if $(filter convert_adaface,$(ARGS)),$(CONVERT_PY),$(PY))
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo manage test test-convert convert-env fuzz check bench format openapi lock install
+.PHONY: help run demo manage test test-convert convert-env fuzz check bench rollout-drill format openapi lock install
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##/  make \1\t/p' Makefile | expand -t 24
@@ -40,6 +40,9 @@ check: $(INSTALLED)  ## lint, types, import contracts, missing migrations, OpenA
 bench: $(INSTALLED) $(CONVERT_INSTALLED)  ## how far verify and enroll are from their limit; what INT8 brings AdaFace
 	@$(PY) -m devstack bench $(ARGS)
 	@echo && exec $(CONVERT_PY) -m ml_models.conversion.bench $(filter --json,$(ARGS))
+
+rollout-drill: $(INSTALLED)  ## a rollout under traffic, everything killed once, its pace: about half an hour
+	@exec $(PY) -m devstack.drill $(ARGS)
 
 format: $(INSTALLED)  ## format and fix what can be fixed
 	@$(PY) -m ruff check --fix-only --quiet . && $(PY) -m ruff format .

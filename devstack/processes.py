@@ -57,6 +57,8 @@ class Child:
     log: Path | None
     stop_signal: signal.Signals
     is_service: bool
+    env: Mapping[str, str]
+    cwd: Path
 
     def ensure_alive(self) -> None:
         """Raises: StackError with the tail of its log when the process has ended."""
@@ -113,7 +115,7 @@ class Supervisor:
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
                 )
-        child = Child(name, process, log, stop_signal, is_service)
+        child = Child(name, process, log, stop_signal, is_service, env, cwd)
         self.children.append(child)
         self._tell_reaper(f"+ {process.pid} {int(stop_signal)}")
         return child
@@ -128,6 +130,23 @@ class Supervisor:
             if time.monotonic() > deadline:
                 raise StackError(f"{what} took longer than {timeout_s:.0f} s.{child.log_tail()}")
             time.sleep(poll_s)
+
+    def kill(self, child: Child) -> None:
+        """SIGKILL, to the child and everything it has started."""
+        signal_group(child.process.pid, signal.SIGKILL)
+        child.process.wait()
+        self._forget(child)
+
+    def start_again(self, child: Child) -> Child:
+        """The same command in the same surroundings, after a kill."""
+        return self.start(
+            child.name,
+            [str(argument) for argument in child.process.args],  # type: ignore[union-attr]
+            env=child.env,
+            cwd=child.cwd,
+            stop_signal=child.stop_signal,
+            is_service=child.is_service,
+        )
 
     def run(self, child: Child) -> int:
         """Wait for a child that is meant to end, and return its exit code."""

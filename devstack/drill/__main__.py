@@ -1,0 +1,79 @@
+"""A rollout under traffic, with everything killed once, and its pace.
+
+Starts the whole service on a database of its own, enrols LFW's people of ../shared/data/dev_eval, and keeps nothing.
+Exits with 1 when something does not hold. The full drill takes about half an hour on two cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+
+from devstack.drill.people import PHOTOS, people
+from devstack.drill.report import Report
+from devstack.drill.stack import Stack, stack
+from devstack.processes import Interrupted, Interruption, StackError
+from devstack.state import say
+
+PARTS = ("live", "kills", "pace")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="make rollout-drill", description=__doc__)
+    parser.add_argument("--references", type=int, default=2000, help="how many to enrol (default 2000)")
+    parser.add_argument("--rate", type=float, default=4.0, help="verifies a second (default 4)")
+    parser.add_argument("--before", type=float, default=60.0, metavar="S", help="traffic before it (default 60)")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="parts of it (default all)")
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    options = parser.parse_args()
+    if not PHOTOS.is_dir():
+        say("The LFW photos are not there (../shared/data/dev_eval): nothing was drilled.")
+        return 1
+    interruption = Interruption()
+    interruption.install()
+    report = Report()
+    try:
+        with stack(interruption) as running:
+            drill(running, options, report)
+    except Interrupted:
+        say("Stopped.")
+        return 1
+    except StackError as error:
+        say(f"✗ {error}")
+        return 1
+    if options.json:
+        print(json.dumps(report.to_json(), indent=2))
+    else:
+        report.show()
+    return 0 if report.holds else 1
+
+
+def drill(running: Stack, options: argparse.Namespace, report: Report) -> None:
+    from devstack.drill import crowd, kills, live, pace, versions
+
+    began = time.monotonic()
+    say("  prepare the versions …")
+    versions.prepare(running, running.state.path)
+    say(f"  enrol {options.references} references …")
+    everybody = people()
+    enrolled = crowd.enroll(everybody, options.references)
+    say("  start the servers …")
+    running.start_servers()
+    versions.load_everything((versions.OLD, versions.NEW))
+    if "live" in options.only:
+        say("  compute every answer offline …")
+        known = {photo.subject for photo in enrolled}
+        probes = [photo for photo in everybody.probes if photo.subject in known]
+        numbers = (versions.OLD, versions.REWEIGHTED, versions.NEW)
+        live.run(running, crowd.offline(enrolled, probes, numbers), enrolled, options.rate, options.before, report)
+    if "kills" in options.only:
+        kills.run(running, report)
+    if "pace" in options.only:
+        pace.run(running, report)
+    report.facts["the drill took s"] = round(time.monotonic() - began)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

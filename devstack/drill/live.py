@@ -1,0 +1,102 @@
+"""A version with a new network goes live under traffic: nobody notices; then weights only, and back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from devstack.drill.crowd import Offline
+from devstack.drill.people import Photo, attempts
+from devstack.drill.report import Check, Report
+from devstack.drill.stack import Stack, wait
+from devstack.drill.traffic import Answer, Traffic, percentile_ms
+from devstack.drill.versions import NEW, OLD, REWEIGHTED, active, how_far, references
+from devstack.state import say
+from ml_models import rollouts
+from ml_models.models import Verification
+
+# the API rounds scores to four digits; INT8 sums may differ in the last bits between two threads' batches
+_SCORE_TOLERANCE = 1e-3
+_REPEATS = 3
+
+
+def run(stack: Stack, crowd: Offline, enrolled: list[Photo], rate: float, before_s: float, report: Report) -> None:
+    subjects = sorted({photo.subject for photo in enrolled})
+    began_rows = Verification.objects.count()
+    with Traffic(stack.url, stack.token, attempts(list(crowd.probes), subjects), rate) as traffic:
+        say(f"  {rate:g} verifies a second for {before_s:.0f} s before the rollout …")
+        time.sleep(5)  # caches and connections warm
+        before = time.monotonic()
+        time.sleep(before_s)
+        opened = time.monotonic()
+        stack.call("POST", f"configs/{NEW}/activate")
+        say("  the new network is being rolled out …")
+        took_s = wait(lambda: active() == NEW, 1800, "the rollout", 0.5, how_far)
+        closed = time.monotonic()
+        time.sleep(5)
+        say("  weights only, and back …")
+        activated, rolled_back = [], []
+        for _ in range(_REPEATS):
+            activated.append(_until(lambda: stack.call("POST", f"configs/{REWEIGHTED}/activate"), REWEIGHTED))
+            time.sleep(1.5)
+            rolled_back.append(_until(lambda: stack.call("POST", f"configs/{REWEIGHTED}/rollback"), NEW))
+            time.sleep(1.5)
+        time.sleep(2)
+    quiet, busy = traffic.between(before, opened), traffic.between(opened, closed)
+    ratio = percentile_ms(busy, 95) / percentile_ms(quiet, 95)
+    report.facts |= {
+        "references": references(),
+        "people": len(subjects),
+        "verifies": len(traffic.answers),
+        "impostors among them": sum(a.photo.subject != a.subject for a in traffic.answers),
+        "answers by version": _count([str(a.body.get("config_version", "none")) for a in traffic.answers]),
+        "answers by decision": _count([str(a.body.get("decision", a.body.get("code"))) for a in traffic.answers]),
+        "rollout took s": round(took_s, 1),
+        "verify p50 / p95 before, ms": [round(percentile_ms(quiet, p), 1) for p in (50, 95)],
+        "verify p50 / p95 during, ms": [round(percentile_ms(busy, p), 1) for p in (50, 95)],
+    }
+    report.add(
+        Check("people enrolled", len(subjects), min(1000, len(subjects)), at_least=True),
+        Check("failed requests", sum(a.status != 200 for a in traffic.answers), 0),
+        Check("answers that mix versions, from audit rows", _mixed(began_rows), 0),
+        Check("audit rows missing", abs(Verification.objects.count() - began_rows - len(traffic.answers)), 0),
+        Check("decisions other than the ones computed offline", sum(_differs(crowd, a) for a in traffic.answers), 0),
+        Check("verify p95 during the rollout ÷ before it", ratio, 1.5),
+        Check(f"weights-only activation, slowest of {_REPEATS}", max(activated), 2.0, unit="s"),
+        Check(f"rollback, slowest of {_REPEATS}", max(rolled_back), 1.0, unit="s"),
+    )
+
+
+def _until(deed: Callable[[], object], version: int) -> float:
+    """From the operator's call to the version being the one that requests are answered with."""
+    began = time.monotonic()
+    deed()
+    wait(lambda: active() == version, 30, f"version {version}", poll_s=0.01)
+    return time.monotonic() - began
+
+
+def _mixed(since: int) -> int:
+    """Audit rows whose voters, similarities, files or threshold are not all their own version's."""
+    facts: dict[int | None, tuple[dict[str, str], set[float]]] = {}
+    for version in (OLD, NEW, REWEIGHTED):
+        config = rollouts.get_config(version)
+        files = {member.artifact.name: member.artifact.sha256 for member in config.members.all()}
+        facts[config.pk] = (files, {rule["threshold"] for rule in config.voter_sets.values()})
+    wrong = 0
+    for row in Verification.objects.order_by("at")[since:]:
+        files, thresholds = facts[row.config_id]
+        whole = row.artifacts == files and set(row.voters) <= set(files) and set(row.similarities) == set(files)
+        wrong += not (whole and row.threshold in thresholds)
+    return wrong
+
+
+def _differs(crowd: Offline, answer: Answer) -> bool:
+    if answer.status != 200:
+        return True
+    expected = crowd.decide(answer.photo, answer.subject, answer.body["config_version"])
+    near = abs(expected.score - answer.body["score"]) <= _SCORE_TOLERANCE
+    return not (near and expected.decision == answer.body["decision"])
+
+
+def _count(values: list[str]) -> dict[str, int]:
+    return {value: values.count(value) for value in sorted(set(values))}
