@@ -143,6 +143,7 @@ ML_MODELS = {
         "caller": (int(os.environ.get("ML_MODELS_CALLER_PER_MINUTE", "3000")), 60),
         "subject": (int(os.environ.get("ML_MODELS_SUBJECT_PER_MINUTE", "600")), 60),
     },
+    "SHADOW_SHARE": float(os.environ.get("ML_MODELS_SHADOW_SHARE", "0.1")),
     "LOCKOUT_AFTER": int(os.environ.get("ML_MODELS_LOCKOUT_AFTER", "5")),
     "LOCKOUT_S": int(os.environ.get("ML_MODELS_LOCKOUT_S", "300")),
 }

@@ -46,6 +46,8 @@ DEFAULTS: dict[str, Any] = {
     "CHUNKS_IN_FLIGHT": 4,
     # the share of references that a cut-over may leave behind, to be enrolled again
     "FAILURES_ALLOWED": 0.001,
+    # the share of live verifies that are scored under a version on its way, too; 0 for none
+    "SHADOW_SHARE": 0.1,
 }
 
 

@@ -403,3 +403,20 @@ class Verification(models.Model):
 
     def __str__(self) -> str:
         return str(self.id)
+
+
+class ShadowScore(models.Model):
+    """What a version on its way would have answered to a live verify: a score, nothing else of it."""
+
+    rollout = models.ForeignKey(Rollout, on_delete=models.CASCADE, related_name="shadows", db_index=False)
+    verification = models.ForeignKey(Verification, on_delete=models.CASCADE, related_name="+")
+    decision = models.CharField(max_length=20, blank=True)
+    code = models.CharField(max_length=50, blank=True, help_text="Why there would have been no decision.")
+    score = models.FloatField(null=True)
+    at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["rollout", "verification"], name="one_shadow_a_verification")]
+
+    def __str__(self) -> str:
+        return f"{self.verification_id}: {self.decision or self.code}"

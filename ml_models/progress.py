@@ -8,6 +8,7 @@ from uuid import UUID
 from . import backfill, processes, selectors
 from .backfill import count_missing
 from .models import EnsembleConfig, Reference, Rollout, ServingProcess
+from .shadow import Summary, summary
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,7 @@ class Progress:
     references_per_s: float | None
     seconds_left: float | None
     processes: dict[str, bool]
+    shadow: Summary
 
     @property
     def percent(self) -> int:
@@ -50,6 +52,7 @@ def progress(rollout: Rollout) -> Progress:
         references_per_s=rate,
         seconds_left=left,
         processes={str(process): process.pk not in unready for process in live},
+        shadow=summary(rollout),
     )
 
 

@@ -48,6 +48,7 @@ class _Process:
     id: uuid.UUID = field(default_factory=uuid.uuid4)
     loaded: dict[str, FaceModel | Detector] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
+    rolling: EnsembleConfig | None = None
     checked: bool = False
     threads: list[threading.Thread] = field(default_factory=list)
     kind: str = ServingProcess.Kind.WEB
@@ -117,7 +118,8 @@ def refresh() -> None:
 
 
 def _refresh(process: _Process) -> None:
-    wanted = _wanted(selectors.served_configs())
+    served = selectors.served_configs()
+    wanted = _wanted(served)
     for sha256, artifact in wanted.items():
         if sha256 in process.loaded:
             continue
@@ -133,6 +135,7 @@ def _refresh(process: _Process) -> None:
         del process.loaded[sha256]
     names = {artifact.name for artifact in wanted.values()}
     process.problems = {name: code for name, code in process.problems.items() if name in names}
+    process.rolling = next((c for c in served if c.state == EnsembleConfig.State.ROLLING_OUT), None)
     process.checked = True
 
 
@@ -216,6 +219,12 @@ def model(artifact: Artifact) -> FaceModel:
 def has_loaded(config: EnsembleConfig) -> bool:
     """Whether this process could answer with the version now."""
     return _wanted([config]).keys() <= _current().loaded.keys()
+
+
+def rolling_out() -> EnsembleConfig | None:
+    """The version on its way, once this process could answer with it; as of the last look, without a query."""
+    config = _current().rolling
+    return config if config is not None and has_loaded(config) else None
 
 
 def pipeline(config: EnsembleConfig) -> Pipeline:

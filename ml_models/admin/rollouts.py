@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
@@ -16,6 +16,7 @@ from django.utils.safestring import SafeString
 from ml_models import rollouts
 from ml_models.models import Actor, Rollout, RolloutFailure
 from ml_models.progress import progress
+from ml_models.shadow import Summary, summary
 
 from .base import Asked, Button, Done, Panel
 from .display import duration, label, words
@@ -39,6 +40,7 @@ def _lever(
     asks: str,
     *states: str,
     danger: bool = False,
+    told: Callable[[Rollout], Sequence[tuple[str, str]]] = lambda rollout: (),
 ) -> Button:
     return Button(
         name,
@@ -46,9 +48,14 @@ def _lever(
         "ml_models.control_rollout",
         _steer(deed, says),
         lambda rollout: rollout.state in states,
-        lambda rollout: Asked(asks),
+        lambda rollout: Asked(asks, told(rollout)),
         danger,
     )
+
+
+def _shadow_facts(rollout: Rollout) -> Sequence[tuple[str, str]]:
+    lines = shadow_lines(summary(rollout)) or [{"text": "no live verify has been scored under this version"}]
+    return [("In the shadow" if not place else "", line["text"]) for place, line in enumerate(lines)]
 
 
 def facts(rollout: Rollout, linked: bool) -> dict[str, Any]:
@@ -71,6 +78,7 @@ def facts(rollout: Rollout, linked: bool) -> dict[str, Any]:
             "left": "–" if left is None else duration(left),
             "reason": now.reason,
         },
+        "shadow": shadow_lines(now.shadow),
         "failures": [
             {"text": f"{words(code)}: {count}", "url": _failures_url(rollout, code) if linked else ""}
             for code, count in now.failures.items()
@@ -80,6 +88,16 @@ def facts(rollout: Rollout, linked: bool) -> dict[str, Any]:
             for name, ready in now.processes.items()
         ],
     }
+
+
+def shadow_lines(shadow: Summary) -> list[dict[str, str]]:
+    """What live verifies would have got from the version on its way."""
+    if not shadow.scored or shadow.agreement is None:
+        return []
+    lines = [f"{shadow.scored:,} live verifies scored, {shadow.agreement:.1%} decided alike".replace("%", " %")]
+    lines += [f"live {words(live)}: score {shift:+.2f} on average" for live, shift in shadow.score_shift.items()]
+    lines += [f"would change, {words(change)}: {count:,}" for change, count in shadow.changes.items()]
+    return [{"text": line} for line in lines]
 
 
 def _failures_url(rollout: Rollout, code: str) -> str:
@@ -101,6 +119,7 @@ class RolloutAdmin(Panel):
             "The version is active.",
             "Everything is embedded. The versions change now; the one before stays warm, to be rolled back to.",
             State.AWAITING_APPROVAL,
+            told=_shadow_facts,
         ),
         _lever(
             "pause",

@@ -43,6 +43,17 @@ class ActivateAnswer(serializers.Serializer[Any]):
     rollout_id = serializers.UUIDField()
 
 
+class ShadowAnswer(serializers.Serializer[Any]):
+    scored = serializers.IntegerField(help_text="live verifies scored under this version, too")
+    agreement = serializers.FloatField(allow_null=True, help_text="share that it would have decided alike, [0, 1]")
+    score_shift = serializers.DictField(
+        child=serializers.FloatField(), help_text="mean of its score minus the live one, natural log, by live decision"
+    )
+    changes = serializers.DictField(
+        child=serializers.IntegerField(), help_text="decided otherwise, as “match → no_match”"
+    )
+
+
 class RolloutAnswer(serializers.Serializer[Any]):
     rollout_id = serializers.UUIDField()
     version = serializers.IntegerField()
@@ -55,6 +66,7 @@ class RolloutAnswer(serializers.Serializer[Any]):
     references_per_s = serializers.FloatField(allow_null=True)
     seconds_left = serializers.FloatField(allow_null=True)
     processes = serializers.DictField(child=serializers.BooleanField(), help_text="loaded the networks?")
+    shadow = ShadowAnswer()
 
 
 class ConfigsView(FaceView):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -15,7 +16,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from ml_models import conf, runtime, selectors, services
+from ml_models import conf, runtime, selectors, services, shadow
 from ml_models.engine.errors import ImageTooLarge
 from ml_models.exceptions import NotReady
 
@@ -58,6 +59,18 @@ class FaceView(APIView):
         return response
 
 
+class Afterwards(Response):
+    """An answer with something to do once it has been sent: the server closes it then."""
+
+    def __init__(self, data: Any, then: Callable[[], None]) -> None:
+        super().__init__(data)
+        self._then = then
+
+    def close(self) -> None:
+        super().close()
+        self._then()
+
+
 def parse(serializer: type[Any], request: Request) -> dict[str, Any]:
     parsed = serializer(data=request.data)
     parsed.is_valid(raise_exception=True)
@@ -98,7 +111,8 @@ class VerifyView(FaceView):
         """Is the face in the frames the subject's?"""
         data = parse(s.VerifyRequest, request)
         access.require(request.user, "verify", data["subject_id"])
-        done = services.verify(request.user, data["subject_id"], data["image"])
+        with shadow.live():
+            done = services.verify(request.user, data["subject_id"], data["image"])
         answer = {
             "verification_id": done.verification.pk,
             "decision": done.decision.decision,
@@ -114,7 +128,9 @@ class VerifyView(FaceView):
             answer["members"] = [
                 {"name": name, "similarity": round(value, 4)} for name, value in done.decision.similarities.items()
             ]
-        return Response(s.VerifyAnswer(answer).data)
+        return Afterwards(
+            s.VerifyAnswer(answer).data, partial(shadow.offer, done.verification, data["subject_id"], data["image"])
+        )
 
 
 class SubjectView(FaceView):

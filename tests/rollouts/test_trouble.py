@@ -14,7 +14,7 @@ from onnx import TensorProto, helper
 from PIL import Image, ImageEnhance
 from rest_framework.test import APIClient
 
-from ml_models import artifacts, backfill, rollouts, runtime, tasks
+from ml_models import artifacts, backfill, rollouts, runtime, storage, tasks
 from ml_models.engine.embed import golden_crops
 from ml_models.exceptions import NotReady, RolloutRefused
 from ml_models.models import Artifact, EnsembleConfig, RolloutChunk, ServingProcess
@@ -163,7 +163,7 @@ def test_a_bucket_that_is_down_is_told_and_in_the_end_stops_the_rollout(
     emptied()
     with monkeypatch.context() as patch:
         patch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:1")
-        patch.setattr(artifacts, "_TIMEOUT_S", 0.1)
+        patch.setattr(storage, "TIMEOUT_S", 0.1)
         runtime._heartbeat()
         for refused in range(1, rollouts._MAX_REFUSALS + 1):
             with pytest.raises(NotReady):

@@ -60,5 +60,11 @@ Without --rollout it is the latest one."""
             self.stdout.write(f"  enrol {failed['subject_id']} again: {failed['code']}, {failed['reference_id']}")
         for process, ready in result["processes"].items():
             self.stdout.write(f"  {process}: {'ready' if ready else 'loading'}")
+        if (shadow := result["shadow"])["scored"]:
+            self.stdout.write(f"shadow: {shadow['scored']} live verifies, {shadow['agreement']:.1%} decided alike")
+            for live, shift in shadow["score_shift"].items():
+                self.stdout.write(f"  {live}: score {shift:+.2f}")
+            for change, count in shadow["changes"].items():
+                self.stdout.write(f"  {change}: {count}")
         if result["reason"]:
             self.stdout.write(result["reason"])

@@ -1,0 +1,173 @@
+"""Live verifies in the shadow of a version on its way."""
+
+import json
+import threading
+import time
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from rest_framework.test import APIClient
+
+from ml_models import backfill, rollouts, runtime, services, shadow
+from ml_models.engine.errors import InferenceFailed
+from ml_models.engine.pipeline import Pipeline
+from ml_models.models import EnsembleConfig, Rollout, ShadowScore, Verification
+from tests.conftest import Portraits
+from tests.support.races import LONG_S, Parking
+from tests.support.uploads import verify
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def always(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every live verify is sampled, in a process whose shadow is fresh."""
+    settings.ML_MODELS = {**settings.ML_MODELS, "SHADOW_SHARE": 1.0}
+    monkeypatch.setattr(shadow, "_process", shadow._Process())
+
+
+@pytest.fixture
+def awaiting(mirrored: EnsembleConfig, always: None) -> Rollout:
+    """Everything embedded for version 3, which waits for an operator's Go."""
+    rollout = rollouts.open_rollout(mirrored, hold_for_approval=True)
+    runtime.refresh()
+    for chunk in rollouts.advance():
+        backfill.embed_chunk(chunk)
+    rollouts.advance()
+    return rollouts.get_rollout(rollout.pk)
+
+
+def scored(count: int) -> list[ShadowScore]:
+    """The rows, once so many are there."""
+    until = time.monotonic() + LONG_S
+    while ShadowScore.objects.count() < count:
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    return list(ShadowScore.objects.select_related("verification").order_by("at"))
+
+
+def idle() -> None:
+    """Until nothing waits and nothing is being scored."""
+    until = time.monotonic() + LONG_S
+    while shadow._process.bytes:
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def test_a_live_verify_gets_the_score_that_the_new_version_will_give(
+    awaiting: Rollout, operator: APIClient, service: APIClient, portraits: Portraits, capsys: Any
+) -> None:
+    assert awaiting.state == "awaiting_approval"
+    live = [
+        verify(service, "child-1", portraits.eileen_collins).json(),
+        verify(service, "child-1", portraits.grace_hopper).json(),
+    ]
+    assert [body["config_version"] for body in live] == [2, 2]
+    rows = {str(row.verification_id): row for row in scored(2)}
+
+    told = operator.get(f"/api/v1/face/rollouts/{awaiting.pk}").json()["shadow"]
+    assert (told["scored"], told["agreement"], told["changes"]) == (2, 1.0, {})
+    call_command("rollout", "status", "--json")
+    assert json.loads(capsys.readouterr().out)["shadow"] == told
+    call_command("rollout", "status")
+    assert "shadow: 2 live verifies, 100.0% decided alike" in capsys.readouterr().out
+
+    assert operator.post(f"/api/v1/face/rollouts/{awaiting.pk}/go").json()["state"] == "complete"
+    for body, picture in zip(live, (portraits.eileen_collins, portraits.grace_hopper), strict=True):
+        now = services.verify(None, "child-1", [picture])
+        assert now.config.version == 3
+        row = rows[body["verification_id"]]
+        assert (row.decision, row.code) == (now.decision.decision, "")
+        assert row.score == pytest.approx(now.decision.score, abs=1e-4)
+        shift = told["score_shift"][body["decision"]]
+        assert shift == pytest.approx(row.score - row.verification.score, abs=1e-4)
+    assert ShadowScore.objects.count() == 2  # the rollout is over
+
+
+def test_decisions_that_would_change_are_counted(
+    awaiting: Rollout, service: APIClient, portraits: Portraits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rules = runtime.rolling_out().voter_sets
+    monkeypatch.setattr(
+        runtime._process.rolling, "voter_sets", {k: {**rule, "threshold": 99.0} for k, rule in rules.items()}
+    )
+    verify(service, "child-1", portraits.eileen_collins)
+    scored(1)
+    monkeypatch.setattr(Pipeline, "extract", _failing(Pipeline.extract))
+    verify(service, "child-2", portraits.grace_hopper)
+    scored(2)
+    summary = shadow.summary(awaiting)
+    assert (summary.scored, summary.agreement) == (2, 0.0)
+    assert summary.changes == {"match → review": 1, "match → inference_failed": 1}
+
+
+def _failing(extract: Any) -> Any:
+    """A network that fails in the shadow only."""
+
+    def extracted(*args: Any, **kwargs: Any) -> Any:
+        if threading.current_thread().name == "ml_models-shadow":
+            raise InferenceFailed("A network failed on a face.")
+        return extract(*args, **kwargs)
+
+    return extracted
+
+
+def test_the_answer_does_not_wait_and_what_finds_no_room_is_dropped(
+    awaiting: Rollout, service: APIClient, portraits: Portraits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parking = Parking(monkeypatch, shadow, "score")
+    for _ in range(shadow._MAX_WAITING + 3):
+        assert verify(service, "child-1", portraits.eileen_collins).json()["decision"] == "match"
+    parking.arrive()
+    assert not ShadowScore.objects.exists()
+    assert shadow.dropped() == 2  # one in hand, eight waiting
+    parking.let_go()
+    scored(shadow._MAX_WAITING + 1)
+    idle()
+
+    monkeypatch.setattr(shadow, "_MAX_BYTES", len(portraits.eileen_collins) - 1)
+    verify(service, "child-1", portraits.eileen_collins)
+    assert shadow.dropped() == 3
+
+
+def test_under_load_the_shadow_goes_first(
+    awaiting: Rollout, service: APIClient, portraits: Portraits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shadow, "_cores", lambda: 1)
+    with shadow.live():  # another verify in flight
+        assert verify(service, "child-1", portraits.eileen_collins).status_code == 200
+    assert shadow.dropped() == 1
+    monkeypatch.setattr(shadow, "_PATIENCE_S", 0.05)
+    verification = Verification.objects.latest("at")
+    with shadow.live():
+        monkeypatch.setattr(shadow, "_cores", lambda: 2)
+        shadow.offer(verification, "child-1", [portraits.eileen_collins])
+        monkeypatch.setattr(shadow, "_cores", lambda: 1)
+        idle()
+    assert shadow.dropped() == 2
+    assert not ShadowScore.objects.exists()
+
+
+def test_nothing_is_scored_without_a_rollout_before_all_is_embedded_or_beyond_the_share(
+    mirrored: EnsembleConfig, always: None, service: APIClient, portraits: Portraits, settings: Any
+) -> None:
+    verify(service, "child-1", portraits.eileen_collins)
+    assert shadow._process.thread is None
+    rollouts.open_rollout(mirrored)
+    verify(service, "child-1", portraits.eileen_collins)
+    assert shadow._process.thread is None  # this process has not looked yet
+    runtime.refresh()
+    verify(service, "child-1", portraits.eileen_collins)
+    idle()
+    for chunk in rollouts.advance():
+        backfill.embed_chunk(chunk)
+    settings.ML_MODELS = {**settings.ML_MODELS, "SHADOW_SHARE": 0.0}
+    verify(service, "child-1", portraits.eileen_collins)
+    idle()
+    assert not ShadowScore.objects.exists()
+
+
+def test_only_scores_are_kept() -> None:
+    kept = {field.name for field in ShadowScore._meta.get_fields()}
+    assert kept == {"id", "rollout", "verification", "decision", "code", "score", "at"}
