@@ -32,7 +32,7 @@ def record_decision(
         threshold=decision.threshold,
         voters=list(decision.voters),
         similarities=dict(decision.similarities),
-        quality=quality.to_json(),
+        quality={**quality.to_json(), "log_norms": {k: round(v, 4) for k, v in decision.log_norms.items()}},
         references=len(template.references),
         frames=frames,
         frames_dropped=list(dropped),

@@ -254,7 +254,8 @@ class Reference(models.Model):
 
 
 class Embedding(models.Model):
-    """One reference's vector in one embedding space, encrypted."""
+    """One reference's feature in one embedding space, float32, little-endian, encrypted: its direction compares, its
+    length tells how much of the face the network saw."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     # the unique constraint's index begins with it

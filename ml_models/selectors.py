@@ -11,10 +11,10 @@ from django.db.models import DurationField, ExpressionWrapper, F, FilteredRelati
 from django.db.models.functions import Now
 
 from . import crypto
-from .engine.calibrate import Affine
+from .engine.calibrate import Affine, Calibration
 from .engine.fuse import Fusion, Member, VoterSet
 from .engine.quality import ENROLL_LIMITS, VERIFY_LIMITS, QualityLimits
-from .engine.types import Vectors
+from .engine.types import Embeddings, Feature
 from .exceptions import ConfigInvalid, NotFound, NotReady
 from .models import EnsembleConfig, EnsembleMember, Reference, Subject
 
@@ -65,11 +65,13 @@ def fusion(config: EnsembleConfig) -> Fusion:
     """
     try:
         members = tuple(
-            Member(m.artifact.name, m.weight, Affine(**(m.calibration or {})), m.quality_threshold)
+            Member(m.artifact.name, m.weight, Calibration(**(m.calibration or {})), m.quality_threshold)
             for m in config.members.all()
         )
         rules = {
-            key: VoterSet(Affine(rule["a"], rule["b"]), rule["threshold"], rule["review_threshold"])
+            key: VoterSet(
+                Affine(rule["a"], rule["b"]), rule["threshold"], rule["review_threshold"], rule.get("trust", {})
+            )
             for key, rule in config.voter_sets.items()
         }
     except (KeyError, TypeError, ValueError) as error:
@@ -85,11 +87,11 @@ def quality_limits(config: EnsembleConfig, step: str) -> QualityLimits:
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A subject's embeddings under one version: by member name, float32 (R, D), references in one order."""
+    """A subject's embeddings under one version: by member name, references in one order."""
 
     subject: UUID
     references: tuple[UUID, ...]
-    vectors: dict[str, Vectors]
+    embeddings: dict[str, Embeddings]
     lock_left: timedelta | None = None
     """How much longer the subject is locked out; None or not positive when it is not."""
 
@@ -110,22 +112,22 @@ def template(subject_id: str, config: EnsembleConfig) -> Template | None:
         .order_by("captured_at", "pk")
         .values_list("pk", "needed__id", "needed__space", "needed__vector", "subject_id", "lock_left")
     )
-    by_reference: dict[UUID, dict[str, Vectors]] = {}
+    by_reference: dict[UUID, dict[str, Feature]] = {}
     subject: UUID | None = None
     lock_left: timedelta | None = None
     for reference, pk, space, data, owner, left in rows:
-        vectors = by_reference.setdefault(reference, {})
+        features = by_reference.setdefault(reference, {})
         if pk is not None:
             opened = crypto.open_vector(pk, reference, space, bytes(data))
-            vectors[space] = np.frombuffer(opened, "<f4").astype(np.float32)
+            features[space] = np.frombuffer(opened, "<f4").astype(np.float32)
         subject, lock_left = owner, left
     if subject is None:
         return None
-    complete = {ref: vectors for ref, vectors in by_reference.items() if len(vectors) == len(names)}
+    complete = {ref: features for ref, features in by_reference.items() if len(features) == len(names)}
     if not complete:
         raise NotReady("The subject's references are not embedded for the active version yet.")
-    stacked = {name: np.stack([v[space] for v in complete.values()]) for space, name in names.items()}
-    return Template(subject, tuple(complete), stacked, lock_left)
+    together = {name: Embeddings.of_features([f[space] for f in complete.values()]) for space, name in names.items()}
+    return Template(subject, tuple(complete), together, lock_left)
 
 
 def subject(subject_id: str) -> Subject:

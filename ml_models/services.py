@@ -9,17 +9,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from django.db import transaction
 
 from . import audit, conf, crypto, lockout, locks, runtime, selectors, signals
 from .embeddings import embed_chip, sealed
 from .engine.align import encode_chip
 from .engine.errors import EngineError, ImageError
-from .engine.fuse import similarities
+from .engine.fuse import compare
 from .engine.pipeline import Pipeline
 from .engine.quality import QualityLimits
-from .engine.types import Decision, Extraction, Quality, Vector
+from .engine.types import Decision, Embeddings, Extraction, Feature, Quality
 from .exceptions import ConfigChanged, InvalidRequest, LockedOut, NotEnrolled, NotFound, ReferenceMismatch
 from .models import (
     Actor,
@@ -75,9 +74,9 @@ def verify(caller: Actor, subject_id: str, images: Sequence[bytes]) -> Verified:
     try:
         lockout.require_free(template.lock_left)
         frames = _frames(pipeline, images, selectors.quality_limits(config, "verify"), dropped)
-        probes = {name: np.stack([frame.vectors[name] for frame in frames]) for name in pipeline.members}
+        probes = _together(frames)
         best = max((frame.quality for frame in frames), key=lambda quality: quality.score)
-        decision = selectors.fusion(config).decide(similarities(template.vectors, probes), best.score)
+        decision = selectors.fusion(config).decide(compare(template.embeddings, probes), best.score)
         lockout.settle(template.subject, subject_id, decision.decision)
     except (EngineError, LockedOut) as error:
         audit.record_failure(caller, config, template, error.code, dropped)
@@ -113,6 +112,10 @@ def _frames(
     return frames
 
 
+def _together(frames: Sequence[Extraction]) -> dict[str, Embeddings]:
+    return {name: Embeddings.of_features([frame.feature(name) for frame in frames]) for name in frames[0].vectors}
+
+
 @dataclass(frozen=True, slots=True)
 class Enrolled:
     reference: Reference
@@ -143,20 +146,20 @@ def enroll(caller: Actor, subject_id: str, image: bytes, override: bool = False)
     erasures = _erasures(subject_id)
     extraction = runtime.pipeline(config).extract(image, selectors.quality_limits(config, "enroll"), stored=True)
     new = _NewReference(subject_id, known.pk if known else None, erasures, extraction, caller)
-    vectors: dict[str, Vector] = {m.space: extraction.vectors[m.artifact.name] for m in config.members.all()}
+    features: dict[str, Feature] = {m.space: extraction.feature(m.artifact.name) for m in config.members.all()}
     for _ in range(_MAX_TRIES):
         checked = _check_against_template(config, new, override)
         with transaction.atomic():
             locks.share_versions()
             needed = selectors.members_by_space(_embedded_here(selectors.served_configs()))
             # a version went live, or a reference came, between our reads and this lock: let go, do the rest, come back
-            complete = needed.keys() <= vectors.keys()
-            reference = _write(new, checked, {space: vectors[space] for space in needed}) if complete else None
+            complete = needed.keys() <= features.keys()
+            reference = _write(new, checked, {space: features[space] for space in needed}) if complete else None
         if reference:
             break
-        for space in needed.keys() - vectors.keys():
+        for space in needed.keys() - features.keys():
             member, flip = needed[space]
-            vectors[space] = embed_chip(extraction.chip, member, flip)
+            features[space] = embed_chip(extraction.chip, member, flip)
     else:
         raise ConfigChanged("The subject or the served versions changed while the picture was processed. Try again.")
     warnings = ["This face did not match the subject's earlier references."] if checked.overridden else []
@@ -199,8 +202,8 @@ def _check_against_template(config: EnsembleConfig, new: _NewReference, override
         return _Checked(references, False)
     if not override:
         lockout.require_free(template.lock_left)
-    probes = {name: vector[None] for name, vector in new.extraction.vectors.items()}
-    decision = selectors.fusion(config).decide(similarities(template.vectors, probes), new.extraction.quality.score)
+    evidence = compare(template.embeddings, _together([new.extraction]))
+    decision = selectors.fusion(config).decide(evidence, new.extraction.quality.score)
     mismatch = decision.decision != "match"
     if mismatch and not override:
         # or enrolling would be a way to try faces without end
@@ -209,7 +212,7 @@ def _check_against_template(config: EnsembleConfig, new: _NewReference, override
     return _Checked(references, mismatch)
 
 
-def _write(new: _NewReference, checked: _Checked, vectors: dict[str, Vector]) -> Reference | None:
+def _write(new: _NewReference, checked: _Checked, features: dict[str, Feature]) -> Reference | None:
     """Write the reference; None when the subject's references are no longer the ones it was compared with."""
     if new.known is None:
         Subject.objects.get_or_create(subject_id=new.subject_id)
@@ -233,7 +236,7 @@ def _write(new: _NewReference, checked: _Checked, vectors: dict[str, Vector]) ->
         overridden=checked.overridden,
         enrolled_by_id=actor_id(new.caller),
     )
-    Embedding.objects.bulk_create(sealed(pk, space, vector) for space, vector in vectors.items())
+    Embedding.objects.bulk_create(sealed(pk, space, feature) for space, feature in features.items())
     return reference
 
 

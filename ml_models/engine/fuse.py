@@ -4,35 +4,42 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from .calibrate import Affine
+from .calibrate import Affine, Calibration
 from .errors import InferenceFailed, LowQuality, MissingThreshold
-from .types import Decision, Vectors, Verdict
+from .types import Decision, Embeddings, Verdict
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A network's place in the ensemble. `weight` in [0, 1]; `calibration` maps its similarity to a log-likelihood
-    ratio; it abstains when the probe's quality score is under `quality_threshold`, in [0, 1]."""
+    """A network's place in the ensemble. `weight` in [0, 1]; `calibration` maps its evidence to a log-likelihood ratio;
+    it abstains when the probe's quality score is under `quality_threshold`, in [0, 1]."""
 
     name: str
     weight: float
-    calibration: Affine
+    calibration: Calibration
     quality_threshold: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class VoterSet:
-    """What holds when just these members vote: the last calibration, and the thresholds in the score's units."""
+    """What holds when just these members vote: the last calibration, and the thresholds in the score's units.
+
+    `trust` multiplies a member's weight, above or under 1 as its votes proved to be worth more or less than the weight
+    says; 1 for a member that it does not name.
+    """
 
     calibration: Affine
     threshold: float
     review_threshold: float
+    trust: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if any(not math.isfinite(trust) or trust < 0 for trust in self.trust.values()):
+            raise ValueError("A member's trust is finite and not negative, or a higher similarity would count against.")
         if not (math.isfinite(self.threshold) and math.isfinite(self.review_threshold)):
             raise ValueError("Thresholds must be finite.")
         if self.review_threshold > self.threshold:
@@ -52,33 +59,42 @@ def reachable_voter_sets(members: Sequence[Member]) -> list[tuple[str, ...]]:
     return list(dict.fromkeys(sets))
 
 
-def similarities(template: Mapping[str, Vectors], probes: Mapping[str, Vectors]) -> dict[str, float]:
-    """Each member's mean cosine over every pair of a reference and a frame.
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What one member saw of an attempt: the mean, over every pair of a reference and a frame, of the cosine, in
+    [-1, 1], and of the natural logarithm of the pair's shorter feature norm."""
+
+    similarity: float
+    log_norm: float
+
+
+def compare(template: Mapping[str, Embeddings], probes: Mapping[str, Embeddings]) -> dict[str, Evidence]:
+    """Each member's evidence in an attempt.
 
     The mean, not the best: averaging narrows the non-mated scores, so that more references or frames never raise the
     FMR over that of a single pair at the same threshold.
 
     Args:
-        template: unit vectors of the references, float32 (R, D) each.
-        probes: unit vectors of the frames, float32 (F, D) each.
-
-    Returns: cosine in [-1, 1] by member.
+        template: the references, by member.
+        probes: the frames, by member.
 
     Raises:
         InferenceFailed: a member has no vectors on one side, other dimensions, or values that are not finite.
     """
     if set(template) != set(probes) or not probes:
         raise InferenceFailed("The template and the picture were not embedded by the same members.")
-    result = {}
-    for name, frames in probes.items():
-        references = template[name]
-        if not len(references) or not len(frames) or references.shape[1] != frames.shape[1]:
-            raise InferenceFailed("The template and the picture have embeddings of different shapes.")
-        cosine = float(references.astype(np.float64).mean(0) @ frames.astype(np.float64).mean(0))
-        if not math.isfinite(cosine):
-            raise InferenceFailed("A similarity is not finite.")
-        result[name] = max(-1.0, min(1.0, cosine))
-    return result
+    return {name: _evidence(template[name], frames) for name, frames in probes.items()}
+
+
+def _evidence(references: Embeddings, frames: Embeddings) -> Evidence:
+    a, b = references.vectors, frames.vectors
+    if not len(a) or not len(b) or a.shape[1] != b.shape[1]:
+        raise InferenceFailed("The template and the picture have embeddings of different shapes.")
+    cosine = float(a.astype(np.float64).mean(0) @ b.astype(np.float64).mean(0))
+    shorter = np.minimum.outer(references.norms.astype(np.float64), frames.norms.astype(np.float64))
+    if not math.isfinite(cosine) or not (np.isfinite(shorter) & (shorter > 0)).all():
+        raise InferenceFailed("A similarity or a feature's norm is not finite.")
+    return Evidence(max(-1.0, min(1.0, cosine)), float(np.log(shorter).mean()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,30 +107,17 @@ class Fusion:
     def voters(self, quality_score: float) -> tuple[Member, ...]:
         return tuple(member for member in self.members if quality_score >= member.quality_threshold)
 
-    def raw_score(self, similarity: Mapping[str, float], voters: Sequence[Member]) -> float:
-        """The voters' calibrated log-likelihood ratios, averaged by weight; not calibrated any more, since the
-        members are correlated.
-
-        Raises:
-            InferenceFailed: a voter has no similarity.
-        """
-        try:
-            weighted = sum(member.weight * member.calibration(similarity[member.name]) for member in voters)
-        except KeyError as error:
-            raise InferenceFailed("A member gave no similarity.") from error
-        return weighted / sum(member.weight for member in voters)
-
-    def decide(self, similarity: Mapping[str, float], quality_score: float) -> Decision:
+    def decide(self, evidence: Mapping[str, Evidence], quality_score: float) -> Decision:
         """Fuse and decide.
 
         Args:
-            similarity: cosine by member, from `similarities`.
+            evidence: by member, from `compare`.
             quality_score: the probe's, [0, 1].
 
         Raises:
             LowQuality: no member votes at this quality.
             MissingThreshold: nobody set a threshold for the members that vote.
-            InferenceFailed: a voter has no similarity.
+            InferenceFailed: a voter has no evidence.
         """
         voters = self.voters(quality_score)
         if not voters or not sum(member.weight for member in voters):
@@ -122,7 +125,7 @@ class Fusion:
         rule = self.voter_sets.get(voter_key(member.name for member in voters))
         if rule is None:
             raise MissingThreshold("No threshold is set for the members that vote at this quality.")
-        score = rule.calibration(self.raw_score(similarity, voters))
+        score = rule.calibration(_raw_score(evidence, voters, rule))
         if not math.isfinite(score):
             raise InferenceFailed("The score is not finite.")
         decision: Verdict = "no_match"
@@ -135,5 +138,18 @@ class Fusion:
             rule.threshold,
             rule.review_threshold,
             names,
-            dict(similarity),
+            {name: seen.similarity for name, seen in evidence.items()},
+            {name: seen.log_norm for name, seen in evidence.items()},
         )
+
+
+def _raw_score(evidence: Mapping[str, Evidence], voters: Sequence[Member], rule: VoterSet) -> float:
+    """The voters' log-likelihood ratios, averaged by weight and trust; not calibrated any more, since the members are
+    correlated."""
+    total = 0.0
+    for member in voters:
+        seen = evidence.get(member.name)
+        if seen is None:
+            raise InferenceFailed("A member gave no similarity.")
+        total += member.weight * rule.trust.get(member.name, 1.0) * member.calibration(seen.similarity, seen.log_norm)
+    return total / sum(member.weight for member in voters)

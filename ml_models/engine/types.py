@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, TypeAlias
 
@@ -20,6 +20,8 @@ Vector: TypeAlias = NDArray[np.float32]
 """One embedding, unit length, shape (D,)."""
 Vectors: TypeAlias = NDArray[np.float32]
 """Embeddings, unit length, shape (N, D)."""
+Feature: TypeAlias = NDArray[np.float32]
+"""What a network gave, shape (D,): its direction is the embedding, its length tells how much of a face was seen."""
 ColorOrder: TypeAlias = Literal["RGB", "BGR"]
 Layout: TypeAlias = Literal["NCHW", "NHWC"]
 Verdict: TypeAlias = Literal["match", "review", "no_match"]
@@ -93,6 +95,19 @@ class Embeddings:
     vectors: Vectors
     norms: NDArray[np.float32]
 
+    @classmethod
+    def of_features(cls, features: Sequence[Feature]) -> Embeddings:
+        """Features of one network, each float32 (D,)."""
+        stacked = np.stack(features).astype(np.float32)
+        norms = np.linalg.norm(stacked, axis=1)
+        with np.errstate(divide="ignore", invalid="ignore"):  # a feature without direction is refused when compared
+            return cls(stacked / norms[:, None], norms)
+
+    @property
+    def features(self) -> NDArray[np.float32]:
+        """float32 (N, D)."""
+        return np.asarray(self.vectors * self.norms[:, None], np.float32)
+
 
 @dataclass(frozen=True, slots=True)
 class Quality:
@@ -138,10 +153,15 @@ class Extraction:
     norms: Mapping[str, float]
     timings_ms: Mapping[str, float] = field(default_factory=dict)
 
+    def feature(self, name: str) -> Feature:
+        """A member's feature, float32 (D,)."""
+        return np.asarray(self.vectors[name] * np.float32(self.norms[name]), np.float32)
+
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """`score` and both thresholds are natural-log likelihood ratios; `voters` are the members that voted."""
+    """`score` and both thresholds are natural-log likelihood ratios; `voters` are the members that voted;
+    `similarities` and `log_norms` what each member saw, see `fuse.Evidence`."""
 
     decision: Verdict
     score: float
@@ -149,3 +169,4 @@ class Decision:
     review_threshold: float
     voters: tuple[str, ...]
     similarities: Mapping[str, float]
+    log_norms: Mapping[str, float] = field(default_factory=dict)

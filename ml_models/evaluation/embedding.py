@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from ..engine.errors import ImageError, MultipleFaces
 from ..engine.types import Extraction, Quality
 from .pairs import Comparisons
+from .scoring import Evidences
 
 Progress = Callable[[int, int], None]
 """Called with (images done, images in all)."""
@@ -61,11 +62,14 @@ class Embedded:
         """How many of these images failed, by code."""
         return dict(sorted(Counter(self.codes[i] for i in images if self.codes[i]).items()))
 
-    def similarities(self, comparisons: Comparisons, probes: Embedded | None = None) -> dict[str, NDArray[np.float64]]:
-        """Each member's cosine for every comparison, shape (N,); NaN where an image was not acquired. `probes` are
-        the second images when they are not these; same order."""
-        others = (probes or self).vectors
-        return {name: cosines(v, comparisons.a, comparisons.b, others[name]) for name, v in self.vectors.items()}
+    def evidences(self, comparisons: Comparisons, probes: Embedded | None = None) -> Evidences:
+        """What each member saw in every comparison. `probes` are the second images when they are not these; same
+        order."""
+        a, b, others = comparisons.a, comparisons.b, probes or self
+        return Evidences(
+            {name: cosines(v, a, b, others.vectors[name]) for name, v in self.vectors.items()},
+            {name: np.log(np.minimum(norms[a], others.norms[name][b])) for name, norms in self.norms.items()},
+        )
 
 
 def cosines(

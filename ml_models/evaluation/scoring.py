@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..engine.fuse import Fusion, Member, reachable_voter_sets, voter_key
+from ..engine.fuse import Fusion, Member, VoterSet, reachable_voter_sets, voter_key
 
 Values = NDArray[np.float64]
 
@@ -48,20 +48,56 @@ def voter_masks(members: Sequence[Member], quality: Values) -> dict[str, NDArray
     return masks
 
 
-def raw_scores(members: Sequence[Member], voters: str, similarities: Mapping[str, Values]) -> Values:
-    """The voters' calibrated log-likelihood ratios, averaged by weight, shape (N,)."""
-    voting = [member for member in members if member.name in voters.split("+")]
-    weighted = sum(
-        member.weight * (member.calibration.a * similarities[member.name] + member.calibration.b) for member in voting
-    )
+@dataclass(frozen=True, slots=True)
+class Evidences:
+    """`engine.fuse.Evidence` of many comparisons: by member, each shape (N,); NaN where an image was not acquired."""
+
+    similarities: Mapping[str, Values]
+    log_norms: Mapping[str, Values]
+
+    def take(self, keep: NDArray[np.bool_] | NDArray[np.intp]) -> Evidences:
+        return Evidences(
+            {name: values[keep] for name, values in self.similarities.items()},
+            {name: values[keep] for name, values in self.log_norms.items()},
+        )
+
+    @property
+    def acquired(self) -> NDArray[np.bool_]:
+        return np.asarray(np.logical_and.reduce([np.isfinite(values) for values in self.similarities.values()]))
+
+    @classmethod
+    def together(cls, parts: Sequence[Evidences]) -> Evidences:
+        """One behind the other."""
+
+        def joined(pick: Callable[[Evidences], Mapping[str, Values]]) -> dict[str, Values]:
+            return {name: np.concatenate([pick(part)[name] for part in parts]) for name in pick(parts[0])}
+
+        return cls(joined(lambda part: part.similarities), joined(lambda part: part.log_norms))
+
+
+def ratios(member: Member, seen: Evidences) -> Values:
+    """A member's log-likelihood ratios, shape (N,)."""
+    c = member.calibration
+    held = np.clip(seen.log_norms[member.name], c.low, c.high)
+    return np.asarray(c.a * seen.similarities[member.name] + c.b + c.d * held, np.float64)
+
+
+def raw_scores(voting: Sequence[Member], rule: VoterSet | None, seen: Evidences) -> Values:
+    """The voters' log-likelihood ratios, averaged by weight and, where there is a rule, trust; shape (N,)."""
+    trust = rule.trust if rule else {}
+    weighted = sum(member.weight * trust.get(member.name, 1.0) * ratios(member, seen) for member in voting)
     return np.asarray(weighted / sum(member.weight for member in voting), np.float64)
 
 
-def score(fusion: Fusion, similarities: Mapping[str, Values], quality: Values) -> Scored:
+def voting(members: Sequence[Member], key: str) -> tuple[Member, ...]:
+    """The members of a voter set."""
+    return tuple(member for member in members if member.name in key.split("+"))
+
+
+def score(fusion: Fusion, seen: Evidences, quality: Values) -> Scored:
     """Score every comparison as `Fusion.decide` would.
 
     Args:
-        similarities: cosine by member, shape (N,), NaN where an image was not acquired.
         quality: the probe's quality score, shape (N,).
 
     Raises:
@@ -71,8 +107,8 @@ def score(fusion: Fusion, similarities: Mapping[str, Values], quality: Values) -
     for key, mask in voter_masks(fusion.members, quality).items():
         here = np.flatnonzero(mask)
         rule = fusion.voter_sets[key]
-        part = {name: values[here] for name, values in similarities.items()}
-        found[here] = rule.calibration.a * raw_scores(fusion.members, key, part) + rule.calibration.b
+        raw = raw_scores(voting(fusion.members, key), rule, seen.take(here))
+        found[here] = rule.calibration.a * raw + rule.calibration.b
         threshold[here] = rule.threshold
     found[np.isnan(found)] = -np.inf
     return Scored(found, threshold)

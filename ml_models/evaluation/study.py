@@ -36,7 +36,7 @@ class Study:
         probes = self.probes or self.embedded
         acquired, quality = self.embedded.acquired, probes.quality["score"]
         return [
-            Labelled(name, c, self.embedded.similarities(c, probes), np.where(acquired[c.a], quality[c.b], np.nan))
+            Labelled(name, c, self.embedded.evidences(c, probes), np.where(acquired[c.a], quality[c.b], np.nan))
             for name, c in zip(pool.names, pool.lists, strict=True)
         ]
 
@@ -67,7 +67,7 @@ class Study:
 
 def score_with(fusion: Fusion, labelled: Sequence[Labelled]) -> Scores:
     """Every list scored by one decision rule."""
-    return Scores(list(labelled), [scoring.score(fusion, i.similarities, i.quality) for i in labelled])
+    return Scores(list(labelled), [scoring.score(fusion, i.seen, i.quality) for i in labelled])
 
 
 def measure(study: Study, compared: Scores, listed: Scores, threshold: float | None) -> dict[str, Any]:

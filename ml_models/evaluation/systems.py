@@ -48,7 +48,7 @@ class Systems:
     def of(cls, scores: Scores, index: int) -> Systems:
         """One list's."""
         item, fused = scores.labelled[index], scores.fused[index]
-        members = {name: np.where(np.isnan(v), -np.inf, v) for name, v in item.similarities.items()}
+        members = {name: np.where(np.isnan(v), -np.inf, v) for name, v in item.seen.similarities.items()}
         return cls(item.comparisons, members, fused.margin, fused.score)
 
     @classmethod

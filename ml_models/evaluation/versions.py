@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import math
+from dataclasses import asdict
 from typing import Any
 
 from .. import conf, runtime, selectors
-from ..engine.calibrate import Affine
+from ..engine.calibrate import Affine, Calibration
 from ..engine.decode import DecodeLimits
 from ..engine.detect import Detector
 from ..engine.fuse import Fusion, Member
@@ -47,7 +48,7 @@ def pipeline(config: EnsembleConfig) -> Pipeline:
 
 def members(config: EnsembleConfig) -> tuple[Member, ...]:
     """The members with their weights, before any calibration."""
-    plain = Affine(1.0, 0.0)
+    plain = Calibration(1.0, 0.0)
     rows = config.members.all()
     return tuple(Member(m.artifact.name, m.weight, plain, m.quality_threshold) for m in rows)
 
@@ -65,14 +66,15 @@ def pipeline_digest(config: EnsembleConfig) -> str:
 def numbers(fusion: Fusion) -> dict[str, Any]:
     """A fitted rule as the ensemble file has it: `members` (calibration by name) and `voter_sets`."""
 
-    def rounded(affine: Affine) -> dict[str, float]:
-        return {"a": round(affine.a, 5), "b": round(affine.b, 5)}
+    def rounded(affine: Affine | Calibration) -> dict[str, float]:
+        return {name: round(value, 5) for name, value in asdict(affine).items()}
 
     return {
         "members": {member.name: rounded(member.calibration) for member in fusion.members},
         "voter_sets": {
             key: {
                 **rounded(rule.calibration),
+                "trust": {name: round(value, 5) for name, value in rule.trust.items()},
                 # rounded up: down would let through more than the target
                 "threshold": math.ceil(rule.threshold * 1e4) / 1e4,
                 "review_threshold": math.ceil(rule.review_threshold * 1e4) / 1e4,

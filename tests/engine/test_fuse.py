@@ -1,29 +1,33 @@
 import numpy as np
 import pytest
 
-from ml_models.engine.calibrate import Affine
+from ml_models.engine.calibrate import Affine, Calibration
 from ml_models.engine.errors import InferenceFailed, LowQuality, MissingThreshold
-from ml_models.engine.fuse import Fusion, Member, VoterSet, reachable_voter_sets, similarities, voter_key
+from ml_models.engine.fuse import Evidence, Fusion, Member, VoterSet, compare, reachable_voter_sets, voter_key
+from ml_models.engine.types import Embeddings
 
 RULE = VoterSet(Affine(2.0, -1.0), threshold=4.0, review_threshold=2.0)
 
 
-def unit(*rows: list[float]) -> np.ndarray:
-    array = np.array(rows, dtype=np.float32)
-    return array / np.linalg.norm(array, axis=1, keepdims=True)
+def features(*rows: list[float]) -> Embeddings:
+    return Embeddings.of_features([np.array(row, np.float32) for row in rows])
+
+
+def seen(log_norm: float = 0.0, **similarities: float) -> dict[str, Evidence]:
+    return {name: Evidence(similarity, log_norm) for name, similarity in similarities.items()}
 
 
 @pytest.fixture
 def fusion() -> Fusion:
     members = (
-        Member("a", 0.25, Affine(10.0, -3.0)),
-        Member("b", 0.75, Affine(8.0, -2.0), quality_threshold=0.5),
+        Member("a", 0.25, Calibration(10.0, -3.0)),
+        Member("b", 0.75, Calibration(8.0, -2.0), quality_threshold=0.5),
     )
     return Fusion(members, {"a+b": RULE, "a": RULE})
 
 
 def test_the_score_is_the_weighted_calibrated_mean_calibrated_again(fusion: Fusion) -> None:
-    decision = fusion.decide({"a": 0.6, "b": 0.5}, quality_score=1.0)
+    decision = fusion.decide(seen(a=0.6, b=0.5), quality_score=1.0)
 
     raw = 0.25 * (10 * 0.6 - 3) + 0.75 * (8 * 0.5 - 2)
     assert decision.score == pytest.approx(2 * raw - 1)
@@ -32,69 +36,105 @@ def test_the_score_is_the_weighted_calibrated_mean_calibrated_again(fusion: Fusi
 
 @pytest.mark.parametrize(("similarity", "expected"), [(0.9, "match"), (0.45, "review"), (0.1, "no_match")])
 def test_a_score_between_the_thresholds_asks_for_review(fusion: Fusion, similarity: float, expected: str) -> None:
-    assert fusion.decide({"a": similarity, "b": similarity}, 1.0).decision == expected
+    assert fusion.decide(seen(a=similarity, b=similarity), 1.0).decision == expected
 
 
 def test_the_score_rises_with_every_similarity(fusion: Fusion) -> None:
-    base = fusion.decide({"a": 0.4, "b": 0.4}, 1.0).score
-    assert fusion.decide({"a": 0.5, "b": 0.4}, 1.0).score > base
-    assert fusion.decide({"a": 0.4, "b": 0.5}, 1.0).score > base
+    base = fusion.decide(seen(a=0.4, b=0.4), 1.0).score
+    assert fusion.decide(seen(a=0.5, b=0.4), 1.0).score > base
+    assert fusion.decide(seen(a=0.4, b=0.5), 1.0).score > base
 
 
 def test_a_member_abstains_under_its_quality_threshold(fusion: Fusion) -> None:
-    decision = fusion.decide({"a": 0.6, "b": 0.5}, quality_score=0.4)
+    decision = fusion.decide(seen(a=0.6, b=0.5), quality_score=0.4)
     assert decision.voters == ("a",)
     assert decision.score == pytest.approx(2 * (10 * 0.6 - 3) - 1)
 
 
 def test_a_voter_set_without_a_threshold_is_an_error_and_never_a_decision(fusion: Fusion) -> None:
     with pytest.raises(MissingThreshold):
-        Fusion(fusion.members, {"a+b": RULE}).decide({"a": 0.6, "b": 0.5}, quality_score=0.4)
+        Fusion(fusion.members, {"a+b": RULE}).decide(seen(a=0.6, b=0.5), quality_score=0.4)
 
 
 def test_when_nobody_votes_the_answer_is_low_quality() -> None:
-    picky = Fusion((Member("a", 1.0, Affine(1.0, 0.0), quality_threshold=0.5),), {"a": RULE})
+    picky = Fusion((Member("a", 1.0, Calibration(1.0, 0.0), quality_threshold=0.5),), {"a": RULE})
     with pytest.raises(LowQuality):
-        picky.decide({"a": 1.0}, quality_score=0.1)
+        picky.decide(seen(a=1.0), quality_score=0.1)
 
 
 def test_a_missing_member_is_an_error_and_never_a_vote_of_the_others(fusion: Fusion) -> None:
     with pytest.raises(InferenceFailed):
-        fusion.decide({"a": 0.9}, quality_score=1.0)
+        fusion.decide(seen(a=0.9), quality_score=1.0)
 
 
 def test_a_similarity_that_is_not_a_number_never_becomes_a_decision(fusion: Fusion) -> None:
     with pytest.raises(InferenceFailed):
-        fusion.decide({"a": float("nan"), "b": 0.5}, quality_score=1.0)
+        fusion.decide(seen(a=float("nan"), b=0.5), quality_score=1.0)
 
 
 def test_the_reachable_voter_sets_are_enumerated() -> None:
-    members = [Member(name, 1 / 3, Affine(1, 0), q) for name, q in (("x", 0.0), ("y", 0.3), ("z", 0.3))]
+    members = [Member(name, 1 / 3, Calibration(1, 0), q) for name, q in (("x", 0.0), ("y", 0.3), ("z", 0.3))]
     assert reachable_voter_sets(members) == [("x", "y", "z"), ("x",)]
     assert voter_key(["z", "x"]) == "x+z"
 
 
-def test_the_similarity_is_the_mean_over_references_and_frames() -> None:
-    references, frames = unit([1, 0], [0, 1]), unit([1, 0], [1, 1], [-1, 0.5])
-    expected = float((references @ frames.T).mean())
-    assert similarities({"a": references}, {"a": frames})["a"] == pytest.approx(expected, abs=1e-6)
+def test_the_evidence_is_the_mean_over_references_and_frames() -> None:
+    references, frames = features([2, 0], [0, 1]), features([1, 0], [3, 3], [-1, 0.5])
+    found = compare({"a": references}, {"a": frames})["a"]
+    assert found.similarity == pytest.approx(float((references.vectors @ frames.vectors.T).mean()), abs=1e-6)
+    shorter = [min(r, f) for r in (2, 1) for f in (1, 18**0.5, 1.25**0.5)]
+    assert found.log_norm == pytest.approx(float(np.mean(np.log(shorter))), abs=1e-6)
+
+
+def test_a_feature_keeps_its_direction_and_its_length_when_it_is_stored() -> None:
+    stored = features([3, 4], [0, 0.5])
+    np.testing.assert_allclose(stored.vectors, [[0.6, 0.8], [0, 1]], atol=1e-6)
+    np.testing.assert_allclose(stored.norms, [5, 0.5], atol=1e-6)
+    np.testing.assert_allclose(Embeddings.of_features(list(stored.features)).vectors, stored.vectors, atol=1e-6)
 
 
 @pytest.mark.parametrize(
     ("template", "probes"),
     [
-        ({"a": unit([1, 0])}, {"a": unit([1, 0]), "b": unit([1, 0])}),
-        ({"a": unit([1, 0]), "b": unit([1, 0])}, {"a": unit([1, 0])}),
-        ({"a": unit([1, 0])}, {"a": unit([1, 0, 0])}),
-        ({"a": unit([1, 0])[:0]}, {"a": unit([1, 0])}),
-        ({"a": np.array([[np.nan, 0]], np.float32)}, {"a": unit([1, 0])}),
+        ({"a": features([1, 0])}, {"a": features([1, 0]), "b": features([1, 0])}),
+        ({"a": features([1, 0]), "b": features([1, 0])}, {"a": features([1, 0])}),
+        ({"a": features([1, 0])}, {"a": features([1, 0, 0])}),
+        ({"a": Embeddings(np.empty((0, 2), np.float32), np.empty(0, np.float32))}, {"a": features([1, 0])}),
+        ({"a": features([np.nan, 0])}, {"a": features([1, 0])}),
+        ({"a": features([1, 0])}, {"a": features([0, 0])}),
         ({}, {}),
     ],
-    ids=["unknown member", "silent member", "dimension", "no reference", "nan", "nobody"],
+    ids=["unknown member", "silent member", "dimension", "no reference", "nan", "no direction", "nobody"],
 )
 def test_embeddings_that_do_not_belong_together_are_never_compared(template: dict, probes: dict) -> None:
     with pytest.raises(InferenceFailed):
-        similarities(template, probes)
+        compare(template, probes)
+
+
+def test_a_member_that_saw_little_of_a_face_is_calibrated_for_that() -> None:
+    calibration = Calibration(10.0, -3.0, d=-2.0, low=1.0, high=3.0)
+    assert calibration(0.5, 2.0) == pytest.approx(10 * 0.5 - 3 - 2 * 2.0)
+    # beyond what it was fitted on nothing more is gained
+    assert calibration(0.5, -50.0) == calibration(0.5, 1.0)
+    assert calibration(0.5, 50.0) == calibration(0.5, 3.0)
+
+
+def test_trust_multiplies_a_members_weight_and_leaves_the_others_alone(fusion: Fusion) -> None:
+    rule = VoterSet(Affine(1.0, 0.0), 4.0, 2.0, trust={"a": 0.5})
+    score = Fusion(fusion.members, {"a+b": rule}).decide(seen(a=0.6, b=0.5), 1.0).score
+    assert score == pytest.approx(0.25 * 0.5 * (10 * 0.6 - 3) + 0.75 * (8 * 0.5 - 2))
+
+
+@pytest.mark.parametrize("trust", [-0.1, float("nan"), float("inf")])
+def test_a_trust_that_would_turn_a_similarity_around_is_refused(trust: float) -> None:
+    with pytest.raises(ValueError, match="trust"):
+        VoterSet(Affine(1.0, 0.0), 4.0, 2.0, trust={"a": trust})
+
+
+@pytest.mark.parametrize(("d", "low", "high"), [(float("nan"), 0, 1), (1, float("-inf"), 1), (1, 2, 1)])
+def test_a_calibration_without_bounds_is_refused(d: float, low: float, high: float) -> None:
+    with pytest.raises(ValueError, match="low"):
+        Calibration(1.0, 0.0, d, low, high)
 
 
 @pytest.mark.parametrize(("a", "b"), [(0.0, 1.0), (-1.0, 0.0), (float("nan"), 0.0), (1.0, float("inf"))])

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from ml_models.engine.calibrate import Affine
-from ml_models.engine.fuse import Fusion, Member, VoterSet
+from ml_models.engine.calibrate import Affine, Calibration
+from ml_models.engine.fuse import Evidence, Fusion, Member, VoterSet
 from ml_models.evaluation import fitting, scoring
 from ml_models.evaluation.fitting import CannotCalibrate, Labelled
 from ml_models.evaluation.pairs import Comparisons
+from ml_models.evaluation.scoring import Evidences
 
 A, B = "arcface_int8", "mobilefacenet_192"
 
 
 def members(threshold: float = 0.0) -> tuple[Member, ...]:
-    plain = Affine(1.0, 0.0)
+    plain = Calibration(1.0, 0.0)
     return (Member(A, 0.57, plain), Member(B, 0.43, plain, threshold))
 
 
@@ -32,7 +34,8 @@ def labelled(subjects: int = 120, seed: int = 0, shift: float = 0.0, name: str =
         member: 0.1 * (0.5 * common + rng.normal(size=len(a))) + gap * comparisons.same + shift
         for member, gap in ((A, 0.5), (B, 0.35))
     }
-    return Labelled(name, comparisons, similarities, rng.uniform(size=len(a)))
+    log_norms = {member: rng.normal(scale=0.2, size=len(a)) for member in (A, B)}
+    return Labelled(name, comparisons, Evidences(similarities, log_norms), rng.uniform(size=len(a)))
 
 
 def test_the_log_likelihood_ratio_of_two_gaussians_is_recovered() -> None:
@@ -66,7 +69,7 @@ def test_the_threshold_holds_the_target_on_every_list_it_was_fitted_on() -> None
     fusion = fitting.fit(members(), [easy, hard], 0.001)
     realised = []
     for item in (easy, hard):
-        margin = scoring.score(fusion, item.similarities, item.quality).margin
+        margin = scoring.score(fusion, item.seen, item.quality).margin
         realised.append(float((margin[~item.comparisons.same] >= 0).mean()))
     assert max(realised) <= 0.001
     assert max(realised) > 0.0008
@@ -77,7 +80,7 @@ def test_the_threshold_holds_the_target_on_every_list_it_was_fitted_on() -> None
 def test_the_fused_score_is_a_log_likelihood_ratio_again() -> None:
     item = labelled(300)
     fusion = fitting.fit(members(), [item], 0.001)
-    scored = scoring.score(fusion, item.similarities, item.quality)
+    scored = scoring.score(fusion, item.seen, item.quality)
     again = fitting.fit_affine(scored.score, item.comparisons.same)
     assert again.a == pytest.approx(1, abs=0.01)
     assert again.b == pytest.approx(0, abs=0.05)
@@ -95,23 +98,28 @@ def test_too_few_strangers_for_the_target_are_refused_with_the_number_that_would
 
 def test_failures_to_acquire_do_not_disturb_the_fit() -> None:
     item = labelled()
-    holes = {name: np.where(np.arange(len(v)) % 7 == 0, np.nan, v) for name, v in item.similarities.items()}
+    cosines = item.seen.similarities
+    holes = {name: np.where(np.arange(len(v)) % 7 == 0, np.nan, v) for name, v in cosines.items()}
     kept = item.take(np.arange(len(item.quality)) % 7 != 0)
-    with_holes = fitting.fit(members(), [Labelled("list", item.comparisons, holes, item.quality)], 0.001)
+    with_holes = fitting.fit(members(), [replace(item, seen=Evidences(holes, item.seen.log_norms))], 0.001)
     assert with_holes == fitting.fit(members(), [kept], 0.001)
 
 
 def test_scoring_many_at_once_says_what_the_engine_says_of_each() -> None:
     item = labelled(20)
     rules = {
-        f"{A}+{B}": VoterSet(Affine(0.8, -0.2), 5.0, 2.0),
+        f"{A}+{B}": VoterSet(Affine(0.8, -0.2), 5.0, 2.0, {A: 1.2}),
         A: VoterSet(Affine(0.7, 0.1), 6.0, 3.0),
     }
-    fusion = Fusion((Member(A, 0.57, Affine(22, -4)), Member(B, 0.43, Affine(15, -3), 0.5)), rules)
-    scored = scoring.score(fusion, item.similarities, item.quality)
+    pair = (Member(A, 0.57, Calibration(22, -4, -3, -0.2, 0.3)), Member(B, 0.43, Calibration(15, -3), 0.5))
+    fusion = Fusion(pair, rules)
+    scored = scoring.score(fusion, item.seen, item.quality)
     for i in range(len(item.quality)):
-        cosines = {name: float(v[i]) for name, v in item.similarities.items()}
-        one = fusion.decide(cosines, float(item.quality[i]))
+        seen = {
+            name: Evidence(float(v[i]), float(item.seen.log_norms[name][i]))
+            for name, v in item.seen.similarities.items()
+        }
+        one = fusion.decide(seen, float(item.quality[i]))
         assert scored.score[i] == pytest.approx(one.score)
         assert (scored.margin[i] >= 0) == (one.decision == "match")
 

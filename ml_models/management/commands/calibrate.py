@@ -65,7 +65,7 @@ these:
                 f"comparisons, FMR {item['fmr']:.4%} at the threshold"
             )
         for name, affine in result["members"].items():
-            self.stdout.write(f"{name}: a {affine['a']}, b {affine['b']}")
+            self.stdout.write(f"{name}: a {affine['a']}, b {affine['b']}, d {affine['d']}")
         for name, rule in result["voter_sets"].items():
             self.stdout.write(
                 f"{name}: a {rule['a']}, b {rule['b']}, threshold {rule['threshold']}, "
@@ -74,7 +74,7 @@ these:
 
 
 def _realised(fusion: Fusion, item: fitting.Labelled) -> dict[str, Any]:
-    c, margin = item.comparisons, score(fusion, item.similarities, item.quality).margin
+    c, margin = item.comparisons, score(fusion, item.seen, item.quality).margin
     return {
         "name": item.name,
         "subjects": len(np.union1d(c.subject_a, c.subject_b)),
