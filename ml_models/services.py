@@ -15,10 +15,10 @@ from . import audit, conf, crypto, lockout, locks, runtime, selectors, signals
 from .embeddings import embed_chip, sealed
 from .engine.align import encode_chip
 from .engine.errors import EngineError, ImageError
-from .engine.fuse import compare
+from .engine.fuse import compare, together
 from .engine.pipeline import Pipeline
 from .engine.quality import QualityLimits
-from .engine.types import Decision, Embeddings, Extraction, Feature, Quality
+from .engine.types import Decision, Extraction, Feature, Quality
 from .exceptions import ConfigChanged, InvalidRequest, LockedOut, NotEnrolled, NotFound, ReferenceMismatch
 from .models import (
     Actor,
@@ -74,9 +74,8 @@ def verify(caller: Actor, subject_id: str, images: Sequence[bytes]) -> Verified:
     try:
         lockout.require_free(template.lock_left)
         frames = _frames(pipeline, images, selectors.quality_limits(config, "verify"), dropped)
-        probes = _together(frames)
         best = max((frame.quality for frame in frames), key=lambda quality: quality.score)
-        decision = selectors.fusion(config).decide(compare(template.embeddings, probes), best.score)
+        decision = selectors.fusion(config).decide(compare(template.embeddings, together(frames)), best.score)
         lockout.settle(template.subject, subject_id, decision.decision)
     except (EngineError, LockedOut) as error:
         audit.record_failure(caller, config, template, error.code, dropped)
@@ -110,10 +109,6 @@ def _frames(
     if not frames and first:
         raise first
     return frames
-
-
-def _together(frames: Sequence[Extraction]) -> dict[str, Embeddings]:
-    return {name: Embeddings.of_features([frame.feature(name) for frame in frames]) for name in frames[0].vectors}
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +197,7 @@ def _check_against_template(config: EnsembleConfig, new: _NewReference, override
         return _Checked(references, False)
     if not override:
         lockout.require_free(template.lock_left)
-    evidence = compare(template.embeddings, _together([new.extraction]))
+    evidence = compare(template.embeddings, together([new.extraction]))
     decision = selectors.fusion(config).decide(evidence, new.extraction.quality.score)
     mismatch = decision.decision != "match"
     if mismatch and not override:

@@ -14,13 +14,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
-import numpy as np
 from django.db import DatabaseError, connection
 from django.db.models import Avg, Count, F
 
 from . import conf, runtime, selectors
 from .engine.errors import EngineError
-from .engine.fuse import similarities
+from .engine.fuse import compare, together
 from .exceptions import CryptoError, NotReady
 from .models import EnsembleConfig, Rollout, ShadowScore, Verification
 
@@ -155,9 +154,8 @@ def score(config: EnsembleConfig, verification: Verification, subject_id: str, i
     try:
         limits = selectors.quality_limits(config, "verify")
         frames = [pipeline.extract(image, limits) for image in images]
-        probes = {name: np.stack([frame.vectors[name] for frame in frames]) for name in pipeline.members}
         quality = max(frame.quality.score for frame in frames)
-        decision = selectors.fusion(config).decide(similarities(template.vectors, probes), quality)
+        decision = selectors.fusion(config).decide(compare(template.embeddings, together(frames)), quality)
         kept.decision, kept.score = decision.decision, decision.score
     except EngineError as error:
         kept.code = error.code

@@ -7,14 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 
-import numpy as np
-
 from devstack.drill.people import People, Photo
 from devstack.state import say
 from ml_models import rollouts, runtime, selectors, services
 from ml_models.engine.errors import EngineError
-from ml_models.engine.fuse import Fusion, similarities
-from ml_models.engine.types import Decision, Extraction, Vectors
+from ml_models.engine.fuse import Fusion, compare, together
+from ml_models.engine.types import Decision, Embeddings, Extraction
 from ml_models.exceptions import ServiceError
 
 THREADS = 2
@@ -47,18 +45,15 @@ def _enroll(photo: Photo) -> Photo | None:
 class Offline:
     """Every template and probe, embedded by the engine from the photos; nothing of it comes from the database."""
 
-    templates: Mapping[str, Mapping[str, Vectors]]
+    templates: Mapping[str, Mapping[str, Embeddings]]
     probes: Mapping[Photo, Extraction]
     rules: dict[int, Fusion]
 
     def decide(self, photo: Photo, subject: str, version: int) -> Decision:
         rule = self.rules[version]
-        names = [member.name for member in rule.members]
-        template = {name: self.templates[subject][name] for name in names}
         probe = self.probes[photo]
-        return rule.decide(
-            similarities(template, {name: probe.vectors[name][None] for name in names}), probe.quality.score
-        )
+        seen = compare(self.templates[subject], together([probe]))
+        return rule.decide({member.name: seen[member.name] for member in rule.members}, probe.quality.score)
 
 
 def offline(enrolled: list[Photo], probes: list[Photo], versions: Iterable[int]) -> Offline:
@@ -79,9 +74,6 @@ def offline(enrolled: list[Photo], probes: list[Photo], versions: Iterable[int])
     by_subject: dict[str, list[Extraction]] = {}
     for photo, extraction in zip(enrolled, references, strict=True):
         by_subject.setdefault(photo.subject, []).append(extraction)
-    templates = {
-        subject: {name: np.stack([face.vectors[name] for face in faces]) for name in pipeline.members}
-        for subject, faces in by_subject.items()
-    }
+    templates = {subject: together(faces) for subject, faces in by_subject.items()}
     usable = {photo: face for photo, face in shown.items() if face and photo.subject in templates}
     return Offline(templates, usable, {config.version: selectors.fusion(config) for config in configs})

@@ -10,7 +10,7 @@ import numpy as np
 
 from .calibrate import Affine, Calibration
 from .errors import InferenceFailed, LowQuality, MissingThreshold
-from .types import Decision, Embeddings, Verdict
+from .types import Decision, Embeddings, Extraction, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +66,11 @@ class Evidence:
 
     similarity: float
     log_norm: float
+
+
+def together(frames: Sequence[Extraction]) -> dict[str, Embeddings]:
+    """What every member made of one or more pictures, to be compared."""
+    return {name: Embeddings.of_features([frame.feature(name) for frame in frames]) for name in frames[0].vectors}
 
 
 def compare(template: Mapping[str, Embeddings], probes: Mapping[str, Embeddings]) -> dict[str, Evidence]:
