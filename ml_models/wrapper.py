@@ -55,6 +55,11 @@ class FaceModel:
         """Embed aligned faces: RGB, uint8, (N, 112, 112, 3) → float32 (N, dimension), unit length."""
         return self.embedder.embed(face_images).vectors
 
+    @property
+    def golden_norm(self) -> float | None:
+        """As `Embedder.golden_norm`."""
+        return self.embedder.golden_norm
+
     def embed(self, crops: NDArray[np.uint8], flip: bool = False) -> Embeddings:
         """As `Embedder.embed`."""
         return self.embedder.embed(crops, flip)

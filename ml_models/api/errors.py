@@ -8,11 +8,12 @@ from http import HTTPStatus
 from typing import Any
 
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
+from django.db import OperationalError
 from django.http import Http404
 from rest_framework import exceptions as drf
 from rest_framework.response import Response
 
-from ml_models.engine.errors import EngineError, ImageError, ImageTooLarge, LowQuality
+from ml_models.engine.errors import EngineError, ImageError, LowQuality
 from ml_models.exceptions import ConfigInvalid, ServiceError
 
 logger = logging.getLogger(__name__)
@@ -21,9 +22,35 @@ CONTENT_TYPE = "application/problem+json"
 # seconds after which a client that was told "not now" may ask again
 _RETRY_AFTER_S = 5
 
+CODES: dict[str, int] = {
+    "invalid_request": 400,
+    "not_authenticated": 401,
+    "forbidden": 403,
+    "not_enrolled": 404,
+    "not_found": 404,
+    "method_not_allowed": 405,
+    "config_changed": 409,
+    "reference_mismatch": 409,
+    "rollout_refused": 409,
+    "image_too_large": 413,
+    "undecodable_image": 422,
+    "no_face_found": 422,
+    "multiple_faces": 422,
+    "face_too_small": 422,
+    "low_quality": 422,
+    "spoof_suspected": 422,
+    "throttled": 429,
+    "locked_out": 429,
+    "inference_failed": 500,
+    "not_ready": 503,
+    "overloaded": 503,
+}
+"""Every code the interface may answer with, and its status. A code is a promise to clients: none is ever renamed."""
 
-def problem(status: int, code: str, detail: str, headers: dict[str, str] | None = None, **more: Any) -> Response:
+
+def problem(code: str, detail: str, headers: dict[str, str] | None = None, **more: Any) -> Response:
     """A problem document: type, title, status, code, detail, and what else helps."""
+    status = CODES[code]
     body = {
         "type": f"urn:ml-models:{code}",
         "title": HTTPStatus(status).phrase,
@@ -40,58 +67,55 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
         return _service_problem(error)
     if isinstance(error, ImageError):
         reasons = list(error.reasons) if isinstance(error, LowQuality) else None
-        return problem(413 if isinstance(error, ImageTooLarge) else 422, error.code, str(error), reasons=reasons)
+        return problem(error.code, str(error), reasons=reasons)
     if isinstance(error, EngineError):
         logger.error("the engine failed: %s: %s", error.code, error)
-        return problem(500, "inference_failed", "The face could not be compared. The attempt counts for nothing.")
+        return problem("inference_failed", _NOT_COMPARED)
+    if isinstance(error, OperationalError):
+        logger.error("the database does not answer: %s", type(error).__name__)
+        return problem("not_ready", "The database does not answer. Try again in a moment.", _retry_after())
     return _framework_problem(error)
+
+
+_NOT_COMPARED = "The face could not be compared. The attempt counts for nothing."
+
+
+def _retry_after(seconds: float = _RETRY_AFTER_S) -> dict[str, str]:
+    return {"Retry-After": str(max(1, math.ceil(seconds)))}
 
 
 def _service_problem(error: ServiceError) -> Response:
     if error.status == 500:
         logger.error("the service failed: %s: %s", error.code, error)
-        return problem(500, "inference_failed", "The face could not be compared. The attempt counts for nothing.")
-    retry_after_s = getattr(error, "retry_after_s", _RETRY_AFTER_S)
-    headers = {"Retry-After": str(retry_after_s)} if error.status in (429, 503) else None
+        return problem("inference_failed", _NOT_COMPARED)
+    waits = error.status in (429, 503)
+    headers = _retry_after(getattr(error, "retry_after_s", _RETRY_AFTER_S)) if waits else None
     reasons = error.reasons if isinstance(error, ConfigInvalid) else None
-    code = error.code if error.code in _PROMISED else "rollout_refused"
-    return problem(error.status, code, str(error), headers, reasons=reasons)
-
-
-# The service's codes that the interface promises; operators' calls answer with rollout_refused for the others.
-_PROMISED = {
-    "invalid_request",
-    "not_enrolled",
-    "not_found",
-    "config_changed",
-    "reference_mismatch",
-    "locked_out",
-    "rollout_refused",
-    "not_ready",
-    "overloaded",
-}
+    # what only an operator's call can run into has sentences instead of a code
+    code = error.code if error.code in CODES else "not_ready" if waits else "rollout_refused"
+    return problem(code, str(error), headers, reasons=reasons)
 
 
 def _framework_problem(error: Exception) -> Response | None:
     if isinstance(error, RequestDataTooBig):
-        return problem(413, "image_too_large", "The request is larger than this service takes.")
+        return problem("image_too_large", "The request is larger than this service takes.")
     if isinstance(error, SuspiciousOperation):
-        return problem(400, "invalid_request", "The request has too many parts.")
+        return problem("invalid_request", "The request has too many parts.")
     if isinstance(error, Http404 | drf.NotFound):
-        return problem(404, "not_found", "There is nothing here.")
+        return problem("not_found", "There is nothing here.")
     if isinstance(error, drf.NotAuthenticated | drf.AuthenticationFailed):
         # DRF has set 403 where no authentication class names a scheme; the code is the same
         headers = {"WWW-Authenticate": getattr(error, "auth_header", "") or "Token"}
-        return problem(401, "not_authenticated", "Send a valid token: Authorization: Token …", headers)
+        return problem("not_authenticated", "Send a valid token: Authorization: Token …", headers)
     if isinstance(error, PermissionDenied | drf.PermissionDenied):
-        return problem(403, "forbidden", "You may not do this.")
+        return problem("forbidden", "You may not do this.")
     if isinstance(error, drf.Throttled):
-        wait = str(max(1, math.ceil(getattr(error, "wait", None) or _RETRY_AFTER_S)))
-        return problem(429, "throttled", f"Too many requests; try again in {wait} s.", {"Retry-After": wait})
+        headers = _retry_after(getattr(error, "wait", None) or _RETRY_AFTER_S)
+        return problem("throttled", f"Too many requests; try again in {headers['Retry-After']} s.", headers)
     if isinstance(error, drf.MethodNotAllowed):
-        return problem(405, "method_not_allowed", str(error.detail))
+        return problem("method_not_allowed", str(error.detail))
     if isinstance(error, drf.ValidationError):
-        return problem(400, "invalid_request", "The request is not as it should be.", errors=error.detail)
+        return problem("invalid_request", "The request is not as it should be.", errors=error.detail)
     if isinstance(error, drf.APIException) and error.status_code < 500:
-        return problem(400, "invalid_request", str(error.detail))
+        return problem("invalid_request", str(error.detail))
     return None

@@ -83,6 +83,9 @@ class QualityAnswer(serializers.Serializer[Any]):
     roll_deg = serializers.FloatField()
     detector_score = serializers.FloatField()
     landmark_residual = serializers.FloatField(help_text="pixels of the 112×112 crop")
+    feature_norm = serializers.FloatField(
+        allow_null=True, help_text="the networks' feature lengths over those of good pictures; about 1 is good"
+    )
 
 
 class EnrollAnswer(serializers.Serializer[Any]):

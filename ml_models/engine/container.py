@@ -27,6 +27,8 @@ _MAGIC = {
 # a JPEG marker whose code is neither a stuffed zero nor a fill byte nor a restart inside the coded data
 _MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")
 _SOI, _EOI, _TEM = 0xD8, 0xD9, 0x01
+# a marker may have any number of fill bytes before it; decoders take them one by one
+_LONG_FILL = b"\xff" * 65_536
 # what a camera never writes behind its picture: archives, documents, programs, other pictures' and text's beginnings
 _FOREIGN_START = re.compile(
     rb"\s*(PK|%PDF|GIF8|\x89PNG|RIFF|MZ|\x7fELF|Rar!|7z\xbc\xaf|\x1f\x8b|BZh|#!|[\t\n\r -~]{16})"
@@ -66,6 +68,8 @@ def _last(ends: Iterator[int]) -> int:
 
 
 def _jpeg_ends(data: bytes) -> Iterator[int]:
+    if _LONG_FILL in data:
+        raise UndecodableImage(_DAMAGED)
     at = 2
     while marker := _MARKER.search(data, at):
         code, at = marker[1][0], marker.end()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from functools import cache
+from functools import cache, cached_property
 from importlib import resources
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -136,6 +136,18 @@ class Embedder:
         unit: NDArray[np.float32] = (features / lengths[:, None]).astype(np.float32)
         return unit, norms.astype(np.float32)
 
+    @cached_property
+    def golden(self) -> Embeddings:
+        """The network's answer for `golden_crops`."""
+        return self.embed(golden_crops())
+
+    @property
+    def golden_norm(self) -> float | None:
+        """The mean length of the golden faces' features: what a good picture's length is compared with. None where it
+        is 1 because the graph normalises: then it says nothing about a picture."""
+        mean = float(self.golden.norms.mean())
+        return None if np.allclose(self.golden.norms, 1.0, atol=1e-3) else mean
+
     def embed(self, crops: NDArray[np.uint8], flip: bool = False) -> Embeddings:
         """Embed aligned faces.
 
@@ -176,7 +188,7 @@ def golden_crops() -> NDArray[np.uint8]:
 
 def golden_vectors(embedder: Embedder) -> NDArray[np.float32]:
     """The network's embeddings of `golden_crops`, float32 (2, D), unit length."""
-    return embedder.embed(golden_crops()).vectors
+    return embedder.golden.vectors
 
 
 def golden_tolerance(model: Path | str, contract: InputContract) -> float:

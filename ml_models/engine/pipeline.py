@@ -14,12 +14,15 @@ from numpy.typing import NDArray
 from .align import align, decode_chip, encode_chip, make_chip
 from .decode import DecodeLimits, decode
 from .detect import Detector, the_one_face
-from .quality import VERIFY_LIMITS, QualityLimits, measure, require
+from .quality import VERIFY_LIMITS, QualityLimits, measure, require, with_norms
 from .types import Chip, Embeddings, Extraction, Image
 
 
 class EmbedsFaces(Protocol):
     """A member: an `Embedder` or a wrapper of one."""
+
+    @property
+    def golden_norm(self) -> float | None: ...
 
     def embed(self, crops: NDArray[np.uint8], flip: bool = False) -> Embeddings: ...
 
@@ -67,6 +70,8 @@ class Pipeline:
             with _timed(timings, name):
                 embedded = member.embed(crop[None], self.flip)
             vectors[name], norms[name] = embedded.vectors[0], float(embedded.norms[0])
+        quality = with_norms(quality, [(norms[name], m.golden_norm) for name, m in self.members.items()], limits)
+        require(quality)
         return Extraction(chip, quality, vectors, norms, timings)
 
 

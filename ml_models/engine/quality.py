@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import cv2
@@ -40,6 +41,9 @@ class QualityLimits:
         return asdict(self)
 
 
+SCORE_ID = "norm-detector-1"
+"""Named in the digest of what was measured: thresholds conditioned on another formula's score hold no longer."""
+
 VERIFY_LIMITS = QualityLimits()
 # A poor reference costs every later verification, a refused enrolment one more picture.
 ENROLL_LIMITS = QualityLimits(
@@ -52,7 +56,7 @@ ENROLL_LIMITS = QualityLimits(
     max_pitch_deg=35.0,
     max_roll_deg=35.0,
     min_detector_score=0.7,
-    min_score=0.2,
+    min_score=0.45,
 )
 
 
@@ -96,7 +100,7 @@ def measure(crop: Image, face: DetectedFace, limits: QualityLimits) -> Quality:
         face_px: shorter side of the box in pixels. sharpness: variance of the Laplacian of the luminance of the
         112×112 crop (Pech-Pacheco et al., 2000), in squared grey levels. brightness: mean luminance of the crop,
         0–255. contrast: standard deviation of the luminance. yaw/pitch/roll: see `pose`. landmark_residual: see
-        `align.landmark_residual`. score: the geometric mean of each measure's place between poor and good, [0, 1].
+        `align.landmark_residual`. score: see `_score`; without the feature norm, which can only lower it.
 
     Raises:
         NoFaceFound: degenerate landmarks.
@@ -108,18 +112,8 @@ def measure(crop: Image, face: DetectedFace, limits: QualityLimits) -> Quality:
     sharpness = float(cv2.Laplacian(middle, cv2.CV_64F).var())
     brightness, contrast = float(middle.mean()), float(middle.std())
     residual = landmark_residual(face.landmarks)
-    parts = (
-        _part(face_px, 20, 100),
-        _part(np.log10(sharpness + 1), 0.3, 2.3),
-        _part(brightness, 5, 70) * _part(brightness, 252, 215),
-        _part(contrast, 2, 30),
-        _part(abs(yaw), 90, 20),
-        _part(abs(pitch), 80, 20),
-        _part(face.score, 0.4, 0.85),
-    )
-    score = float(np.prod(np.maximum(parts, 1e-3)) ** (1 / len(parts)))
     measured = Quality(
-        score,
+        0.0,
         (),
         face_px,
         sharpness,
@@ -131,10 +125,53 @@ def measure(crop: Image, face: DetectedFace, limits: QualityLimits) -> Quality:
         face.score,
         residual,
     )
-    return _with_reasons(measured, limits)
+    return _judged(measured, limits)
 
 
-def _with_reasons(q: Quality, limits: QualityLimits) -> Quality:
+def with_norms(quality: Quality, norms: Iterable[tuple[float, float | None]], limits: QualityLimits) -> Quality:
+    """Complete a measured quality with what the networks make of the face.
+
+    Args:
+        norms: of each member the length of its feature before normalisation, and that of the golden faces, None where
+            its graph normalises; see `Embedder.golden_norm`.
+        limits: decide the reasons.
+
+    Returns: feature_norm: the members' mean of length over golden length; about 1 for a good picture. Networks give
+        longer features to faces they know more about (Meng et al., 2021, MagFace; Kim et al., 2022, AdaFace).
+    """
+    ratios = [norm / golden for norm, golden in norms if golden]
+    return _judged(replace(quality, feature_norm=float(np.mean(ratios)) if ratios else None), limits)
+
+
+def _judged(quality: Quality, limits: QualityLimits) -> Quality:
+    scored = replace(quality, score=_score(quality))
+    return replace(scored, reasons=reasons(scored, limits))
+
+
+# Fitted on one half of the development images' people, measured on the other: docs/quality.md. The norm carries nearly
+# all that can be known; the physical measures hardly add to it on photographs, and keep the score honest on pictures
+# that no benchmark has.
+_PHYSICAL_EXPONENT = 0.1
+
+
+def _score(q: Quality) -> float:
+    """One number in [0, 1] for how likely a comparison with this picture goes wrong: the feature norm's place between
+    poor and good, times the detector's score, times the physical measures' places with a small exponent."""
+    physical = (
+        _part(q.face_px, 20, 100)
+        * _part(float(np.log10(q.sharpness + 1)), 0.3, 2.3)
+        * _part(q.brightness, 5, 70)
+        * _part(q.brightness, 252, 215)
+        * _part(q.contrast, 2, 30)
+        * _part(abs(q.yaw_deg), 90, 20)
+        * _part(abs(q.pitch_deg), 80, 20)
+    )
+    norm = 1.0 if q.feature_norm is None else _part(q.feature_norm, 0.3, 1.1)
+    return float(norm * _part(q.detector_score, 0.0, 0.95) * physical**_PHYSICAL_EXPONENT)
+
+
+def reasons(q: Quality, limits: QualityLimits) -> tuple[str, ...]:
+    """What speaks against a face under these limits, as sentences a phone can show; empty when nothing does."""
     checks = (
         (q.face_px < limits.min_face_px, "come nearer"),
         (q.brightness < limits.min_brightness, "too dark"),
@@ -147,10 +184,10 @@ def _with_reasons(q: Quality, limits: QualityLimits) -> Quality:
         (q.detector_score < limits.min_detector_score, "uncover the face"),
         (q.landmark_residual > limits.max_landmark_residual, "turn to the camera"),
     )
-    reasons = tuple(dict.fromkeys(text for wrong, text in checks if wrong))
-    if not reasons and q.score < limits.min_score:
-        reasons = ("better light, nearer, and look at the camera",)
-    return Quality(**{**asdict(q), "reasons": reasons})
+    found = tuple(dict.fromkeys(text for wrong, text in checks if wrong))
+    if not found and q.score < limits.min_score:
+        return ("better light, nearer, and look at the camera",)
+    return found
 
 
 def require(quality: Quality) -> None:

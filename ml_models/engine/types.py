@@ -113,7 +113,8 @@ class Embeddings:
 class Quality:
     """What can be said of a face without comparing it; see `quality.measure` for each formula.
 
-    `score` is in [0, 1]; `reasons` are sentences a phone can show.
+    `score` is in [0, 1]; `reasons` are sentences a phone can show. `feature_norm` is None until the face is embedded,
+    and where every network's graph has normalised it away.
     """
 
     score: float
@@ -127,6 +128,7 @@ class Quality:
     roll_deg: float
     detector_score: float
     landmark_residual: float
+    feature_norm: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         rounded = {k: round(v, 4) if isinstance(v, float) else v for k, v in asdict(self).items()}

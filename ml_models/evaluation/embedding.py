@@ -168,7 +168,8 @@ class _Row:
 
     @classmethod
     def of(cls, extraction: Extraction) -> _Row:
-        quality = tuple(float(getattr(extraction.quality, field)) for field in QUALITY_FIELDS)
+        measured = (getattr(extraction.quality, field) for field in QUALITY_FIELDS)
+        quality = tuple(np.nan if value is None else float(value) for value in measured)
         return cls("", dict(extraction.vectors), dict(extraction.norms), quality)
 
 

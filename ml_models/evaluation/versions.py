@@ -13,6 +13,7 @@ from ..engine.decode import DecodeLimits
 from ..engine.detect import Detector
 from ..engine.fuse import Fusion, Member
 from ..engine.pipeline import Pipeline
+from ..engine.quality import SCORE_ID
 from ..engine.types import canonical_json
 from ..exceptions import NotFound
 from ..models import EnsembleConfig
@@ -59,6 +60,7 @@ def pipeline_digest(config: EnsembleConfig) -> str:
         "detector": config.detector.sha256,
         "spaces": sorted(member.space for member in config.members.all()),
         "limits": selectors.quality_limits(config, "verify").to_json(),
+        "quality": SCORE_ID,
     }
     return hashlib.sha256(canonical_json(parts).encode()).hexdigest()
 

@@ -65,7 +65,7 @@ def hostile() -> dict[str, tuple[bytes, str | None]]:
         "a HEIC of 200 tiles that says it is small": (tiled_heic(10, 20, tile, size=(64, 64)), "image_too_large"),
         "a JPEG of a million parts": (photo[:2] + b"\xff\xfe\0\2" * 2_900_000 + photo[2:], "undecodable_image"),
         "a PNG of a million parts": (png[:33] + _chunk(b"teSt", b"") * 950_000 + png[33:], "undecodable_image"),
-        "a JPEG with a long fill": (photo[:-2] + b"\xff" * 11 * MIB + photo[-2:], None),
+        "a JPEG with a long fill": (photo[:-2] + b"\xff" * 11 * MIB + photo[-2:], "undecodable_image"),
     }
 
 
