@@ -139,6 +139,9 @@ ML_MODELS = {
     "CACHE_DIR": os.environ.get("ML_MODELS_CACHE_DIR", str(BASE_DIR / "var" / "artifacts")),
     "KEYSET": required("ML_MODELS_KEYSET"),
     "NONCOMMERCIAL": flag("ML_MODELS_NONCOMMERCIAL"),
+    "EVIDENCE_GATE": os.environ.get("ML_MODELS_EVIDENCE_GATE", "enforce"),
+    "FMR_LIMIT": float(os.environ.get("ML_MODELS_FMR_LIMIT", "0.001")),
+    "FNMR_LIMIT": float(os.environ.get("ML_MODELS_FNMR_LIMIT", "0.01")),
     "LIMITS": {
         "caller": (int(os.environ.get("ML_MODELS_CALLER_PER_MINUTE", "3000")), 60),
         "subject": (int(os.environ.get("ML_MODELS_SUBJECT_PER_MINUTE", "600")), 60),

@@ -21,7 +21,8 @@ SCHEMA = ROOT / "docs" / "openapi.yaml"
 
 def main() -> int:
     with ephemeral_services() as environment:
-        environment["ML_MODELS_NONCOMMERCIAL"] = "0"  # what a deployment has; the checks warn about the other
+        # what a deployment has; the checks warn about the other
+        environment |= {"ML_MODELS_NONCOMMERCIAL": "0", "ML_MODELS_EVIDENCE_GATE": "enforce"}
         failed = [name for name, command in CHECKS.items() if not _passes(name, command, environment)]
         if not _schema_is_current(environment):
             failed.append("OpenAPI snapshot")

@@ -50,6 +50,7 @@ def prepare(state: State) -> None:
     activate_first()
     from devstack.accounts import ensure_accounts
 
+    write_private(state.path / "evidence.json", json.dumps(lacking_evidence()))
     write_private(state.path / "accounts.json", json.dumps({"token": ensure_accounts(state.secrets()["admin"])}))
 
 
@@ -72,6 +73,14 @@ def activate_first() -> None:
     with step(f"validate and activate version {FIRST_ACTIVE}"):
         call_command("validate_config", str(FIRST_ACTIVE), stdout=sys.stderr)
         call_command("activate_config", str(FIRST_ACTIVE), stdout=sys.stderr)
+
+
+def lacking_evidence() -> list[str]:
+    """What the active version was not measured to do."""
+    from ml_models import evidence, selectors
+
+    active = selectors.configs().filter(state="active").first()
+    return evidence.missing(active) if active else []
 
 
 @contextmanager

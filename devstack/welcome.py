@@ -1,5 +1,6 @@
 """What `make run` prints when the service is ready."""
 
+import json
 import shlex
 from collections.abc import Mapping
 
@@ -21,6 +22,8 @@ def welcome(state: State, environment: Mapping[str, str], took_s: float) -> str:
         authorization = shlex.quote(f"Authorization: Token {token}")
         return f"curl -sS -H {authorization} -F subject_id={SUBJECT} -F {image} {url}/api/v1/face/{call}"
 
+    lacking = json.loads((state.path / "evidence.json").read_text())
+    evidence = "".join(f"\n    - {line}" for line in lacking) or " nothing"
     return f"""
 Ready after {took_s:.1f} s at {url}
 
@@ -31,6 +34,8 @@ Ready after {took_s:.1f} s at {url}
 
   The demo model pack is for development, demos and tests only (non-commercial).
   Its third member is SFace, standing in for AdaFace until you convert the author's weights.
+
+  Evidence that the active version lacks (a production deployment would refuse it):{evidence}
 
 Enroll a person, verify the same person, verify another one:
 

@@ -7,7 +7,7 @@ from django.core import checks
 from django.core.checks import CheckMessage, Error, register
 from django.core.exceptions import ImproperlyConfigured
 
-from . import conf, crypto
+from . import conf, crypto, evidence
 
 
 @register()
@@ -33,6 +33,18 @@ def check_keyset(**_: Any) -> list[CheckMessage]:
     except (ImproperlyConfigured, ImportError, KeyError) as error:
         return [Error("The keyset is missing or not usable.", hint=str(error), id="ml_models.E003")]
     return []
+
+
+@register()
+def check_evidence_gate(**_: Any) -> list[CheckMessage]:
+    mode = conf.get("EVIDENCE_GATE")
+    if mode not in evidence.MODES:
+        hint = f"It is one of {', '.join(evidence.MODES)}; anything else enforces."
+        return [Error(f"EVIDENCE_GATE is {mode!r}.", hint=hint, id="ml_models.E004")]
+    if mode == "enforce":
+        return []
+    text = "This deployment only warns of missing evidence: versions may serve that nobody has measured."
+    return [checks.Warning(text, hint="Unset EVIDENCE_GATE where decisions are about people.", id="ml_models.W002")]
 
 
 @register()

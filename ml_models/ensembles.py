@@ -160,7 +160,7 @@ def export(config: EnsembleConfig) -> dict[str, Any]:
                     "calibration": member.calibration,
                     "quality_threshold": member.quality_threshold,
                 }
-                for member in config.members.select_related("artifact")
+                for member in config.members.select_related("artifact").defer("artifact__golden")
             ],
         }
     )

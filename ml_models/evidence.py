@@ -10,7 +10,6 @@ from typing import Any
 
 from . import conf, ensembles
 from .engine.types import canonical_json
-from .exceptions import ConfigInvalid
 from .models import EnsembleConfig, EvaluationReport
 
 logger = logging.getLogger(__name__)
@@ -86,18 +85,16 @@ def enforced() -> bool:
     return bool(conf.get("EVIDENCE_GATE") != "warn")
 
 
-def require(config: EnsembleConfig) -> None:
-    """Refuse a version that lacks evidence, unless the deployment only warns or a superuser has answered for it.
-
-    Raises:
-        ConfigInvalid: with every line that is missing.
-    """
-    lacking = missing(config)
+def refusals(config: EnsembleConfig, lacking: Sequence[str] | None = None) -> list[str]:
+    """Why a version may not go on: the evidence that is missing (`lacking`, when the caller knows it), unless the
+    deployment only warns, or a superuser has answered for it."""
+    lacking = missing(config) if lacking is None else lacking
     if not lacking:
-        return
+        return []
     if enforced() and not config.steps.filter(overrides_evidence=True).exists():
-        raise ConfigInvalid([f"Evidence: {says}" for says in lacking])
+        return [f"Evidence: {says}" for says in lacking]
     logger.warning("version %d goes on without evidence: %s", config.version, " ".join(lacking))
+    return []
 
 
 def _reports(config: EnsembleConfig) -> list[EvaluationReport]:

@@ -12,7 +12,7 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models.functions import Now
 
-from . import artifacts, backfill, conf, ensembles, locks, processes, runtime, selectors, signals
+from . import artifacts, backfill, conf, ensembles, evidence, locks, processes, runtime, selectors, signals
 from .backfill import count_missing
 from .engine.errors import ArtifactRejected, InferenceFailed
 from .exceptions import ArtifactError, ConfigInvalid, NotFound, RolloutRefused
@@ -56,20 +56,35 @@ def get_rollout(rollout_id: UUID | None = None) -> Rollout:
     return rollout
 
 
-def _move(config: EnsembleConfig, source: str, target: str, by: Actor, reason: str = "") -> None:
+def _move(
+    config: EnsembleConfig, source: str, target: str, by: Actor, reason: str = "", overrides_evidence: bool = False
+) -> None:
     moved = EnsembleConfig.objects.filter(pk=config.pk, state=source).update(state=target)
     if not moved:  # another operator moved it between our read and this write
         raise RolloutRefused(f"Version {config.version} is not {source} any more. Look again.")
-    ConfigStep.objects.create(config=config, from_state=source, to_state=target, by_id=actor_id(by), reason=reason)
+    ConfigStep.objects.create(
+        config=config,
+        from_state=source,
+        to_state=target,
+        by_id=actor_id(by),
+        reason=reason,
+        overrides_evidence=overrides_evidence,
+    )
 
 
-def validate(config: EnsembleConfig, by: Actor = None) -> None:
-    """Move a draft to `validated` once its networks load here and nothing speaks against it.
+def validate(config: EnsembleConfig, by: Actor = None, override_evidence: str = "") -> None:
+    """Move a draft to `validated` once its networks load here, it was measured as `evidence` asks, and nothing speaks
+    against it.
+
+    Args:
+        override_evidence: why a superuser answers for evidence that is missing; nothing else can be overridden.
 
     Raises:
         ConfigInvalid: with every reason, networks that cannot be had or are not what they should be among them.
-        RolloutRefused: it is not a draft, or somebody changed it meanwhile.
+        RolloutRefused: it is not a draft, somebody changed it meanwhile, or who overrides is no superuser.
     """
+    if override_evidence and not (by and by.is_active and getattr(by, "is_superuser", False)):
+        raise RolloutRefused("Only a superuser can answer for missing evidence.")
     if config.state == State.VALIDATED:
         return
     proven = ensembles.export(config)
@@ -79,14 +94,18 @@ def validate(config: EnsembleConfig, by: Actor = None) -> None:
             _prove(artifact)
         except (ArtifactError, ArtifactRejected, InferenceFailed) as error:
             found.append(f"{artifact.name} cannot be used: {error.code}: {error}")
+    lacking = evidence.missing(config)
+    if not override_evidence:
+        found += evidence.refusals(config, lacking)
     if found:
         raise ConfigInvalid(found)
+    reason = f"without evidence: {override_evidence} ({' '.join(lacking)})" if override_evidence and lacking else ""
     with transaction.atomic():
         EnsembleConfig.objects.select_for_update().get(pk=config.pk)
         # a file loaded into the draft while its networks were being proven
         if ensembles.export(selectors.configs().get(pk=config.pk)) != proven:
             raise RolloutRefused(f"Version {config.version} was changed while it was being validated. Validate again.")
-        _move(config, State.DRAFT, State.VALIDATED, by)
+        _move(config, State.DRAFT, State.VALIDATED, by, reason, overrides_evidence=bool(reason))
 
 
 def _prove(artifact: Artifact) -> None:
@@ -115,7 +134,7 @@ def open_rollout(config: EnsembleConfig, by: Actor = None, hold_for_approval: bo
         RolloutRefused: it is not validated, or another version is rolling out.
         ConfigInvalid: what held at validation holds no longer.
     """
-    if found := problems(config):
+    if found := [*problems(config), *evidence.refusals(config)]:
         raise ConfigInvalid(found)
     pairs = count_missing(config)  # before the lock: nobody's enrolment waits for a count of everything
     with transaction.atomic():

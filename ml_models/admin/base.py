@@ -40,11 +40,13 @@ _NEXT = {
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What the page before the deed says: a sentence, facts with their values, and what can be ticked."""
+    """What the page before the deed says: a sentence, facts with their values, what can be ticked, and what can be
+    written."""
 
     says: str
     facts: Sequence[tuple[str, str]] = ()
     ticks: Sequence[tuple[str, str]] = ()
+    texts: Sequence[tuple[str, str]] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from django.db.models import Prefetch
 from django.http import HttpRequest
 
-from ml_models import conf
-from ml_models.models import Artifact, EnsembleMember
+from ml_models import conf, evidence
+from ml_models.models import Artifact, EnsembleConfig, EnsembleMember
 
 
 def notices() -> list[str]:
     """Sentences for the banner on every page of the panel."""
     members = EnsembleMember.objects.filter(config__state="active")
     facts = list(members.values_list("artifact__name", "artifact__family", "artifact__commercial_use"))
-    return [*_licences(facts), *_stand_in(facts)]
+    return [*_licences(facts), *_stand_in(facts), *_evidence()]
 
 
 def environment(request: HttpRequest) -> list[str] | None:
@@ -31,6 +32,17 @@ def _licences(facts: Sequence[tuple[str, str, str]]) -> list[str]:
         "This deployment declares itself non-commercial: weights may serve here whose commercial use is "
         f"forbidden or unknown.{told}"
     ]
+
+
+def _evidence() -> list[str]:
+    members = EnsembleMember.objects.select_related("artifact").defer("artifact__golden")
+    rows = EnsembleConfig.objects.filter(state=EnsembleConfig.State.ACTIVE).select_related("detector")
+    active = rows.defer("detector__golden").prefetch_related(Prefetch("members", members)).first()
+    lacking = evidence.missing(active) if active else []
+    if active is None or not lacking:
+        return []
+    why = "A superuser answers for it." if evidence.enforced() else "This deployment only warns of that."
+    return [f"Version {active.version}, which is active, lacks evidence. {why} {' '.join(lacking)}"]
 
 
 def _stand_in(facts: Sequence[tuple[str, str, str]]) -> list[str]:

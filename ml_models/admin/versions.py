@@ -14,7 +14,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.timezone import now
 
-from ml_models import ensembles, rollouts, tasks
+from ml_models import ensembles, evidence, rollouts, tasks
 from ml_models.estimates import activation_cost
 from ml_models.models import Artifact, EnsembleConfig, EnsembleMember, EvaluationReport, Rollout
 
@@ -51,15 +51,21 @@ def _warm() -> EnsembleConfig | None:
     return warm.order_by("-warm_until").first()
 
 
+_OVERRIDE = "Evidence is missing. A superuser who answers for that says here why; it stays with the version:"
+
+
 def _validate(config: EnsembleConfig, request: HttpRequest) -> Done:
-    rollouts.validate(rollouts.get_config(config.version), request.user)
+    override = request.POST.get("override_evidence", "").strip()
+    rollouts.validate(rollouts.get_config(config.version), request.user, override)
     return Done(f"Version {config.version} is valid: it can be activated.")
 
 
 def _ask_validate(config: EnsembleConfig) -> Asked:
     return Asked(
         "Its files are fetched from the bucket and proven, its weights, thresholds and licences checked. "
-        "A valid version cannot be changed any more, only cloned."
+        "A valid version cannot be changed any more, only cloned.",
+        [("✓" if line.met else "✗", line.says) for line in evidence.lines(config)],
+        texts=[("override_evidence", _OVERRIDE)] if evidence.enforced() and evidence.missing(config) else [],
     )
 
 

@@ -38,9 +38,9 @@ def _larger_angle(a: Values, b: Values) -> Values:
 
 CUTS = (
     Cut("yaw", "yaw_deg", "°", (15, 30, 50), _larger_angle),
-    Cut("darkness", "brightness", "mean luminance", (40, 70, 110), np.minimum),
-    Cut("blur", "sharpness", "variance of the Laplacian", (50, 150, 500), np.minimum),
-    Cut("size", "face_px", "px", (60, 100, 160), np.minimum),
+    Cut("darkness (luminance)", "brightness", "", (40, 70, 110), np.minimum),
+    Cut("blur (sharpness)", "sharpness", "", (50, 150, 500), np.minimum),
+    Cut("size", "face_px", " px", (60, 100, 160), np.minimum),
 )
 
 
@@ -66,12 +66,12 @@ def _all(comparisons: Comparisons, pool: Pool, embedded: Embedded) -> Iterator[t
         values = embedded.quality[cut.field]
         worst = cut.worst(values[comparisons.a], values[comparisons.b])
         for name, inside in _ranges(worst, cut.bounds):
-            yield f"{cut.name}, {cut.unit}", name, inside
+            yield cut.name, f"{name}{cut.unit}", inside
     for by, words in pool.attributes.items():
         ranged = _values(words)
         first, second = ranged[comparisons.a], ranged[comparisons.b]
         for value in _frequent(ranged):
-            yield f"{by}, both pictures", value, (first == value) & (second == value)
+            yield f"{by} (both)", value, (first == value) & (second == value)
     for by, words in comparisons.attributes.items():
         ranged = _values(words)
         for value in _frequent(ranged):

@@ -19,6 +19,7 @@ def check(*options: str, **changes: str | None) -> Any:
         "DEBUG": "0",
         "BEHIND_TLS": "1",
         "ML_MODELS_NONCOMMERCIAL": "0",
+        "ML_MODELS_EVIDENCE_GATE": "enforce",
         **{key: value for key, value in changes.items() if value is not None},
     }
     for key in (key for key, value in changes.items() if value is None):

@@ -63,5 +63,6 @@ ML_MODELS = {
     "PREFIX": os.environ["ML_MODELS_PREFIX"],
     "CACHE_DIR": os.environ["ML_MODELS_CACHE_DIR"],
     "NONCOMMERCIAL": True,  # the demo pack's licences
+    "EVIDENCE_GATE": "warn",  # and nobody has measured it for this shop
     "SUBJECT_POLICY": "shop.rest.policy",
 }

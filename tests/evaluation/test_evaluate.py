@@ -1,0 +1,150 @@
+"""`evaluate` from photo to report: what is promised of its object, its page and what stays in the database."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.core.management.base import CommandError
+from PIL import ImageEnhance
+
+from ml_models import evidence, selectors
+from ml_models.evaluation.pairs import subject_hashes
+from ml_models.evaluation.stress import STRESSES
+from ml_models.models import EnsembleConfig, EvaluationReport
+from tests.conftest import Portraits
+from tests.support.pictures import encoded, faceless, opened
+from tests.support.served import EMBEDDERS
+
+LIST = """same,a,b,light_a,light_b
+1,eileen/0.jpg,eileen/1.jpg,day,dusk
+1,eileen/0.jpg,eileen/2.jpg,day,day
+1,grace/0.jpg,grace/1.jpg,day,dusk
+1,grace/0.jpg,grace/2.jpg,day,day
+0,eileen/0.jpg,grace/0.jpg,day,day
+0,grace/1.jpg,eileen/1.jpg,dusk,dusk
+0,eileen/1.jpg,grace/1.jpg,dusk,dusk
+1,grace/0.jpg,grace/none.jpg,day,day
+"""
+
+
+@pytest.fixture
+def study(tmp_path: Path, portraits: Portraits) -> list[str]:
+    """Two people, three pictures each, and one without a face; the options that name them."""
+    root = tmp_path / "people" / "images"
+    for name, portrait in (("eileen", portraits.eileen_collins), ("grace", portraits.grace_hopper)):
+        (root / name).mkdir(parents=True)
+        image = opened(portrait)
+        image.thumbnail((400, 400))
+        for number, changed in enumerate((image, ImageEnhance.Brightness(image).enhance(0.5), image.rotate(8))):
+            (root / name / f"{number}.jpg").write_bytes(encoded(changed))
+    (root / "grace" / "none.jpg").write_bytes(encoded(faceless()))
+    (tmp_path / "pairs.csv").write_text(LIST)
+    return ["--config", "2", "--pairs", str(tmp_path / "pairs.csv"), "--images", str(root)]
+
+
+@pytest.fixture
+def evaluate(
+    served: EnsembleConfig, study: list[str], capsys: pytest.CaptureFixture[str]
+) -> Callable[..., dict[str, Any]]:
+    def run(*options: str) -> dict[str, Any]:
+        capsys.readouterr()
+        call_command("evaluate", *study, "--json", *options)
+        found: dict[str, Any] = json.loads(capsys.readouterr().out)
+        return found
+
+    return run
+
+
+def rates(data: Any) -> Iterator[dict[str, float]]:
+    """Everything in the object that is a rate with its interval."""
+    if isinstance(data, dict):
+        if data.keys() == {"value", "low", "high"}:
+            yield data
+        for value in data.values():
+            yield from rates(value)
+    elif isinstance(data, list):
+        for value in data:
+            yield from rates(value)
+
+
+def test_the_object_is_as_promised_and_the_report_stays(
+    evaluate: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    cache, out = str(tmp_path / "cache"), tmp_path / "out"
+    found = evaluate(
+        *("--stress", "sunglasses", "--cache", cache, "--output", str(out), "--about", "Two women of the last century")
+    )
+    assert found["config"] == 2
+    assert (found["subjects"], found["mated"], found["non_mated"]) == (2, 5, 2)  # one stranger pair stood there twice
+    assert "1 duplicate pairs" in " ".join(found["warnings"])
+    assert found["failures"] == {"no_face_found": 1}
+    assert found["fta"]["value"] == pytest.approx(1 / 7)
+    assert found["fmr"]["value"] == found["far"]["value"] == 0
+    assert found["frr"]["value"] == pytest.approx(1 / 5)
+    assert found["fnmr"]["value"] == 0
+    assert set(found["members"]) == set(EMBEDDERS)
+    for system in (*found["members"].values(), found["fused"]):
+        assert {"eer", "tar_at_fmr", "accuracy"} <= system.keys()
+        # two strangers say nothing of an FMR of 1 %
+        assert system["tar_at_fmr"] == {"0.01": None, "0.001": None, "0.0001": None}
+    assert "30000" in " ".join(found["warnings"])
+    bits = found["fused"]["cllr"]
+    everything = [rate for rate in rates(found) if rate != bits]
+    assert len(everything) > 15
+    assert all(0 <= rate["low"] <= rate["value"] <= rate["high"] <= 1 for rate in everything)
+    assert [row["stress"] for row in found["stress"]] == ["sunglasses"]
+
+    report = EvaluationReport.objects.get()
+    config = selectors.configs().get(version=2)
+    assert report.digest == found["digest"] == evidence.config_digest(config)
+    assert report.measured_on["subjects"] == subject_hashes(["people/eileen", "people/grace"])
+    assert config.evaluation_id == report.pk
+    assert json.loads((out / "report.json").read_text()) == found == report.data
+    assert (out / "report.html").read_text() == report.html
+
+    again = evaluate("--stress", "sunglasses", "--cache", cache)
+    assert again["timing"]["engine"] == 0
+    assert again["fnmr"] == found["fnmr"]
+    assert EvaluationReport.objects.get().pk == report.pk
+
+
+def test_the_page_stands_alone_and_names_nobody(evaluate: Callable[..., dict[str, Any]]) -> None:
+    evaluate("--about", "Two women <of the last century>")
+    html = EvaluationReport.objects.get().html
+    assert "Two women &lt;of the last century&gt;" in html
+    for word in ("<script", "http:", "https:", "url(", "<img", "<link", ".jpg", "eileen", "grace"):
+        assert word not in html, word
+    for section in ("What to do next", "DET curve", "Reliability", "Under stress", "The worst errors"):
+        assert section in html
+
+
+def test_a_report_says_so_when_nobody_knows_whom_the_pictures_show(evaluate: Callable[..., dict[str, Any]]) -> None:
+    found = evaluate()
+    assert "Unknown" in found["about"]["people"]
+    assert "do not hold for children" in EvaluationReport.objects.get().html
+
+
+def test_a_picture_without_a_face_is_a_failure_under_every_stress(evaluate: Callable[..., dict[str, Any]]) -> None:
+    found = evaluate("--all-pairs", "--stress", "jpeg,rotation")
+    for row in found["stress"]:
+        assert row["failures"]["no_face_found"] >= 1
+        assert row["fta"]["value"] > 0
+    assert found["non_mated"] == 3 * 4
+
+
+def test_what_cannot_be_measured_is_refused_before_anything_is_embedded(
+    served: EnsembleConfig, study: list[str], tmp_path: Path
+) -> None:
+    with pytest.raises(CommandError, match=f"no stress fog; there are {', '.join(STRESSES)}"):
+        call_command("evaluate", *study, "--stress", "fog")
+    lines = LIST.splitlines()
+    for kept, code in ((lines[:5], "one_class"), ([*lines, "0,eileen/0.jpg,grace/9.jpg,day,day"], "missing_files")):
+        (tmp_path / "pairs.csv").write_text("\n".join(kept))
+        with pytest.raises(CommandError, match=code):
+            call_command("evaluate", *study)
+    assert not EvaluationReport.objects.exists()

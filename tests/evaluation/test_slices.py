@@ -1,0 +1,148 @@
+"""Slices by the worse of two pictures and by what a list says, each with its counts and intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ml_models.evaluation import pairs, slices
+from ml_models.evaluation.embedding import QUALITY_FIELDS, Embedded
+from ml_models.evaluation.intervals import Subjects
+from ml_models.evaluation.pairs import Comparisons, Pool
+from ml_models.evaluation.systems import Systems
+
+SUBJECTS, IMAGES = 30, 4
+
+
+def pool(attributes: dict[str, Any] | None = None) -> Pool:
+    """Every image of thirty people against every other."""
+    who = np.repeat(np.arange(SUBJECTS, dtype=np.int32), IMAGES)
+    a, b = (side.astype(np.int32) for side in np.triu_indices(len(who), 1))
+    comparisons = Comparisons(a, b, who[a], who[b], np.zeros(len(a), np.int32))
+    names = tuple(f"people/{i}" for i in range(SUBJECTS))
+    images = tuple(Path(f"{i}.jpg") for i in range(len(who)))
+    return Pool(("people",), images, names, who, (comparisons,), (), attributes or {})
+
+
+def embedded(**quality: Any) -> Embedded:
+    count = SUBJECTS * IMAGES
+    measures = {field: np.full(count, 100.0) for field in QUALITY_FIELDS} | quality
+    return Embedded({}, {}, measures, ("",) * count, np.zeros(count, bool), 1.0)
+
+
+def systems(comparisons: Comparisons, wrong: Any = False) -> Systems:
+    """Scores that are right but where `wrong` says."""
+    margin = np.where(comparisons.same ^ np.asarray(wrong), 1.0, -1.0)
+    return Systems(comparisons, {"net": margin / 2}, margin, margin)
+
+
+def table(pool: Pool, embedded: Embedded, systems: Systems) -> dict[str, dict[str, dict[str, Any]]]:
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for row in slices.table(systems, pool, embedded, {"net": 0.0}, Subjects(SUBJECTS, 200)):
+        found.setdefault(row["by"], {})[row["slice"]] = row
+    return found
+
+
+def test_the_worse_of_the_two_pictures_decides() -> None:
+    turned = np.where(np.arange(SUBJECTS * IMAGES) % IMAGES == 0, -60.0, 5.0)
+    people = pool()
+    comparisons = people.lists[0]
+    worse = (np.abs(turned[comparisons.a]) > 50) | (np.abs(turned[comparisons.b]) > 50)
+    found = table(people, embedded(yaw_deg=turned), systems(comparisons, wrong=worse & comparisons.same))["yaw"]
+    assert set(found) == {"under 15°", "from 50°"}
+    assert found["from 50°"]["mated"] == int((worse & comparisons.same).sum())
+    assert found["from 50°"]["non_mated"] == int((worse & ~comparisons.same).sum())
+    assert found["from 50°"]["fused"]["fnmr"]["value"] == 1
+    assert found["under 15°"]["fused"]["fnmr"]["value"] == 0
+    assert found["under 15°"]["fused"]["fnmr"]["high"] > 0  # few people: never certain
+    assert found["from 50°"]["members"]["net"]["fnmr"]["value"] == 1
+
+
+def test_darker_is_worse_and_smaller_is_worse() -> None:
+    dark = np.where(np.arange(SUBJECTS * IMAGES) == 0, 20.0, 200.0)
+    small = np.where(np.arange(SUBJECTS * IMAGES) == 1, 50.0, 300.0)
+    people = pool()
+    found = table(people, embedded(brightness=dark, face_px=small), systems(people.lists[0]))
+    with_first = SUBJECTS * IMAGES - 1
+    for by, name in (("darkness (luminance)", "under 40"), ("size", "under 60 px")):
+        row = found[by][name]
+        assert row["mated"] + row["non_mated"] == with_first
+
+
+def test_a_slice_without_strangers_has_no_fmr_and_one_with_few_no_tar() -> None:
+    people = pool()
+    comparisons = people.lists[0]
+    labelled = replace(comparisons, attributes={"kind": np.where(comparisons.same, "same", "other")})
+    found = table(replace(people, lists=(labelled,)), embedded(), systems(labelled))["kind"]
+    assert found["same"]["fused"]["fmr"] is None
+    assert found["same"]["fused"]["tar"] is None
+    assert found["other"]["fused"]["fnmr"] is None
+    assert found["other"]["fused"]["fmr"]["value"] == 0
+
+
+def test_failures_to_acquire_have_no_place_in_a_slice() -> None:
+    people = pool()
+    lost = systems(people.lists[0])
+    touches = (people.lists[0].a == 0) | (people.lists[0].b == 0)
+    lost = replace(lost, margin=np.where(touches, -np.inf, lost.margin))
+    found = table(people, embedded(), lost)["size"]["100–160 px"]
+    assert found["mated"] + found["non_mated"] == len(people.lists[0]) - touches.sum()
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Callable[..., pairs.PairList]:
+    root = tmp_path / "people"
+    for name in ("ann/1.jpg", "ann/2.jpg", "bob/1.jpg", "bob/2.jpg"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+
+    def read(header: str, *lines: str, attributes: str = "") -> pairs.PairList:
+        (tmp_path / "pairs.csv").write_text("\n".join((header, *lines)))
+        table = None
+        if attributes:
+            table = tmp_path / "more.csv"
+            table.write_text(attributes)
+        return pairs.read(tmp_path / "pairs.csv", root, table)
+
+    return read
+
+
+def test_columns_of_a_list_are_attributes_of_pictures_or_pairs(files: Callable[..., pairs.PairList]) -> None:
+    found = files(
+        "same,a,b,light_a,light_b,distance",
+        "1,ann/1.jpg,ann/2.jpg,day,night,near",
+        "0,ann/1.jpg,bob/1.jpg,day,day,far",
+    )
+    assert found.attributes["light"].tolist() == ["day", "night", "day"]
+    assert found.listed.attributes["distance"].tolist() == ["near", "far"]
+    everything = pairs.pool([found.all_pairs()])
+    assert everything.attributes["light"].tolist() == ["day", "night", "day"]  # of pictures, so also all against all
+    assert everything.lists[0].attributes == {}
+    kept = found.listed.take(np.array([False, True]))
+    assert kept.attributes["distance"].tolist() == ["far"]
+
+
+def test_a_table_says_more_of_subjects_or_pictures(files: Callable[..., pairs.PairList]) -> None:
+    lines = ("1,ann/1.jpg,ann/2.jpg", "0,ann/1.jpg,bob/1.jpg")
+    found = files("same,a,b", *lines, attributes="who,age\nann,30\nbob/1.jpg,40\n")
+    assert found.attributes["age"].tolist() == ["30", "30", "40"]
+    with pytest.raises(pairs.PairListRefused, match="column of subjects"):
+        files("same,a,b", *lines, attributes="who\nann\n")
+
+
+def test_both_pictures_must_have_the_attribute() -> None:
+    words = np.where(np.arange(SUBJECTS * IMAGES) < 2 * IMAGES, "night", "day")
+    people = pool({"light": words})
+    found = table(people, embedded(), systems(people.lists[0]))["light (both)"]
+    assert found["night"]["mated"] + found["night"]["non_mated"] == 2 * IMAGES * (2 * IMAGES - 1) // 2
+
+
+def test_numbers_of_many_values_are_cut_into_quarters() -> None:
+    ages = np.repeat(np.arange(20, 20 + SUBJECTS), IMAGES).astype(str)
+    people = pool({"age": ages})
+    assert len(table(people, embedded(), systems(people.lists[0]))["age (both)"]) == 4

@@ -1,0 +1,211 @@
+"""A version goes live on evidence: a report on just what it decides with, on enough other people, within the limits."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.core.management.base import CommandError
+
+from ml_models import checks, ensembles, evidence, rollouts
+from ml_models.exceptions import ConfigInvalid, RolloutRefused
+from ml_models.models import EnsembleConfig, EvaluationReport
+from tests.support.served import CALIBRATION, FULL_SET, RULE, ensemble, write
+
+CALIBRATED = {"lists": ["people/pairs"], "subjects": ["aaaaaaaaaaaaaaaa", "bbbbbbbbbbbbbbbb"]}
+MEASURED = {"lists": ["others/pairs"], "subjects": ["cccccccccccccccc"]}
+DATA: dict[str, Any] = {
+    "subjects": 200,
+    "mated": 1000,
+    "non_mated": 30_000,
+    "fmr": {"value": 0.0005, "low": 0.0003, "high": 0.001},
+    "fnmr": {"value": 0.01, "low": 0.006, "high": 0.014},
+    "cross_validated": None,
+}
+
+
+@pytest.fixture
+def production(settings: Any) -> None:
+    settings.ML_MODELS = {**settings.ML_MODELS, "EVIDENCE_GATE": "enforce"}
+
+
+@pytest.fixture
+def load(served: EnsembleConfig, tmp_path: Path) -> Callable[..., EnsembleConfig]:
+    """A draft on the real networks, calibrated on two people."""
+
+    def loaded(version: int = 3, **changes: Any) -> EnsembleConfig:
+        call_command("load_ensemble", str(write(tmp_path, ensemble(version, **changes))))
+        EnsembleConfig.objects.filter(version=version).update(calibrated_on=CALIBRATED)
+        return rollouts.get_config(version)
+
+    return loaded
+
+
+@pytest.fixture
+def draft(load: Callable[..., EnsembleConfig]) -> EnsembleConfig:
+    return load()
+
+
+def report(config: EnsembleConfig, **changes: Any) -> EvaluationReport:
+    return EvaluationReport.objects.create(
+        config=config,
+        digest=changes.pop("digest", None) or evidence.config_digest(config),
+        measured_on=changes.pop("measured_on", MEASURED),
+        data={**DATA, **changes},
+    )
+
+
+def state(config: EnsembleConfig) -> str:
+    return EnsembleConfig.objects.get(pk=config.pk).state
+
+
+def test_a_version_with_evidence_is_valid(production: None, draft: EnsembleConfig) -> None:
+    report(draft)
+    assert evidence.missing(draft) == []
+    rollouts.validate(draft)
+    assert state(draft) == "validated"
+    rollouts.open_rollout(rollouts.get_config(draft.version))
+
+
+def test_a_version_that_nobody_measured_is_refused(production: None, draft: EnsembleConfig) -> None:
+    with pytest.raises(ConfigInvalid) as refused:
+        rollouts.validate(draft)
+    assert "never measured" in refused.value.reasons[0]
+    assert state(draft) == "draft"
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"subjects": 199}, "199 subjects of at least 200"),
+        ({"mated": 999}, "999 mated"),
+        ({"non_mated": 29_999}, "29,999 non-mated"),
+        ({"fmr": {"value": 0.0005, "low": 0.0003, "high": 0.00101}}, "FMR is 0.101%"),
+        ({"fnmr": {"value": 0.0101, "low": 0.006, "high": 0.014}}, "FNMR is 1.010%"),
+        ({"fmr": None}, "was not measured"),
+        ({"measured_on": {**MEASURED, "subjects": ["cccccccccccccccc", "aaaaaaaaaaaaaaaa"]}}, "1 of the people"),
+        ({"measured_on": {}}, "on whom the version was measured"),
+        ({"cross_validated": "5"}, "No report"),
+        ({"digest": "0" * 64}, "was changed since"),
+    ],
+)
+def test_every_line_is_asked_for(production: None, draft: EnsembleConfig, changes: Any, says: str) -> None:
+    report(draft, **changes)
+    with pytest.raises(ConfigInvalid) as refused:
+        rollouts.validate(draft)
+    assert len(refused.value.reasons) == 1
+    assert says in refused.value.reasons[0]
+
+
+def test_whom_it_was_calibrated_on_must_be_known(production: None, draft: EnsembleConfig) -> None:
+    EnsembleConfig.objects.filter(pk=draft.pk).update(calibrated_on={})
+    report(draft)
+    assert "on whom the version was calibrated" in evidence.missing(rollouts.get_config(3))[0]
+
+
+def test_the_limits_are_the_deployment_s(production: None, draft: EnsembleConfig, settings: Any) -> None:
+    report(draft, fmr={"value": 0.005, "low": 0.004, "high": 0.006})
+    assert evidence.missing(draft)
+    settings.ML_MODELS = {**settings.ML_MODELS, "FMR_LIMIT": 0.006}
+    assert evidence.missing(draft) == []
+
+
+def test_one_report_that_suffices_is_enough(draft: EnsembleConfig) -> None:
+    report(draft)
+    report(draft, subjects=20)
+    assert evidence.missing(draft) == []
+
+
+def test_the_digest_follows_what_decides_and_nothing_else(load: Callable[..., EnsembleConfig]) -> None:
+    first = evidence.config_digest(load(3))
+    assert evidence.config_digest(load(3, name="renamed", notes="said otherwise")) == first
+    assert evidence.config_digest(ensembles.clone(rollouts.get_config(3))) == first
+    member = {"artifact": "sface_2021dec", "weight": 1.0, "calibration": CALIBRATION}
+    changed = [
+        {"flip": True},
+        {"target_fmr": 0.0005},
+        {"quality_limits": {"verify": {"min_face_px": 80.0}}},
+        {"voter_sets": {FULL_SET: {**RULE, "threshold": 2.1}}},
+        {"voter_sets": {"sface_2021dec": RULE}, "members": [member]},
+        {"voter_sets": {"sface_2021dec": RULE}, "members": [{**member, "calibration": {"a": 21.0, "b": -6.0}}]},
+    ]
+    digests = {evidence.config_digest(load(3, **changes)) for changes in changed}
+    assert len(digests | {first}) == len(changed) + 1
+
+
+def test_a_deployment_that_only_warns_goes_on(
+    draft: EnsembleConfig, settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert settings.ML_MODELS["EVIDENCE_GATE"] == "warn"
+    rollouts.validate(draft)
+    assert state(draft) == "validated"
+    assert "without evidence" in caplog.text
+
+
+def test_what_was_validated_where_nobody_asked_is_asked_before_it_goes_live(
+    draft: EnsembleConfig, settings: Any
+) -> None:
+    rollouts.validate(draft)
+    settings.ML_MODELS = {**settings.ML_MODELS, "EVIDENCE_GATE": "enforce"}
+    with pytest.raises(ConfigInvalid):
+        rollouts.open_rollout(rollouts.get_config(3))
+    assert state(draft) == "validated"
+
+
+def test_nothing_said_is_production(draft: EnsembleConfig, settings: Any) -> None:
+    settings.ML_MODELS = {key: value for key, value in settings.ML_MODELS.items() if key != "EVIDENCE_GATE"}
+    assert evidence.enforced()
+    assert checks.check_evidence_gate() == []
+    for mode, found in (("warn", "ml_models.W002"), ("off", "ml_models.E004")):
+        settings.ML_MODELS = {**settings.ML_MODELS, "EVIDENCE_GATE": mode}
+        assert [message.id for message in checks.check_evidence_gate()] == [found]
+    assert evidence.enforced()  # a word nobody knows does not open the gate
+
+
+def test_a_superuser_answers_for_missing_evidence_with_a_reason(
+    production: None, draft: EnsembleConfig, django_user_model: Any
+) -> None:
+    chief = django_user_model.objects.create_superuser("chief")
+    rollouts.validate(draft, chief, "a pilot with twenty adults")
+    step = draft.steps.get(to_state="validated")
+    assert (step.by, step.overrides_evidence) == (chief, True)
+    assert "a pilot with twenty adults" in step.reason
+    assert "never measured" in step.reason
+    rollouts.open_rollout(rollouts.get_config(3))
+
+
+def test_nobody_else_can(production: None, draft: EnsembleConfig, django_user_model: Any, grant: Any) -> None:
+    operator = grant(django_user_model.objects.create_user("operator", is_staff=True), "validate_config")
+    gone = django_user_model.objects.create_superuser("gone", is_active=False)
+    for by in (None, operator, gone):
+        with pytest.raises(RolloutRefused, match="superuser"):
+            rollouts.validate(draft, by, "because")
+    assert state(draft) == "draft"
+
+
+def test_nothing_else_can_be_overridden(
+    production: None, load: Callable[..., EnsembleConfig], django_user_model: Any
+) -> None:
+    broken = load(3, voter_sets={})
+    chief = django_user_model.objects.create_superuser("chief")
+    with pytest.raises(ConfigInvalid) as refused:
+        rollouts.validate(broken, chief, "because")
+    assert "No threshold is set" in refused.value.reasons[0]
+    assert state(broken) == "draft"
+
+
+def test_the_command_prints_every_line_and_takes_a_superuser(
+    production: None, draft: EnsembleConfig, django_user_model: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report(draft, subjects=20)
+    with pytest.raises(CommandError, match="20 subjects of at least 200"):
+        call_command("validate_config", "3")
+    said = capsys.readouterr().err
+    assert "✗ 20 subjects" in said
+    assert "✓ 30,000 non-mated" in said
+    with pytest.raises(CommandError, match="--as USER"):
+        call_command("validate_config", "3", "--override-evidence", "because", "--as", "nobody")
+    django_user_model.objects.create_superuser("chief")
+    call_command("validate_config", "3", "--override-evidence", "because", "--as", "chief")
+    assert state(draft) == "validated"
