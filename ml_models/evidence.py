@@ -34,7 +34,9 @@ def config_digest(config: EnsembleConfig) -> str:
     """sha256 of everything that a version decides with: detector, members with their files and contracts,
     weights, calibration, thresholds, aggregation, quality limits. Two versions that decide alike have the same."""
     content = {key: value for key, value in ensembles.export(config).items() if key not in _NOT_DECIDING}
-    files = {member.artifact.name: [member.artifact.sha256, member.artifact.contract] for member in config.members.all()}
+    files = {
+        member.artifact.name: [member.artifact.sha256, member.artifact.contract] for member in config.members.all()
+    }
     whole = {**content, "files": {**files, config.detector.name: config.detector.sha256}}
     return hashlib.sha256(canonical_json(whole).encode()).hexdigest()
 
