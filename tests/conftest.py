@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings as django_settings
 from django.contrib.auth.models import Permission
 from django.core import serializers
 from django.core.management import call_command
@@ -20,6 +21,9 @@ from devstack.portraits import eileen_collins, grace_hopper
 from ml_models import runtime
 from ml_models.models import Artifact, ConfigStep, EnsembleConfig, EnsembleMember, Rollout
 from tests.support.served import PACK_CACHE, activate, ensemble
+
+# a cache that is slow because the cores have much else to do is not one that is down
+django_settings.CACHES["default"]["OPTIONS"].update(socket_connect_timeout=30, socket_timeout=30)
 
 
 @dataclass(frozen=True)

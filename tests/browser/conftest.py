@@ -5,9 +5,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+# the page looks every second; the cores may have much else to do
+expect.set_options(timeout=30_000)
 # nothing is asked of the network but the page
 QUIET = (
     "--no-sandbox",

@@ -98,16 +98,16 @@ def test_activate_watch_the_bar_move_and_roll_back(
     expect(panel.locator("[data-word=percent]")).to_have_text("0 %")
     runtime.refresh()
     backfill.embed_chunk(chunks()[0])
-    expect(panel.locator("[data-word=percent]")).not_to_have_text("0 %", timeout=5000)  # nobody has reloaded
+    expect(panel.locator("[data-word=percent]")).not_to_have_text("0 %")  # nobody has reloaded
     halfway = percent(panel)
     assert 0 < halfway < 100
     shoot(panel, pictures, "rollout")
 
     for chunk in list(chunks()):
         backfill.embed_chunk(chunk)
-    expect(panel.locator("[data-word=percent]")).to_have_text("100 %", timeout=5000)
+    expect(panel.locator("[data-word=percent]")).to_have_text("100 %")
     work_off()
-    expect(panel.locator("#rollout h2")).to_contain_text("complete", timeout=5000)
+    expect(panel.locator("#rollout h2")).to_contain_text("complete")
     shoot(panel, pictures, "complete")
     assert EnsembleConfig.objects.get(state="active").version == 3
 
@@ -130,12 +130,12 @@ def test_pause_resume_and_abort_with_failures_on_the_page(
         expect(panel.locator("#rollout h2")).to_contain_text(state)
     RolloutFailure.objects.create(rollout=rollout, reference=Reference.objects.all()[0], code="unreadable_chip")
     failure = panel.locator("[data-list=failures] a")
-    expect(failure).to_have_text("unreadable chip: 1", timeout=5000)
+    expect(failure).to_have_text("unreadable chip: 1")
     shoot(panel, pictures, "failures")
 
     # an operator elsewhere: this page notices by itself
     rollouts.abort(rollouts.get_rollout(rollout.pk))
-    expect(panel.locator("#rollout h2")).to_contain_text("aborted", timeout=5000)
+    expect(panel.locator("#rollout h2")).to_contain_text("aborted")
     expect(panel.locator("a.fv-button")).to_have_count(0)
     panel.click("[data-list=failures] a")
     expect(panel.locator("#changelist")).to_contain_text("unreadable_chip")

@@ -19,7 +19,8 @@ from devstack.state import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("make_run")]
 
-START_TIMEOUT_S = 240
+# nothing is timed by these: the cores may have much else to do
+START_TIMEOUT_S, PATIENCE_S = 600, 240
 
 
 class MakeRun:
@@ -41,14 +42,12 @@ class MakeRun:
     def said(self) -> str:
         return self.output.read_text(errors="replace")
 
-    def wait_ready(self) -> float:
-        """Wait, and return the seconds that it took."""
+    def wait_ready(self) -> None:
         began = time.monotonic()
         while "Ctrl-C stops everything" not in self.said():
             assert self.process.poll() is None, self.said()
             assert time.monotonic() - began < START_TIMEOUT_S, self.said()
             time.sleep(0.1)
-        return time.monotonic() - began
 
     def family(self) -> list[psutil.Process]:
         return psutil.Process(self.process.pid).children(recursive=True)
@@ -70,7 +69,7 @@ def plain_environment(state: Path, port: int) -> dict[str, str]:
 
 
 def paste(line: str) -> dict:
-    outcome = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True, timeout=60)
+    outcome = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True, timeout=PATIENCE_S)
     return json.loads(outcome.stdout)
 
 
@@ -104,7 +103,7 @@ def test_the_printed_lines_enroll_and_verify_when_pasted(make_run):
         capture_output=True,
         text=True,
         check=False,
-        timeout=30,
+        timeout=PATIENCE_S,
     )
     assert again.returncode != 0
     assert f"already running at http://127.0.0.1:{make_run.port}" in again.stderr
@@ -117,17 +116,23 @@ def test_the_printed_lines_enroll_and_verify_when_pasted(make_run):
     assert [process for process in family if process.is_running()] == []
 
 
-def test_the_second_start_is_quick_and_keeps_the_data(make_run):
-    # a quiet machine takes 8 s; the other tests' processes have the cores as well
-    assert make_run.wait_ready() < 30
+def test_the_second_start_repeats_nothing_and_keeps_the_data(make_run):
+    make_run.wait_ready()
+    # what the first start takes its time for
+    for once in ("database cluster", "fetching", "converting", "publishing", "validate and activate"):
+        assert once not in make_run.said()
     _, verify_same, _ = make_run.curl_lines()
     assert paste(verify_same)["decision"] == "match"
     command = ["make", "manage", "ARGS=shell -c 'import os; print(os.environ[\"DEVSTACK_URL\"])'"]
     environment = plain_environment(make_run.state, make_run.port)
-    managed = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True, timeout=60)
+    managed = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True, timeout=PATIENCE_S
+    )
     assert f"http://127.0.0.1:{make_run.port}" in managed.stdout
 
-    demo = subprocess.run(["make", "demo"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    demo = subprocess.run(
+        ["make", "demo"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=PATIENCE_S
+    )
     assert demo.returncode == 0, demo.stdout + demo.stderr
     assert f"The demo at http://127.0.0.1:{make_run.port}" in demo.stdout
     assert "✗" not in demo.stdout
@@ -135,7 +140,7 @@ def test_the_second_start_is_quick_and_keeps_the_data(make_run):
     family = make_run.family()
     worker = next(p for p in family if "worker" in p.cmdline() and p.parent().cmdline()[-1:] == ["run"])
     worker.kill()
-    assert make_run.process.wait(20) != 0
+    assert make_run.process.wait(PATIENCE_S) != 0
     assert "worker ended unexpectedly (signal SIGKILL)" in make_run.said()
     assert [process for process in family if process.is_running()] == []
 
@@ -144,7 +149,7 @@ def test_a_taken_port_is_refused_before_anything_starts(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         stack = MakeRun(tmp_path, port)
-        assert stack.process.wait(30) != 0
+        assert stack.process.wait(PATIENCE_S) != 0
     assert f"Port {port} on 127.0.0.1 cannot be used" in stack.said()
     assert not (tmp_path / "postgres").exists()
 
@@ -159,7 +164,7 @@ def test_a_management_command_starts_and_stops_what_it_needs(state):
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=PATIENCE_S,
     )
     address = outcome.stdout.split()[-1]
     assert address.startswith("http://127.0.0.1:")

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-LONG_S = 30
+LONG_S = 120
 
 
 class Parking:
