@@ -246,11 +246,11 @@ def erase_subject(caller: Actor, subject_id: str) -> int:
         subject = Subject.objects.select_for_update().filter(subject_id=subject_id).first()
         if subject is None:
             raise NotFound("There is no such subject.")
-        count = subject.references.count()
+        pk, count = subject.pk, subject.references.count()
         subject.delete()
         Erasure.objects.create(subject_hash=crypto.subject_hash(subject_id), references=count, by_id=actor_id(caller))
         signals.after_commit(signals.subject_erased, subject_id=subject_id, references=count)
-    logger.info("erased subject %s with %d references", subject.pk, count)
+    logger.info("erased subject %s with %d references", pk, count)
     return count
 
 

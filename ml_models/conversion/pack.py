@@ -87,7 +87,7 @@ def _converters() -> Callable[[Entry, Path, Mapping[str, str], Path], bytes]:
 def _build(entry: Entry, metadata: Mapping[str, str], cache_dir: Path, progress: Progress) -> BuiltFile:
     run = _converters()
     original = sources.fetch(entry.source, entry.member, cache_dir, progress)
-    progress(f"converting {entry.name}: {', '.join(entry.steps)}")
+    progress(f"converting {entry.name}: {', '.join(entry.steps) or 'the contract only'}")
     with tempfile.TemporaryDirectory(prefix="model-build-") as scratch:
         data = run(entry, original, metadata, Path(scratch))
     path = sources.store(cache_dir, data, ".onnx")

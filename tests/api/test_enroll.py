@@ -111,7 +111,7 @@ def test_the_summary_shows_no_picture_and_no_vector(
 
 
 def test_erasing_a_reference_and_then_the_subject_leaves_nothing(
-    service: APIClient, served: EnsembleConfig, portraits: Portraits
+    service: APIClient, served: EnsembleConfig, portraits: Portraits, caplog: pytest.LogCaptureFixture
 ) -> None:
     first = enroll(service, "child-1", portraits.eileen_collins).json()["reference_id"]
     enroll(service, "child-1", portraits.eileen_collins)
@@ -119,7 +119,9 @@ def test_erasing_a_reference_and_then_the_subject_leaves_nothing(
     assert service.delete(f"/api/v1/face/references/{first}").status_code == 204
     assert service.delete(f"/api/v1/face/references/{first}").json()["code"] == "not_found"
     assert Embedding.objects.count() == 3
+    subject = Subject.objects.get()
     erased = service.delete("/api/v1/face/subjects/child-1")
+    assert f"erased subject {subject.pk} with 1 references" in caplog.text
     assert (erased.status_code, erased.json()["references_erased"]) == (200, 1)
     assert not any(model.objects.exists() for model in (Subject, Reference, Embedding))
     assert service.delete("/api/v1/face/subjects/child-1").json()["code"] == "not_found"
