@@ -120,6 +120,7 @@ class EnsembleConfig(models.Model):
 
     class Meta:
         ordering = ["-version"]
+        verbose_name = "version"
         constraints = [
             models.UniqueConstraint(fields=["state"], condition=Q(state="active"), name="one_active_version"),
             models.UniqueConstraint(fields=["state"], condition=Q(state="rolling_out"), name="one_version_rolling_out"),
@@ -316,7 +317,7 @@ class Rollout(models.Model):
         permissions = [("control_rollout", "Can pause, resume, abort and approve a rollout")]
 
     def __str__(self) -> str:
-        return str(self.id)
+        return f"Rollout of {self.config}, {self.opened_at:%Y-%m-%d %H:%M}"
 
 
 class RolloutChunk(models.Model):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import time
 
@@ -31,13 +32,12 @@ def main() -> int:
     if not PHOTOS.is_dir():
         say("The LFW photos are not there (../shared/data/dev_eval): nothing was drilled.")
         return 1
-    interruption = Interruption()
-    interruption.install()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     report = Report()
     try:
-        with stack(interruption) as running:
+        with stack(Interruption()) as running:
             drill(running, options, report)
-    except Interrupted:
+    except (Interrupted, KeyboardInterrupt):
         say("Stopped.")
         return 1
     except StackError as error:

@@ -35,6 +35,7 @@ def run(stack: Stack, crowd: Offline, enrolled: list[Photo], rate: float, before
         closed = time.monotonic()
         time.sleep(5)
         say("  weights only, and back …")
+        rollouts.validate(rollouts.get_config(REWEIGHTED))
         activated, rolled_back = [], []
         for _ in range(_REPEATS):
             activated.append(_until(lambda: stack.call("POST", f"configs/{REWEIGHTED}/activate"), REWEIGHTED))

@@ -131,7 +131,7 @@ def _clone(config: EnsembleConfig, request: HttpRequest) -> Done:
 class EnsembleConfigAdmin(Panel):
     """Members and thresholds come from files; here a draft's name and notes can be changed, nothing else."""
 
-    list_display = ["__str__", "state_label", "members_line", "flip", "target", "evidence"]
+    list_display = ["__str__", "state_label", "members_line", "mirrored", "target", "evidence"]
     list_filter = ["state"]
     search_fields = ["name", "notes"]
     fields = ["name", "notes"]
@@ -236,6 +236,10 @@ class EnsembleConfigAdmin(Panel):
     def members_line(self, config: EnsembleConfig) -> SafeString:
         members = ((member.artifact.name, f"{member.weight:.2f}") for member in config.members.all())
         return format_html("<div>{}</div>", format_html_join("", '<div class="fv-member">{} <b>{}</b></div>', members))
+
+    @admin.display(description="flip averaging", ordering="flip")
+    def mirrored(self, config: EnsembleConfig) -> str:
+        return "yes" if config.flip else "no"
 
     @admin.display(description="target FMR", ordering="target_fmr")
     def target(self, config: EnsembleConfig) -> str:

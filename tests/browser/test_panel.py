@@ -11,7 +11,7 @@ from django.db.models.functions import Now
 from playwright.sync_api import Page, expect
 from rest_framework.test import APIClient
 
-from ml_models import backfill, rollouts, runtime
+from ml_models import backfill, rollouts, runtime, shadow
 from ml_models.models import EnsembleConfig, Reference, RolloutChunk, RolloutFailure, ServingProcess, Verification
 from tests.conftest import Portraits
 from tests.support.panel import page as address
@@ -111,7 +111,7 @@ def test_activate_watch_the_bar_move_and_roll_back(
     shoot(panel, pictures, "complete")
     assert EnsembleConfig.objects.get(state="active").version == 3
 
-    panel.click("text=v3 mirrored")
+    panel.click("#rollout h2 a")
     panel.click("a.fv-button:has-text('Roll back')")
     shoot(panel, pictures, "rollback")
     panel.click("button:has-text('Roll back')")
@@ -140,6 +140,35 @@ def test_pause_resume_and_abort_with_failures_on_the_page(
     panel.click("[data-list=failures] a")
     expect(panel.locator("#changelist")).to_contain_text("unreadable_chip")
     shoot(panel, pictures, "to-enrol-again")
+
+
+def test_a_held_rollout_shows_its_shadow_and_goes_live_on_go(
+    panel: Page,
+    validated: EnsembleConfig,
+    pictures: Path,
+    service: APIClient,
+    portraits: Portraits,
+    settings: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings.ML_MODELS = {**settings.ML_MODELS, "SHADOW_SHARE": 1.0}
+    monkeypatch.setattr(shadow, "_process", shadow._Process())
+    rollout = rollouts.open_rollout(validated, hold_for_approval=True)
+    runtime.refresh()
+    work_off()
+    panel.goto(address("rollout", "change", rollout.pk))
+    expect(panel.locator("#rollout h2")).to_contain_text("awaiting approval")
+    verify(service, "child-1", portraits.eileen_collins)
+    verify(service, "child-1", portraits.grace_hopper)
+    told = panel.locator("[data-list=shadow]")
+    expect(told).to_contain_text("2 live verifies scored, 100.0 % decided alike", timeout=15_000)  # nobody has reloaded
+    shoot(panel, pictures, "shadow")
+    panel.click("a.fv-button:has-text('Go')")
+    expect(panel.locator(".fv-facts")).to_contain_text("2 live verifies scored")
+    shoot(panel, pictures, "go")
+    panel.click(".fv-card button")
+    expect(panel.locator("#rollout h2")).to_contain_text("complete")
+    assert EnsembleConfig.objects.get(state="active").version == 3
 
 
 def test_without_scripts_a_reload_shows_how_far_it_is(
