@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-STOP_TIMEOUT_S = 4.5
+# twice at the most, servers and then services: a Ctrl-C has 10 s in all
+STOP_TIMEOUT_S = 4.0
 LOG_TAIL_LINES = 25
 
 

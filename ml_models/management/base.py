@@ -44,7 +44,11 @@ class MlCommand(BaseCommand):
 
     def say(self, text: str) -> None:
         """A line of progress, on stderr."""
-        self.stderr.write(text)
+        self._tell(text)
+
+    def _tell(self, text: str, ending: str = "\n") -> None:
+        # Django's stderr is red: for errors, which progress is not
+        self.stderr.write(text, style_func=str, ending=ending)
 
     def progress(self, what: str) -> Callable[[int, int], None]:
         """A callback (done, total) that draws a bar on a terminal's stderr, and says each tenth elsewhere."""
@@ -58,8 +62,8 @@ class MlCommand(BaseCommand):
             shown = percent
             if sys.stderr.isatty():
                 bar = ("█" * (percent // 4)).ljust(25, "░")
-                self.stderr.write(f"\r{what} {bar} {percent:3d} %", ending="\n" if done >= total else "")
+                self._tell(f"\r{what} {bar} {percent:3d} %", ending="\n" if done >= total else "")
             else:
-                self.stderr.write(f"{what} {percent} %")
+                self._tell(f"{what} {percent} %")
 
         return report

@@ -120,6 +120,14 @@ def test_a_package_with_another_hash_is_refused_and_nothing_is_published(tiny: T
     assert not Artifact.objects.exists()
 
 
+def test_progress_does_not_look_like_an_error(tiny: TinyPack) -> None:
+    err = io.StringIO()
+    options = ["--catalogue", str(tiny.write()), "--cache-dir", str(tiny.folder / "pack"), "--no-publish"]
+    call_command("fetch_demo_pack", *options, "--force-color", stdout=io.StringIO(), stderr=err)
+    assert "fetching demo-weights" in err.getvalue()
+    assert "\x1b" not in err.getvalue()
+
+
 def test_a_changed_catalogue_is_not_answered_from_the_cache(tiny: TinyPack) -> None:
     tiny.pin()
     tiny.entry["citation"] = "A later catalogue."
