@@ -7,15 +7,19 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import BooleanField, ExpressionWrapper, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from ml_models import processes
 from ml_models.models import Erasure, EvaluationReport, ServingProcess, Verification
+from ml_models.traffic import MAX_DAYS
 
+from . import traffic
 from .base import Panel
 from .display import headline, label
+from .notices import notices
 
 # what only holders of view_scores may see: with it, a face could be tuned until it matches
 _SCORES = ("score", "threshold", "similarities")
@@ -49,6 +53,16 @@ class VerificationAdmin(Panel):
         "artifacts",
     ]
 
+    change_list_template = "admin/ml_models/verifications.html"
+
+    def get_urls(self) -> list[URLPattern]:
+        return [path("traffic/", self.view(self._traffic), name="ml_models_verification_traffic"), *super().get_urls()]
+
+    def _traffic(self, request: HttpRequest) -> HttpResponse:
+        shared = {**self.admin_site.each_context(request), "title": "Live traffic", "opts": self.opts}
+        told = {"media": self.media, "notices": notices(), "legend": traffic.legend(), "max_days": MAX_DAYS}
+        return TemplateResponse(request, "admin/ml_models/traffic.html", {**shared, **told, **traffic.context(request)})
+
     def get_list_display(self, request: HttpRequest) -> list[str]:
         return self._seen(request, self.list_display)
 
@@ -77,11 +91,11 @@ class EvaluationReportAdmin(Panel):
     list_display = ["created_at", "config", "line", "digest", "opened"]
     list_select_related = ["config"]
     list_filter = ["config"]
-    fields = ["config", "digest", "created_at", "opened", "data"]
-    readonly_fields = ["opened"]
+    fields = ["config", "created_at", "opened", "line", "lists", "people", "digest", "list_digest"]
+    readonly_fields = ["opened", "line", "lists", "people"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[EvaluationReport]:
-        return super().get_queryset(request).defer("html")
+        return super().get_queryset(request).defer("html", "draws")
 
     def get_urls(self) -> list[URLPattern]:
         html = path("<path:object_id>/html/", self.view(self._html), name="ml_models_evaluationreport_html")
@@ -96,6 +110,14 @@ class EvaluationReportAdmin(Panel):
     @admin.display(description="headline")
     def line(self, report: EvaluationReport) -> str:
         return headline(report)
+
+    @admin.display(description="measured on")
+    def lists(self, report: EvaluationReport) -> str:
+        return ", ".join(report.measured_on.get("lists", [])) or "not said"
+
+    @admin.display(description="whom the pictures show")
+    def people(self, report: EvaluationReport) -> str:
+        return str(report.measured_on.get("people", "not said"))
 
     @admin.display(description="page")
     def opened(self, report: EvaluationReport) -> SafeString:

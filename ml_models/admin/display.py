@@ -10,6 +10,7 @@ from django.utils.safestring import SafeString
 
 from ml_models.estimates import Cost
 from ml_models.models import EnsembleConfig, EvaluationReport, Rollout
+from ml_models.paired import Change
 
 TONES = {
     EnsembleConfig.State.DRAFT: "grey",
@@ -23,6 +24,8 @@ TONES = {
     Rollout.State.COMPLETE: "green",
     Rollout.State.ABORTED: "grey",
     Rollout.State.FAILED: "red",
+    "better": "green",
+    "worse": "red",
     "match": "green",
     "review": "orange",
     "no_match": "red",
@@ -62,6 +65,18 @@ def headline(report: EvaluationReport | None) -> str:
         return "not measured"
     data = report.data
     return f"FMR {share(data.get('fmr'))}, FNMR {share(data.get('fnmr'))}; {data.get('subjects', '?')} subjects"
+
+
+def change_facts(change: Change) -> dict[str, str]:
+    """One figure of two versions as a line of a table."""
+    first, second = (
+        "not measured" if value is None else f"{value:.2%}".replace("%", " %")
+        for value in (change.first, change.second)
+    )
+    between = (
+        "" if change.low is None or change.high is None else f"{100 * change.low:+.2f} to {100 * change.high:+.2f}"
+    )
+    return {"what": change.what, "first": first, "second": second, "between": between, "verdict": label(change.verdict)}
 
 
 def cost_facts(cost: Cost) -> list[tuple[str, str]]:

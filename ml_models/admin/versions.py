@@ -14,13 +14,13 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.timezone import now
 
-from ml_models import ensembles, evidence, rollouts, tasks
+from ml_models import ensembles, evidence, paired, rollouts, tasks
 from ml_models.estimates import activation_cost
 from ml_models.models import Artifact, EnsembleConfig, EnsembleMember, EvaluationReport, Rollout
 
 from .base import Asked, Button, Done, Panel
 from .comparison import beside, difference
-from .display import cost_facts, headline, label
+from .display import change_facts, cost_facts, headline, label
 
 State = EnsembleConfig.State
 
@@ -127,6 +127,21 @@ def _clone(config: EnsembleConfig, request: HttpRequest) -> Done:
     )
 
 
+def _measured(config: EnsembleConfig, other: EnsembleConfig | None, request: HttpRequest) -> dict[str, Any]:
+    """The evidence there is and is not, and how the version does against the active one where both were measured on the
+    same."""
+    if not request.user.has_perm("ml_models.view_evaluationreport"):
+        return {}
+    both = paired.common(other, config)[:1] if other else []
+    return {
+        "report": evidence.best(config) or report_of(config),
+        "evidence": evidence.lines(config),
+        "overridden": config.steps.filter(overrides_evidence=True).last(),
+        "changes": [change_facts(change) for one, two in both for change in paired.compare(one, two)],
+        "compared_on": ", ".join(both[0][1].measured_on.get("lists", [])) if both else "",
+    }
+
+
 @admin.register(EnsembleConfig)
 class EnsembleConfigAdmin(Panel):
     """Members and thresholds come from files; here a draft's name and notes can be changed, nothing else."""
@@ -224,7 +239,7 @@ class EnsembleConfigAdmin(Panel):
             "lines": beside(obj, report, other, report_of(other) if other else None),
             "artifacts": artifacts,
             "steps": obj.steps.select_related("by"),
-            "report": report if report and request.user.has_perm("ml_models.view_evaluationreport") else None,
+            **_measured(obj, other, request),
             "rollouts": obj.rollouts.all()[:5] if request.user.has_perm("ml_models.view_rollout") else [],
         }
 

@@ -107,13 +107,20 @@ class System:
         return rate(float((self.mated >= threshold).mean()), min(low, 1 - few_high), max(high, 1 - few_low))
 
     def draws(self, target: float, threshold: float) -> dict[str, Scores]:
-        """TAR at the FMR `target`, EER, and FNMR at `threshold`, in every replicate, shape (R,): row by row
+        """TAR at the FMR `target`, EER, FNMR and FMR at `threshold`, in every replicate, shape (R,): row by row
         the same people for all systems that share `subjects`, so that the change from one system to another
         has an interval too. NaN where a replicate drew nobody of one side."""
-        took_place = self.comparisons.take(self.same & self.acquired)
-        missed = (self.scores < threshold)[self.same & self.acquired]
-        fnmr = self.subjects.totals(took_place, missed) / positive(self.subjects.totals(took_place))
-        return {"tar": self.tar_draws(target), "eer": self._eer_draws, "fnmr": fnmr}
+
+        def shares(wrong: Flags, among: Flags) -> Scores:
+            part = self.comparisons.take(among)
+            return self.subjects.totals(part, wrong[among]) / positive(self.subjects.totals(part))
+
+        return {
+            "tar": self.tar_draws(target),
+            "eer": self._eer_draws,
+            "fnmr": shares(self.scores < threshold, self.same & self.acquired),
+            "fmr": shares(self.scores >= threshold, ~self.same & self.acquired),
+        }
 
     def tar_draws(self, target: float) -> Scores:
         """`draws`' TAR alone; NaN where there are too few impostors for the target."""

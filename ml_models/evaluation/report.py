@@ -21,7 +21,7 @@ Scorer = Callable[[Study, Pool], Scores]
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """`data` is what `--json` prints; `draws` are TAR, EER and FNMR of the fused decision in every replicate, so that
+    """`data` is what `--json` prints; `draws` are `System.draws` of the fused decision, so that
     two versions measured on the same `list_digest` can be compared; `subjects` are hashes of who was measured."""
 
     data: dict[str, Any]

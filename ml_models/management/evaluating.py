@@ -13,7 +13,7 @@ import numpy as np
 from django.core.management.base import CommandError
 from numpy.typing import NDArray
 
-from ml_models import evidence, selectors
+from ml_models import evidence, paired, selectors
 from ml_models.engine.fuse import voter_key
 from ml_models.evaluation import fitting, report, versions
 from ml_models.evaluation.embedding import spread
@@ -70,6 +70,18 @@ def evaluate(command: StudyCommand, config: EnsembleConfig, options: Mapping[str
     kept.data, kept.html = data, html
     kept.save(update_fields=["data", "html"])
     return data, html
+
+
+def against(
+    command: StudyCommand, first: EnsembleConfig, second: EnsembleConfig, options: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """The second version, measured just now, against the first; measured too when no report is on the same."""
+    latest = second.reports.order_by("-created_at")[0]
+    both = [pair for pair in paired.common(first, second) if pair[1].pk == latest.pk]
+    if not both:
+        evaluate(command, first, options)
+        both = [pair for pair in paired.common(first, second) if pair[1].pk == latest.pk]
+    return [asdict(change) for change in paired.compare(*both[0])]
 
 
 def _kind(list_digest: str, options: Mapping[str, Any]) -> str:

@@ -6,8 +6,10 @@ from typing import Any
 from django.core.management.base import CommandError
 
 from ml_models.evaluation import stress, versions
-from ml_models.management.evaluating import UNKNOWN_PEOPLE, evaluate
+from ml_models.management.evaluating import UNKNOWN_PEOPLE, against, evaluate
 from ml_models.management.study import StudyCommand
+
+from .compare_versions import in_words
 
 
 class Command(StudyCommand):
@@ -51,12 +53,21 @@ was stopped goes on where it stopped when --cache is given.
             metavar="NAMES",
             help=f"also with each pair's second picture under: all, or some of {', '.join(stress.STRESSES)}",
         )
+        parser.add_argument(
+            "--against",
+            type=int,
+            metavar="VERSION",
+            help="then say whether --config is better than this one, worse, or whether it cannot be told",
+        )
         parser.add_argument("--about", default=UNKNOWN_PEOPLE, metavar="TEXT", help="whom the pictures show")
         parser.add_argument("--output", type=Path, metavar="DIR", help="write report.html and report.json here")
 
     def run(self, **options: Any) -> dict[str, Any]:
         config = versions.find(options["config"])
+        other = versions.find(options["against"]) if options["against"] else None
         result, html = evaluate(self, config, options)
+        if other:
+            result["against"] = {"version": other.version, "changes": against(self, other, config, options)}
         if options["output"]:
             options["output"].mkdir(parents=True, exist_ok=True)
             (options["output"] / "report.json").write_text(json.dumps(result, indent=1) + "\n")
@@ -76,6 +87,8 @@ was stopped goes on where it stopped when --cache is given.
                 self.stdout.write(f"  TAR at FMR {float(fmr):.2%}: {percent(tar) if tar else 'too few comparisons'}")
         for line in result["stress"]:
             self.stdout.write(f"under {line['stress']}: FRR {percent(line['frr'])}, FTA {percent(line['fta'])}")
+        for change in result.get("against", {}).get("changes", []):
+            self.stdout.write(f"against version {result['against']['version']}: {in_words(change)}")
         for warning in result["warnings"]:
             self.stdout.write(f"! {warning}")
         for line in result["evidence"]:
