@@ -105,10 +105,8 @@ def _bars(live: dict[str, Sequence[int]], low: float, step: float, reference: Se
     rects = format_html_join("", '<rect x="{}" y="{}" width="{}" height="{}" fill="{}"/>', parts)
     points = " ".join(f"{(i + 0.5) * wide:.1f},{_HEIGHT * (1 - value / top):.1f}" for i, value in enumerate(held))
     line = format_html('<polyline points="{}" fill="none" stroke="currentColor" stroke-width="1.5"/>', points)
-    ticks = [(f"{i / 5 * _WIDTH:.0f}", f"{low + i / 5 * bins * step:g}", _anchor(i)) for i in range(6)]
-    told = format_html_join(
-        "", '<text x="{}" y="166" text-anchor="{}">{}</text>', [(x, anchor, text) for x, text, anchor in ticks]
-    )
+    ticks = [(f"{i / 5 * _WIDTH:.0f}", _anchor(i), f"{low + i / 5 * bins * step:g}") for i in range(6)]
+    told = format_html_join("", '<text x="{}" y="166" text-anchor="{}">{}</text>', ticks)
     return format_html(
         '<svg class="fv-chart" viewBox="0 -4 460 176" role="img" aria-label="{} values">{}{}{}</svg>',
         total,

@@ -212,6 +212,9 @@ def test_every_page_fits_a_desktop_and_a_phone(
         shoot(panel, pictures, f"{model}-list")
         panel.goto(address(model, "change", pk()))
         shoot(panel, pictures, model)
+    panel.goto(address("verification", "traffic"))
+    expect(panel.locator("svg.fv-chart")).to_have_count(2)
+    shoot(panel, pictures, "traffic")
     for model in ("erasure", "rollout", "evaluationreport"):
         panel.goto(address(model, "changelist"))
         shoot(panel, pictures, f"{model}-list")
