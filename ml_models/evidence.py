@@ -120,8 +120,9 @@ def _of(report: EvaluationReport, config: EnsembleConfig) -> list[Line]:
 
 def _count(data: Mapping[str, Any], key: str, words: str, needed: int) -> Line:
     found = int(data.get(key) or 0)
-    more = " Measure with --all-pairs, or on more people." if found < needed else ""
-    return Line(found >= needed, f"{found:,} {words} of at least {needed:,}.{more}")
+    more = "on more people" if key == "subjects" else "with --all-pairs, or on more people"
+    advice = f" Measure {more}." if found < needed else ""
+    return Line(found >= needed, f"{found:,} {words} of at least {needed:,}.{advice}")
 
 
 def _apart(calibrated: Sequence[str] | None, measured: Sequence[str] | None) -> Line:

@@ -26,6 +26,8 @@ Progress = Callable[[int, int], None]
 """Called with (images done, images in all)."""
 
 QUALITY_FIELDS = tuple(f.name for f in fields(Quality) if f.name != "reasons")
+UNUSED = "unused"
+"""The code of an image that nothing was compared with, and that was not embedded therefore."""
 _ROWS = 1024
 
 
@@ -60,7 +62,7 @@ class Embedded:
 
     def failures(self, images: Iterable[int]) -> dict[str, int]:
         """How many of these images failed, by code."""
-        return dict(sorted(Counter(self.codes[i] for i in images if self.codes[i]).items()))
+        return dict(sorted(Counter(self.codes[i] for i in images if self.codes[i] not in ("", UNUSED)).items()))
 
     def evidences(self, comparisons: Comparisons, probes: Embedded | None = None) -> Evidences:
         """What each member saw in every comparison. `probes` are the second images when they are not these; same
@@ -174,14 +176,14 @@ class _Row:
 
 
 def spread(found: Embedded, at: NDArray[np.integer], count: int) -> Embedded:
-    """Rows of some images in the places of all: row i goes to `at[i]` of `count`; the code of the rest is "unused"."""
+    """Rows of some images in the places of all: row i goes to `at[i]` of `count`; the code of the rest is UNUSED."""
 
     def placed(values: NDArray[Any]) -> NDArray[Any]:
         whole = np.full((count, *values.shape[1:]), np.nan, values.dtype)
         whole[at] = values
         return whole
 
-    codes, digests = ["unused"] * count, [""] * count
+    codes, digests = [UNUSED] * count, [""] * count
     crowded = np.zeros(count, bool)
     crowded[at] = found.crowded
     for where, code, digest in zip(at, found.codes, found.digests, strict=True):

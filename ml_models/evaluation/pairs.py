@@ -110,6 +110,14 @@ class Pool:
     warnings: tuple[str, ...]
     attributes: Mapping[str, Words] = field(default_factory=dict)
 
+    def of_subjects(self, wanted: Flags) -> Pool:
+        """Only comparisons whose subjects are both wanted; `wanted` has one flag a subject."""
+        return replace(self, lists=tuple(c.take(wanted[c.subject_a] & wanted[c.subject_b]) for c in self.lists))
+
+    def used(self) -> Indices:
+        """The images that are compared, in order."""
+        return np.unique(np.concatenate([side for c in self.lists for side in (c.a, c.b)]))
+
     def fold_parts(self) -> Indices | None:
         """The part of each subject, shape (S,), when the lists' own folds part the subjects; folds of two
         lists that share a subject are one part. Subjects without a fold are in part −1. None when one part

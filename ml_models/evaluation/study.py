@@ -42,12 +42,7 @@ class Study:
 
     def of_subjects(self, wanted: NDArray[np.bool_]) -> Study:
         """Only comparisons whose subjects are both wanted; `wanted` has one flag a subject."""
-
-        def kept(pool: Pool) -> Pool:
-            lists = tuple(c.take(wanted[c.subject_a] & wanted[c.subject_b]) for c in pool.lists)
-            return replace(pool, lists=lists)
-
-        return replace(self, listed=kept(self.listed), all_pairs=kept(self.all_pairs))
+        return replace(self, listed=self.listed.of_subjects(wanted), all_pairs=self.all_pairs.of_subjects(wanted))
 
     def under(self, probes: Embedded) -> Study:
         """The same comparisons with other second images, in the same order."""

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from django.core.management.base import CommandError
 
 from ml_models import selectors
@@ -99,18 +100,19 @@ class StudyCommand(MlCommand):
             pairs.read(file, folder, options["attributes"])
             for file, folder in zip(options["pairs"], folders, strict=True)
         ]
-        listed = pairs.pool(lists)
-        for warning in listed.warnings:
-            self.say(warning)
-        self.engine = Engine(config, options)
-        embedded = self.engine.embed(listed.images, self.progress("embedding"))
-        study = Study(listed, pairs.pool([item.all_pairs() for item in lists]), embedded)
+        listed, everything = pairs.pool(lists), pairs.pool([item.all_pairs() for item in lists])
         if options["part"]:
             number, count = options["part"]
-            study = study.of_subjects(fitting.parts(listed.subjects, count) == number - 1)
-        if any(not c.same.any() or c.same.all() for c in study.listed.lists):
+            wanted = fitting.parts(listed.subjects, count) == number - 1
+            listed, everything = listed.of_subjects(wanted), everything.of_subjects(wanted)
+        for warning in listed.warnings:
+            self.say(warning)
+        if any(not c.same.any() or c.same.all() for c in listed.lists):
             raise pairs.PairListRefused("one_class", "In this part a list has not both mated and non-mated pairs.")
-        return study
+        self.engine = Engine(config, options)
+        used = np.union1d(listed.used(), everything.used())
+        found = self.engine.embed([listed.images[i] for i in used], self.progress("embedding"))
+        return Study(listed, everything, embedding.spread(found, used, len(listed.images)))
 
 
 class Engine:

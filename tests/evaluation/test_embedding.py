@@ -11,7 +11,7 @@ import pytest
 
 from ml_models.engine.errors import InferenceFailed, MultipleFaces, NoFaceFound
 from ml_models.engine.types import Chip, Extraction, Quality
-from ml_models.evaluation.embedding import Embedded, VectorCache, cosines, embed
+from ml_models.evaluation.embedding import UNUSED, Embedded, VectorCache, cosines, embed, spread
 
 
 class Engine:
@@ -141,3 +141,13 @@ def test_cosines_are_the_dot_products_of_the_rows_named() -> None:
     a[0] = 3
     expected = (vectors[a] * vectors[b]).sum(1)
     assert np.allclose(cosines(vectors, a, b), expected, atol=1e-5, equal_nan=True)
+
+
+def test_rows_of_some_images_take_their_places_among_all(tmp_path: Path) -> None:
+    found = embed(files(tmp_path, b"ann", b"no face"), Engine(), ["net"])
+    whole = spread(found, np.array([3, 1]), 5)
+    assert whole.codes == (UNUSED, "no_face_found", UNUSED, "", UNUSED)
+    assert whole.acquired.tolist() == [False, False, False, True, False]
+    assert np.array_equal(whole.vectors["net"][3], found.vectors["net"][0])
+    assert np.isnan(whole.vectors["net"][0]).all()
+    assert whole.failures(range(5)) == {"no_face_found": 1}  # what nobody asked for did not fail
