@@ -16,7 +16,7 @@ from django.db import connection, transaction
 from django.db.models import Count, Exists, F, OuterRef, Prefetch, Q, QuerySet
 from django.db.models.functions import Now
 
-from . import conf, crypto, locks, runtime, selectors
+from . import conf, crypto, locks, processes, runtime, selectors
 from .embeddings import embed_crop, sealed
 from .engine.align import decode_chip
 from .engine.errors import EngineError
@@ -70,7 +70,8 @@ def hand_out(rollout: Rollout, config: EnsembleConfig) -> list[UUID]:
     expired = list(chunks.filter(leased_until__lt=Now()).select_for_update(skip_locked=True))
     chunks.filter(pk__in=[c.pk for c in expired]).update(leased_until=Now() + _LEASE)
     told = [chunk.pk for chunk in expired]
-    for _ in range(conf.get("CHUNKS_IN_FLIGHT") - chunks.count()):
+    in_flight = max(conf.get("CHUNKS_IN_FLIGHT"), 2 * processes.workers())
+    for _ in range(in_flight - chunks.count()):
         references = _next(rollout, config)
         if not references:
             break

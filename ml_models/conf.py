@@ -42,7 +42,7 @@ DEFAULTS: dict[str, Any] = {
     # how often a process looks for versions to load and reports what it has
     "HEARTBEAT_S": 5.0,
     "ROLLBACK_WINDOW_DAYS": 7,
-    # chunks of a rollout handed out at a time: two for each worker keep all of them busy
+    # chunks of a rollout handed out at a time, at least; two for each live worker keep all of them busy
     "CHUNKS_IN_FLIGHT": 4,
     # the share of references that a cut-over may leave behind, to be enrolled again
     "FAILURES_ALLOWED": 0.001,

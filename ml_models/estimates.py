@@ -33,10 +33,10 @@ def activation_cost(config: EnsembleConfig) -> Cost:
     members = {member.space: member for member in config.members.all()}
     rows = Embedding.objects.filter(space__in=members)
     present = dict(rows.values_list("space").annotate(count=Count("pk")))
-    whole = rows.values("reference").annotate(spaces=Count("pk")).filter(spaces=len(members)).count()
     total = Reference.objects.count()
     missing = {space: max(0, total - present.get(space, 0)) for space in members}
-    references = max(0, total - whole)
+    # whoever lacks a space lacks the rarest one, too: a count for each reference would take minutes on millions
+    references = max(missing.values(), default=0)
     return Cost(
         references=references,
         embeddings=sum(missing.values()),

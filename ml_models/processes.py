@@ -19,6 +19,11 @@ def live() -> list[ServingProcess]:
     return list(ServingProcess.objects.filter(heartbeat_at__gt=alive).order_by("started_at"))
 
 
+def workers() -> int:
+    """How many live Celery processes embed."""
+    return sum(process.kind == ServingProcess.Kind.WORKER for process in live())
+
+
 def unready(config: EnsembleConfig) -> list[ServingProcess]:
     """Live processes that have not loaded every file of the version, its detector among them."""
     needed = {artifact.sha256 for artifact in artifacts_of(config)}

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from . import backfill, processes, selectors
 from .backfill import count_missing
-from .models import EnsembleConfig, Reference, Rollout, ServingProcess
+from .models import EnsembleConfig, Reference, Rollout
 from .shadow import Summary, summary
 
 
@@ -38,7 +38,7 @@ def progress(rollout: Rollout) -> Progress:
     over = rollout.state not in Rollout.OPEN
     missing = 0 if rollout.state == Rollout.State.COMPLETE else count_missing(config, rollout)
     live = [] if over else processes.live()
-    workers = sum(process.kind == ServingProcess.Kind.WORKER for process in live)
+    workers = processes.workers()
     rate, left = (None, None) if over else _pace(rollout, config, missing, workers)
     unready = set() if over else {process.pk for process in processes.unready(config)}
     return Progress(

@@ -18,7 +18,7 @@ from devstack.drill.stack import Stack, stack
 from devstack.processes import Interrupted, Interruption, StackError
 from devstack.state import say
 
-PARTS = ("live", "kills", "pace")
+PARTS = ("live", "kills", "pace", "scale")
 
 
 def main() -> int:
@@ -51,7 +51,7 @@ def main() -> int:
 
 
 def drill(running: Stack, options: argparse.Namespace, report: Report) -> None:
-    from devstack.drill import crowd, kills, live, pace, versions
+    from devstack.drill import crowd, kills, live, pace, scale, versions
 
     began = time.monotonic()
     say("  prepare the versions …")
@@ -72,6 +72,8 @@ def drill(running: Stack, options: argparse.Namespace, report: Report) -> None:
         kills.run(running, report)
     if "pace" in options.only:
         pace.run(running, report)
+    if "scale" in options.only:
+        scale.run(report)
     report.facts["the drill took s"] = round(time.monotonic() - began)
 
 

@@ -92,6 +92,18 @@ def test_a_chunk_in_hand_is_not_handed_out_again_until_its_lease_expires(mirrore
     assert rollouts.advance() == []
 
 
+def test_more_workers_are_handed_more_chunks(
+    mirrored: EnsembleConfig, monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    monkeypatch.setattr(backfill, "_FIRST_CHUNK", 1)
+    settings.ML_MODELS = {**settings.ML_MODELS, "CHUNKS_IN_FLIGHT": 1}
+    rollouts.open_rollout(mirrored)
+    assert len(rollouts.advance()) == 1
+    ServingProcess.objects.create(host="w", pid=1, kind="worker", heartbeat_at=Now(), started_at=Now())
+    assert len(rollouts.advance()) == 1
+    assert RolloutChunk.objects.count() == 2
+
+
 def test_a_vanished_chunk_is_found_again_from_the_missing_rows(mirrored: EnsembleConfig) -> None:
     rollout = rollouts.open_rollout(mirrored)
     runtime.refresh()
