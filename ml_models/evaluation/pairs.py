@@ -111,8 +111,16 @@ class Pool:
     attributes: Mapping[str, Words] = field(default_factory=dict)
 
     def of_subjects(self, wanted: Flags) -> Pool:
-        """Only comparisons whose subjects are both wanted; `wanted` has one flag a subject."""
-        return replace(self, lists=tuple(c.take(wanted[c.subject_a] & wanted[c.subject_b]) for c in self.lists))
+        """Only comparisons whose subjects are both wanted; `wanted` has one flag a subject. The images stay where they
+        are; those of nobody wanted show subject −1."""
+        number = np.where(wanted, np.cumsum(wanted) - 1, -1).astype(np.int32)
+        kept = (c.take(wanted[c.subject_a] & wanted[c.subject_b]) for c in self.lists)
+        return replace(
+            self,
+            subjects=tuple(subject for subject, keep in zip(self.subjects, wanted, strict=True) if keep),
+            subject_of=number[self.subject_of],
+            lists=tuple(replace(c, subject_a=number[c.subject_a], subject_b=number[c.subject_b]) for c in kept),
+        )
 
     def used(self) -> Indices:
         """The images that are compared, in order."""

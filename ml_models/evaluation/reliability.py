@@ -18,29 +18,36 @@ FEWEST = 5
 
 def reliability(system: System) -> list[dict[str, Any]]:
     """By bins of the score: `low` and `high` (None for no bound), `mated`, `non_mated`, `claimed` (the mean
-    probability that the scores claim) and `observed` (the mated share, both classes weighing the same); None
+    probability that the scores claim) and `observed` (the mated share), both classes weighing the same; None
     where fewer than five comparisons fell.
 
     Args:
         system: scored in natural-log likelihood ratios.
     """
     sides = [_Side(system, side & system.acquired) for side in (system.same, ~system.same)]
+    weights = np.where(system.same, 1 / max(1, sides[0].among.sum()), 1 / max(1, sides[1].among.sum()))
     found = []
     for index in range(len(EDGES) + 1):
         inside = np.digitize(system.scores, EDGES) == index
-        scores = system.scores[inside & system.acquired]
-        enough = len(scores) >= FEWEST
+        here = np.flatnonzero(inside & system.acquired)
+        enough = len(here) >= FEWEST
         found.append(
             {
                 "low": EDGES[index - 1] if index else None,
                 "high": EDGES[index] if index < len(EDGES) else None,
                 "mated": int((inside & sides[0].among).sum()),
                 "non_mated": int((inside & sides[1].among).sum()),
-                "claimed": float((1 / (1 + np.exp(-scores))).mean()) if enough else None,
+                "claimed": float(np.average(_probability(system.scores[here]), weights=weights[here]))
+                if enough
+                else None,
                 "observed": _observed(*(side.shares(inside) for side in sides)) if enough else None,
             }
         )
     return found
+
+
+def _probability(scores: Values) -> Values:
+    return np.asarray(1 / (1 + np.exp(-np.clip(scores, -700, 700))))
 
 
 class _Side:

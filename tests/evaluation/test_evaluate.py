@@ -18,7 +18,7 @@ from ml_models.evaluation.stress import STRESSES
 from ml_models.models import EnsembleConfig, EvaluationReport
 from tests.conftest import Portraits
 from tests.support.pictures import encoded, faceless, opened
-from tests.support.served import EMBEDDERS
+from tests.support.served import EMBEDDERS, FULL_SET, RULE, ensemble, write
 
 LIST = """same,a,b,light_a,light_b
 1,eileen/0.jpg,eileen/1.jpg,day,dusk
@@ -135,6 +135,22 @@ def test_a_picture_without_a_face_is_a_failure_under_every_stress(evaluate: Call
         assert row["failures"]["no_face_found"] >= 1
         assert row["fta"]["value"] > 0
     assert found["non_mated"] == 3 * 4
+
+
+def test_against_another_version_both_are_measured_on_the_same(
+    evaluate: Callable[..., dict[str, Any]], study: list[str], tmp_path: Path
+) -> None:
+    rule = {**RULE, "threshold": 60.0}
+    call_command("load_ensemble", str(write(tmp_path, ensemble(3, voter_sets={FULL_SET: rule}))))
+    study[1] = "3"
+    found = evaluate("--against", "2", "--cache", str(tmp_path / "cache"))
+    assert found["fnmr"]["value"] == 1
+    one, other = EvaluationReport.objects.order_by("config__version")
+    assert (one.config.version, other.config.version) == (2, 3)
+    assert one.list_digest == other.list_digest
+    changes = {change["what"]: change["verdict"] for change in found["against"]["changes"]}
+    assert changes["FNMR at its own threshold"] == "worse"
+    assert changes["TAR at FMR 0.1 %"] == "cannot tell"  # two strangers say nothing of it
 
 
 def test_what_cannot_be_measured_is_refused_before_anything_is_embedded(

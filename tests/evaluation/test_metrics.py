@@ -164,3 +164,36 @@ def test_the_interval_of_a_million_comparisons_is_quick() -> None:
     system = gaussian(700, 4.0, 1)
     assert len(system.comparisons) > 900_000
     assert system.eer()["value"] == pytest.approx(NORMAL.cdf(-2), abs=0.01)
+
+
+def test_draws_are_what_a_walk_through_each_replicate_gives() -> None:
+    """TAR and FNMR exactly; the EER, which lies between thresholds, to a hundredth of itself."""
+    system = gaussian(60, 1.5, 3, person=0.3)
+    comparisons, scores = system.comparisons, system.scores
+    found = system.draws(0.01, 0.5)
+    order = np.argsort(-scores, kind="stable")
+    for replicate in range(0, 300, 25):
+        drawn = system.subjects.drawn[replicate]
+        weight = np.where(
+            comparisons.same, drawn[comparisons.subject_a], drawn[comparisons.subject_a] * drawn[comparisons.subject_b]
+        ).astype(np.float64)
+        mated = weight * comparisons.same
+        others = weight * ~comparisons.same
+        fmr, tar = np.cumsum(others[order]) / others.sum(), np.cumsum(mated[order]) / mated.sum()
+        assert found["tar"][replicate] == pytest.approx(tar[fmr <= 0.01][-1], abs=1e-6)
+        crossing = int(np.argmax(fmr >= 1 - tar))
+        assert found["eer"][replicate] == pytest.approx(fmr[crossing], rel=0.02)
+        assert found["fnmr"][replicate] == pytest.approx(mated[scores < 0.5].sum() / mated.sum(), abs=1e-6)
+        assert found["fmr"][replicate] == pytest.approx(others[scores >= 0.5].sum() / others.sum(), abs=1e-6)
+
+
+@pytest.mark.parametrize("subjects", [30, 400])
+def test_totals_are_the_weighted_sums_whichever_way_they_are_made(subjects: int) -> None:
+    """One by one for few comparisons of many people, over pairs of people otherwise."""
+    rng = np.random.default_rng(0)
+    a, b = (rng.integers(0, subjects, 800).astype(np.int32) for _ in range(2))
+    comparisons = Comparisons(a, b, a, b, np.zeros(800, np.int32))
+    draws, values = Subjects(subjects, 50), rng.normal(size=800)
+    assert (100 * len(comparisons) < subjects**2) == (subjects == 400)
+    expected = values @ draws.weights(comparisons)
+    assert draws.totals(comparisons, values) == pytest.approx(expected, rel=1e-3, abs=1e-2)

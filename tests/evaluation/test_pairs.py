@@ -201,3 +201,17 @@ def test_folds_that_share_a_subject_are_one_part(tmp_path: Path, people: Path) -
 def test_the_number_of_impostors_that_would_suffice_follows_the_rule_of_three() -> None:
     assert pairs.comparisons_needed(0.001) == 3000
     assert pairs.comparisons_needed(0.01) == 300
+
+
+def test_some_of_the_people_keep_their_pictures_and_names(tmp_path: Path, people: Path) -> None:
+    whole = pairs.pool([pairs.read(csv(tmp_path, *GOOD), people)])
+    part = whole.of_subjects(np.array([subject != "people/ann" for subject in whole.subjects]))
+    assert part.subjects == ("people/bob", "people/cem")
+    assert part.images == whole.images
+    (left,) = part.lists
+    named = [(part.images[a].parent.name, part.images[b].parent.name) for a, b in zip(left.a, left.b, strict=True)]
+    assert named == [("bob", "bob"), ("bob", "cem")]
+    assert [part.subjects[s] for s in left.subject_a] == ["people/bob", "people/bob"]
+    assert left.same.tolist() == [True, False]
+    assert [part.images[i].parent.name for i in part.used()] == ["bob", "bob", "cem"]
+    assert all(part.subjects[part.subject_of[i]].endswith(part.images[i].parent.name) for i in part.used())

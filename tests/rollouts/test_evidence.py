@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
+from django.test import Client
 
 from ml_models import checks, ensembles, evidence, rollouts
 from ml_models.exceptions import ConfigInvalid, RolloutRefused
 from ml_models.models import EnsembleConfig, EvaluationReport
+from tests.support.panel import page, told
 from tests.support.served import CALIBRATION, FULL_SET, RULE, ensemble, write
 
 CALIBRATED = {"lists": ["people/pairs"], "subjects": ["aaaaaaaaaaaaaaaa", "bbbbbbbbbbbbbbbb"]}
@@ -193,6 +195,29 @@ def test_nothing_else_can_be_overridden(
         rollouts.validate(broken, chief, "because")
     assert "No threshold is set" in refused.value.reasons[0]
     assert state(broken) == "draft"
+
+
+def test_the_panel_shows_the_lines_and_takes_a_superuser_s_reason(
+    production: None, draft: EnsembleConfig, django_user_model: Any, grant: Any, client: Client
+) -> None:
+    report(draft, subjects=20)
+    rights = ("view_ensembleconfig", "view_evaluationreport", "validate_config")
+    operator = grant(django_user_model.objects.create_user("operator", is_staff=True), *rights)
+    url = page("ensembleconfig", "validate", draft.pk)
+    for user, answered, after in (
+        (operator, "20 subjects of at least 200", "draft"),
+        (django_user_model.objects.create_superuser("chief"), "can be activated", "validated"),
+    ):
+        client.force_login(user)
+        asked = client.get(url).content.decode()
+        assert "20 subjects of at least 200" in asked
+        assert 'name="override_evidence"' in asked
+        reason = {"override_evidence": "a pilot"} if user.is_superuser else {}
+        assert answered in told(client.post(url, reason, follow=True))
+        assert state(draft) == after
+    shown = client.get(page("ensembleconfig", "change", draft.pk)).content.decode()
+    assert "overridden" in shown
+    assert "a pilot" in shown
 
 
 def test_the_command_prints_every_line_and_takes_a_superuser(
