@@ -59,8 +59,8 @@ install: $(INSTALLED)  ## the virtual environment
 
 convert-env: $(CONVERT_INSTALLED)  ## the environment for convert_adaface: .venv-convert, with torch
 
-test-convert: $(CONVERT_INSTALLED)  ## the tests that need torch
-	@exec $(CONVERT_PY) -m pytest tests/conversion -k "adaface or chain" $(ARGS)
+test-convert: $(CONVERT_INSTALLED)  ## the tests that need torch, the whole way of AdaFace's file among them
+	@exec $(CONVERT_PY) -m pytest -n 2 --dist loadfile tests/conversion -k "adaface or chain" $(ARGS)
 
 $(CONVERT_INSTALLED): $(INSTALLED)
 	@$(CONVERT_PY) -m pip --version > /dev/null 2>&1 || $(PY) -m venv --clear $(CONVERT_VENV)

@@ -20,6 +20,7 @@ def problems(config: EnsembleConfig) -> list[str]:
         found.append(f"The weights sum to {total:.6f}, not to 1.")
     if config.detector.kind != Artifact.Kind.DETECTOR:
         found.append(f"{config.detector.name} is not a detector.")
+    found += _licence_problems(config.detector)
     for member in members:
         found += _member_problems(member.artifact)
     try:
@@ -38,7 +39,15 @@ def _member_problems(artifact: Artifact) -> list[str]:
         found.append(f"{artifact.name} is not an embedder.")
     if family_config(artifact.family) is None:
         found.append(f"{artifact.name}: the family {artifact.family} is unknown to this build or disabled.")
-    licensed = artifact.commercial_use == Artifact.CommercialUse.ALLOWED
-    if not licensed and not conf.get("NONCOMMERCIAL"):
-        found.append(f"{artifact.name}: commercial use of the weights is {artifact.commercial_use}.")
-    return found
+    return found + _licence_problems(artifact)
+
+
+def _licence_problems(artifact: Artifact) -> list[str]:
+    """Unknown is refused like forbidden wherever money may be earned."""
+    if conf.get("NONCOMMERCIAL") or artifact.commercial_use == Artifact.CommercialUse.ALLOWED:
+        return []
+    return [
+        f"{artifact.name}: commercial use of the weights is {artifact.commercial_use} "
+        f"({artifact.weights_licence or 'licence not said'}), and this deployment does not declare itself "
+        "non-commercial (ML_MODELS_NONCOMMERCIAL)."
+    ]

@@ -3,8 +3,12 @@
 ConversionError
 ├── SourceError         unreachable, tool_missing, wrong_hash, bad_archive, member_missing, member_too_large
 ├── UnsupportedModel    unsupported_model: an operator or a layout the converter has no rule for
-└── RangesMismatch      ranges_mismatch: the activation ranges belong to another network
+├── RangesMismatch      ranges_mismatch: the activation ranges belong to another network
+└── QuantizationRefused separation_lost, too_costly: an INT8 file that would tell people apart less well
 """
+
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 
 class ConversionError(Exception):
@@ -32,3 +36,14 @@ class UnsupportedModel(ConversionError):
 class RangesMismatch(ConversionError):
     def __init__(self, message: str) -> None:
         super().__init__("ranges_mismatch", message)
+
+
+class QuantizationRefused(ConversionError):
+    """Args:
+    attempts: the mixtures that were tried, `int8.Attempt`.
+    costs: by layer, what it alone takes from the mean cosine.
+    """
+
+    def __init__(self, code: str, message: str, attempts: Sequence[Any], costs: Mapping[str, float]) -> None:
+        self.attempts, self.costs = tuple(attempts), dict(costs)
+        super().__init__(code, message)

@@ -9,6 +9,9 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper, version_converter
 
+from ml_models.engine.errors import ContractMismatch
+from ml_models.engine.graph import is_whole
+
 from .errors import UnsupportedModel
 
 BATCH = "N"
@@ -16,8 +19,17 @@ TINY = 1e-20
 
 
 def load(path: Path) -> onnx.ModelProto:
-    """Read and check an ONNX file. Raises: UnsupportedModel when it is not a valid one."""
+    """Read and check an ONNX file.
+
+    Raises: UnsupportedModel when it is not a valid one, or keeps weights in another file.
+    """
     data = path.read_bytes()
+    try:
+        whole = is_whole(data)
+    except ContractMismatch as error:
+        raise UnsupportedModel(f"{path.name} is not a whole ONNX model.") from error
+    if not whole:
+        raise UnsupportedModel(f"{path.name} keeps weights in another file: take them in with import_model.")
     try:
         onnx.checker.check_model(data)
     except (onnx.checker.ValidationError, ValueError) as error:
@@ -66,6 +78,7 @@ def fold_batch_norm(model: onnx.ModelProto) -> None:
     weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     producers = {node.output[0]: node for node in graph.node}
     uses = [name for node in graph.node for name in node.input] + [value.name for value in graph.output]
+    folded = False
     for norm in [node for node in graph.node if node.op_type == "BatchNormalization"]:
         conv = producers.get(norm.input[0])
         if conv is None or conv.op_type != "Conv" or uses.count(norm.input[0]) > 1 or uses.count(conv.input[1]) > 1:
@@ -83,7 +96,9 @@ def fold_batch_norm(model: onnx.ModelProto) -> None:
         conv.input.extend(names)
         conv.output[0] = norm.output[0]
         graph.node.remove(norm)
-    _drop_unused_weights(graph)
+        folded = True
+    if folded:
+        _drop_unused_weights(graph)
 
 
 def _drop_unused_weights(graph: onnx.GraphProto) -> None:

@@ -51,7 +51,11 @@ class QuantizationFile:
         path.write_text(json.dumps(head, indent=2)[:-2] + ',\n  "ranges": {\n' + ranges + "\n  }\n}\n")
 
 
-def _prepared(path: Path) -> onnx.ModelProto:
+def prepare(path: Path) -> onnx.ModelProto:
+    """The float model as `quantized` wants it: every node named, batch norms folded, shapes inferred.
+
+    Raises: UnsupportedModel.
+    """
     model = onnx_graph.raise_opset(onnx_graph.load(path), OPSET)
     onnx_graph.drop_initializer_inputs(model)
     onnx_graph.fold_batch_norm(model)
@@ -84,7 +88,7 @@ def measure_ranges(model_path: Path, batches: Iterable[NDArray[np.float32]]) -> 
 
 def observe(model_path: Path, batches: Iterable[NDArray[np.float32]]) -> dict[str, NDArray[np.float64]]:
     """As `measure_ranges`, batch by batch: name → lowest and highest value in each, shape (B, 2)."""
-    model = _prepared(model_path)
+    model = prepare(model_path)
     names = _activations(model)
     source = model.graph.input[0].name
     outputs = {value.name for value in model.graph.output}
@@ -103,9 +107,9 @@ def observe(model_path: Path, batches: Iterable[NDArray[np.float32]]) -> dict[st
     return {name: np.array(rows) for name, rows in seen.items()}
 
 
-def quantisable(model_path: Path) -> list[str]:
-    """The names of the nodes that `quantize` would turn to INT8."""
-    return [node.name for node in _prepared(model_path).graph.node if node.op_type in OPERATORS]
+def quantisable(prepared: onnx.ModelProto) -> list[str]:
+    """The names of the nodes that `quantized` would turn to INT8."""
+    return [node.name for node in prepared.graph.node if node.op_type in OPERATORS]
 
 
 def _outwards(value: float, direction: np.ufunc) -> float:
@@ -125,14 +129,20 @@ def quantize(model_path: Path, ranges: Ranges, output: Path, *, exclude_nodes: C
         exclude_nodes: names of nodes that stay in float.
     Raises: RangesMismatch when an activation has no range, or a node to exclude is not in the graph.
     """
-    model = _prepared(model_path)
-    missing = set(_activations(model, exclude_nodes)) - set(ranges)
-    unknown = set(exclude_nodes) - {node.name for node in model.graph.node}
+    output.write_bytes(onnx_graph.serialize(quantized(prepare(model_path), ranges, exclude_nodes), {}))
+
+
+def quantized(prepared: onnx.ModelProto, ranges: Ranges, exclude_nodes: Collection[str] = ()) -> onnx.ModelProto:
+    """As `quantize`, in memory; `prepared` stays as it is."""
+    missing = set(_activations(prepared, exclude_nodes)) - set(ranges)
+    unknown = set(exclude_nodes) - {node.name for node in prepared.graph.node}
     if missing or unknown:
         raise RangesMismatch(
             f"The numbers belong to another network: {len(missing)} activations have no range and"
             f" {len(unknown)} excluded nodes do not exist. Measure them again on this file."
         )
+    model = onnx.ModelProto()
+    model.CopyFrom(prepared)
     quantizer = QDQQuantizer(
         model,
         per_channel=True,
@@ -147,7 +157,8 @@ def quantize(model_path: Path, ranges: Ranges, output: Path, *, exclude_nodes: C
     )
     quantizer.quantize_model()
     quantizer.model.topological_sort()
-    output.write_bytes(onnx_graph.serialize(quantizer.model.model, {}))
+    done: onnx.ModelProto = quantizer.model.model
+    return done
 
 
 def _tensors_data(ranges: Ranges) -> TensorsData:

@@ -20,7 +20,7 @@ from ml_models import artifacts, conf, storage
 from ml_models.engine.embed import Embedder, golden_vectors
 from ml_models.engine.types import canonical_json
 from ml_models.exceptions import ArtifactCorrupt, BucketUnavailable
-from ml_models.models import Artifact
+from ml_models.models import Artifact, EnsembleConfig
 from tests.support.flaky import Line, flaky_line
 from tests.support.networks import contract, tiny_network, with_metadata
 
@@ -269,6 +269,19 @@ def test_an_int8_file_that_was_not_proven_says_so(bucket: str, tmp_path: Path) -
     call_command("publish_model", model, name="net", family="adaface", stdout=out, stderr=io.StringIO())
 
     assert "NOT proven" in out.getvalue()
+
+
+def test_the_guides_version_is_loadable_as_soon_as_adaface_is_published(
+    demo_pack: dict[str, Artifact], bucket: str, tmp_path: Path
+) -> None:
+    ensemble = Path(__file__).resolve().parents[2] / "config" / "ensembles" / "v3-adaface.yaml"
+    with pytest.raises(CommandError, match="adaface_ir50_ms1mv2 is not published"):
+        call_command("load_ensemble", ensemble)
+
+    publish(stamped(tmp_path / "net.onnx"), name="adaface_ir50_ms1mv2")
+    call_command("load_ensemble", ensemble)
+    weights = {member.artifact.name: member.weight for member in EnsembleConfig.objects.get(version=3).members.all()}
+    assert weights == {"mobilefacenet_192": 0.3, "arcface_int8": 0.4, "adaface_ir50_ms1mv2": 0.3}
 
 
 def test_the_tolerance_of_int8_holds_for_processors_with_other_instructions(demo_pack: dict[str, Artifact]) -> None:

@@ -1,6 +1,5 @@
 """Pulling: only bytes that are what the database says are ever loaded."""
 
-import resource
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from ml_models import artifacts, runtime, storage
 from ml_models.engine.errors import ArtifactRejected, ContractMismatch, GoldenMismatch
 from ml_models.exceptions import ArtifactCorrupt, ArtifactMissing, BucketUnavailable, CacheUnwritable, NameTaken
 from ml_models.models import Artifact
+from tests.support.disk import full_disk
 from tests.support.networks import contract, tiny_network
 
 pytestmark = pytest.mark.django_db
@@ -100,13 +100,8 @@ def test_a_wrong_file_in_the_bucket_never_replaces_the_last_good_one(published: 
 
 
 def test_a_full_disk_is_named_and_leaves_nothing(published: Artifact) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
-    try:
-        with pytest.raises(CacheUnwritable, match="cannot be kept in the cache"):
-            artifacts.ensure_local(published)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with full_disk(1000), pytest.raises(CacheUnwritable, match="cannot be kept in the cache"):
+        artifacts.ensure_local(published)
     assert list(artifacts.local_path(published).parent.iterdir()) == []
 
 

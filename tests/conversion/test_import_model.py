@@ -24,6 +24,7 @@ from ml_models.conversion.separation import LabelledFaces, read_faces
 from ml_models.engine.embed import Embedder, golden_crops
 from ml_models.engine.graph import read_metadata
 from ml_models.engine.types import InputContract
+from tests.support.disk import full_disk
 
 SUBJECTS, EACH, DIMENSION = 12, 3, 64
 
@@ -231,6 +232,16 @@ def test_external_data_that_is_missing_or_short_is_refused(tmp_path: Path) -> No
         import_model(source, tmp_path / "ours.onnx", **KNOWN)
 
     assert caught.value.code == "external_data_missing"
+
+
+def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
+    source = foreign(tmp_path / "odd.onnx")
+
+    with full_disk(10_000), pytest.raises(ConversionError) as caught:
+        import_model(source, tmp_path / "ours.onnx", **KNOWN)
+
+    assert caught.value.code == "write_failed"
+    assert [path.name for path in tmp_path.iterdir()] == ["odd.onnx"]
 
 
 @pytest.mark.parametrize("keep", [0, 10, 3000])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 from pathlib import Path
@@ -29,6 +30,7 @@ from ml_models.conversion.separation import (
 from ml_models.engine.graph import read_metadata
 from ml_models.engine.types import InputContract, canonical_json
 from ml_models.evaluation.pairs import Comparisons, PairList
+from tests.support.disk import full_disk
 from tests.support.networks import contract
 
 SUBJECTS, EACH, DIMENSION = 40, 4, 32
@@ -143,9 +145,9 @@ def test_a_sound_network_passes_and_says_what_was_measured(tmp_path: Path) -> No
 
     assert done.proven
     assert done.attempts[-1].separations[0].passed
-    assert len(done.costs) == 2  # of three layers the first is not asked
-    first, *others = quantize.quantisable(model)
-    assert set(done.costs) == set(others)
+    assert done.layers == 2  # of three layers the first stays in float
+    assert not done.costs  # the other two cost too little to ask which
+    first, *_ = quantize.quantisable(quantize.prepare(model))
     assert first in read_metadata(output)["ml_models.quantization"]
     metadata = read_metadata(output)
     assert metadata["ml_models.separation"] == "proven"
@@ -153,6 +155,7 @@ def test_a_sound_network_passes_and_says_what_was_measured(tmp_path: Path) -> No
     assert json.loads(metadata["ml_models.contract"]) == CONTRACT.to_json()
     assert "QuantizeLinear" in {node.op_type for node in onnx.load(output).graph.node}
     assert json.loads((tmp_path / "net_int8.onnx.proof.json").read_text()) == done.to_json()
+    assert done.sha256 == hashlib.sha256(output.read_bytes()).hexdigest()
 
 
 def test_the_same_faces_give_the_same_bytes(tmp_path: Path) -> None:
@@ -177,7 +180,8 @@ def test_a_layer_that_eight_bits_cannot_hold_stays_in_float(tmp_path: Path) -> N
 
     done = int8.quantize_model(model, tmp_path / "a.onnx", CONTRACT, {}, pictures(seed=5), [labelled()])
 
-    last = quantize.quantisable(model)[-1]
+    _, *others, last = quantize.quantisable(quantize.prepare(model))
+    assert set(done.costs) == {*others, last}
     assert done.attempts[-1].float_nodes == (last,)
     assert done.costs[last] > 0.1
     assert done.attempts[-1].cosine > 0.99
@@ -203,6 +207,44 @@ def test_a_collapsed_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConversionError, match="nearly the same vector") as caught:
         check_not_collapsed(embedder(collapsed, CONTRACT), pictures())
     assert caught.value.code == "collapsed"
+
+
+def test_a_network_that_was_never_trained_may_be_as_blind_as_its_float_form() -> None:
+    table = unit(people_vectors(1.0) + 4)
+    assert (table @ table.T).mean() > 0.85
+
+    assert check_not_collapsed(lambda crops: table, pictures(), plain=0.88) > 0.85
+    with pytest.raises(ConversionError):
+        check_not_collapsed(lambda crops: table, pictures(), plain=0.5)
+
+
+def test_a_full_disk_leaves_nothing_and_keeps_the_file_before(tmp_path: Path) -> None:
+    model, output = network(tmp_path / "net.onnx"), tmp_path / "int8.onnx"
+    output.write_bytes(b"the file before")
+
+    with full_disk(10_000), pytest.raises(ConversionError) as caught:
+        int8.quantize_model(model, output, CONTRACT, {}, pictures(seed=5))
+
+    assert caught.value.code == "write_failed"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["int8.onnx", "net.onnx"]
+    assert output.read_bytes() == b"the file before"
+
+
+@pytest.mark.parametrize("location", ["w0.bin", "../w0.bin", "/etc/hostname"])
+def test_a_network_with_weights_in_another_file_is_refused_and_nothing_of_it_read(
+    tmp_path: Path, location: str
+) -> None:
+    graph = onnx.load(network(tmp_path / "net.onnx"))
+    weights = graph.graph.initializer[0]
+    weights.ClearField("raw_data")
+    weights.data_location = TensorProto.EXTERNAL
+    weights.external_data.add(key="location", value=location)
+    (tmp_path / "net.onnx").write_bytes(graph.SerializeToString())
+
+    with pytest.raises(ConversionError, match="another file") as caught:
+        int8.quantize_model(tmp_path / "net.onnx", tmp_path / "a.onnx", CONTRACT, {}, pictures(seed=5))
+    assert caught.value.code == "unsupported_model"
+    assert [path.name for path in tmp_path.iterdir()] == ["net.onnx"]
 
 
 def test_too_few_faces_are_refused(tmp_path: Path) -> None:

@@ -106,13 +106,26 @@ def test_a_member_that_sometimes_abstains_needs_a_threshold_for_the_others(
         rollouts.validate(config)
 
 
-def test_weights_of_unknown_commercial_use_need_a_deployment_that_says_it_is_non_commercial(
-    served: EnsembleConfig, tmp_path: Path, settings: Any
+@pytest.mark.parametrize("use", ["unknown", "forbidden"])
+@pytest.mark.parametrize("name", ["mobilefacenet_192", DETECTOR])
+def test_weights_that_may_not_be_sold_need_a_deployment_that_says_it_is_non_commercial(
+    served: EnsembleConfig, tmp_path: Path, settings: Any, name: str, use: str
 ) -> None:
-    config = load(tmp_path, two_members())
+    Artifact.objects.update(commercial_use="allowed")
+    Artifact.objects.filter(name=name).update(commercial_use=use)
+    load(tmp_path, two_members())
     settings.ML_MODELS = {**settings.ML_MODELS, "NONCOMMERCIAL": False}
-    with pytest.raises(ConfigInvalid, match="commercial use"):
-        rollouts.validate(config)
+
+    with pytest.raises(ConfigInvalid) as caught:
+        rollouts.validate(rollouts.get_config(3))
+    assert [reason for reason in caught.value.reasons if f"{name}: commercial use of the weights is {use}" in reason]
+    assert len(caught.value.reasons) == 1
+
+    settings.ML_MODELS = {**settings.ML_MODELS, "NONCOMMERCIAL": True}
+    rollouts.validate(rollouts.get_config(3))
+    settings.ML_MODELS = {**settings.ML_MODELS, "NONCOMMERCIAL": False}
+    with pytest.raises(ConfigInvalid, match="commercial use"):  # nor is it activated where the declaration is gone
+        rollouts.open_rollout(rollouts.get_config(3))
 
 
 def test_a_disabled_family_is_refused_at_validation(served: EnsembleConfig, tmp_path: Path, settings: Any) -> None:

@@ -66,7 +66,8 @@ Example:
         last = result["attempts"][-1]
         speed = result["ms_float"] / result["ms_int8"]
         self.stdout.write(
-            f"{result['file']}: {len(last['float_nodes'])} of {result['layers']} layers stay in float, mean cosine to "
+            f"{result['file']}: {result['size'] / 1e6:.1f} MB, sha256 {result['sha256']}\n"
+            f"{len(last['float_nodes'])} of {result['layers']} layers stay in float, mean cosine to "
             f"float {last['cosine']:.4f}\n{result['ms_float']} ms a face in float, {result['ms_int8']} ms in INT8 "
             f"({speed:.2f} times as fast); separation: {result['separation']}"
         )
@@ -75,6 +76,7 @@ Example:
                 f"  {row['name']}: TAR at FMR 0.1 % {100 * row['tar_float']:.1f} -> {100 * row['tar_changed']:.1f} %, "
                 f"change {row['change']:+.2f} points, at worst {row['change_low']:+.2f}"
             )
-        self.stdout.write("dearest layers (what each alone takes from the mean cosine):")
+        if result["costs"]:
+            self.stdout.write("dearest layers (what each alone takes from the mean cosine):")
         for node, cost in list(result["costs"].items())[:8]:
             self.stdout.write(f"  {cost:.5f}  {'float' if node in last['float_nodes'] else 'int8 '}  {node}")
