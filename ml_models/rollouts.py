@@ -220,8 +220,8 @@ def _finish(rollout: Rollout, config: EnsembleConfig) -> None:
         Rollout.objects.filter(pk=rollout.pk, state=Rollout.State.EMBEDDING).update(
             state=Rollout.State.AWAITING_APPROVAL, reason="Everything is embedded; waiting for an operator's Go."
         )
-    elif not count_missing(config, rollout):
-        cut_over(rollout)
+    else:
+        cut_over(rollout)  # which counts, inside the lock
 
 
 def cut_over(rollout: Rollout, by: Actor = None) -> None:
