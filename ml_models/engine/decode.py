@@ -128,6 +128,8 @@ def _to_srgb(picture: PillowImage.Image) -> PillowImage.Image:
     elif picture.mode.startswith("I;16"):
         # Pillow's own conversion clips 16-bit grey to white
         picture = PillowImage.fromarray((np.asarray(picture, dtype=np.uint16) >> 8).astype(np.uint8))
+    if profile and picture.mode == "P":
+        picture = picture.convert("RGB")  # the profile speaks of the palette's colours
     if profile and picture.mode in ("RGB", "L", "CMYK"):
         converted = _apply_profile(picture, profile)
         if converted is not None:

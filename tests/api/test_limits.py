@@ -1,5 +1,7 @@
 """How often: per caller, per subject, and the lock after faces that are not the subject's."""
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +19,7 @@ from ml_models import limits, lockout, signals
 from ml_models.exceptions import LockedOut
 from ml_models.models import EnsembleConfig, Reference, Subject, Verification
 from tests.conftest import Portraits
+from tests.support.served import ROOT
 from tests.support.uploads import enroll, verify
 
 
@@ -84,6 +87,24 @@ def test_the_limit_is_exact_under_a_race(configure: Any) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         assert sum(pool.map(hammer, range(8))) == 20
+
+
+_ANOTHER_PROCESS = """
+import django
+django.setup()
+from django.test.utils import override_settings
+from ml_models import limits
+with override_settings(ML_MODELS={"LIMITS": {"caller": (20, 3600)}}):
+    print(sum(limits.spend("caller", "kiosk") is None for _ in range(15)))
+"""
+
+
+def test_the_limit_holds_across_processes(configure: Any) -> None:
+    configure(LIMITS={"caller": (20, 3600)})
+    command = [sys.executable, "-c", _ANOTHER_PROCESS]
+    others = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    allowed = sum(limits.spend("caller", "kiosk") is None for _ in range(15))
+    assert allowed + sum(int(other.communicate(timeout=60)[0]) for other in others) == 20
 
 
 def test_the_next_window_opens_by_itself(configure: Any) -> None:

@@ -84,6 +84,18 @@ def test_a_colour_profile_is_applied_and_a_broken_one_ignored(picture: Image.Ima
     assert decode(encoded(picture, "PNG", icc_profile=lab)).shape == plain.shape
 
 
+@pytest.mark.parametrize("fmt", ["JPEG", "PNG", "WEBP", "HEIF"])
+@pytest.mark.parametrize("mode", ["RGB", "P"])
+def test_the_colours_are_the_ones_that_the_profile_means(picture: Image.Image, fmt: str, mode: str) -> None:
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    # a profile whose first channel is green and whose second is red
+    swapped = srgb.replace(b"rXYZ", b"tmp!", 1).replace(b"gXYZ", b"rXYZ", 1).replace(b"tmp!", b"gXYZ", 1)
+    if mode == "P" and fmt != "PNG":
+        pytest.skip("has no palettes")
+    stored = encoded(picture.convert(mode), fmt, icc_profile=swapped)
+    assert difference(decode(stored)[:, :, [1, 0, 2]], picture) < (15 if mode == "P" else 6)
+
+
 def test_a_large_picture_is_reduced_to_the_working_side(picture: Image.Image) -> None:
     image = decode(encoded(picture.resize((4000, 3000))), DecodeLimits(working_side=1000))
     assert image.shape == (750, 1000, 3)

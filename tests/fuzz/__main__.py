@@ -34,6 +34,7 @@ def main() -> int:
     for name, _ in seeds():
         print(f"  {name:28}{report.reached[name]:8} reached {report.decoded[name]:8} decoded")
     print("refused: " + ", ".join(f"{code} {count}" for code, count in sorted(report.refused.items())))
+    print(f"longest run: {report.worst_s:.2f} s of the processor")
     print(f"findings: {len(report.findings)}")
     for finding in report.findings[:50]:
         print(f"  {finding}")

@@ -28,6 +28,7 @@ class Report:
     refused: Counter[str] = field(default_factory=Counter)
     reached: Counter[str] = field(default_factory=Counter)
     findings: list[str] = field(default_factory=list)
+    worst_s: float = 0.0
 
 
 def one(index: int, seed: int, report: Report) -> None:
@@ -52,7 +53,9 @@ def one(index: int, seed: int, report: Report) -> None:
     finally:
         decoding._decode_opened = original
     report.runs += 1
-    if (taken_s := time.process_time() - started) > HANG_S:
+    taken_s = time.process_time() - started
+    report.worst_s = max(report.worst_s, taken_s)
+    if taken_s > HANG_S:
         report.findings.append(f"run {index} of seed {seed} ({name}): {taken_s:.1f} s")
 
 
@@ -113,5 +116,6 @@ def _collect(results: Any, total: Report) -> None:
         part = results.get()
         total.runs += part.runs
         total.findings += part.findings
+        total.worst_s = max(total.worst_s, part.worst_s)
         for name in ("decoded", "refused", "reached"):
             getattr(total, name).update(getattr(part, name))
