@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 from collections.abc import Callable
@@ -112,9 +111,7 @@ def _freeze_worker(stack: Stack) -> None:
     time.sleep(10)  # it wakes, and finds its chunk done
     if not any(str(process).endswith(f":{pool_process(frozen).pid}") for process in processes.live()):
         raise StackError("The frozen worker did not come back.")
-    os.kill(second.process.pid, signal.SIGTERM)
-    second.process.wait(60)
-    stack.supervisor.kill(second)
+    stack.stop(second)
 
 
 CASES: dict[str, Callable[[Stack], None]] = {

@@ -34,9 +34,7 @@ def run(stack: Stack, report: Report) -> None:
         second = stack.start_second_worker()
         wait(lambda: len(_workers()) == 2, 60, "the second worker")
         two.append(worker_per_s(stack)[0])
-        second.process.terminate()
-        second.process.wait(60)
-        stack.supervisor.kill(second)
+        stack.stop(second)
     report.facts |= {
         "engine alone, references a second": _rounded(alone),
         "one worker, references a second": _rounded(one),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
 import urllib.error
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,13 @@ class Stack:
         child = self.child(name)
         self.supervisor.kill(child)
         return lambda: self.supervisor.start_again(child)
+
+    def stop(self, child: Child) -> None:
+        """Ask a server to end, and end it when it does not within a minute."""
+        child.process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            child.process.wait(60)
+        self.supervisor.kill(child)
 
     def ready(self) -> bool:
         try:
