@@ -4,7 +4,8 @@ Four steps, each small enough to be read off the ensemble file (docs/decisions/f
 1. each member's similarity, and how much of the faces it saw, become its log-likelihood ratio;
 2. each voter set learns how far to trust its members beyond the operator's weights, which are where it starts from;
 3. the weighted mean becomes a log-likelihood ratio again, since the members are correlated;
-4. the threshold is the lowest that holds the target FMR on every list by itself.
+4. the threshold is the lowest that holds the target FMR on every list, and in every cell of references and frames, by
+   itself.
 """
 
 from __future__ import annotations
@@ -28,14 +29,14 @@ from .scoring import Evidences, Scored, Values, ratios, raw_scores, score, voter
 REVIEW_FMR_FACTOR = 10
 # Strangers a list gives to the regression: more change the fourth digit and take minutes. Thresholds see
 # them all.
-STRANGERS = 100_000
+STRANGERS = 40_000
 # Members and trust are fitted for decisions near this prior of a mated comparison, as times the target FMR, and not for
 # an even one: what tells strangers apart in the tail is not what tells most of them apart. Chosen on dev_eval, where
 # 1 to 10 give the same TAR within half a point.
 PRIOR_FACTOR = 3
-# How strongly trust is held at 1, the operator's weights. Chosen on dev_eval: ten times as much costs a point and a
-# half of TAR on profiles, none at all gives no more and follows the sample.
-TRUST_PENALTY = 0.003
+# How strongly trust is held at 1, the operator's weights: enough to decide where the sample says nothing. On dev_eval
+# thirty times as much costs two points of TAR behind a mask, where one member is far better than the others.
+TRUST_PENALTY = 0.0001
 # Log-norms are held within these quantiles of what was fitted: beyond them nothing is known.
 HELD = (0.01, 0.99)
 
@@ -90,7 +91,9 @@ def _rising(slope: float) -> float:
     return float(slope)
 
 
-def fit(members: Sequence[Member], lists: Sequence[Labelled], target_fmr: float) -> Fusion:
+def fit(
+    members: Sequence[Member], lists: Sequence[Labelled], target_fmr: float, cells: Sequence[Evidences] = ()
+) -> Fusion:
     """Calibrate members, voter sets and thresholds.
 
     Every list weighs by its mated comparisons, in both classes, or a set with millions of strangers would
@@ -101,6 +104,8 @@ def fit(members: Sequence[Member], lists: Sequence[Labelled], target_fmr: float)
         members: names, weights and quality thresholds; their calibrations are fitted anew.
         lists: comparisons to fit on; the more strangers, the surer the threshold: give all against all.
         target_fmr: for `threshold`; `review_threshold` is at REVIEW_FMR_FACTOR times it.
+        cells: what was seen of strangers in attempts of several references or frames, cell by cell; thresholds hold
+            the target in each that has enough of them.
 
     Raises:
         CannotCalibrate: no list has the non-mated comparisons that the target takes; says how many would
@@ -116,7 +121,8 @@ def fit(members: Sequence[Member], lists: Sequence[Labelled], target_fmr: float)
     for key, mask in voter_masks(fitted, quality).items():
         # a set that votes rarely is fitted on everything: who votes is decided by the probe, not by who is in it
         used = mask if _suffices(same[mask]) else np.ones(len(mask), bool)
-        rules[key] = _rule(voting(fitted, key), seen.take(used), cases.take(used), acquired, target_fmr)
+        strangers = [*(item.seen.take(~item.comparisons.same) for item in acquired), *cells]
+        rules[key] = _rule(voting(fitted, key), seen.take(used), cases.take(used), strangers, target_fmr)
     return Fusion(fitted, rules)
 
 
@@ -145,16 +151,16 @@ def _rule(
     members: Sequence[Member],
     seen: Evidences,
     cases: logistic.Cases,
-    lists: Sequence[Labelled],
+    strangers: Sequence[Evidences],
     target_fmr: float,
 ) -> VoterSet:
     rule = VoterSet(Affine(1.0, 0.0), 0.0, 0.0, _trust(members, seen, cases))
     affine = fit_affine(raw_scores(members, rule, seen), cases.same, cases.mass)
-    strangers = [raw_scores(members, rule, item.seen.take(~item.comparisons.same)) for item in lists]
-    usable = [np.sort(raw)[::-1] for raw in strangers if len(raw) >= comparisons_needed(target_fmr)]
+    scored = [raw_scores(members, rule, part) for part in strangers]
+    usable = [np.sort(raw)[::-1] for raw in scored if len(raw) >= comparisons_needed(target_fmr)]
     if not usable:
         raise CannotCalibrate(
-            f"The largest list has {max(map(len, strangers))} non-mated comparisons; "
+            f"The largest list has {max(map(len, scored))} non-mated comparisons; "
             f"{comparisons_needed(target_fmr)} would suffice for an FMR of {target_fmr:g}."
         )
 

@@ -60,6 +60,12 @@ class Study:
         return found.hexdigest()
 
 
+def acquired(studies: Sequence[Study]) -> list[Labelled]:
+    """Every image against every other, study by study and list by list, where both could be acquired."""
+    found = (item for study in studies for item in study.labelled(study.all_pairs))
+    return [item.take(np.isfinite(item.quality) & item.seen.acquired) for item in found]
+
+
 def score_with(fusion: Fusion, labelled: Sequence[Labelled]) -> Scores:
     """Every list scored by one decision rule."""
     return Scores(list(labelled), [scoring.score(fusion, i.seen, i.quality) for i in labelled])

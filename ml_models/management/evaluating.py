@@ -16,11 +16,10 @@ from numpy.typing import NDArray
 from ml_models import evidence, paired, selectors
 from ml_models.engine.fuse import voter_key
 from ml_models.evaluation import fitting, report, versions
-from ml_models.evaluation.embedding import spread
 from ml_models.evaluation.page import page
 from ml_models.evaluation.pairs import Pool
 from ml_models.evaluation.report import Scorer
-from ml_models.evaluation.study import Scores, Study, score_with
+from ml_models.evaluation.study import Scores, Study, acquired, score_with
 from ml_models.models import EnsembleConfig
 
 from .study import StudyCommand
@@ -45,9 +44,9 @@ def evaluate(command: StudyCommand, config: EnsembleConfig, options: Mapping[str
     if not crossed:
         selectors.fusion(config)  # fails before the images are embedded, not after
     study = command.study(config, dict(options))
-    stressed = {name: _under(command, study, name) for name in options["stress"]}
+    stressed = {name: command.under(study, name) for name in options["stress"]}
     rated = study.all_pairs if options["all_pairs"] else study.listed
-    score, threshold = _crossed(config, study, crossed) if crossed else _own(config)
+    score, threshold = _crossed(config, study, stressed, crossed) if crossed else _own(config)
     command.say("measuring")
     found = report.build(study, rated, score, threshold, config.target_fmr, stressed)
     about = {"version": config.version, "name": config.name, "artifacts": _artifacts(config)}
@@ -110,26 +109,17 @@ def _artifacts(config: EnsembleConfig) -> dict[str, str]:
     return {artifact.name: artifact.sha256 for artifact in rows}
 
 
-def _under(command: StudyCommand, study: Study, name: str) -> Study:
-    """The study with every second picture under a stress."""
-    pools = (study.listed, study.all_pairs)
-    at = np.unique(np.concatenate([c.b for pool in pools for c in pool.lists]))
-    images = [study.listed.images[i] for i in at]
-    found = command.engine.embed(images, command.progress(f"embedding under {name}"), under=name)
-    return study.under(spread(found, at, len(study.listed.images)))
-
-
 def _own(config: EnsembleConfig) -> tuple[Scorer, float | None]:
     fusion = selectors.fusion(config)
     full = fusion.voter_sets[voter_key(member.name for member in fusion.members)]
     return lambda study, pool: score_with(fusion, study.labelled(pool)), full.threshold
 
 
-def _crossed(config: EnsembleConfig, study: Study, how: str) -> tuple[Scorer, None]:
-    """Scores from numbers fitted on other subjects. There is no one threshold then: margins are compared
-    with 0."""
+def _crossed(config: EnsembleConfig, study: Study, stressed: Mapping[str, Study], how: str) -> tuple[Scorer, None]:
+    """Scores from numbers fitted on other subjects, clean and under stress. There is no one threshold then: margins
+    are compared with 0."""
     part_of = _parts(study.listed, how)
-    fit_on, members = study.labelled(study.all_pairs), versions.members(config)
+    fit_on, members = acquired([study, *stressed.values()]), versions.members(config)
 
     def score(measured: Study, pool: Pool) -> Scores:
         labelled = measured.labelled(pool)

@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 from django.core.management.base import CommandError
+from numpy.typing import NDArray
 
 from ml_models import selectors
 from ml_models.engine.quality import QualityLimits
 from ml_models.engine.types import Extraction
 from ml_models.evaluation import embedding, fitting, pairs, stress, versions
-from ml_models.evaluation.embedding import Embedded, Progress
-from ml_models.evaluation.pairs import EvidenceRefused
+from ml_models.evaluation.embedding import Embedded, Progress, spread
+from ml_models.evaluation.pairs import Comparisons, EvidenceRefused
 from ml_models.evaluation.study import Study
 from ml_models.models import EnsembleConfig
 
@@ -31,6 +32,13 @@ def part(text: str) -> tuple[int, int]:
     if not (number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count)):
         raise ArgumentTypeError(f"{text} is not a part like 1/2")
     return int(number), int(count)
+
+
+def stresses(text: str) -> list[str]:
+    names = list(stress.STRESSES) if text == "all" else text.split(",")
+    if unknown := sorted(set(names) - set(stress.STRESSES)):
+        raise CommandError(f"There is no stress {', '.join(unknown)}; there are {', '.join(stress.STRESSES)}.")
+    return names
 
 
 class StudyCommand(MlCommand):
@@ -71,6 +79,15 @@ class StudyCommand(MlCommand):
             default="largest",
             help="of a picture with several faces take the largest, whom benchmarks of press photographs mean, and say "
             "how many the service would have refused (the default); or count it as a failure to acquire",
+        )
+        parser.add_argument(
+            "--stress",
+            type=stresses,
+            nargs="?",
+            const="all",
+            default=[],
+            metavar="NAMES",
+            help=f"also with each pair's second picture under: all, or some of {', '.join(stress.STRESSES)}",
         )
         parser.add_argument("--threads", type=int, default=os.cpu_count(), help="default: one a core")
         parser.add_argument(
@@ -113,6 +130,20 @@ class StudyCommand(MlCommand):
         used = np.union1d(listed.used(), everything.used())
         found = self.engine.embed([listed.images[i] for i in used], self.progress("embedding"))
         return Study(listed, everything, embedding.spread(found, used, len(listed.images)))
+
+    def under(self, study: Study, name: str, most: int | None = None) -> Study:
+        """The study with every second picture, or `most` of a list's, under a stress."""
+        at = np.unique(np.concatenate([_drawn(c, most) for c in (*study.all_pairs.lists, *study.listed.lists)]))
+        images = [study.listed.images[i] for i in at]
+        found = self.engine.embed(images, self.progress(f"embedding under {name}"), under=name)
+        return study.under(spread(found, at, len(study.listed.images)))
+
+
+def _drawn(c: Comparisons, most: int | None) -> NDArray[np.int32]:
+    """A list's second images; when they are more than `most`, some that have a mate, drawn by a fixed seed."""
+    if most is None or len(np.unique(c.b)) <= most:
+        return np.unique(c.b)
+    return np.random.default_rng(0).permutation(np.unique(c.b[c.same]))[:most]
 
 
 class Engine:

@@ -11,7 +11,10 @@ from django.db import transaction
 from ml_models import ensembles
 from ml_models.engine.fuse import Fusion
 from ml_models.evaluation import fitting, versions
-from ml_models.evaluation.scoring import score
+from ml_models.evaluation.attempts import CELLS, Attempts, attempts
+from ml_models.evaluation.pairs import Comparisons, subject_hashes
+from ml_models.evaluation.scoring import Evidences, Values, score
+from ml_models.evaluation.study import Study, acquired
 from ml_models.management.study import StudyCommand
 from ml_models.models import EnsembleConfig
 
@@ -19,21 +22,30 @@ from ml_models.models import EnsembleConfig
 class Command(StudyCommand):
     help = """Fit a version's calibration and thresholds on labelled pairs.
 
-Every image goes through the version's own pipeline. Each member's similarity becomes a log-likelihood ratio
-by logistic regression; each voter set gets an affine calibration of the weighted mean, and the threshold at
-which at most the version's target_fmr of the non-mated comparisons match, in every list by itself. All
-images of a list are compared with all others for it.
+Every image goes through the version's own pipeline, and all images of a list are compared with all others.
+Each member's similarity, with the length of its features, becomes a log-likelihood ratio; each voter set
+learns how far to trust its members beyond their weights, and gets a last calibration and the threshold at
+which at most the version's target_fmr of the non-mated comparisons match: in every list, with --stress also
+under every stress, and for 1, 3 and 5 references by 1 and 3 frames, each by itself. docs/decisions/fusion.md
+says it on a page.
 
 The numbers go into the draft in the database and, with --output, into a copy of its ensemble file. A
 version that is no draft any more is not changed: only --output is written. Measure on other people than
 these:
-  calibrate --config 2 --pairs lfw/pairs.csv --images lfw/images --part 1/2
-  evaluate  --config 2 --pairs lfw/pairs.csv --images lfw/images --part 2/2"""
+  calibrate --config 2 --pairs lfw/pairs.csv --images lfw/images --part 1/2 --stress
+  evaluate  --config 2 --pairs lfw/pairs.csv --images lfw/images --part 2/2 --stress"""
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
         parser.add_argument("--output", type=Path, metavar="FILE", help="write the ensemble file here (.yaml)")
         parser.add_argument("--all-pairs", action="store_true", help="always on for calibrating; accepted for symmetry")
+        parser.add_argument(
+            "--stress-images",
+            type=int,
+            default=200,
+            metavar="N",
+            help="under a stress take at most so many of a list's pictures (default 200)",
+        )
 
     def run(self, **options: Any) -> dict[str, Any]:
         config = versions.find(options["config"])
@@ -41,17 +53,35 @@ these:
         if config.state != EnsembleConfig.State.DRAFT and output is None:
             raise CommandError(f"Version {config.version} is {config.state} and cannot change: give an --output FILE.")
         study = self.study(config, options)
-        labelled = study.labelled(study.all_pairs)
-        fusion = fitting.fit(versions.members(config), labelled, config.target_fmr)
+        stressed = {name: self.under(study, name, options["stress_images"]) for name in options["stress"]}
+        labelled = acquired([study, *stressed.values()])
+        several = _several(study)
+        self.say("fitting")
+        strangers = [cell.seen.take(~cell.comparisons.same) for cell in several]
+        fusion = fitting.fit(versions.members(config), labelled, config.target_fmr, strangers)
         numbers = versions.numbers(fusion)
+        used = np.unique(np.concatenate([side for c in study.all_pairs.lists for side in (c.subject_a, c.subject_b)]))
+        calibrated_on = {
+            "subjects": subject_hashes(study.listed.subjects[i] for i in used),
+            "lists": list(study.listed.names),
+        }
         if config.state == EnsembleConfig.State.DRAFT:
-            _store(config, numbers)
+            _store(config, numbers, calibrated_on)
+        names = [f"{name}{under and f' ({under})'}" for under in ("", *stressed) for name in study.listed.names]
         if output:
             _write(output, _content(config, numbers))
         return {
             "config": config.version,
             "target_fmr": config.target_fmr,
-            "lists": [_realised(fusion, item) for item in labelled],
+            "lists": [
+                _realised(fusion, name, item.comparisons, item.seen, item.quality)
+                for name, item in zip(names, labelled, strict=True)
+            ],
+            "cells": [
+                {"references": cell.references, "frames": cell.frames}
+                | _realised(fusion, cell.name, cell.comparisons, cell.seen, cell.quality)
+                for cell in several
+            ],
             "failures": study.embedded.failures(range(len(study.embedded.codes))),
             **numbers,
             "stored": config.state == EnsembleConfig.State.DRAFT,
@@ -62,35 +92,52 @@ these:
         for item in result["lists"]:
             self.stdout.write(
                 f"{item['name']}: {item['subjects']} subjects, {item['mated']} mated and {item['non_mated']} non-mated "
-                f"comparisons, FMR {item['fmr']:.4%} at the threshold"
+                f"comparisons, FMR {item['fmr']:.4%}, FNMR {item['fnmr']:.3%} at the threshold"
+            )
+        for cell in result["cells"]:
+            self.stdout.write(
+                f"{cell['name']}, {cell['references']} references × {cell['frames']} frames: {cell['mated']} mated and "
+                f"{cell['non_mated']} non-mated attempts, FMR {cell['fmr']:.4%}, FNMR {cell['fnmr']:.3%}"
             )
         for name, affine in result["members"].items():
             self.stdout.write(f"{name}: a {affine['a']}, b {affine['b']}, d {affine['d']}")
         for name, rule in result["voter_sets"].items():
+            trust = ", ".join(f"{member} {value:.2f}" for member, value in rule["trust"].items())
             self.stdout.write(
                 f"{name}: a {rule['a']}, b {rule['b']}, threshold {rule['threshold']}, "
-                f"review from {rule['review_threshold']}"
+                f"review from {rule['review_threshold']}; trust {trust}"
             )
 
 
-def _realised(fusion: Fusion, item: fitting.Labelled) -> dict[str, Any]:
-    c, margin = item.comparisons, score(fusion, item.seen, item.quality).margin
+def _several(study: Study) -> list[Attempts]:
+    """Every list's attempts in every cell that it has the pictures for."""
+    found = (
+        attempts(name, c, study.embedded, study.listed.subject_of, references, frames)
+        for name, c in zip(study.all_pairs.names, study.all_pairs.lists, strict=True)
+        for references, frames in CELLS
+    )
+    return [cell for cell in found if cell]
+
+
+def _realised(fusion: Fusion, name: str, c: Comparisons, seen: Evidences, quality: Values) -> dict[str, Any]:
+    matched = score(fusion, seen, quality).margin >= 0
     return {
-        "name": item.name,
+        "name": name,
         "subjects": len(np.union1d(c.subject_a, c.subject_b)),
         "mated": int(c.same.sum()),
         "non_mated": int((~c.same).sum()),
-        "fmr": float((margin[~c.same] >= 0).mean()),
+        "fmr": float(matched[~c.same].mean()),
+        "fnmr": float((~matched[c.same]).mean()),
     }
 
 
-def _store(config: EnsembleConfig, numbers: dict[str, Any]) -> None:
+def _store(config: EnsembleConfig, numbers: dict[str, Any], calibrated_on: dict[str, Any]) -> None:
     with transaction.atomic():
         for member in config.members.all():
             member.calibration = numbers["members"][member.artifact.name]
             member.save(update_fields=["calibration"])
-        config.voter_sets = numbers["voter_sets"]
-        config.save(update_fields=["voter_sets"])
+        config.voter_sets, config.calibrated_on = numbers["voter_sets"], calibrated_on
+        config.save(update_fields=["voter_sets", "calibrated_on"])
 
 
 def _content(config: EnsembleConfig, numbers: dict[str, Any]) -> dict[str, Any]:

@@ -3,9 +3,7 @@ from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import CommandError
-
-from ml_models.evaluation import stress, versions
+from ml_models.evaluation import versions
 from ml_models.management.evaluating import UNKNOWN_PEOPLE, against, evaluate
 from ml_models.management.study import StudyCommand
 
@@ -43,15 +41,6 @@ was stopped goes on where it stopped when --cache is given.
             "--cross-validate",
             metavar="K",
             help="fit on K−1 parts, measure on the remaining one, K times; `folds` takes the lists' own",
-        )
-        parser.add_argument(
-            "--stress",
-            type=_stresses,
-            nargs="?",
-            const="all",
-            default=[],
-            metavar="NAMES",
-            help=f"also with each pair's second picture under: all, or some of {', '.join(stress.STRESSES)}",
         )
         parser.add_argument(
             "--against",
@@ -97,10 +86,3 @@ was stopped goes on where it stopped when --cache is given.
 
 def percent(rate: dict[str, float]) -> str:
     return f"{rate['value']:.3%} ({rate['low']:.3%} – {rate['high']:.3%})"
-
-
-def _stresses(text: str) -> list[str]:
-    names = list(stress.STRESSES) if text == "all" else text.split(",")
-    if unknown := sorted(set(names) - set(stress.STRESSES)):
-        raise CommandError(f"There is no stress {', '.join(unknown)}; there are {', '.join(stress.STRESSES)}.")
-    return names

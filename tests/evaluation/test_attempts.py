@@ -1,0 +1,83 @@
+"""Attempts of several references and frames see what the service's own comparison sees."""
+
+import numpy as np
+import pytest
+
+from ml_models.engine.fuse import compare
+from ml_models.engine.types import Embeddings
+from ml_models.evaluation.attempts import FEWEST_STRANGERS, attempts
+from ml_models.evaluation.embedding import QUALITY_FIELDS, Embedded
+from ml_models.evaluation.pairs import Comparisons
+
+SUBJECTS, PICTURES = 60, 8
+
+
+@pytest.fixture(scope="module")
+def embedded() -> Embedded:
+    """Pictures of 60 people, the last of them not acquired."""
+    rng = np.random.default_rng(0)
+    count = SUBJECTS * PICTURES
+    net = Embeddings.of_features(list(rng.normal(size=(count, 6)).astype(np.float32)))
+    codes = ("",) * (count - 1) + ("no_face_found",)
+    quality = {field: rng.uniform(size=count) for field in QUALITY_FIELDS}
+    return Embedded(
+        {"net": net.vectors}, {"net": net.norms.astype(np.float64)}, quality, codes, np.zeros(count, bool), 0
+    )
+
+
+@pytest.fixture(scope="module")
+def everybody() -> tuple[Comparisons, np.ndarray]:
+    """All against all, and who is in each picture."""
+    subject_of = np.repeat(np.arange(SUBJECTS, dtype=np.int32), PICTURES)
+    a, b = (side.astype(np.int32) for side in np.triu_indices(len(subject_of), 1))
+    return Comparisons(a, b, subject_of[a], subject_of[b], np.zeros(len(a), np.int32)), subject_of
+
+
+@pytest.mark.parametrize(("references", "frames"), [(1, 1), (3, 1), (1, 3), (3, 3)])
+def test_an_attempt_is_what_the_engine_would_compare(
+    embedded: Embedded, everybody: tuple[Comparisons, np.ndarray], references: int, frames: int
+) -> None:
+    found = attempts("list", *_args(embedded, everybody), references, frames)
+    assert found is not None
+    net = Embeddings(embedded.vectors["net"], embedded.norms["net"].astype(np.float32))
+    rng = np.random.default_rng(19795)
+    sides = [np.unique(side[embedded.acquired[side]]) for side in (everybody[0].a, everybody[0].b)]
+    left, right = (rng.permutation(side) for side in sides)
+    who, came = (int(side[7]) for side in (found.comparisons.subject_a, found.comparisons.subject_b))
+    template = [i for i in left if everybody[1][i] == who][:references]
+    own = [i for i in left if everybody[1][i] == came][:references]
+    group = [i for i in right if everybody[1][i] == came and i not in own]
+    number = int((found.comparisons.subject_b[: found.comparisons.b[7]] == came).sum())
+    group = group[number * frames : (number + 1) * frames]
+    seen = compare(
+        {"net": Embeddings(net.vectors[template], net.norms[template])},
+        {"net": Embeddings(net.vectors[group], net.norms[group])},
+    )["net"]
+    assert found.seen.similarities["net"][7] == pytest.approx(seen.similarity, abs=1e-5)
+    assert found.seen.log_norms["net"][7] == pytest.approx(seen.log_norm, abs=1e-5)
+    assert found.quality[7] == pytest.approx(embedded.quality["score"][group].max())
+
+
+def test_no_picture_is_compared_with_itself_and_none_that_was_not_acquired_is_used(
+    embedded: Embedded, everybody: tuple[Comparisons, np.ndarray]
+) -> None:
+    found = attempts("list", *_args(embedded, everybody), 3, 1)
+    assert found is not None
+    assert np.isfinite(found.seen.similarities["net"]).all()
+    assert found.seen.similarities["net"][found.comparisons.same].max() < 0.999
+    # three pictures make the template, each other one is a frame; one picture of the last person is missing
+    mated = found.comparisons.same.sum()
+    assert SUBJECTS * (PICTURES - 3) - 3 <= mated <= SUBJECTS * (PICTURES - 3)
+    assert (~found.comparisons.same).sum() >= FEWEST_STRANGERS
+
+
+def test_a_list_without_enough_pictures_has_no_such_cell(
+    embedded: Embedded, everybody: tuple[Comparisons, np.ndarray]
+) -> None:
+    assert attempts("list", *_args(embedded, everybody), PICTURES + 1, 1) is None
+    few = everybody[0].take(everybody[0].subject_b < 4)
+    assert attempts("list", few, embedded, everybody[1], 3, 1) is None
+
+
+def _args(embedded: Embedded, everybody: tuple[Comparisons, np.ndarray]) -> tuple[Comparisons, Embedded, np.ndarray]:
+    return everybody[0], embedded, everybody[1]
