@@ -14,7 +14,7 @@ ARGS ?=
 MANAGE_PY := $(if $(filter convert_adaface,$(ARGS)),$(CONVERT_PY),$(PY))
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo manage test test-convert convert-env fuzz check bench rollout-drill format openapi lock install
+.PHONY: help run demo manage test test-convert convert-env fuzz check bench accuracy rollout-drill format openapi lock install
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##/  make \1\t/p' Makefile | expand -t 24
@@ -43,6 +43,9 @@ bench: $(INSTALLED) $(CONVERT_INSTALLED)  ## how far verify and enroll are from 
 
 rollout-drill: $(INSTALLED)  ## a rollout under traffic, everything killed once, its pace: about half an hour
 	@exec $(PY) -m devstack.drill $(ARGS)
+
+accuracy: $(INSTALLED)  ## measure versions 1 and 2 on the development sets and write docs/accuracy.md
+	@exec $(PY) -m devstack exec $(PY) -m devstack.accuracy $(ARGS)
 
 format: $(INSTALLED)  ## format and fix what can be fixed
 	@$(PY) -m ruff check --fix-only --quiet . && $(PY) -m ruff format .

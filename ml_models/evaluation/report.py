@@ -46,6 +46,10 @@ def build(
         target_fmr: at which members get the thresholds that slices and stress tables use.
         stressed: the same study with its probes under a stress, by the stress's name.
     """
+
+    def same_pool(other: Study) -> Pool:
+        return other.all_pairs if rated is study.all_pairs else other.listed
+
     compared, listed = score(study, rated), score(study, study.listed)
     subjects = Subjects(len(study.listed.subjects))
     systems = Systems.together(compared)
@@ -56,7 +60,7 @@ def build(
         **details(systems, study.embedded, subjects),
         "slices": slices.table(systems, study.listed, study.embedded, thresholds, subjects),
         "stress": [
-            {"stress": name, **_stressed(other, score(other, rated), thresholds, subjects)}
+            {"stress": name, **_stressed(other, score(other, same_pool(other)), thresholds, subjects)}
             for name, other in stressed.items()
         ],
     }

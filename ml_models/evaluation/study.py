@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from .fitting import Labelled
 from .metrics import TAR_AT, Rate, Subjects, System
 from .pairs import Comparisons, Pool, comparisons_needed
 from .scoring import Values
-from .systems import Scores, Systems
+from .systems import Scores, Systems, advantage
 
 __all__ = ["Scores", "Study", "measure", "score_with"]
 
@@ -42,7 +42,17 @@ class Study:
 
     def of_subjects(self, wanted: NDArray[np.bool_]) -> Study:
         """Only comparisons whose subjects are both wanted; `wanted` has one flag a subject."""
-        return replace(self, listed=self.listed.of_subjects(wanted), all_pairs=self.all_pairs.of_subjects(wanted))
+        return self._only(lambda c: wanted[c.subject_a] & wanted[c.subject_b])
+
+    def of_seconds(self, images: NDArray[np.int32]) -> Study:
+        """Only comparisons whose second image is one of these."""
+        return self._only(lambda c: np.isin(c.b, images))
+
+    def _only(self, wanted: Callable[[Comparisons], NDArray[np.bool_]]) -> Study:
+        def kept(pool: Pool) -> Pool:
+            return replace(pool, lists=tuple(c.take(wanted(c)) for c in pool.lists))
+
+        return replace(self, listed=kept(self.listed), all_pairs=kept(self.all_pairs))
 
     def under(self, probes: Embedded) -> Study:
         """The same comparisons with other second images, in the same order."""
@@ -132,6 +142,7 @@ def _figures(study: Study, subjects: Subjects, compared: Systems, listed: System
             **of(decided, listed.margin),
             "cllr": System(comparisons, compared.score, subjects).cllr(),
         },
+        "advantage": advantage(compared, subjects),
     }
 
 

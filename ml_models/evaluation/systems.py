@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .fitting import Labelled
-from .intervals import Subjects
+from .intervals import TAILS, Subjects
 from .metrics import System, threshold_at_fmr
 from .pairs import Comparisons, Flags, concatenate
 from .scoring import Scored, Values
@@ -91,6 +91,34 @@ class Systems:
         return found
 
 
+def advantage(systems: Systems, subjects: Subjects) -> dict[str, Any] | None:
+    """What the fusion gains over the member that is best on these very comparisons, a harder rival than one chosen
+    beforehand: `over`, its name; `tar`, the change of the TAR at an FMR of TAR_IN_TABLES, in [-1, 1]; `eer`, the
+    fusion's EER as a part of the member's. None where there are too few comparisons."""
+    fused = systems.fused(subjects)
+    rates = {name: systems.member(name, subjects).tar_at_fmr(TAR_IN_TABLES) for name in systems.members}
+    tars = {name: rate["value"] for name, rate in rates.items() if rate}
+    mine = fused.tar_at_fmr(TAR_IN_TABLES) if (fused.same & fused.acquired).any() else None
+    if not tars or mine is None:
+        return None
+    best = max(tars, key=lambda name: tars[name])
+    rival = systems.member(best, subjects)
+    gained = fused.tar_draws(TAR_IN_TABLES) - rival.tar_draws(TAR_IN_TABLES)
+    draws, rivals = (system.draws(TAR_IN_TABLES, 0.0)["eer"] for system in (fused, rival))
+    ratio = draws[rivals > 0] / rivals[rivals > 0]
+    eer = rival.eer()["value"]
+    return {
+        "over": best,
+        "tar": _interval(mine["value"] - tars[best], gained),
+        "eer": _interval(fused.eer()["value"] / eer, ratio) if eer and len(ratio) else None,
+    }
+
+
+def _interval(value: float, draws: Values) -> dict[str, float]:
+    low, high = np.nanquantile(draws, TAILS)
+    return {"value": float(value), "low": float(min(low, value)), "high": float(max(high, value))}
+
+
 def row(systems: Systems, thresholds: Mapping[str, float | None], subjects: Subjects) -> dict[str, Any]:
     """One line of a table: `mated`, `non_mated`, `subjects`, and `members.NAME` and `fused` with `fnmr`, `fmr` (at the
     member's own threshold, the version's own for the fusion) and `tar`, at an FMR of TAR_IN_TABLES set within the
@@ -103,6 +131,7 @@ def row(systems: Systems, thresholds: Mapping[str, float | None], subjects: Subj
         "non_mated": int((~comparisons.same).sum()),
         "members": members,
         "fused": _figures(systems.fused(subjects), 0.0),
+        "advantage": advantage(systems, subjects) if comparisons.same.any() and not comparisons.same.all() else None,
     }
 
 

@@ -89,6 +89,12 @@ class StudyCommand(MlCommand):
             metavar="NAMES",
             help=f"also with each pair's second picture under: all, or some of {', '.join(stress.STRESSES)}",
         )
+        parser.add_argument(
+            "--stress-images",
+            type=int,
+            metavar="N",
+            help="under a stress take at most so many of a list's pictures (calibrate: 200 by default; evaluate: all)",
+        )
         parser.add_argument("--threads", type=int, default=os.cpu_count(), help="default: one a core")
         parser.add_argument(
             "--cache",
@@ -126,24 +132,27 @@ class StudyCommand(MlCommand):
             self.say(warning)
         if any(not c.same.any() or c.same.all() for c in listed.lists):
             raise pairs.PairListRefused("one_class", "In this part a list has not both mated and non-mated pairs.")
-        self.engine = Engine(config, options)
+        self.engine, self.stress_images = Engine(config, options), options["stress_images"]
         used = np.union1d(listed.used(), everything.used())
         found = self.engine.embed([listed.images[i] for i in used], self.progress("embedding"))
         return Study(listed, everything, embedding.spread(found, used, len(listed.images)))
 
-    def under(self, study: Study, name: str, most: int | None = None) -> Study:
-        """The study with every second picture, or `most` of a list's, under a stress."""
-        at = np.unique(np.concatenate([_drawn(c, most) for c in (*study.all_pairs.lists, *study.listed.lists)]))
+    def under(self, study: Study, name: str) -> Study:
+        """The study with its second pictures under a stress; of a list with more than --stress-images, some that have
+        a mate, drawn by a fixed seed, and only the comparisons with them."""
+        pools = (study.all_pairs,) if self.stress_images else (study.all_pairs, study.listed)
+        at = np.unique(np.concatenate([self._drawn(c) for pool in pools for c in pool.lists]))
+        if self.stress_images:
+            study = study.of_seconds(at)
         images = [study.listed.images[i] for i in at]
         found = self.engine.embed(images, self.progress(f"embedding under {name}"), under=name)
         return study.under(spread(found, at, len(study.listed.images)))
 
-
-def _drawn(c: Comparisons, most: int | None) -> NDArray[np.int32]:
-    """A list's second images; when they are more than `most`, some that have a mate, drawn by a fixed seed."""
-    if most is None or len(np.unique(c.b)) <= most:
-        return np.unique(c.b)
-    return np.random.default_rng(0).permutation(np.unique(c.b[c.same]))[:most]
+    def _drawn(self, c: Comparisons) -> NDArray[np.int32]:
+        seconds = np.unique(c.b)
+        if not self.stress_images or len(seconds) <= self.stress_images:
+            return seconds
+        return np.random.default_rng(0).permutation(np.unique(c.b[c.same]))[: self.stress_images]
 
 
 class Engine:

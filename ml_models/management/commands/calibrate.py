@@ -39,13 +39,7 @@ these:
         super().add_arguments(parser)
         parser.add_argument("--output", type=Path, metavar="FILE", help="write the ensemble file here (.yaml)")
         parser.add_argument("--all-pairs", action="store_true", help="always on for calibrating; accepted for symmetry")
-        parser.add_argument(
-            "--stress-images",
-            type=int,
-            default=200,
-            metavar="N",
-            help="under a stress take at most so many of a list's pictures (default 200)",
-        )
+        parser.set_defaults(stress_images=200)
 
     def run(self, **options: Any) -> dict[str, Any]:
         config = versions.find(options["config"])
@@ -53,7 +47,7 @@ these:
         if config.state != EnsembleConfig.State.DRAFT and output is None:
             raise CommandError(f"Version {config.version} is {config.state} and cannot change: give an --output FILE.")
         study = self.study(config, options)
-        stressed = {name: self.under(study, name, options["stress_images"]) for name in options["stress"]}
+        stressed = {name: self.under(study, name) for name in options["stress"]}
         labelled = acquired([study, *stressed.values()])
         several = _several(study)
         self.say("fitting")
