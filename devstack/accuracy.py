@@ -127,7 +127,7 @@ def gain(change: Mapping[str, Any] | None) -> str:
     if not change:
         return "Too few comparisons to compare the fusion with a member."
     eer = change["eer"]
-    ratio = f"; its EER is {eer['value']:.2f} ({eer['low']:.2f} – {eer['high']:.2f}) times that one's" if eer else ""
+    ratio = f"; its EER is {eer['estimate']:.2f} ({eer['low']:.2f} – {eer['high']:.2f}) times that one's" if eer else ""
     return f"The fusion over {change['over']}, the best member here: TAR at FMR 0.1 % {points(change['tar'])}{ratio}."
 
 
@@ -139,7 +139,7 @@ def percent(rate: Rate | None, digits: int = 2) -> str:
 
 
 def points(change: Rate) -> str:
-    value, low, high = (f"{100 * change[name]:+.1f}" for name in ("value", "low", "high"))
+    value, low, high = (f"{100 * change[name]:+.1f}" for name in ("estimate", "low", "high"))
     return f"{value} points ({low} to {high})"
 
 
@@ -154,8 +154,8 @@ threshold fitted on the people of the other parts, of all four sets. Intervals a
 version, measure it on the deployment's own kind of pictures (`manage.py evaluate`). AdaFace is **not measured**: SFace
 stands in for it. The best member is the one that is best on the very comparisons, a harder rival than one chosen
 beforehand."""
-STRESS = """The second picture of each comparison is under the stress, {images} pictures, the first as it is; the numbers
-are fitted on other people of this list, clean and stressed. Columns of members and fused: TAR at FMR 0.1 %.
+STRESS = """The second picture of each comparison is under the stress, {images} pictures, the first as it is; the
+numbers are fitted on other people of this list, clean and stressed. Columns of members and fused: TAR at FMR 0.1 %.
 """
 TAIL = """
 ## The numbers that ship

@@ -156,8 +156,9 @@ def _rule(
 ) -> VoterSet:
     rule = VoterSet(Affine(1.0, 0.0), 0.0, 0.0, _trust(members, seen, cases))
     affine = fit_affine(raw_scores(members, rule, seen), cases.same, cases.mass)
-    scored = [raw_scores(members, rule, part) for part in strangers]
-    usable = [np.sort(raw)[::-1] for raw in scored if len(raw) >= comparisons_needed(target_fmr)]
+    # what is compared with the threshold, to the last bit: a threshold carried through the affine map may round down
+    scored = [affine.a * raw_scores(members, rule, part) + affine.b for part in strangers]
+    usable = [np.sort(scores)[::-1] for scores in scored if len(scores) >= comparisons_needed(target_fmr)]
     if not usable:
         raise CannotCalibrate(
             f"The largest list has {max(map(len, scored))} non-mated comparisons; "
@@ -165,7 +166,7 @@ def _rule(
         )
 
     def needed(fmr: float) -> float:
-        return affine(max(threshold_at_fmr(raw, fmr) for raw in usable))
+        return max(threshold_at_fmr(scores, fmr) for scores in usable)
 
     return replace(
         rule,

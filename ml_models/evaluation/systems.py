@@ -94,7 +94,8 @@ class Systems:
 def advantage(systems: Systems, subjects: Subjects) -> dict[str, Any] | None:
     """What the fusion gains over the member that is best on these very comparisons, a harder rival than one chosen
     beforehand: `over`, its name; `tar`, the change of the TAR at an FMR of TAR_IN_TABLES, in [-1, 1]; `eer`, the
-    fusion's EER as a part of the member's. None where there are too few comparisons."""
+    fusion's EER as a part of the member's; both {"estimate", "low", "high"}, being no rates. None where there are too
+    few comparisons."""
     fused = systems.fused(subjects)
     rates = {name: systems.member(name, subjects).tar_at_fmr(TAR_IN_TABLES) for name in systems.members}
     tars = {name: rate["value"] for name, rate in rates.items() if rate}
@@ -116,7 +117,7 @@ def advantage(systems: Systems, subjects: Subjects) -> dict[str, Any] | None:
 
 def _interval(value: float, draws: Values) -> dict[str, float]:
     low, high = np.nanquantile(draws, TAILS)
-    return {"value": float(value), "low": float(min(low, value)), "high": float(max(high, value))}
+    return {"estimate": float(value), "low": float(min(low, value)), "high": float(max(high, value))}
 
 
 def row(systems: Systems, thresholds: Mapping[str, float | None], subjects: Subjects) -> dict[str, Any]:

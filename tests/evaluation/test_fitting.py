@@ -12,8 +12,10 @@ from ml_models.engine.calibrate import Affine, Calibration
 from ml_models.engine.fuse import Evidence, Fusion, Member, VoterSet
 from ml_models.evaluation import fitting, scoring
 from ml_models.evaluation.fitting import CannotCalibrate, Labelled
+from ml_models.evaluation.intervals import Subjects
 from ml_models.evaluation.pairs import Comparisons
 from ml_models.evaluation.scoring import Evidences
+from ml_models.evaluation.systems import Scores, Systems, advantage
 
 A, B = "arcface_int8", "mobilefacenet_192"
 
@@ -149,3 +151,52 @@ def test_a_subject_is_in_the_same_part_in_every_list_and_parts_are_about_even() 
     dealt = fitting.parts(names, 5)
     assert np.array_equal(fitting.parts(names[::-1], 5)[::-1], dealt)
     assert np.bincount(dealt).min() > 150
+
+
+def test_a_short_feature_counts_where_it_tells_mated_and_strangers_apart() -> None:
+    """Short features have lower similarities: without the norm the threshold for the others would refuse them."""
+    item = labelled(200)
+    short = np.random.default_rng(3).uniform(size=len(item.quality)) < 0.3
+    similarities = {name: values - 0.25 * short for name, values in item.seen.similarities.items()}
+    log_norms = {name: np.where(short, -1.0, 0.5) for name in similarities}
+    hard = replace(item, seen=Evidences(similarities, log_norms))
+    blind = replace(item, seen=Evidences(similarities, {name: np.zeros(len(short)) for name in similarities}))
+    missed = {}
+    for name, known in (("norms", hard), ("blind", blind)):
+        fusion = fitting.fit(members(), [known], 0.001)
+        matched = scoring.score(fusion, known.seen, known.quality).margin >= 0
+        missed[name] = float((~matched[item.comparisons.same]).mean())
+        assert matched[~item.comparisons.same].mean() <= 0.001
+    assert missed["norms"] < missed["blind"]
+    assert fitting.fit(members(), [hard], 0.001).members[0].calibration.d < 0
+
+
+def test_the_better_member_earns_more_trust_than_its_weight() -> None:
+    item = labelled(200)
+    rule = fitting.fit(members(), [item], 0.001).voter_sets[f"{A}+{B}"]
+    assert rule.trust[A] > 1 > rule.trust[B] > 0
+    assert 0.57 * rule.trust[A] + 0.43 * rule.trust[B] == pytest.approx(1)
+
+
+def test_thresholds_hold_the_target_in_attempts_that_are_harder_than_the_lists() -> None:
+    item = labelled(200)
+    harder = Evidences(
+        {name: values + 0.1 for name, values in item.seen.similarities.items()}, item.seen.log_norms
+    ).take(~item.comparisons.same)
+    alone, held = (fitting.fit(members(), [item], 0.001, cells) for cells in ([], [harder]))
+    key = f"{A}+{B}"
+    assert held.voter_sets[key].threshold > alone.voter_sets[key].threshold
+    matched = scoring.score(held, harder, np.ones(len(harder.similarities[A]))).margin >= 0
+    assert matched.mean() <= 0.001
+
+
+def test_the_gain_over_the_best_member_is_told_with_its_interval() -> None:
+    item = labelled(200)
+    fusion = fitting.fit(members(), [item], 0.001)
+    scores = Scores([item], [scoring.score(fusion, item.seen, item.quality)])
+    gain = advantage(Systems.of(scores, 0), Subjects(200))
+    assert gain is not None
+    assert gain["over"] == A
+    assert gain["tar"]["low"] <= gain["tar"]["estimate"] <= gain["tar"]["high"]
+    assert gain["tar"]["estimate"] > 0
+    assert gain["eer"]["estimate"] < 1

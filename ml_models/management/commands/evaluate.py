@@ -79,7 +79,7 @@ was stopped goes on where it stopped when --cache is given.
         for change in result.get("against", {}).get("changes", []):
             self.stdout.write(f"against version {result['against']['version']}: {in_words(change)}")
         if gain := result["advantage"]:
-            value, low, high = (100 * gain["tar"][name] for name in ("value", "low", "high"))
+            value, low, high = (100 * gain["tar"][name] for name in ("estimate", "low", "high"))
             change = f"{value:+.2f} ({low:+.2f} to {high:+.2f}) points"
             self.stdout.write(f"fused over {gain['over']}: TAR at FMR 0.10% {change}")
         for warning in result["warnings"]:

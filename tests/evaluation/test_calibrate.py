@@ -1,0 +1,85 @@
+"""`calibrate` on people who are really there: a small public set beside the project, where it is."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.core.management.base import CommandError
+
+from ml_models import selectors
+from ml_models.models import EnsembleConfig
+from tests.support.served import EMBEDDERS, FULL_SET, ROOT, ensemble, write
+
+LONDON = ROOT.parent / "shared" / "data" / "dev_eval" / "london"
+
+pytestmark = pytest.mark.skipif(not LONDON.is_dir(), reason="the development sets are not beside the project")
+
+
+@pytest.fixture
+def calibrate(
+    served: EnsembleConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., dict[str, Any]]:
+    """Calibrate version 3, a draft without any number."""
+    plain = [{"artifact": name, "weight": weight} for name, weight in zip(EMBEDDERS, (0.3, 0.4, 0.3), strict=True)]
+    call_command("load_ensemble", str(write(tmp_path, ensemble(3, members=plain, voter_sets={}))))
+    files = sorted(path.name for path in (LONDON / "images").iterdir())
+    # the sorted files are two of each person; every picture on both sides of the list: all meet all
+    lines = [f"{int(a[:3] == b[:3])},{a},{b}" for a, b in itertools.pairwise(files)]
+    pairs = tmp_path / "pairs.csv"
+    pairs.write_text("\n".join(["same,a,b", *lines]))
+    listed = ["--pairs", str(pairs), "--images", str(LONDON / "images")]
+
+    def run(*options: str, version: int = 3) -> dict[str, Any]:
+        capsys.readouterr()
+        call_command(
+            "calibrate", "--config", str(version), *listed, "--cache", str(tmp_path / "vectors"), "--json", *options
+        )
+        return dict(json.loads(capsys.readouterr().out))
+
+    return run
+
+
+def test_a_draft_gets_numbers_and_remembers_on_whom(calibrate: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    output = tmp_path / "v3-calibrated.yaml"
+    found = calibrate("--stress", "jpeg,low_light", "--stress-images", "20", "--output", str(output))
+
+    assert [item["name"] for item in found["lists"]] == [
+        "london/pairs",
+        "london/pairs (jpeg)",
+        "london/pairs (low_light)",
+    ]
+    clean = found["lists"][0]
+    assert (clean["subjects"], clean["mated"]) == (40, 40)
+    assert clean["fmr"] <= 0.001
+    assert clean["fnmr"] < 0.1
+    config = selectors.configs().get(version=3)
+    assert len(config.calibrated_on["subjects"]) == 40
+    # the numbers in the database decide, and rise with every similarity
+    fusion = selectors.fusion(config)
+    assert all(
+        member.calibration.a > 0 and member.calibration.low < member.calibration.high for member in fusion.members
+    )
+    rule = fusion.voter_sets[FULL_SET]
+    assert rule.review_threshold <= rule.threshold
+    weighted = sum(member.weight * rule.trust[member.name] for member in fusion.members)
+    assert weighted == pytest.approx(1, abs=1e-4)
+
+    # the same people give the same numbers, and the file holds them too
+    assert calibrate("--stress", "jpeg,low_light", "--stress-images", "20")["voter_sets"] == found["voter_sets"]
+    EnsembleConfig.objects.filter(version=3).delete()
+    call_command("load_ensemble", str(output))
+    assert selectors.fusion(selectors.configs().get(version=3)) == fusion
+
+
+def test_a_version_that_serves_is_left_alone(calibrate: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    before = EnsembleConfig.objects.get(version=2).voter_sets
+    with pytest.raises(CommandError, match="cannot change"):
+        calibrate(version=2)
+    assert calibrate("--output", str(tmp_path / "v2.yaml"), version=2)["stored"] is False
+    assert EnsembleConfig.objects.get(version=2).voter_sets == before
