@@ -69,28 +69,14 @@ def pages(cache: Path) -> Iterator[str]:
 
 
 def evaluate(version: int, names: list[str], cache: Path, stress: list[str]) -> dict[str, Any]:
-    pairs, images = ([DATA / LISTS[name][i] for name in names] for i in (0, 1))
+    listed = [
+        f"--{what}={DATA / path}" for name in names for what, path in zip(("pairs", "images"), LISTS[name], strict=True)
+    ]
+    options = [f"--config={version}", "--all-pairs", f"--cross-validate={PARTS}", f"--cache={cache}", "--json"]
+    options += [f"--stress-images={STRESS_IMAGES}", *(f"--stress={name}" for name in stress)]
     written = io.StringIO()
-    call_command(
-        "evaluate",
-        config=version,
-        pairs=pairs,
-        images=images,
-        all_pairs=True,
-        cross_validate=str(PARTS),
-        stress=stress and _all_stresses(),
-        stress_images=STRESS_IMAGES,
-        cache=cache,
-        json=True,
-        stdout=written,
-    )
+    call_command("evaluate", *listed, *options, stdout=written)
     return dict(json.loads(written.getvalue()))
-
-
-def _all_stresses() -> list[str]:
-    from ml_models.evaluation.stress import STRESSES
-
-    return list(STRESSES)
 
 
 def by_list(lists: Mapping[str, Any]) -> Iterator[str]:
