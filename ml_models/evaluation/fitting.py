@@ -11,7 +11,7 @@ Four steps, each small enough to be read off the ensemble file (docs/decisions/f
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -197,27 +197,35 @@ def _weights(lists: Sequence[Labelled]) -> Values:
     return np.concatenate(parts)
 
 
-def crossed(
-    fit_on: Sequence[Labelled],
-    apply_to: Sequence[Labelled],
-    part_of: NDArray[np.int32],
-    members: Sequence[Member],
-    target_fmr: float,
-) -> list[Scored]:
-    """Cross-validate by subject: every comparison scored with numbers fitted on other subjects.
+def fit_parts(
+    fit_on: Sequence[Labelled], part_of: NDArray[np.int32], members: Sequence[Member], target_fmr: float
+) -> dict[int, Fusion]:
+    """For cross-validation by subject: for each part the numbers fitted without any of its subjects.
 
     Args:
-        fit_on, apply_to: lists over the same subjects; all against all and the lists' own pairs, say.
-        part_of: the part of each subject; comparisons across parts are scored NaN and belong to no figure.
-
-    Returns: scores of `apply_to`.
+        fit_on: all against all, say.
+        part_of: the part of each subject.
 
     Raises:
         CannotCalibrate: the subjects outside one of the parts do not suffice.
     """
-    found = [Scored.nothing(len(item.comparisons)) for item in apply_to]
+    found = {}
     for part in np.unique(part_of):
-        fusion = fit(members, [i.take(np.asarray(~_touches(i, part_of == part).any(0))) for i in fit_on], target_fmr)
+        others = [item.take(np.asarray(~_touches(item, part_of == part).any(0))) for item in fit_on]
+        found[int(part)] = fit(members, others, target_fmr)
+    return found
+
+
+def crossed(fusions: Mapping[int, Fusion], apply_to: Sequence[Labelled], part_of: NDArray[np.int32]) -> list[Scored]:
+    """Every comparison within a part scored with the numbers fitted on the other parts; comparisons across parts are
+    scored NaN and belong to no figure.
+
+    Args:
+        fusions: from `fit_parts`.
+        apply_to: lists over the same subjects.
+    """
+    found = [Scored.nothing(len(item.comparisons)) for item in apply_to]
+    for part, fusion in fusions.items():
         for whole, item in zip(found, apply_to, strict=True):
             inside = np.asarray(_touches(item, part_of == part).all(0))
             test = item.take(inside)

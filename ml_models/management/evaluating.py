@@ -119,11 +119,12 @@ def _crossed(config: EnsembleConfig, study: Study, stressed: Mapping[str, Study]
     """Scores from numbers fitted on other subjects, clean and under stress. There is no one threshold then: margins
     are compared with 0."""
     part_of = _parts(study.listed, how)
-    fit_on, members = acquired([study, *stressed.values()]), versions.members(config)
+    fit_on = acquired([study, *stressed.values()])
+    fusions = fitting.fit_parts(fit_on, part_of, versions.members(config), config.target_fmr)
 
     def score(measured: Study, pool: Pool) -> Scores:
         labelled = measured.labelled(pool)
-        return Scores(labelled, fitting.crossed(fit_on, labelled, part_of, members, config.target_fmr)).within_parts()
+        return Scores(labelled, fitting.crossed(fusions, labelled, part_of)).within_parts()
 
     return score, None
 

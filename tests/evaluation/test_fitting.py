@@ -139,7 +139,8 @@ def test_cross_validation_never_scores_a_subject_with_numbers_fitted_on_it(
         return real(members(), lists, target)
 
     monkeypatch.setattr(fitting, "fit", spy)
-    (scored,) = fitting.crossed([item], [item], part_of, members(), 0.01)
+    fusions = fitting.fit_parts([item], part_of, members(), 0.01)
+    (scored,) = fitting.crossed(fusions, [item], part_of)
     for part, trained_on in enumerate(seen):
         assert trained_on == {i for i in range(60) if part_of[i] != part}
     same_part = part_of[item.comparisons.subject_a] == part_of[item.comparisons.subject_b]
