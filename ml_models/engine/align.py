@@ -77,7 +77,7 @@ def align(image: Image, landmarks: Landmarks) -> Image:
     Raises:
         NoFaceFound: the five points are degenerate.
     """
-    return _warp(image, similarity_transform(landmarks, TEMPLATE), CROP_SIDE)
+    return warp(image, similarity_transform(landmarks, TEMPLATE), CROP_SIDE)
 
 
 def make_chip(image: Image, landmarks: Landmarks) -> Chip:
@@ -88,11 +88,12 @@ def make_chip(image: Image, landmarks: Landmarks) -> Chip:
     """
     matrix = similarity_transform(landmarks, TEMPLATE * CHIP_SCALE + CHIP_MARGIN)
     moved = (landmarks @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
-    return Chip(_warp(image, matrix, CHIP_SIDE), moved)
+    return Chip(warp(image, matrix, CHIP_SIDE), moved)
 
 
-def _warp(image: Image, matrix: NDArray[np.float64], side: int) -> Image:
-    """Bilinear warp; a source more than twice as fine is first reduced by area, or it would alias."""
+def warp(image: Image, matrix: NDArray[np.float64], side: int) -> Image:
+    """Bilinear warp to a square of `side` pixels; a source more than twice as fine is first reduced by area, or it
+    would alias."""
     scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
     if scale < 0.5:
         size = (

@@ -57,7 +57,8 @@ class Pipeline:
             image = decode(data, self.decode_limits)
         with _timed(timings, "detect"):
             faces = self.detector.detect(image)
-        face = the_one_face(faces, image.shape, limits.min_face_px, limits.bystander_ratio)
+            face = the_one_face(faces, image.shape, limits.min_face_px, limits.bystander_ratio)
+            face = self.detector.settle(image, face)
         with _timed(timings, "quality"):
             chip = make_chip(image, face.landmarks)
             if stored:

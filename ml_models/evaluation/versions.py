@@ -10,7 +10,7 @@ from typing import Any
 from .. import conf, runtime, selectors
 from ..engine.calibrate import Affine, Calibration
 from ..engine.decode import DecodeLimits
-from ..engine.detect import Detector
+from ..engine.detect import LANDMARKS_ID, Detector
 from ..engine.fuse import Fusion, Member
 from ..engine.pipeline import Pipeline
 from ..engine.quality import SCORE_ID
@@ -60,6 +60,7 @@ def pipeline_digest(config: EnsembleConfig) -> str:
         "detector": config.detector.sha256,
         "spaces": sorted(member.space for member in config.members.all()),
         "limits": selectors.quality_limits(config, "verify").to_json(),
+        "landmarks": LANDMARKS_ID,
         "quality": SCORE_ID,
     }
     return hashlib.sha256(canonical_json(parts).encode()).hexdigest()

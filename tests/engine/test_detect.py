@@ -1,9 +1,15 @@
 import numpy as np
 import pytest
+from PIL import Image
 
-from ml_models.engine.detect import prominence, the_one_face
+from ml_models import runtime
+from ml_models.engine.align import TEMPLATE
+from ml_models.engine.detect import Detector, prominence, the_one_face
 from ml_models.engine.errors import FaceTooSmall, MultipleFaces, NoFaceFound
 from ml_models.engine.types import DetectedFace
+from ml_models.models import EnsembleConfig
+from tests.conftest import Portraits
+from tests.support.pictures import encoded, opened
 
 SHAPE = (480, 640, 3)
 
@@ -42,3 +48,54 @@ def test_nobody_and_somebody_too_far_away_are_refused() -> None:
 def test_prominence_grows_with_size_and_towards_the_middle() -> None:
     assert prominence(face(320, 240, 120), SHAPE) > prominence(face(320, 240, 100), SHAPE)
     assert prominence(face(320, 240, 100), SHAPE) > prominence(face(380, 240, 100), SHAPE)
+
+
+class Looking(Detector):
+    """A detector that answers what it is told, and counts."""
+
+    def __init__(self, *answers: list[DetectedFace]) -> None:
+        self.answers = list(answers)
+
+    def detect(self, image: np.ndarray) -> list[DetectedFace]:
+        assert image.shape == (320, 320, 3)
+        return self.answers.pop(0)
+
+
+def upright(shift: float = 0.0) -> np.ndarray:
+    """Where the second look has the landmarks of a face that was found rightly."""
+    return ((TEMPLATE - 56) * 2 + 160 + shift).astype(np.float32)
+
+
+FIRST = DetectedFace((100, 100, 112, 112), (TEMPLATE + 100).astype(np.float32), 0.9)
+PICTURE = np.zeros((300, 300, 3), np.uint8)
+
+
+def test_a_face_is_looked_at_until_its_landmarks_stay_where_they_are() -> None:
+    moved = DetectedFace((60, 60, 200, 200), upright(10), 0.8)
+    still = DetectedFace((60, 60, 200, 200), upright(0.5), 0.8)
+    looking = Looking([moved], [still], [still])
+    settled = looking.settle(PICTURE, FIRST)
+    assert len(looking.answers) == 1
+    np.testing.assert_allclose(settled.landmarks, TEMPLATE + 100 + 10.5 / 2, atol=0.01)
+    assert (settled.box, settled.score) == (FIRST.box, FIRST.score)
+
+
+def test_a_second_look_that_finds_nobody_or_somebody_else_changes_nothing() -> None:
+    other = DetectedFace((220, 220, 90, 90), upright(150), 0.99)
+    for answer in ([], [other]):
+        assert Looking(answer).settle(PICTURE, FIRST).landmarks.tolist() == FIRST.landmarks.tolist()
+    # of several the one in the middle
+    assert Looking([other, DetectedFace((60, 60, 200, 200), upright(0.5), 0.6)]).settle(PICTURE, FIRST).score == 0.9
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("angle", [-50, -25, 25, 50])
+def test_a_tilted_head_is_found_as_it_stands(served: EnsembleConfig, portraits: Portraits, angle: int) -> None:
+    pipeline = runtime.pipeline(served)
+    for data in (portraits.eileen_collins, portraits.grace_hopper):
+        straight = pipeline.extract(data)
+        grey = opened(data).rotate(angle, Image.Resampling.BICUBIC, fillcolor=(128, 128, 128))
+        tilted = pipeline.extract(encoded(grey, quality=95))
+        assert tilted.quality.roll_deg - straight.quality.roll_deg == pytest.approx(-angle, abs=8)
+        for name, vector in tilted.vectors.items():
+            assert float(vector @ straight.vectors[name]) > 0.9, name
