@@ -14,7 +14,7 @@ ARGS ?=
 MANAGE_PY := $(if $(filter convert_adaface,$(ARGS)),$(CONVERT_PY),$(PY))
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo manage test test-convert convert-env fuzz check bench accuracy rollout-drill format openapi lock install
+.PHONY: help run demo manage test test-drill test-convert convert-env fuzz check bench accuracy rollout-drill format openapi lock install
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##/  make \1\t/p' Makefile | expand -t 24
@@ -29,7 +29,10 @@ manage: $(if $(filter convert_adaface,$(ARGS)),$(CONVERT_INSTALLED),$(INSTALLED)
 	@exec $(MANAGE_PY) -m devstack manage $(ARGS)
 
 test: $(INSTALLED)  ## the tests, on embedded PostgreSQL, Valkey and bucket
-	@exec $(PY) -m pytest -n 2 --dist loadgroup $(ARGS)
+	@exec $(PY) -m pytest -n 2 --dist loadgroup -m "not drill" $(ARGS)
+
+test-drill: $(INSTALLED)  ## the rollout drill in its shortest form, as a test
+	@exec $(PY) -m pytest tests/e2e/test_drill.py $(ARGS)
 
 fuzz: $(INSTALLED)  ## 100,000 damaged pictures against the decoder: make fuzz ARGS="--runs 5000 --seed 1"
 	@exec $(PY) -m tests.fuzz $(ARGS)

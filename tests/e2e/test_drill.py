@@ -10,7 +10,7 @@ from devstack.drill.people import PHOTOS
 from devstack.state import ROOT
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.drill,
     pytest.mark.skipif(not PHOTOS.is_dir(), reason="needs the photos of ../shared/data/dev_eval"),
 ]
 # what is not a matter of the machine's speed
