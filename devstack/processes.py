@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 # twice at the most, servers and then services: a Ctrl-C has 10 s in all
-STOP_TIMEOUT_S = 4.0
+STOP_TIMEOUT_S = 3.0
 LOG_TAIL_LINES = 25
 
 

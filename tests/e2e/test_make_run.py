@@ -8,7 +8,7 @@ import socket
 import subprocess
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -79,15 +79,28 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def make_run(state: Path) -> Iterator[MakeRun]:
-    stack = MakeRun(state, free_port())
-    yield stack
-    if stack.process.poll() is None:
-        stack.press_ctrl_c()
-        stack.process.wait(30)
+def start(state: Path) -> Iterator[Callable[[], MakeRun]]:
+    """Start a stack over the same folder, each time it is called."""
+    started: list[MakeRun] = []
+
+    def begin() -> MakeRun:
+        started.append(MakeRun(state, free_port()))
+        return started[-1]
+
+    yield begin
+    for stack in started:
+        if stack.process.poll() is None:
+            stack.press_ctrl_c()
+            stack.process.wait(30)
 
 
-def test_the_printed_lines_enroll_and_verify_when_pasted(make_run):
+def test_the_first_start_serves_and_the_second_repeats_nothing(start):
+    _first(start())
+    _second(start())
+
+
+def _first(make_run: MakeRun) -> None:
+    """The printed lines enroll and verify when pasted; Ctrl-C ends everything."""
     make_run.wait_ready()
     assert "for development, demos and tests only" in make_run.said()
     assert "standing in for AdaFace" in make_run.said()
@@ -116,7 +129,8 @@ def test_the_printed_lines_enroll_and_verify_when_pasted(make_run):
     assert [process for process in family if process.is_running()] == []
 
 
-def test_the_second_start_repeats_nothing_and_keeps_the_data(make_run):
+def _second(make_run: MakeRun) -> None:
+    """Nothing that was made is made again, and the data is still there; a killed worker ends the stack."""
     make_run.wait_ready()
     # what the first start takes its time for
     for once in ("database cluster", "fetching", "converting", "publishing", "validate and activate"):
