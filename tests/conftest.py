@@ -21,6 +21,7 @@ from devstack.portraits import eileen_collins, grace_hopper
 from ml_models import runtime
 from ml_models.models import Artifact, ConfigStep, EnsembleConfig, EnsembleMember, Rollout
 from tests.support.served import PACK_CACHE, activate, ensemble
+from tests.support.uploads import enroll
 
 # a cache that is slow because the cores have much else to do is not one that is down
 django_settings.CACHES["default"]["OPTIONS"].update(socket_connect_timeout=30, socket_timeout=30)
@@ -98,6 +99,14 @@ def service(db: None, django_user_model: Any, grant: Callable[..., Any]) -> APIC
     client = APIClient()
     client.credentials(HTTP_AUTHORIZATION=f"Token {Token.objects.create(user=account).key}")
     return client
+
+
+@pytest.fixture
+def people(served: EnsembleConfig, service: APIClient, portraits: Portraits) -> list[str]:
+    """Two enrolled subjects, each with the portrait of another person."""
+    for subject, portrait in (("child-1", portraits.eileen_collins), ("child-2", portraits.grace_hopper)):
+        assert enroll(service, subject, portrait).status_code == 201
+    return ["child-1", "child-2"]
 
 
 @pytest.fixture

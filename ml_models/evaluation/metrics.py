@@ -117,7 +117,7 @@ class System:
 
         return {
             "tar": self.tar_draws(target),
-            "eer": self._eer_draws,
+            "eer": self.eer_draws,
             "fnmr": shares(self.scores < threshold, self.same & self.acquired),
             "fmr": shares(self.scores >= threshold, ~self.same & self.acquired),
         }
@@ -131,7 +131,7 @@ class System:
     def eer(self) -> Rate:
         """Where FMR and FNMR are equal, between the two thresholds around the crossing."""
         value = self._eer_value
-        low, high = np.nanquantile(self._eer_draws, TAILS)
+        low, high = np.nanquantile(self.eer_draws, TAILS)
         took_place = self.same & self.acquired
         if value * took_place.sum() < FEW_ERRORS:
             missed = (self.scores < threshold_at_fmr(self.non_mated, value))[took_place]
@@ -148,7 +148,8 @@ class System:
         return _eer(_ones(self.non_mated), _ones(mated), np.searchsorted(-mated, -self.non_mated, "left"))
 
     @cached_property
-    def _eer_draws(self) -> Scores:
+    def eer_draws(self) -> Scores:
+        """`draws`' EER alone."""
         return self._replicates.eer(self._eer_value)
 
     def cllr(self) -> Rate:

@@ -97,16 +97,17 @@ def advantage(systems: Systems, subjects: Subjects) -> dict[str, Any] | None:
     fusion's EER as a part of the member's; both {"estimate", "low", "high"}, being no rates. None where there are too
     few comparisons."""
     fused = systems.fused(subjects)
-    rates = {name: systems.member(name, subjects).tar_at_fmr(TAR_IN_TABLES) for name in systems.members}
+    members = {name: systems.member(name, subjects) for name in systems.members}
+    rates = {name: member.tar_at_fmr(TAR_IN_TABLES) for name, member in members.items()}
     tars = {name: rate["value"] for name, rate in rates.items() if rate}
     mine = fused.tar_at_fmr(TAR_IN_TABLES) if (fused.same & fused.acquired).any() else None
     if not tars or mine is None:
         return None
     best = max(tars, key=lambda name: tars[name])
-    rival = systems.member(best, subjects)
+    rival = members[best]
     gained = fused.tar_draws(TAR_IN_TABLES) - rival.tar_draws(TAR_IN_TABLES)
-    draws, rivals = (system.draws(TAR_IN_TABLES, 0.0)["eer"] for system in (fused, rival))
-    ratio = draws[rivals > 0] / rivals[rivals > 0]
+    some = rival.eer_draws > 0
+    ratio = fused.eer_draws[some] / rival.eer_draws[some]
     eer = rival.eer()["value"]
     return {
         "over": best,

@@ -7,13 +7,10 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 from django.test import Client
-from rest_framework.test import APIClient
 
 from ml_models import rollouts
 from ml_models.models import EnsembleConfig
-from tests.conftest import Portraits
 from tests.support.served import ensemble, write
-from tests.support.uploads import enroll
 
 VIEWS = (
     "view_ensembleconfig",
@@ -70,13 +67,6 @@ def draft(served: EnsembleConfig, tmp_path: Path) -> EnsembleConfig:
     """Version 3: every space is new, for it averages with the mirror image."""
     call_command("load_ensemble", str(write(tmp_path, ensemble(3, name="mirrored", flip=True))))
     return rollouts.get_config(3)
-
-
-@pytest.fixture
-def people(served: EnsembleConfig, service: APIClient, portraits: Portraits) -> list[str]:
-    for subject, portrait in (("child-1", portraits.eileen_collins), ("child-2", portraits.grace_hopper)):
-        assert enroll(service, subject, portrait).status_code == 201
-    return ["child-1", "child-2"]
 
 
 @pytest.fixture

@@ -9,9 +9,7 @@ from rest_framework.test import APIClient
 
 from ml_models import rollouts
 from ml_models.models import EnsembleConfig
-from tests.conftest import Portraits
 from tests.support.served import ensemble, write
-from tests.support.uploads import enroll
 
 RIGHTS = (
     "view_ensembleconfig",
@@ -28,13 +26,6 @@ def operator(grant: Any, django_user_model: Any) -> APIClient:
     client = APIClient()
     client.force_authenticate(grant(django_user_model.objects.create_user("operator"), *RIGHTS))
     return client
-
-
-@pytest.fixture
-def people(served: EnsembleConfig, service: APIClient, portraits: Portraits) -> list[str]:
-    for subject, portrait in (("child-1", portraits.eileen_collins), ("child-2", portraits.grace_hopper)):
-        assert enroll(service, subject, portrait).status_code == 201
-    return ["child-1", "child-2"]
 
 
 @pytest.fixture
