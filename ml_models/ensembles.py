@@ -26,6 +26,7 @@ _FIELDS = {
     "members",
     "voter_sets",
 }
+_LIMITED_STEPS = ("enroll", "verify")
 _MEMBER_FIELDS = {"artifact", "weight", "calibration", "quality_threshold"}
 
 
@@ -102,8 +103,11 @@ def _wrong_values(path: Path, data: dict[str, Any]) -> list[str]:
     if not isinstance(data["version"], int) or data["version"] < 1:
         found.append(f"{path.name}: the version is a whole number from 1.")
     try:
-        for limits in (data.get("quality_limits") or {}).values():
-            QualityLimits.from_json(limits)
+        limits = dict(data.get("quality_limits") or {})
+        if unknown := sorted(map(str, limits.keys() - _LIMITED_STEPS)):
+            found.append(f"{path.name}: quality_limits are for {' and '.join(_LIMITED_STEPS)}, not {unknown[0]}.")
+        for limit in limits.values():
+            QualityLimits.from_json(limit)
     except (TypeError, ValueError, AttributeError) as error:
         found.append(f"{path.name}: quality_limits: {error}.")
     return found

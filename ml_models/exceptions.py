@@ -2,6 +2,7 @@
 
 ServiceError
 ├── NotEnrolled          not_enrolled        404
+│   └── ReferencesLost   not_enrolled        404  the rollout could not embed any of its references
 ├── NotFound             not_found           404
 ├── ConfigChanged        config_changed      409  another version, or another operator, came between
 ├── ReferenceMismatch    reference_mismatch  409
@@ -39,8 +40,16 @@ class NotEnrolled(ServiceError):
     code = "not_enrolled"
     status = 404
 
+    def __init__(self, message: str = "This subject has no reference. Enroll one first.") -> None:
+        super().__init__(message)
+
+
+class ReferencesLost(NotEnrolled):
     def __init__(self) -> None:
-        super().__init__("This subject has no reference. Enroll one first.")
+        super().__init__(
+            "None of the subject's references could be embedded for the active version. Enroll it again, by a caller "
+            "with the right to override (override=true): there is nothing to compare the new face with."
+        )
 
 
 class NotFound(ServiceError):
@@ -57,9 +66,10 @@ class ReferenceMismatch(ServiceError):
     code = "reference_mismatch"
     status = 409
 
-    def __init__(self) -> None:
+    def __init__(self, message: str = "") -> None:
         super().__init__(
-            "This face does not match the subject's references. Enroll it only if you are sure who it is: "
+            message
+            or "This face does not match the subject's references. Enroll it only if you are sure who it is: "
             "a caller with the right to override may repeat the request with override=true."
         )
 

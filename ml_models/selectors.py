@@ -15,8 +15,8 @@ from .engine.calibrate import Affine, Calibration
 from .engine.fuse import Fusion, Member, VoterSet
 from .engine.quality import ENROLL_LIMITS, VERIFY_LIMITS, QualityLimits
 from .engine.types import Embeddings, Feature
-from .exceptions import ConfigInvalid, NotFound, NotReady
-from .models import EnsembleConfig, EnsembleMember, Reference, Subject
+from .exceptions import ConfigInvalid, NotFound, NotReady, ReferencesLost
+from .models import EnsembleConfig, EnsembleMember, Reference, RolloutFailure, Subject
 
 State = EnsembleConfig.State
 
@@ -100,7 +100,8 @@ def template(subject_id: str, config: EnsembleConfig) -> Template | None:
     """A subject's template, or None when it has no reference; one query.
 
     Raises:
-        NotReady: it has references, but none has a vector of every member.
+        NotReady: it has references, but none has a vector of every member yet.
+        ReferencesLost: nor ever will: the version's rollout failed on each of them.
         CryptoError: a ciphertext does not open.
     """
     names = {member.space: member.artifact.name for member in config.members.all()}
@@ -125,6 +126,9 @@ def template(subject_id: str, config: EnsembleConfig) -> Template | None:
         return None
     complete = {ref: features for ref, features in by_reference.items() if len(features) == len(names)}
     if not complete:
+        failed = RolloutFailure.objects.filter(rollout__config=config, reference__in=by_reference)
+        if by_reference.keys() <= set(failed.values_list("reference", flat=True)):
+            raise ReferencesLost
         raise NotReady("The subject's references are not embedded for the active version yet.")
     together = {name: Embeddings.of_features([f[space] for f in complete.values()]) for space, name in names.items()}
     return Template(subject, tuple(complete), together, lock_left)

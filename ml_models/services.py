@@ -19,7 +19,7 @@ from .engine.fuse import compare, together
 from .engine.pipeline import Pipeline
 from .engine.quality import QualityLimits
 from .engine.types import Decision, Extraction, Feature, Quality
-from .exceptions import ConfigChanged, InvalidRequest, LockedOut, NotEnrolled, NotFound, ReferenceMismatch
+from .exceptions import ConfigChanged, InvalidRequest, LockedOut, NotEnrolled, NotFound, ReferenceMismatch, ReferencesLost
 from .models import (
     Actor,
     Embedding,
@@ -56,7 +56,7 @@ def verify(caller: Actor, subject_id: str, images: Sequence[bytes]) -> Verified:
         images: 1 to `MAX_FRAMES` pictures of one attempt; the ones that cannot be used are dropped and named.
 
     Raises:
-        NotEnrolled: the subject has no reference.
+        NotEnrolled: the subject has no reference, or none that the active version could embed.
         LockedOut: too many faces that were not the subject's were shown.
         NotReady: no version is active, or this process has not loaded it.
         ImageError: no frame could be used; the first one's reason.
@@ -157,7 +157,7 @@ def enroll(caller: Actor, subject_id: str, image: bytes, override: bool = False)
             features[space] = embed_chip(extraction.chip, member, flip)
     else:
         raise ConfigChanged("The subject or the served versions changed while the picture was processed. Try again.")
-    warnings = ["This face did not match the subject's earlier references."] if checked.overridden else []
+    warnings = ["This face was not matched to the subject's earlier references."] if checked.overridden else []
     logger.info("enrolled reference %s", reference.pk)
     return Enrolled(reference, config, extraction.quality, warnings)
 
@@ -192,7 +192,12 @@ class _Checked:
 
 def _check_against_template(config: EnsembleConfig, new: _NewReference, override: bool) -> _Checked:
     references = frozenset(Reference.objects.filter(subject__subject_id=new.subject_id).values_list("pk", flat=True))
-    template = selectors.template(new.subject_id, config)
+    try:
+        template = selectors.template(new.subject_id, config)
+    except ReferencesLost as lost:
+        if override:
+            return _Checked(references, True)
+        raise ReferenceMismatch(str(lost)) from lost
     if template is None:
         return _Checked(references, False)
     if not override:

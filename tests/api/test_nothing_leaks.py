@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from django.core.cache import cache
 from django.db import connection
+from redis import Redis
 from rest_framework.test import APIClient
 
 from ml_models import artifacts, crypto, storage
@@ -46,25 +47,30 @@ def database_files() -> Iterator[tuple[str, bytes]]:
         )
         wal, oid = cursor.fetchone()
     assert folder.is_dir(), "the tests' PostgreSQL is another machine's: its files cannot be read"
-    for path in [folder / "pg_wal" / wal, *(folder / "base" / str(oid)).rglob("*")]:
+    logs = [*folder.parent.rglob("*.log")]
+    assert any("postgres" in log.name for log in logs)
+    for path in [*logs, folder / "pg_wal" / wal, *(folder / "base" / str(oid)).rglob("*")]:
         if path.is_file():
             yield str(path), path.read_bytes()
 
 
-def cached() -> Iterator[tuple[str, bytes]]:
+def valkey(settings: Any) -> Iterator[tuple[str, bytes]]:
+    """Every key of every database of the server: cache, broker and whatever else lies there."""
     client = cache._cache.get_client()  # type: ignore[attr-defined]
-    for key in client.keys("*"):
-        yield "cache", key + (client.dump(key) or b"")
+    for database in range(int(client.config_get("databases")["databases"])):
+        with Redis.from_url(f"{settings.REDIS_URL.rsplit('/', 1)[0]}/{database}") as connected:
+            for key in connected.keys("*"):
+                yield f"valkey {database}", key + (connected.dump(key) or b"")
 
 
 def bucket() -> Iterator[tuple[str, bytes]]:
     for blob in storage.open_bucket().list_blobs(prefix=artifacts.object_name("").removesuffix(".onnx")):
         assert blob.name.endswith(".onnx")
-        yield blob.name, str(blob._properties).encode()
+        yield blob.name, str(blob._properties).encode() + blob.download_as_bytes()
 
 
 def test_no_disk_and_no_log_holds_a_picture_or_a_vector_in_the_clear(
-    served: EnsembleConfig, service: APIClient, portraits: Portraits, caplog: Any, tmp_path: Path
+    served: EnsembleConfig, service: APIClient, portraits: Portraits, caplog: Any, settings: Any
 ) -> None:
     caplog.set_level(logging.DEBUG)
     for picture in (portraits.eileen_collins, portraits.grace_hopper, b"no picture"):
@@ -73,7 +79,7 @@ def test_no_disk_and_no_log_holds_a_picture_or_a_vector_in_the_clear(
     needles = [*secrets(), *slices(portraits.eileen_collins), *slices(portraits.grace_hopper)]
     assert len(needles) > 30
 
-    stores = [*database_files(), *cached(), *bucket(), ("log", caplog.text.encode())]
+    stores = [*database_files(), *valkey(settings), *bucket(), ("log", caplog.text.encode())]
     # the search itself works: the ciphertexts are where they are looked for. PostgreSQL cuts a long value into chunks
     # of 1996 bytes, so only what lies within the first one is certain to be found in one piece
     reference = Reference.objects.get()

@@ -193,7 +193,14 @@ def test_a_reference_that_cannot_be_embedded_is_kept_with_its_code_and_stops_the
     assert "decryption_failed: 1" in rollout.reason
 
 
-def test_a_rollout_may_leave_behind_what_the_limit_allows(mirrored: EnsembleConfig, settings: Any) -> None:
+def test_a_rollout_may_leave_behind_what_the_limit_allows_and_who_was_left_enrols_again(
+    mirrored: EnsembleConfig,
+    settings: Any,
+    service: APIClient,
+    portraits: Portraits,
+    grant: Any,
+    django_user_model: Any,
+) -> None:
     settings.ML_MODELS = {**settings.ML_MODELS, "FAILURES_ALLOWED": 0.5}
     Reference.objects.filter(subject__subject_id="child-1").update(chip=b"damaged")
     rollout = rollouts.open_rollout(mirrored)
@@ -201,6 +208,26 @@ def test_a_rollout_may_leave_behind_what_the_limit_allows(mirrored: EnsembleConf
     work_off()
     assert state_of(3) == "active"
     assert progress(rollouts.get_rollout(rollout.pk)).failures == {"decryption_failed": 1}
+
+    left = verify(service, "child-1", portraits.eileen_collins)
+    assert (left.status_code, left.json()["code"]) == (404, "not_enrolled")
+    assert "Enroll it again" in left.json()["detail"]
+    refused = enroll(service, "child-1", portraits.eileen_collins)
+    assert (refused.status_code, refused.json()["code"]) == (409, "reference_mismatch")
+    assert Reference.objects.filter(subject__subject_id="child-1").count() == 1
+
+    grant(django_user_model.objects.get(username="kiosk"), "override_reference")
+    again = enroll(service, "child-1", portraits.eileen_collins, override="true")
+    assert (again.status_code, len(again.json()["warnings"])) == (201, 1)
+    assert verify(service, "child-1", portraits.eileen_collins).json()["decision"] == "match"
+
+
+def test_a_reference_that_is_only_not_embedded_yet_is_worth_another_try(
+    people: list[str], service: APIClient, portraits: Portraits
+) -> None:
+    Embedding.objects.filter(reference__subject__subject_id="child-1").delete()
+    answer = verify(service, "child-1", portraits.eileen_collins)
+    assert (answer.status_code, answer.json()["code"]) == (503, "not_ready")
 
 
 def test_a_network_that_is_not_what_it_should_be_stops_the_rollout_with_its_reason(

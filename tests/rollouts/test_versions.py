@@ -61,6 +61,7 @@ def test_an_edited_draft_is_updated_and_a_served_version_is_not(served: Ensemble
         ({"surprise": 1}, "surprise is not known"),
         ({"version": "two"}, "whole number"),
         ({"quality_limits": {"verify": {"min_magic": 1}}}, "min_magic"),
+        ({"quality_limits": {"verfy": {"min_face_px": 60}}}, "not verfy"),
     ],
     ids=lambda value: str(value)[:30],
 )
