@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .embedding import Embedded
-from .pairs import Comparisons
+from .pairs import Comparisons, Pool
 from .scoring import Evidences, Values
 
 Indices = NDArray[np.int32]
@@ -39,6 +39,16 @@ class Attempts:
     @property
     def label(self) -> str:
         return f"{self.references} × {self.frames}"
+
+
+def every_cell(pool: Pool, embedded: Embedded) -> list[Attempts]:
+    """Every list's attempts in every cell that it has the pictures for."""
+    found = (
+        attempts(name, c, embedded, pool.subject_of, references, frames)
+        for name, c in zip(pool.names, pool.lists, strict=True)
+        for references, frames in CELLS
+    )
+    return [cell for cell in found if cell]
 
 
 def attempts(
