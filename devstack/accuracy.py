@@ -61,6 +61,7 @@ def pages(cache: Path) -> Iterator[str]:
         about = found[version]["about"]
         yield f"\n## Version {version}: {about['name']}\n"
         yield from by_list(found[version]["lists"])
+        yield from by_cell(found[version])
     for name, result in stressed.items():
         yield f"\n## Version 2 under stress, {name}\n"
         yield STRESS.format(images=STRESS_IMAGES)
@@ -93,6 +94,18 @@ def by_list(lists: Mapping[str, Any]) -> Iterator[str]:
             tars = [percent(figures["tar_at_fmr"][at]) for at in ("0.01", "0.001")]
             yield f"| {system} | {' | '.join(tars)} | {percent(figures['eer'])} | {percent(figures['accuracy'])} |"
         yield "\n" + gain(item["advantage"]) + "\n"
+
+
+def by_cell(result: Mapping[str, Any]) -> Iterator[str]:
+    yield CELLS
+    yield "| list | references × frames | mated | non-mated | FMR | FNMR |"
+    yield "| --- " * 6 + "|"
+    names = dict(zip(result["lists"], LISTS, strict=True))
+    for cell in result["cells"]:
+        yield (
+            f"| {names[cell['list']]} | {cell['references']} × {cell['frames']} | {cell['mated']} | "
+            f"{cell['non_mated']} | {percent(cell['fmr'], 3)} | {percent(cell['fnmr'])} |"
+        )
 
 
 def by_stress(result: Mapping[str, Any]) -> Iterator[str]:
@@ -140,6 +153,8 @@ threshold fitted on the people of the other parts, of all four sets. Intervals a
 version, measure it on the deployment's own kind of pictures (`manage.py evaluate`). AdaFace is **not measured**: SFace
 stands in for it. The best member is the one that is best on the very comparisons, a harder rival than one chosen
 beforehand."""
+CELLS = """With several references of a subject and several frames of an attempt, at the threshold:
+"""
 STRESS = """The second picture of each comparison is under the stress, {images} pictures, the first as it is; the
 numbers are fitted on other people of this list, clean and stressed. Columns of members and fused: TAR at FMR 0.1 %.
 """

@@ -19,7 +19,15 @@ from .engine.fuse import compare, together
 from .engine.pipeline import Pipeline
 from .engine.quality import QualityLimits
 from .engine.types import Decision, Extraction, Feature, Quality
-from .exceptions import ConfigChanged, InvalidRequest, LockedOut, NotEnrolled, NotFound, ReferenceMismatch, ReferencesLost
+from .exceptions import (
+    ConfigChanged,
+    InvalidRequest,
+    LockedOut,
+    NotEnrolled,
+    NotFound,
+    ReferenceMismatch,
+    ReferencesLost,
+)
 from .models import (
     Actor,
     Embedding,

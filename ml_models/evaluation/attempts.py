@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .embedding import Embedded
+from .fitting import Labelled
 from .pairs import Comparisons, Pool
 from .scoring import Evidences, Values
 
@@ -37,8 +38,8 @@ class Attempts:
     quality: Values
 
     @property
-    def label(self) -> str:
-        return f"{self.references} × {self.frames}"
+    def labelled(self) -> Labelled:
+        return Labelled(self.name, self.comparisons, self.seen, self.quality)
 
 
 def every_cell(pool: Pool, embedded: Embedded) -> list[Attempts]:

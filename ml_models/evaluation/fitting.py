@@ -92,7 +92,7 @@ def _rising(slope: float) -> float:
 
 
 def fit(
-    members: Sequence[Member], lists: Sequence[Labelled], target_fmr: float, cells: Sequence[Evidences] = ()
+    members: Sequence[Member], lists: Sequence[Labelled], target_fmr: float, cells: Sequence[Labelled] = ()
 ) -> Fusion:
     """Calibrate members, voter sets and thresholds.
 
@@ -104,8 +104,8 @@ def fit(
         members: names, weights and quality thresholds; their calibrations are fitted anew.
         lists: comparisons to fit on; the more strangers, the surer the threshold: give all against all.
         target_fmr: for `threshold`; `review_threshold` is at REVIEW_FMR_FACTOR times it.
-        cells: what was seen of strangers in attempts of several references or frames, cell by cell; thresholds hold
-            the target in each that has enough of them.
+        cells: attempts of several references or frames, cell by cell; thresholds hold the target in each that has
+            enough strangers.
 
     Raises:
         CannotCalibrate: no list has the non-mated comparisons that the target takes; says how many would
@@ -121,7 +121,7 @@ def fit(
     for key, mask in voter_masks(fitted, quality).items():
         # a set that votes rarely is fitted on everything: who votes is decided by the probe, not by who is in it
         used = mask if _suffices(same[mask]) else np.ones(len(mask), bool)
-        strangers = [*(item.seen.take(~item.comparisons.same) for item in acquired), *cells]
+        strangers = [item.seen.take(~item.comparisons.same) for item in (*acquired, *cells)]
         rules[key] = _rule(voting(fitted, key), seen.take(used), cases.take(used), strangers, target_fmr)
     return Fusion(fitted, rules)
 
@@ -198,21 +198,29 @@ def _weights(lists: Sequence[Labelled]) -> Values:
 
 
 def fit_parts(
-    fit_on: Sequence[Labelled], part_of: NDArray[np.int32], members: Sequence[Member], target_fmr: float
+    fit_on: Sequence[Labelled],
+    part_of: NDArray[np.int32],
+    members: Sequence[Member],
+    target_fmr: float,
+    cells: Sequence[Labelled] = (),
 ) -> dict[int, Fusion]:
     """For cross-validation by subject: for each part the numbers fitted without any of its subjects.
 
     Args:
         fit_on: all against all, say.
         part_of: the part of each subject.
+        cells: see `fit`.
 
     Raises:
         CannotCalibrate: the subjects outside one of the parts do not suffice.
     """
     found = {}
     for part in np.unique(part_of):
-        others = [item.take(np.asarray(~_touches(item, part_of == part).any(0))) for item in fit_on]
-        found[int(part)] = fit(members, others, target_fmr)
+        others, attempts = (
+            [item.take(np.asarray(~_touches(item, part_of == part).any(0))) for item in items]
+            for items in (fit_on, cells)
+        )
+        found[int(part)] = fit(members, others, target_fmr, attempts)
     return found
 
 

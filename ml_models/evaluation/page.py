@@ -44,6 +44,7 @@ def page(data: Data) -> str:
         _section("What to do next", _list(advice.advice(data))),
         _section("Evidence for production", _evidence(data["evidence"])),
         _section("At its threshold", _rates(data)),
+        _section("With several references and frames", _cells(data)),
         _section("Every member alone, and fused", _systems(data)),
         _section("One error against the other", _det(data)),
         _section("Scores", _scores(data)),
@@ -123,6 +124,23 @@ def _rates(data: Data) -> str:
     return _paragraph(f"Threshold: {where}, in natural-log likelihood ratios.") + _table(
         ("", "95 % interval", ""), rows
     )
+
+
+def _cells(data: Data) -> str:
+    if not data.get("cells"):
+        return _paragraph("Not measured: it takes several pictures of a person, and some thousand attempts.")
+    rows = [
+        (
+            escape(f"{cell['list']}: {cell['references']} × {cell['frames']}"),
+            f"{cell['mated']:,}",
+            f"{cell['non_mated']:,}",
+            rate(cell["fmr"]),
+            rate(cell["fnmr"]),
+        )
+        for cell in data["cells"]
+    ]
+    told = "References × frames of one attempt, at the version's own threshold."
+    return _table(("", "mated", "non-mated", "FMR", "FNMR"), rows) + _paragraph(told)
 
 
 def _systems(data: Data) -> str:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from . import slices
+from .attempts import Attempts, every_cell
 from .details import details
+from .fitting import Labelled
 from .intervals import Subjects
 from .pairs import Pool, subject_hashes
 from .study import Scores, Study, failure_rate, measure
 from .systems import TAR_IN_TABLES, Systems, row
 
-Scorer = Callable[[Study, Pool], Scores]
-"""Scores a pool of a study: by a version's own numbers, or by numbers fitted on other people."""
+Scorer = Callable[[Sequence[Labelled]], Scores]
+"""Scores comparisons, list by list: by a version's own numbers, or by numbers fitted on other people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +49,10 @@ def build(
         stressed: the same study with its probes under a stress, by the stress's name.
     """
 
-    def same_pool(other: Study) -> Pool:
-        return other.all_pairs if rated is study.all_pairs else other.listed
+    def rated_of(other: Study) -> Scores:
+        return score(other.labelled(other.all_pairs if rated is study.all_pairs else other.listed))
 
-    compared, listed = score(study, rated), score(study, study.listed)
+    compared, listed = rated_of(study), score(study.labelled(study.listed))
     subjects = Subjects(len(study.listed.subjects))
     systems = Systems.together(compared)
     thresholds = systems.thresholds(target_fmr)
@@ -60,8 +62,11 @@ def build(
         **details(systems, study.embedded, subjects),
         "slices": slices.table(systems, study.listed, study.embedded, thresholds, subjects),
         "stress": [
-            {"stress": name, **_stressed(other, score(other, same_pool(other)), thresholds, subjects)}
+            {"stress": name, **_stressed(other, rated_of(other), thresholds, subjects)}
             for name, other in stressed.items()
+        ],
+        "cells": [
+            _cell(cell, score([cell.labelled]), subjects) for cell in every_cell(study.all_pairs, study.embedded)
         ],
     }
     draws = systems.fused(subjects).draws(TAR_IN_TABLES, 0.0)
@@ -72,6 +77,22 @@ def build(
         study.digest(rated),
         subject_hashes(study.listed.subjects[i] for i in used),
     )
+
+
+def _cell(cell: Attempts, scores: Scores, subjects: Subjects) -> dict[str, Any]:
+    """Attempts of several references and frames, at the version's own threshold."""
+    systems = Systems.together(scores)
+    decided, same = systems.fused(subjects), systems.comparisons.same
+    return {
+        "list": cell.name,
+        "references": cell.references,
+        "frames": cell.frames,
+        "subjects": len(np.union1d(systems.comparisons.subject_a, systems.comparisons.subject_b)),
+        "mated": int(same.sum()),
+        "non_mated": int((~same).sum()),
+        "fmr": decided.fmr(0.0) if (~same & systems.acquired).any() else None,
+        "fnmr": decided.fnmr(0.0) if (same & systems.acquired).any() else None,
+    }
 
 
 def _stressed(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from numpy.typing import NDArray
 from ml_models import evidence, paired, selectors
 from ml_models.engine.fuse import voter_key
 from ml_models.evaluation import fitting, report, versions
+from ml_models.evaluation.attempts import every_cell
+from ml_models.evaluation.fitting import Labelled
 from ml_models.evaluation.page import page
 from ml_models.evaluation.pairs import Pool
 from ml_models.evaluation.report import Scorer
@@ -112,7 +115,7 @@ def _artifacts(config: EnsembleConfig) -> dict[str, str]:
 def _own(config: EnsembleConfig) -> tuple[Scorer, float | None]:
     fusion = selectors.fusion(config)
     full = fusion.voter_sets[voter_key(member.name for member in fusion.members)]
-    return lambda study, pool: score_with(fusion, study.labelled(pool)), full.threshold
+    return partial(score_with, fusion), full.threshold
 
 
 def _crossed(config: EnsembleConfig, study: Study, stressed: Mapping[str, Study], how: str) -> tuple[Scorer, None]:
@@ -120,11 +123,11 @@ def _crossed(config: EnsembleConfig, study: Study, stressed: Mapping[str, Study]
     are compared with 0."""
     part_of = _parts(study.listed, how)
     fit_on = acquired([study, *stressed.values()])
-    fusions = fitting.fit_parts(fit_on, part_of, versions.members(config), config.target_fmr)
+    cells = [cell.labelled for cell in every_cell(study.all_pairs, study.embedded)]
+    fusions = fitting.fit_parts(fit_on, part_of, versions.members(config), config.target_fmr, cells)
 
-    def score(measured: Study, pool: Pool) -> Scores:
-        labelled = measured.labelled(pool)
-        return Scores(labelled, fitting.crossed(fusions, labelled, part_of)).within_parts()
+    def score(labelled: Sequence[Labelled]) -> Scores:
+        return Scores(list(labelled), fitting.crossed(fusions, labelled, part_of)).within_parts()
 
     return score, None
 

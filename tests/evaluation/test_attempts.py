@@ -1,13 +1,20 @@
 """Attempts of several references and frames see what the service's own comparison sees."""
 
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from ml_models.engine.fuse import compare
+from ml_models.engine.calibrate import Affine, Calibration
+from ml_models.engine.fuse import Fusion, Member, VoterSet, compare
 from ml_models.engine.types import Embeddings
-from ml_models.evaluation.attempts import FEWEST_STRANGERS, attempts
+from ml_models.evaluation import report
+from ml_models.evaluation.attempts import CELLS, FEWEST_STRANGERS, attempts
 from ml_models.evaluation.embedding import QUALITY_FIELDS, Embedded
-from ml_models.evaluation.pairs import Comparisons
+from ml_models.evaluation.pairs import Comparisons, Pool
+from ml_models.evaluation.study import Study, score_with
 
 SUBJECTS, PICTURES = 60, 8
 
@@ -81,3 +88,22 @@ def test_a_list_without_enough_pictures_has_no_such_cell(
 
 def _args(embedded: Embedded, everybody: tuple[Comparisons, np.ndarray]) -> tuple[Comparisons, Embedded, np.ndarray]:
     return everybody[0], embedded, everybody[1]
+
+
+def test_a_report_tells_the_error_rates_of_every_cell(
+    embedded: Embedded, everybody: tuple[Comparisons, np.ndarray]
+) -> None:
+    comparisons, subject_of = everybody
+    files = tuple(Path(f"{i}.jpg") for i in range(len(subject_of)))
+    people = tuple(f"person-{i}" for i in range(SUBJECTS))
+    pool = Pool(("list",), files, people, subject_of, (comparisons,), ())
+    fusion = Fusion((Member("net", 1.0, Calibration(1.0, 0.0)),), {"net": VoterSet(Affine(1.0, 0.0), 0.5, 0.0)})
+    study = Study(pool, pool, replace(embedded, digests=("ab",) * len(files)))
+    found = report.build(study, pool, partial(score_with, fusion), 0.5, 0.01, {}).data["cells"]
+    assert [(cell["references"], cell["frames"]) for cell in found] == list(CELLS)
+    cell, expected = found[2], attempts("list", *_args(embedded, everybody), 3, 1)
+    assert expected is not None
+    strangers = ~expected.comparisons.same
+    assert cell["non_mated"] == strangers.sum()
+    assert cell["fmr"]["value"] == pytest.approx((expected.seen.similarities["net"][strangers] >= 0.5).mean())
+    assert cell["fmr"]["low"] < cell["fmr"]["value"] < cell["fmr"]["high"]

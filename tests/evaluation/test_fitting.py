@@ -134,14 +134,18 @@ def test_cross_validation_never_scores_a_subject_with_numbers_fitted_on_it(
     seen: list[set[int]] = []
     real = fitting.fit
 
-    def spy(chosen: object, lists: list[Labelled], target: float) -> Fusion:
-        seen.append({int(s) for i in lists for s in (*i.comparisons.subject_a, *i.comparisons.subject_b)})
-        return real(members(), lists, target)
+    def spy(chosen: object, lists: list[Labelled], target: float, cells: list[Labelled]) -> Fusion:
+        seen.extend(
+            {int(s) for i in items for s in (*i.comparisons.subject_a, *i.comparisons.subject_b)}
+            for items in (lists, cells)
+        )
+        return real(members(), lists, target, cells)
 
     monkeypatch.setattr(fitting, "fit", spy)
-    fusions = fitting.fit_parts([item], part_of, members(), 0.01)
+    fusions = fitting.fit_parts([item], part_of, members(), 0.01, cells=[item])
     (scored,) = fitting.crossed(fusions, [item], part_of)
-    for part, trained_on in enumerate(seen):
+    for part, trained_on in enumerate(seen[::2]):
+        assert trained_on == seen[2 * part + 1]
         assert trained_on == {i for i in range(60) if part_of[i] != part}
     same_part = part_of[item.comparisons.subject_a] == part_of[item.comparisons.subject_b]
     assert np.array_equal(np.isfinite(scored.score), same_part)
@@ -181,13 +185,12 @@ def test_the_better_member_earns_more_trust_than_its_weight() -> None:
 
 def test_thresholds_hold_the_target_in_attempts_that_are_harder_than_the_lists() -> None:
     item = labelled(200)
-    harder = Evidences(
-        {name: values + 0.1 for name, values in item.seen.similarities.items()}, item.seen.log_norms
-    ).take(~item.comparisons.same)
+    similarities = {name: values + 0.1 for name, values in item.seen.similarities.items()}
+    harder = replace(item, seen=Evidences(similarities, item.seen.log_norms)).take(~item.comparisons.same)
     alone, held = (fitting.fit(members(), [item], 0.001, cells) for cells in ([], [harder]))
     key = f"{A}+{B}"
     assert held.voter_sets[key].threshold > alone.voter_sets[key].threshold
-    matched = scoring.score(held, harder, np.ones(len(harder.similarities[A]))).margin >= 0
+    matched = scoring.score(held, harder.seen, harder.quality).margin >= 0
     assert matched.mean() <= 0.001
 
 

@@ -11,10 +11,11 @@ from django.db import transaction
 from ml_models import ensembles
 from ml_models.engine.fuse import Fusion
 from ml_models.evaluation import fitting, versions
-from ml_models.evaluation.attempts import CELLS, Attempts, attempts
-from ml_models.evaluation.pairs import Comparisons, subject_hashes
-from ml_models.evaluation.scoring import Evidences, Values, score
-from ml_models.evaluation.study import Study, acquired
+from ml_models.evaluation.attempts import every_cell
+from ml_models.evaluation.fitting import Labelled
+from ml_models.evaluation.pairs import subject_hashes
+from ml_models.evaluation.scoring import score
+from ml_models.evaluation.study import acquired
 from ml_models.management.study import StudyCommand
 from ml_models.models import EnsembleConfig
 
@@ -49,10 +50,9 @@ these:
         study = self.study(config, options)
         stressed = {name: self.under(study, name) for name in options["stress"]}
         labelled = acquired([study, *stressed.values()])
-        several = _several(study)
+        several = every_cell(study.all_pairs, study.embedded)
         self.say("fitting")
-        strangers = [cell.seen.take(~cell.comparisons.same) for cell in several]
-        fusion = fitting.fit(versions.members(config), labelled, config.target_fmr, strangers)
+        fusion = fitting.fit(versions.members(config), labelled, config.target_fmr, [cell.labelled for cell in several])
         numbers = versions.numbers(fusion)
         used = np.unique(np.concatenate([side for c in study.all_pairs.lists for side in (c.subject_a, c.subject_b)]))
         calibrated_on = {
@@ -67,13 +67,9 @@ these:
         return {
             "config": config.version,
             "target_fmr": config.target_fmr,
-            "lists": [
-                _realised(fusion, name, item.comparisons, item.seen, item.quality)
-                for name, item in zip(names, labelled, strict=True)
-            ],
+            "lists": [_realised(fusion, name, item) for name, item in zip(names, labelled, strict=True)],
             "cells": [
-                {"references": cell.references, "frames": cell.frames}
-                | _realised(fusion, cell.name, cell.comparisons, cell.seen, cell.quality)
+                {"references": cell.references, "frames": cell.frames} | _realised(fusion, cell.name, cell.labelled)
                 for cell in several
             ],
             "failures": study.embedded.failures(range(len(study.embedded.codes))),
@@ -103,18 +99,8 @@ these:
             )
 
 
-def _several(study: Study) -> list[Attempts]:
-    """Every list's attempts in every cell that it has the pictures for."""
-    found = (
-        attempts(name, c, study.embedded, study.listed.subject_of, references, frames)
-        for name, c in zip(study.all_pairs.names, study.all_pairs.lists, strict=True)
-        for references, frames in CELLS
-    )
-    return [cell for cell in found if cell]
-
-
-def _realised(fusion: Fusion, name: str, c: Comparisons, seen: Evidences, quality: Values) -> dict[str, Any]:
-    matched = score(fusion, seen, quality).margin >= 0
+def _realised(fusion: Fusion, name: str, item: Labelled) -> dict[str, Any]:
+    matched, c = score(fusion, item.seen, item.quality).margin >= 0, item.comparisons
     return {
         "name": name,
         "subjects": len(np.union1d(c.subject_a, c.subject_b)),
