@@ -14,13 +14,14 @@ from django.db import transaction
 from . import audit, conf, crypto, lockout, locks, runtime, selectors, signals
 from .embeddings import embed_chip, sealed
 from .engine.align import encode_chip
-from .engine.errors import EngineError, ImageError
-from .engine.fuse import compare, together
+from .engine.errors import EngineError, ImageError, MissingThreshold
+from .engine.fuse import Fusion, compare, together
 from .engine.pipeline import Pipeline
 from .engine.quality import QualityLimits
 from .engine.types import Decision, Extraction, Feature, Quality
 from .exceptions import (
     ConfigChanged,
+    ConfigInvalid,
     InvalidRequest,
     LockedOut,
     NotEnrolled,
@@ -83,7 +84,7 @@ def verify(caller: Actor, subject_id: str, images: Sequence[bytes]) -> Verified:
         lockout.require_free(template.lock_left)
         frames = _frames(pipeline, images, selectors.quality_limits(config, "verify"), dropped)
         best = max((frame.quality for frame in frames), key=lambda quality: quality.score)
-        decision = selectors.fusion(config).decide(compare(template.embeddings, together(frames)), best.score)
+        decision = _fusion(config).decide(compare(template.embeddings, together(frames)), best.score)
         lockout.settle(template.subject, subject_id, decision.decision)
     except (EngineError, LockedOut) as error:
         audit.record_failure(caller, config, template, error.code, dropped)
@@ -101,6 +102,15 @@ def verify(caller: Actor, subject_id: str, images: Sequence[bytes]) -> Verified:
         config_version=config.version,
     )
     return Verified(row, config, decision, best, dropped, elapsed_ms)
+
+
+def _fusion(config: EnsembleConfig) -> Fusion:
+    """The decision rule of a version that was validated: should it not be usable after all, that is no fault of the
+    caller's."""
+    try:
+        return selectors.fusion(config)
+    except ConfigInvalid as error:
+        raise MissingThreshold(str(error)) from error
 
 
 def _frames(
@@ -211,7 +221,7 @@ def _check_against_template(config: EnsembleConfig, new: _NewReference, override
     if not override:
         lockout.require_free(template.lock_left)
     evidence = compare(template.embeddings, together([new.extraction]))
-    decision = selectors.fusion(config).decide(evidence, new.extraction.quality.score)
+    decision = _fusion(config).decide(evidence, new.extraction.quality.score)
     mismatch = decision.decision != "match"
     if mismatch and not override:
         # or enrolling would be a way to try faces without end

@@ -279,6 +279,14 @@ def test_a_refusal_carries_its_code_and_writes_nothing(door: Door, code: str) ->
     assert after == before
 
 
+def test_an_active_version_without_a_usable_rule_decides_nothing(door: Door) -> None:
+    before = written()
+    EnsembleConfig.objects.update(voter_sets={"arcface_int8": {"threshold": None}})
+    for answer in door.both(door.portraits.eileen_collins):
+        assert (answer.status_code, answer.json()["code"]) == (500, "inference_failed")
+    assert written() == before
+
+
 def test_a_database_that_does_not_answer_is_not_ready(door: Door) -> None:
     def down(*_: Any) -> None:
         raise OperationalError("connection to server at 10.0.0.7 failed")
