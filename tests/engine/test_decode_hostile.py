@@ -16,17 +16,15 @@ from tests.support.served import ROOT
 MAX_MORE_MIB, MAX_S = 300, 1.0
 
 # The child has read the file and decoded a small one before it measures: what counts is what this picture costs.
-# Linux keeps the peak of whoever started a process for its own, so the peak is set back first.
 _CHILD = """
 import sys, time
-from pathlib import Path
 from ml_models.engine.decode import decode
 from ml_models.engine.errors import ImageError
+from tests.support.memory import peak_mib, set_back_peak
 small, data = sys.stdin.buffer.read(int(sys.argv[1])), sys.stdin.buffer.read()
 decode(small)
-Path("/proc/self/clear_refs").write_text("5")
-peak = lambda: int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0])
-before = peak()
+set_back_peak()
+before = peak_mib()
 clock = time.process_time
 started = clock()
 try:
@@ -35,8 +33,7 @@ try:
 except ImageError as error:
     outcome = error.code
 taken_s = clock() - started
-more = peak() - before
-print(outcome, taken_s, more / 1024)
+print(outcome, taken_s, peak_mib() - before)
 """
 _SMALL = tiled_heic(1, 1, faceless(64, 64))
 HOSTILE = hostile()
