@@ -98,7 +98,16 @@ def _cell(cell: Attempts, scores: Scores, subjects: Subjects) -> dict[str, Any]:
 def _stressed(
     study: Study, scores: Scores, thresholds: Mapping[str, float | None], subjects: Subjects
 ) -> dict[str, Any]:
-    systems = Systems.together(scores)
+    names = study.listed.names
+    each = {name: _under(study, Systems.of(scores, i), thresholds, subjects) for i, name in enumerate(names)}
+    if len(names) == 1:
+        return {**each[names[0]], "lists": {}}
+    return {**_under(study, Systems.together(scores), thresholds, subjects), "lists": each}
+
+
+def _under(
+    study: Study, systems: Systems, thresholds: Mapping[str, float | None], subjects: Subjects
+) -> dict[str, Any]:
     probes = np.unique(systems.comparisons.b)
     embedded = study.probes or study.embedded
     decided = systems.fused(subjects)

@@ -1,8 +1,10 @@
 """Attempts of several references and frames see what the service's own comparison sees."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -90,16 +92,37 @@ def _args(embedded: Embedded, everybody: tuple[Comparisons, np.ndarray]) -> tupl
     return everybody[0], embedded, everybody[1]
 
 
+def told(
+    embedded: Embedded, subject_of: np.ndarray, lists: dict[str, Comparisons], stressed: Sequence[str] = ()
+) -> dict[str, Any]:
+    """A report on these lists; what is called stress here leaves the pictures as they are."""
+    files = tuple(Path(f"{i}.jpg") for i in range(len(subject_of)))
+    people = tuple(f"person-{i}" for i in range(SUBJECTS))
+    pool = Pool(tuple(lists), files, people, subject_of, tuple(lists.values()), ())
+    fusion = Fusion((Member("net", 1.0, Calibration(1.0, 0.0)),), {"net": VoterSet(Affine(1.0, 0.0), 0.5, 0.0)})
+    study = Study(pool, pool, replace(embedded, digests=("ab",) * len(files)))
+    return report.build(study, pool, partial(score_with, fusion), 0.5, 0.01, dict.fromkeys(stressed, study)).data
+
+
+def test_a_stress_is_told_of_every_list_by_itself(
+    embedded: Embedded, everybody: tuple[Comparisons, np.ndarray]
+) -> None:
+    comparisons, subject_of = everybody
+    first = comparisons.subject_a < SUBJECTS // 2
+    lists = {"one": comparisons.take(first), "two": comparisons.take(~first)}
+    (row,) = told(embedded, subject_of, lists, ["fog"])["stress"]
+    for name, alone in lists.items():
+        (expected,) = told(embedded, subject_of, {name: alone}, ["fog"])["stress"]
+        assert row["lists"][name]["mated"] == alone.same.sum()
+        assert row["lists"][name]["fused"] == expected["fused"]
+    assert row["mated"] == comparisons.same.sum()
+
+
 def test_a_report_tells_the_error_rates_of_every_cell(
     embedded: Embedded, everybody: tuple[Comparisons, np.ndarray]
 ) -> None:
     comparisons, subject_of = everybody
-    files = tuple(Path(f"{i}.jpg") for i in range(len(subject_of)))
-    people = tuple(f"person-{i}" for i in range(SUBJECTS))
-    pool = Pool(("list",), files, people, subject_of, (comparisons,), ())
-    fusion = Fusion((Member("net", 1.0, Calibration(1.0, 0.0)),), {"net": VoterSet(Affine(1.0, 0.0), 0.5, 0.0)})
-    study = Study(pool, pool, replace(embedded, digests=("ab",) * len(files)))
-    found = report.build(study, pool, partial(score_with, fusion), 0.5, 0.01, {}).data["cells"]
+    found = told(embedded, subject_of, {"list": comparisons})["cells"]
     assert [(cell["references"], cell["frames"]) for cell in found] == list(CELLS)
     cell, expected = found[2], attempts("list", *_args(embedded, everybody), 3, 1)
     assert expected is not None
