@@ -66,7 +66,7 @@ def pages(cache: Path) -> Iterator[str]:
             yield f"\n## Version 2 under stress, {name}\n"
             yield STRESS.format(images=STRESS_IMAGES)
             yield from by_stress(found[2], path)
-    yield TAIL
+    yield TAIL.format(images=STRESS_IMAGES)
 
 
 def evaluate(version: int, cache: Path, stress: list[str]) -> dict[str, Any]:
@@ -166,8 +166,9 @@ TAIL = """
 ## The numbers that ship
 
 `config/ensembles/v1.yaml` and `v2.yaml` hold numbers fitted on all of these people, clean and under every stress, by
-`manage.py calibrate --config VERSION … --stress --output FILE` with the four lists above; so no figure of theirs can be
-measured on these sets. What is above is measured on people left out."""
+`manage.py calibrate --config VERSION … --stress --output FILE` with the four lists above (version 2 with
+`--stress-images {images}`); so no figure of theirs can be measured on these sets. What is above is measured on people
+left out."""
 
 if __name__ == "__main__":
     sys.exit(main())
