@@ -64,8 +64,11 @@ def _incomplete(config: EnsembleConfig) -> QuerySet[Reference]:
 def hand_out(rollout: Rollout, config: EnsembleConfig) -> list[UUID]:
     """Lease expired chunks again and new ones, as many as may be in flight. Returns the chunks to tell workers of.
 
-    The caller holds the rollout's row, so that nothing is handed out twice.
+    The caller holds the rollout's row, in a transaction, so that nothing is handed out twice.
     """
+    with connection.cursor() as cursor:
+        # or PostgreSQL hashes all of a space where looking up the keys of one chunk would do
+        cursor.execute("SET LOCAL work_mem = '64kB'")
     chunks = RolloutChunk.objects.filter(rollout=rollout)
     expired = list(chunks.filter(leased_until__lt=Now()).select_for_update(skip_locked=True))
     chunks.filter(pk__in=[c.pk for c in expired]).update(leased_until=Now() + _LEASE)

@@ -16,6 +16,7 @@ from ml_models.models import EnsembleConfig, Reference, RolloutChunk, RolloutFai
 from tests.conftest import Portraits
 from tests.support.panel import page as address
 from tests.support.served import ensemble, write
+from tests.support.studies import two_people
 from tests.support.uploads import enroll, verify
 from tests.support.work import work_off
 
@@ -190,6 +191,18 @@ def test_without_scripts_a_reload_shows_how_far_it_is(
         plain.close()
     rollout.refresh_from_db()
     assert rollout.state == "complete"
+
+
+def test_what_was_measured_is_read_from_the_version_on(
+    panel: Page, served: EnsembleConfig, portraits: Portraits, pictures: Path, tmp_path: Path
+) -> None:
+    call_command("evaluate", *two_people(tmp_path, portraits), "--stress", "sunglasses", "--about", "Two astronauts")
+    panel.goto(address("ensembleconfig", "change", served.pk))
+    panel.get_by_role("link", name="Open").first.click()
+    expect(panel.get_by_role("heading", level=1)).to_contain_text("measured")
+    expect(panel.locator("main")).to_contain_text("Two astronauts")
+    expect(panel.get_by_role("img", name="DET")).to_be_visible()
+    shoot(panel, pictures, "report")
 
 
 LISTS: list[tuple[str, Callable[[], Any]]] = [

@@ -10,41 +10,19 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
-from PIL import ImageEnhance
 
 from ml_models import evidence, selectors
 from ml_models.evaluation.pairs import subject_hashes
 from ml_models.evaluation.stress import STRESSES
 from ml_models.models import EnsembleConfig, EvaluationReport
 from tests.conftest import Portraits
-from tests.support.pictures import encoded, faceless, opened
 from tests.support.served import EMBEDDERS, FULL_SET, RULE, ensemble, write
-
-LIST = """same,a,b,light_a,light_b
-1,eileen/0.jpg,eileen/1.jpg,day,dusk
-1,eileen/0.jpg,eileen/2.jpg,day,day
-1,grace/0.jpg,grace/1.jpg,day,dusk
-1,grace/0.jpg,grace/2.jpg,day,day
-0,eileen/0.jpg,grace/0.jpg,day,day
-0,grace/1.jpg,eileen/1.jpg,dusk,dusk
-0,eileen/1.jpg,grace/1.jpg,dusk,dusk
-1,grace/0.jpg,grace/none.jpg,day,day
-"""
+from tests.support.studies import LIST, two_people
 
 
 @pytest.fixture
 def study(tmp_path: Path, portraits: Portraits) -> list[str]:
-    """Two people, three pictures each, and one without a face; the options that name them."""
-    root = tmp_path / "people" / "images"
-    for name, portrait in (("eileen", portraits.eileen_collins), ("grace", portraits.grace_hopper)):
-        (root / name).mkdir(parents=True)
-        image = opened(portrait)
-        image.thumbnail((400, 400))
-        for number, changed in enumerate((image, ImageEnhance.Brightness(image).enhance(0.5), image.rotate(8))):
-            (root / name / f"{number}.jpg").write_bytes(encoded(changed))
-    (root / "grace" / "none.jpg").write_bytes(encoded(faceless()))
-    (tmp_path / "pairs.csv").write_text(LIST)
-    return ["--config", "2", "--pairs", str(tmp_path / "pairs.csv"), "--images", str(root)]
+    return two_people(tmp_path, portraits)
 
 
 @pytest.fixture

@@ -1,0 +1,33 @@
+"""A pair list small enough for a test, of real photographs."""
+
+from pathlib import Path
+
+from PIL import ImageEnhance
+
+from tests.conftest import Portraits
+from tests.support.pictures import encoded, faceless, opened
+
+LIST = """same,a,b,light_a,light_b
+1,eileen/0.jpg,eileen/1.jpg,day,dusk
+1,eileen/0.jpg,eileen/2.jpg,day,day
+1,grace/0.jpg,grace/1.jpg,day,dusk
+1,grace/0.jpg,grace/2.jpg,day,day
+0,eileen/0.jpg,grace/0.jpg,day,day
+0,grace/1.jpg,eileen/1.jpg,dusk,dusk
+0,eileen/1.jpg,grace/1.jpg,dusk,dusk
+1,grace/0.jpg,grace/none.jpg,day,day
+"""
+
+
+def two_people(folder: Path, portraits: Portraits) -> list[str]:
+    """Two people, three pictures each, and one without a face; the options of `evaluate` that name them."""
+    root = folder / "people" / "images"
+    for name, portrait in (("eileen", portraits.eileen_collins), ("grace", portraits.grace_hopper)):
+        (root / name).mkdir(parents=True)
+        image = opened(portrait)
+        image.thumbnail((400, 400))
+        for number, changed in enumerate((image, ImageEnhance.Brightness(image).enhance(0.5), image.rotate(8))):
+            (root / name / f"{number}.jpg").write_bytes(encoded(changed))
+    (root / "grace" / "none.jpg").write_bytes(encoded(faceless()))
+    (folder / "pairs.csv").write_text(LIST)
+    return ["--config", "2", "--pairs", str(folder / "pairs.csv"), "--images", str(root)]
