@@ -198,7 +198,7 @@ def test_what_was_measured_is_read_from_the_version_on(
 ) -> None:
     call_command("evaluate", *two_people(tmp_path, portraits), "--stress", "sunglasses", "--about", "Two astronauts")
     panel.goto(address("ensembleconfig", "change", served.pk))
-    panel.get_by_role("link", name="Open").first.click()
+    panel.get_by_role("link", name="Evaluation report", exact=True).click()
     expect(panel.get_by_role("heading", level=1)).to_contain_text("measured")
     expect(panel.locator("main")).to_contain_text("Two astronauts")
     expect(panel.get_by_role("img", name="DET")).to_be_visible()

@@ -80,3 +80,11 @@ def test_a_chip_survives_storage_to_the_bit() -> None:
 def test_bytes_that_are_no_chip_are_refused(data: bytes) -> None:
     with pytest.raises(ValueError, match="not a face chip"):
         decode_chip(data)
+
+
+def test_a_much_finer_picture_does_not_alias() -> None:
+    stripes = np.zeros((1120, 1120, 3), np.uint8)
+    stripes[:, ::2] = 255
+    crop = align(stripes, (TEMPLATE * 10).astype(np.float32))[8:-8, 8:-8]
+    assert crop.std() < 3
+    assert crop.mean() == pytest.approx(127.5, abs=3)

@@ -5,7 +5,7 @@ from PIL import Image
 from ml_models import runtime
 from ml_models.engine.align import TEMPLATE
 from ml_models.engine.detect import Detector, prominence, the_one_face
-from ml_models.engine.errors import FaceTooSmall, MultipleFaces, NoFaceFound
+from ml_models.engine.errors import FaceTooSmall, InferenceFailed, MultipleFaces, NoFaceFound
 from ml_models.engine.types import DetectedFace
 from ml_models.models import EnsembleConfig
 from tests.conftest import Portraits
@@ -99,3 +99,18 @@ def test_a_tilted_head_is_found_as_it_stands(served: EnsembleConfig, portraits: 
         assert tilted.quality.roll_deg - straight.quality.roll_deg == pytest.approx(-angle, abs=8)
         for name, vector in tilted.vectors.items():
             assert float(vector @ straight.vectors[name]) > 0.9, name
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_detector_that_gives_no_numbers_is_an_error_and_finds_nobody(
+    monkeypatch: pytest.MonkeyPatch, value: float
+) -> None:
+    class Broken:
+        def setInputSize(self, size: tuple[int, int]) -> None: ...  # noqa: N802
+
+        def detect(self, image: np.ndarray) -> tuple[int, np.ndarray]:
+            return 1, np.full((1, 15), value, np.float32)
+
+    monkeypatch.setattr("cv2.FaceDetectorYN.create", lambda *_: Broken())
+    with pytest.raises(InferenceFailed, match="not finite"):
+        Detector("any.onnx").detect(PICTURE)
