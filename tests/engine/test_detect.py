@@ -106,7 +106,7 @@ def test_a_detector_that_gives_no_numbers_is_an_error_and_finds_nobody(
     monkeypatch: pytest.MonkeyPatch, value: float
 ) -> None:
     class Broken:
-        def setInputSize(self, size: tuple[int, int]) -> None: ...  # noqa: N802
+        def setInputSize(self, size: tuple[int, int]) -> None: ...
 
         def detect(self, image: np.ndarray) -> tuple[int, np.ndarray]:
             return 1, np.full((1, 15), value, np.float32)
