@@ -78,6 +78,16 @@ def test_frames_that_cannot_be_used_are_dropped_and_named(
     assert [(f["frame"], f["code"]) for f in body["frames_dropped"]] == [(0, "undecodable_image"), (2, "no_face_found")]
 
 
+def test_a_deployment_may_take_fewer_frames(
+    service: APIClient, enrolled: str, portraits: Portraits, settings: Any
+) -> None:
+    settings.ML_MODELS = {**settings.ML_MODELS, "MAX_FRAMES": 2}
+    assert verify(service, enrolled, *[portraits.eileen_collins] * 2).status_code == 200
+    answer = verify(service, enrolled, *[portraits.eileen_collins] * 3)
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")
+    assert "1 to 2" in answer.json()["detail"]
+
+
 def test_verify_refuses_a_subject_that_is_not_enrolled(
     service: APIClient, served: EnsembleConfig, portraits: Portraits
 ) -> None:
