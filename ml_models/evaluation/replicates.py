@@ -16,6 +16,7 @@ from .intervals import Subjects, Values
 from .pairs import Comparisons, Flags
 
 Counts = NDArray[np.float32]
+Places = NDArray[np.intp]
 
 # A replicate's FMR at a given rank is seldom off by more than this factor; at low counts a few ranks more are needed.
 _FACTOR = 3.0
@@ -34,19 +35,22 @@ class Replicates:
 
     def __init__(self, comparisons: Comparisons, scores: Values, subjects: Subjects) -> None:
         same: Flags = comparisons.same
-        mated = np.flatnonzero(same)
-        mated = mated[np.argsort(-scores[mated], kind="stable")]
-        others = np.flatnonzero(~same & np.isfinite(scores))
-        others = others[np.argsort(-scores[others], kind="stable")]
-        self._subjects = subjects
-        self._mated, self._others = comparisons.take(mated), comparisons.take(others)
-        self._finite = int(np.isfinite(scores[mated]).sum())
-        self._rank = np.searchsorted(-scores[mated], -scores[others], "left")
-        self._total = subjects.totals(self._others)
+        strangers = ~same & np.isfinite(scores)
+        self._comparisons, self._subjects = comparisons, subjects
+        self._mated, self._others = (_falling(scores, side) for side in (same, strangers))
+        self._finite = int(np.isfinite(scores[self._mated]).sum())
+        self._rank = np.searchsorted(-scores[self._mated], -scores[self._others], "left")
+        self._total = subjects.totals(comparisons.take(strangers))
+        self._tars: dict[float, Values] = {}
 
     def tar(self, target: float) -> Values:
         """The share of mated attempts that match where the FMR is at most `target`, shape (R,); NaN where a replicate
         drew nobody of one side."""
+        if target not in self._tars:
+            self._tars[target] = self._tar(target)
+        return self._tars[target]
+
+    def _tar(self, target: float) -> Values:
         start, stop = self._window(target)
         found = np.full(len(self._total), np.nan)
         for at, impostors, genuine in self._drawn(start, stop, len(self._mated)):
@@ -79,12 +83,12 @@ class Replicates:
         crossing = fmr[first, column] + part * (fmr[last, column] - fmr[first, column])
         return np.asarray(np.where(last > 0, crossing, fmr[0]))
 
-    def _sums(self, comparisons: Comparisons, ranks: NDArray[np.int_]) -> Values:
-        """The weight of the first so many comparisons, for each of `ranks`, rising: shape (K, R)."""
+    def _sums(self, places: Places, ranks: NDArray[np.int_]) -> Values:
+        """The weight of the first so many comparisons at `places`, for each of `ranks`, rising: shape (K, R)."""
         found, past = [], 0
         total = np.zeros(len(self._total))
         for rank in ranks:
-            total = total + self._subjects.totals(comparisons.take(np.arange(past, rank)))
+            total = total + self._subjects.totals(self._comparisons.take(places[past:rank]))
             past = int(rank)
             found.append(total)
         return np.stack(found)
@@ -97,8 +101,8 @@ class Replicates:
     def _drawn(self, start: int, stop: int, mated: int) -> Iterator[tuple[slice, Values, Counts]]:
         """For some replicates at a time: which, the FMR at each impostor of the window, (W, C), and how many of the
         mated are at or above each of them, (M, C); the FMR is NaN where nobody was drawn of one side."""
-        before = self._subjects.totals(self._others.take(np.arange(start)))
-        window, genuine = self._others.take(np.arange(start, stop)), self._mated.take(np.arange(mated))
+        before = self._subjects.totals(self._comparisons.take(self._others[:start]))
+        window, genuine = (self._comparisons.take(at) for at in (self._others[start:stop], self._mated[:mated]))
         step = max(1, _BUDGET // (stop - start + mated))
         for first in range(0, len(self._total), step):
             at = slice(first, first + step)
@@ -107,3 +111,9 @@ class Replicates:
             right = np.where(usable, right, 1.0).astype(np.float32, copy=False)
             sums = before[at] + np.cumsum(self._subjects.weights(window, at), 0)
             yield at, sums / np.where(usable, total, np.nan), right
+
+
+def _falling(scores: Values, among: Flags) -> Places:
+    """Where these scores are, the highest first."""
+    places = np.flatnonzero(among)
+    return places[np.argsort(-scores[places])]

@@ -125,6 +125,7 @@ def _figures(study: Study, subjects: Subjects, compared: Systems, listed: System
         }
 
     decided = compared.fused(subjects)
+    members = {name: compared.member(name, subjects) for name in compared.members}
     used = np.union1d(comparisons.a, comparisons.b)
     return {
         "subjects": len(np.union1d(comparisons.subject_a, comparisons.subject_b)),
@@ -137,12 +138,12 @@ def _figures(study: Study, subjects: Subjects, compared: Systems, listed: System
         "fnmr": decided.fnmr(0.0),
         "far": decided.far(0.0),
         "frr": decided.frr(0.0),
-        "members": {name: of(compared.member(name, subjects), listed.members[name]) for name in compared.members},
+        "members": {name: of(member, listed.members[name]) for name, member in members.items()},
         "fused": {
             **of(decided, listed.margin),
             "cllr": System(comparisons, compared.score, subjects).cllr(),
         },
-        "advantage": advantage(compared, subjects),
+        "advantage": advantage(decided, members),
     }
 
 

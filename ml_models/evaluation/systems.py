@@ -91,13 +91,11 @@ class Systems:
         return found
 
 
-def advantage(systems: Systems, subjects: Subjects) -> dict[str, Any] | None:
+def advantage(fused: System, members: Mapping[str, System]) -> dict[str, Any] | None:
     """What the fusion gains over the member that is best on these very comparisons, a harder rival than one chosen
     beforehand: `over`, its name; `tar`, the change of the TAR at an FMR of TAR_IN_TABLES, in [-1, 1]; `eer`, the
     fusion's EER as a part of the member's; both {"estimate", "low", "high"}, being no rates. None where there are too
     few comparisons."""
-    fused = systems.fused(subjects)
-    members = {name: systems.member(name, subjects) for name in systems.members}
     rates = {name: member.tar_at_fmr(TAR_IN_TABLES) for name, member in members.items()}
     tars = {name: rate["value"] for name, rate in rates.items() if rate}
     mine = fused.tar_at_fmr(TAR_IN_TABLES) if (fused.same & fused.acquired).any() else None
@@ -125,15 +123,15 @@ def row(systems: Systems, thresholds: Mapping[str, float | None], subjects: Subj
     """One line of a table: `mated`, `non_mated`, `subjects`, and `members.NAME` and `fused` with `fnmr`, `fmr` (at the
     member's own threshold, the version's own for the fusion) and `tar`, at an FMR of TAR_IN_TABLES set within the
     line; None where there is nothing to count."""
-    comparisons = systems.comparisons
-    members = {name: _figures(systems.member(name, subjects), threshold) for name, threshold in thresholds.items()}
+    comparisons, fused = systems.comparisons, systems.fused(subjects)
+    members = {name: systems.member(name, subjects) for name in thresholds}
     return {
         "subjects": len(np.union1d(comparisons.subject_a, comparisons.subject_b)),
         "mated": int(comparisons.same.sum()),
         "non_mated": int((~comparisons.same).sum()),
-        "members": members,
-        "fused": _figures(systems.fused(subjects), 0.0),
-        "advantage": advantage(systems, subjects) if comparisons.same.any() and not comparisons.same.all() else None,
+        "members": {name: _figures(member, thresholds[name]) for name, member in members.items()},
+        "fused": _figures(fused, 0.0),
+        "advantage": advantage(fused, members) if comparisons.same.any() and not comparisons.same.all() else None,
     }
 
 

@@ -7,6 +7,8 @@ import math
 from dataclasses import asdict
 from typing import Any
 
+import cv2
+
 from .. import conf, runtime, selectors
 from ..engine.calibrate import Affine, Calibration
 from ..engine.decode import DecodeLimits
@@ -38,6 +40,8 @@ def pipeline(config: EnsembleConfig) -> Pipeline:
     Raises:
         ArtifactError, ArtifactRejected: a model file cannot be had, or is not what the database says.
     """
+    # as in the service: images side by side use the cores
+    cv2.setNumThreads(1)
     detector = runtime.load(config.detector)
     members = {member.artifact.name: runtime.load(member.artifact) for member in config.members.all()}
     if not isinstance(detector, Detector):

@@ -198,7 +198,8 @@ def test_the_gain_over_the_best_member_is_told_with_its_interval() -> None:
     item = labelled(200)
     fusion = fitting.fit(members(), [item], 0.001)
     scores = Scores([item], [scoring.score(fusion, item.seen, item.quality)])
-    gain = advantage(Systems.of(scores, 0), Subjects(200))
+    systems, subjects = Systems.of(scores, 0), Subjects(200)
+    gain = advantage(systems.fused(subjects), {name: systems.member(name, subjects) for name in systems.members})
     assert gain is not None
     assert gain["over"] == A
     assert gain["tar"]["low"] <= gain["tar"]["estimate"] <= gain["tar"]["high"]
