@@ -20,6 +20,8 @@ Places = NDArray[np.intp]
 
 # A replicate's FMR at a given rank is seldom off by more than this factor; at low counts a few ranks more are needed.
 _FACTOR = 3.0
+# what the many impostors of large lists allow
+_NARROWER = (1.3, 1.8)
 _MORE = 20
 _THRESHOLDS = 64
 # numbers held at a time: 32 MB
@@ -51,7 +53,7 @@ class Replicates:
         return self._tars[target]
 
     def _tar(self, target: float) -> Values:
-        start, stop = self._window(target)
+        start, stop = self._bracket(target)
         found = np.full(len(self._total), np.nan)
         for at, impostors, genuine in self._drawn(start, stop, len(self._mated)):
             first_over = np.minimum((impostors <= target).sum(0), stop - start - 1)
@@ -93,10 +95,20 @@ class Replicates:
             found.append(total)
         return np.stack(found)
 
-    def _window(self, fmr: float) -> tuple[int, int]:
+    def _window(self, fmr: float, factor: float = _FACTOR) -> tuple[int, int]:
         count = len(self._others)
-        start = max(0, math.floor(count * fmr / _FACTOR) - _MORE)
-        return start, min(count, math.ceil(count * fmr * _FACTOR) + _MORE)
+        start = max(0, math.floor(count * fmr / factor) - _MORE)
+        return start, min(count, math.ceil(count * fmr * factor) + _MORE)
+
+    def _bracket(self, fmr: float) -> tuple[int, int]:
+        """The narrowest window that holds the threshold of every replicate; the widest one where none is sure to."""
+        for factor in _NARROWER:
+            window = self._window(fmr, factor)
+            totals = (self._subjects.totals(self._comparisons.take(self._others[:end])) for end in window)
+            under, over = (total / np.where(self._total > 0, self._total, np.nan) for total in totals)
+            if (under <= fmr).all() and (over > fmr).all():
+                return window
+        return self._window(fmr)
 
     def _drawn(self, start: int, stop: int, mated: int) -> Iterator[tuple[slice, Values, Counts]]:
         """For some replicates at a time: which, the FMR at each impostor of the window, (W, C), and how many of the

@@ -112,7 +112,7 @@ def _under(
     embedded = study.probes or study.embedded
     decided = systems.fused(subjects)
     return {
-        **row(systems, thresholds, subjects),
+        **row(systems, thresholds, subjects, compared=True),
         "fta": failure_rate(study, embedded, subjects, probes),
         "failures": embedded.failures(probes),
         "frr": decided.frr(0.0),

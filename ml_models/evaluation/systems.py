@@ -119,11 +119,14 @@ def _interval(value: float, draws: Values) -> dict[str, float]:
     return {"estimate": float(value), "low": float(min(low, value)), "high": float(max(high, value))}
 
 
-def row(systems: Systems, thresholds: Mapping[str, float | None], subjects: Subjects) -> dict[str, Any]:
+def row(
+    systems: Systems, thresholds: Mapping[str, float | None], subjects: Subjects, *, compared: bool = False
+) -> dict[str, Any]:
     """One line of a table: `mated`, `non_mated`, `subjects`, and `members.NAME` and `fused` with `fnmr`, `fmr` (at the
     member's own threshold, the version's own for the fusion) and `tar`, at an FMR of TAR_IN_TABLES set within the
-    line; None where there is nothing to count."""
+    line; None where there is nothing to count; `advantage` where it is to be `compared` with the best member."""
     comparisons, fused = systems.comparisons, systems.fused(subjects)
+    compared = compared and bool(comparisons.same.any()) and not comparisons.same.all()
     members = {name: systems.member(name, subjects) for name in thresholds}
     return {
         "subjects": len(np.union1d(comparisons.subject_a, comparisons.subject_b)),
@@ -131,7 +134,7 @@ def row(systems: Systems, thresholds: Mapping[str, float | None], subjects: Subj
         "non_mated": int((~comparisons.same).sum()),
         "members": {name: _figures(member, thresholds[name]) for name, member in members.items()},
         "fused": _figures(fused, 0.0),
-        "advantage": advantage(fused, members) if comparisons.same.any() and not comparisons.same.all() else None,
+        "advantage": advantage(fused, members) if compared else None,
     }
 
 
