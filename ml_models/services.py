@@ -155,10 +155,10 @@ def enroll(caller: Actor, subject_id: str, image: bytes, override: bool = False)
         NotReady
     """
     config = selectors.active_config()
-    known = Subject.objects.filter(subject_id=subject_id).exists()
+    known = Subject.objects.filter(subject_id=subject_id).first()
     erasures = _erasures(subject_id)
     extraction = runtime.pipeline(config).extract(image, selectors.quality_limits(config, "enroll"), stored=True)
-    new = _NewReference(subject_id, known, erasures, extraction, caller)
+    new = _NewReference(subject_id, known.pk if known else None, erasures, extraction, caller)
     features: dict[str, Feature] = {m.space: extraction.feature(m.artifact.name) for m in config.members.all()}
     for _ in range(_MAX_TRIES):
         checked = _check_against_template(config, new, override)
@@ -190,7 +190,7 @@ def _embedded_here(served: list[EnsembleConfig]) -> list[EnsembleConfig]:
 @dataclass(frozen=True, slots=True)
 class _NewReference:
     subject_id: str
-    known: bool
+    known: uuid.UUID | None
     erasures: int
     extraction: Extraction
     caller: Actor
@@ -232,12 +232,13 @@ def _check_against_template(config: EnsembleConfig, new: _NewReference, override
 
 def _write(new: _NewReference, checked: _Checked, features: dict[str, Feature]) -> Reference | None:
     """Write the reference; None when the subject's references are no longer the ones it was compared with."""
-    if not new.known:
+    if new.known is None:
         Subject.objects.get_or_create(subject_id=new.subject_id)
     # NO KEY: two enrolments wait for each other, an embedding task's KEY SHARE does not wait for either
     subject = Subject.objects.select_for_update(no_key=True).filter(subject_id=new.subject_id).first()
-    # the tombstone tells of a subject that went since we began, or came and went, and may be there again
-    if subject is None or _erasures(new.subject_id) != new.erasures:
+    gone = subject is None or (new.known and subject.pk != new.known)
+    # the tombstone tells of a subject that came, and went, since we began
+    if subject is None or gone or _erasures(new.subject_id) != new.erasures:
         raise NotFound("The subject was erased while the picture was processed.")
     existing = frozenset(subject.references.values_list("pk", flat=True))
     if not existing <= checked.references:

@@ -122,6 +122,22 @@ def test_an_erasure_of_a_subject_that_came_and_went_meanwhile_leaves_nothing(
     assert nothing_left()
 
 
+def test_another_subject_under_the_same_id_does_not_get_the_picture_of_the_one_that_went(
+    served: EnsembleConfig, portraits: Portraits, monkeypatch: Any, background: Any
+) -> None:
+    enroll(portraits.eileen_collins)
+    parking = Parking(monkeypatch, locks, "share_versions")
+    enrolment = background(enroll, portraits.eileen_collins)
+    parking.arrive()
+    # by the host's own hand, or by a process whose new key this one does not have yet: there is no tombstone to see
+    Subject.objects.all().delete()
+    Subject.objects.create(subject_id="child-1")
+    parking.let_go()
+    with pytest.raises(NotFound):
+        enrolment.result(LONG_S)
+    assert not Reference.objects.exists()
+
+
 def test_an_erasure_waits_for_an_enrolment_that_is_being_written_and_takes_it_along(
     served: EnsembleConfig, portraits: Portraits, monkeypatch: Any, background: Any
 ) -> None:

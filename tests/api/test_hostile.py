@@ -16,12 +16,11 @@ from ml_models.models import EnsembleConfig, Subject
 from tests.conftest import Portraits
 from tests.fuzz.mutations import mutated
 from tests.support.hostile import hostile, png_bomb, polyglots
-from tests.support.memory import peak_mib, set_back_peak
+from tests.support.memory import MAX_MORE_MIB, peak_mib, set_back_peak
 from tests.support.uploads import enroll, verify
 
 HOSTILE = hostile()
 _BOUNDARY = "a-boundary"
-MAX_MORE_MIB = 300
 
 
 def multipart(subject_id: str, image: bytes) -> bytes:

@@ -23,6 +23,7 @@ from ml_models.exceptions import ArtifactCorrupt, BucketUnavailable
 from ml_models.models import Artifact, EnsembleConfig
 from tests.support.flaky import Line, flaky_line
 from tests.support.networks import contract, tiny_network, with_metadata
+from tests.support.served import ROOT
 
 pytestmark = pytest.mark.django_db
 
@@ -274,7 +275,7 @@ def test_an_int8_file_that_was_not_proven_says_so(bucket: str, tmp_path: Path) -
 def test_the_guides_version_is_loadable_as_soon_as_adaface_is_published(
     demo_pack: dict[str, Artifact], bucket: str, tmp_path: Path
 ) -> None:
-    ensemble = Path(__file__).resolve().parents[2] / "config" / "ensembles" / "v3-adaface.yaml"
+    ensemble = ROOT / "config" / "ensembles" / "v3-adaface.yaml"
     with pytest.raises(CommandError, match="adaface_ir50_ms1mv2 is not published"):
         call_command("load_ensemble", ensemble)
 

@@ -38,20 +38,14 @@ def operator(django_user_model: Any) -> str:
 
 
 @pytest.fixture
-def people(service: APIClient, served: EnsembleConfig, portraits: Portraits) -> None:
-    assert enroll(service, "child-1", portraits.eileen_collins).status_code == 201
-    assert enroll(service, "child-2", portraits.grace_hopper).status_code == 201
-
-
-@pytest.fixture
-def crowd(people: None, service: APIClient, portraits: Portraits) -> None:
+def crowd(people: list[str], service: APIClient, portraits: Portraits) -> None:
     """One reference more than the first chunk holds."""
     for number in range(7):
         assert enroll(service, f"child-{3 + number}", portraits.eileen_collins).status_code == 201
 
 
 @pytest.fixture
-def validated(people: None, tmp_path: Path) -> EnsembleConfig:
+def validated(people: list[str], tmp_path: Path) -> EnsembleConfig:
     call_command("load_ensemble", str(write(tmp_path, ensemble(3, name="mirrored", flip=True))))
     rollouts.validate(rollouts.get_config(3))
     return rollouts.get_config(3)
@@ -215,7 +209,7 @@ LISTS: list[tuple[str, Callable[[], Any]]] = [
 
 
 def test_every_page_fits_a_desktop_and_a_phone(
-    panel: Page, people: None, pictures: Path, service: APIClient, portraits: Portraits
+    panel: Page, people: list[str], pictures: Path, service: APIClient, portraits: Portraits
 ) -> None:
     verify(service, "child-1", portraits.eileen_collins)
     ServingProcess.objects.create(host="web-1", pid=7, heartbeat_at=Now(), started_at=Now(), problems={"a": "b"})

@@ -10,10 +10,11 @@ from ml_models.engine.decode import decode
 from ml_models.engine.errors import ImageError, ImageTooLarge, UndecodableImage
 from tests.support.heif_files import tiled_heic
 from tests.support.hostile import hostile, png_bomb, polyglots, with_camera_notes
+from tests.support.memory import MAX_MORE_MIB
 from tests.support.pictures import encoded, faceless
 from tests.support.served import ROOT
 
-MAX_MORE_MIB, MAX_S = 300, 1.0
+MAX_S = 1.0
 
 # The child has read the file and decoded a small one before it measures: what counts is what this picture costs.
 _CHILD = """

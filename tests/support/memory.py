@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+MAX_MORE_MIB = 300
+"""What one hostile file may cost."""
+
 
 def set_back_peak() -> None:
     """A process that was started by another begins with the peak of that one."""
