@@ -25,6 +25,7 @@ _FIELDS = {
     "quality_limits",
     "members",
     "voter_sets",
+    "cover",
 }
 _LIMITED_STEPS = ("enroll", "verify")
 _MEMBER_FIELDS = {"artifact", "weight", "calibration", "quality_threshold"}
@@ -55,7 +56,8 @@ def load(path: Path, by: Actor = None) -> tuple[EnsembleConfig, str]:
             raise ConfigChanged(
                 f"Version {config.version} is {config.state} and cannot change. Give the file a new version number."
             )
-        fields = {key: data[key] for key in _FIELDS & data.keys() - {"members", "detector", "version"}}
+        said = normalised(data)
+        fields = {key: said.get(key) for key in _FIELDS - {"members", "detector", "version"}}
         done = "updated" if config else "created"
         config, _ = EnsembleConfig.objects.update_or_create(
             version=data["version"], defaults={**fields, "detector": artifacts[data["detector"]]}
@@ -102,6 +104,8 @@ def _wrong_values(path: Path, data: dict[str, Any]) -> list[str]:
         found.append(f"{path.name}: the weights sum to {math.fsum(weights):.6f}, not to 1.")
     if not isinstance(data["version"], int) or data["version"] < 1:
         found.append(f"{path.name}: the version is a whole number from 1.")
+    if not isinstance(data.get("cover") or {}, dict):
+        found.append(f"{path.name}: cover is what calibrate writes, or nothing.")
     try:
         limits = dict(data.get("quality_limits") or {})
         if unknown := sorted(map(str, limits.keys() - _LIMITED_STEPS)):
@@ -142,6 +146,8 @@ def normalised(data: dict[str, Any]) -> dict[str, Any]:
         "quality_limits": data.get("quality_limits") or {},
         "members": sorted(members, key=lambda member: str(member["artifact"])),
         "voter_sets": data.get("voter_sets") or {},
+        # left out where there is none: what was said of versions before there was such a thing still holds
+        **({"cover": data["cover"]} if data.get("cover") else {}),
     }
 
 
@@ -157,6 +163,7 @@ def export(config: EnsembleConfig) -> dict[str, Any]:
             "target_fmr": config.target_fmr,
             "quality_limits": config.quality_limits,
             "voter_sets": config.voter_sets,
+            "cover": config.cover,
             "members": [
                 {
                     "artifact": member.artifact.name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
@@ -12,7 +13,7 @@ from django.db.models.functions import Now
 
 from . import crypto
 from .engine.calibrate import Affine, Calibration
-from .engine.fuse import Fusion, Member, VoterSet
+from .engine.fuse import Cover, Fusion, Member, VoterSet
 from .engine.quality import ENROLL_LIMITS, VERIFY_LIMITS, QualityLimits
 from .engine.types import Embeddings, Feature
 from .exceptions import ConfigInvalid, NotFound, NotReady, ReferencesLost
@@ -74,9 +75,24 @@ def fusion(config: EnsembleConfig) -> Fusion:
             )
             for key, rule in config.voter_sets.items()
         }
-    except (KeyError, TypeError, ValueError) as error:
+        return Fusion(members, rules, _cover(config))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ConfigInvalid([f"Version {config.version} is not calibrated: run calibrate. ({error})"]) from error
-    return Fusion(members, rules)
+
+
+def _cover(config: EnsembleConfig) -> Cover | None:
+    said = config.cover
+    if not said:
+        return None
+    dimensions = {m.artifact.name: m.artifact.contract["dimension"] for m in config.members.all()}
+    directions = {}
+    for name, text in said["directions"].items():
+        numbers = np.frombuffer(base64.b64decode(text, validate=True), "<f2")
+        if dimensions.get(name) != len(numbers):
+            raise ValueError(f"cover: the direction of {name} has not the dimension of a member of that name")
+        directions[name] = tuple(numbers.tolist())
+    plain = {name: said[name] for name in ("offset", "voter", "threshold", "review_threshold")}
+    return Cover(directions, calibration=Affine(said["a"], said["b"]), **plain)
 
 
 def quality_limits(config: EnsembleConfig, step: str) -> QualityLimits:

@@ -6,7 +6,7 @@ import logging
 import time
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.db import transaction
@@ -15,9 +15,9 @@ from . import audit, conf, crypto, lockout, locks, runtime, selectors, signals
 from .embeddings import embed_chip, sealed
 from .engine.align import encode_chip
 from .engine.errors import EngineError, ImageError, MissingThreshold
-from .engine.fuse import Fusion, compare, together
+from .engine.fuse import Fusion, together
 from .engine.pipeline import Pipeline
-from .engine.quality import QualityLimits
+from .engine.quality import UNCOVER, QualityLimits
 from .engine.types import Decision, Extraction, Feature, Quality
 from .exceptions import (
     ConfigChanged,
@@ -84,7 +84,8 @@ def verify(caller: Actor, subject_id: str, images: Sequence[bytes]) -> Verified:
         lockout.require_free(template.lock_left)
         frames = _frames(pipeline, images, selectors.quality_limits(config, "verify"), dropped)
         best = max((frame.quality for frame in frames), key=lambda quality: quality.score)
-        decision = _fusion(config).decide(compare(template.embeddings, together(frames)), best.score)
+        decision = _fusion(config).judge(template.embeddings, together(frames), best.score)
+        best = _with_advice(best, decision)
         lockout.settle(template.subject, subject_id, decision.decision)
     except (EngineError, LockedOut) as error:
         audit.record_failure(caller, config, template, error.code, dropped)
@@ -111,6 +112,10 @@ def _fusion(config: EnsembleConfig) -> Fusion:
         return selectors.fusion(config)
     except ConfigInvalid as error:
         raise MissingThreshold(str(error)) from error
+
+
+def _with_advice(quality: Quality, decision: Decision) -> Quality:
+    return replace(quality, reasons=(*quality.reasons, UNCOVER)) if decision.covered else quality
 
 
 def _frames(
@@ -158,6 +163,7 @@ def enroll(caller: Actor, subject_id: str, image: bytes, override: bool = False)
     known = Subject.objects.filter(subject_id=subject_id).first()
     erasures = _erasures(subject_id)
     extraction = runtime.pipeline(config).extract(image, selectors.quality_limits(config, "enroll"), stored=True)
+    covered = _fusion(config).is_covered(together([extraction]))
     new = _NewReference(subject_id, known.pk if known else None, erasures, extraction, caller)
     features: dict[str, Feature] = {m.space: extraction.feature(m.artifact.name) for m in config.members.all()}
     for _ in range(_MAX_TRIES):
@@ -175,7 +181,11 @@ def enroll(caller: Actor, subject_id: str, image: bytes, override: bool = False)
             features[space] = embed_chip(extraction.chip, member, flip)
     else:
         raise ConfigChanged("The subject or the served versions changed while the picture was processed. Try again.")
-    warnings = ["This face was not matched to the subject's earlier references."] if checked.overridden else []
+    said = (
+        (checked.overridden, "This face was not matched to the subject's earlier references."),
+        (covered, "The lower half of the face seems to be covered: take a picture without mask or scarf."),
+    )
+    warnings = [text for applies, text in said if applies]
     logger.info("enrolled reference %s", reference.pk)
     return Enrolled(reference, config, extraction.quality, warnings)
 
@@ -220,8 +230,7 @@ def _check_against_template(config: EnsembleConfig, new: _NewReference, override
         return _Checked(references, False)
     if not override:
         lockout.require_free(template.lock_left)
-    evidence = compare(template.embeddings, together([new.extraction]))
-    decision = _fusion(config).decide(evidence, new.extraction.quality.score)
+    decision = _fusion(config).judge(template.embeddings, together([new.extraction]), new.extraction.quality.score)
     mismatch = decision.decision != "match"
     if mismatch and not override:
         # or enrolling would be a way to try faces without end

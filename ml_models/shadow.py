@@ -19,7 +19,7 @@ from django.db.models import Avg, Count, F
 
 from . import conf, runtime, selectors
 from .engine.errors import EngineError
-from .engine.fuse import compare, together
+from .engine.fuse import together
 from .exceptions import CryptoError, NotReady
 from .models import EnsembleConfig, Rollout, ShadowScore, Verification
 
@@ -155,7 +155,7 @@ def score(config: EnsembleConfig, verification: Verification, subject_id: str, i
         limits = selectors.quality_limits(config, "verify")
         frames = [pipeline.extract(image, limits) for image in images]
         quality = max(frame.quality.score for frame in frames)
-        decision = selectors.fusion(config).decide(compare(template.embeddings, together(frames)), quality)
+        decision = selectors.fusion(config).judge(template.embeddings, together(frames), quality)
         kept.decision, kept.score = decision.decision, decision.score
     except EngineError as error:
         kept.code = error.code

@@ -11,7 +11,7 @@ from devstack.drill.people import People, Photo
 from devstack.state import say
 from ml_models import rollouts, runtime, selectors, services
 from ml_models.engine.errors import EngineError
-from ml_models.engine.fuse import Fusion, compare, together
+from ml_models.engine.fuse import Fusion, together
 from ml_models.engine.types import Decision, Embeddings, Extraction
 from ml_models.exceptions import ServiceError
 
@@ -52,8 +52,11 @@ class Offline:
     def decide(self, photo: Photo, subject: str, version: int) -> Decision:
         rule = self.rules[version]
         probe = self.probes[photo]
-        seen = compare(self.templates[subject], together([probe]))
-        return rule.decide({member.name: seen[member.name] for member in rule.members}, probe.quality.score)
+        template, frames = self.templates[subject], together([probe])
+        names = [member.name for member in rule.members]
+        return rule.judge(
+            {name: template[name] for name in names}, {name: frames[name] for name in names}, probe.quality.score
+        )
 
 
 def offline(enrolled: list[Photo], probes: list[Photo], versions: Iterable[int]) -> Offline:

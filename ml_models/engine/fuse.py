@@ -40,10 +40,54 @@ class VoterSet:
     def __post_init__(self) -> None:
         if any(not math.isfinite(trust) or trust < 0 for trust in self.trust.values()):
             raise ValueError("A member's trust is finite and not negative, or a higher similarity would count against.")
-        if not (math.isfinite(self.threshold) and math.isfinite(self.review_threshold)):
-            raise ValueError("Thresholds must be finite.")
-        if self.review_threshold > self.threshold:
-            raise ValueError("The review threshold lies above the threshold.")
+        _require_order(self.threshold, self.review_threshold)
+
+
+@dataclass(frozen=True, slots=True)
+class Cover:
+    """What holds behind a mask or a scarf: one member, `voter`, decides alone, by its cosine, as the others see too
+    little to be heard and the length of its feature tells of the mask.
+
+    The lower half of a face is covered when `offset` plus the sum, over the members in `directions`, of embedding ·
+    direction is above 0 (Fisher's linear discriminant; a direction has as many numbers as the embedding).
+    `calibration` takes the voter's cosine to a natural-log likelihood ratio, thresholds are in that unit.
+    """
+
+    directions: Mapping[str, tuple[float, ...]]
+    offset: float
+    voter: str
+    calibration: Affine
+    threshold: float
+    review_threshold: float
+
+    def __post_init__(self) -> None:
+        numbers = [number for direction in self.directions.values() for number in direction]
+        if not (numbers and all(map(math.isfinite, (*numbers, self.offset)))):
+            raise ValueError("What tells a covered face are finite directions and an offset.")
+        _require_order(self.threshold, self.review_threshold)
+
+    def holds(self, frames: Mapping[str, Embeddings]) -> bool:
+        """Whether the face is covered, by the mean over an attempt's frames.
+
+        Raises:
+            InferenceFailed: a member that tells it has no vectors, of other dimensions, or not finite.
+        """
+        value = self.offset
+        for name, direction in self.directions.items():
+            seen = frames.get(name)
+            if seen is None or seen.vectors.shape[1:] != (len(direction),):
+                raise InferenceFailed("A member that tells a covered face gave no vector for it.")
+            value += float(seen.vectors.astype(np.float64).mean(0) @ np.array(direction))
+        if not math.isfinite(value):
+            raise InferenceFailed("Whether the face is covered is not finite.")
+        return value > 0
+
+
+def _require_order(threshold: float, review_threshold: float) -> None:
+    if not (math.isfinite(threshold) and math.isfinite(review_threshold)):
+        raise ValueError("Thresholds must be finite.")
+    if review_threshold > threshold:
+        raise ValueError("The review threshold lies above the threshold.")
 
 
 def voter_key(names: Iterable[str]) -> str:
@@ -104,20 +148,48 @@ def _evidence(references: Embeddings, frames: Embeddings) -> Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Fusion:
-    """A config version's decision rule: members, and thresholds per voter set (keys from `voter_key`)."""
+    """A config version's decision rule: members, thresholds per voter set (keys from `voter_key`), and what holds when
+    the lower face is covered, None where nobody measured that."""
 
     members: tuple[Member, ...]
     voter_sets: Mapping[str, VoterSet]
+    cover: Cover | None = None
+
+    def __post_init__(self) -> None:
+        names = {member.name for member in self.members}
+        if self.cover and not {*self.cover.directions, self.cover.voter} <= names:
+            raise ValueError("A covered face is told, and decided, by members of the version.")
 
     def voters(self, quality_score: float) -> tuple[Member, ...]:
         return tuple(member for member in self.members if quality_score >= member.quality_threshold)
 
-    def decide(self, evidence: Mapping[str, Evidence], quality_score: float) -> Decision:
+    def judge(
+        self, template: Mapping[str, Embeddings], frames: Mapping[str, Embeddings], quality_score: float
+    ) -> Decision:
+        """Compare, fuse and decide.
+
+        Args:
+            template: the references, by member.
+            frames: of one attempt, by member.
+            quality_score: the best frame's, [0, 1].
+
+        Raises:
+            InferenceFailed: see `compare` and `Cover.holds`.
+            LowQuality, MissingThreshold: see `decide`.
+        """
+        return self.decide(compare(template, frames), quality_score, self.is_covered(frames))
+
+    def is_covered(self, frames: Mapping[str, Embeddings]) -> bool:
+        """Whether an attempt's face is covered; False where nobody measured what tells it. Raises as `Cover.holds`."""
+        return self.cover is not None and self.cover.holds(frames)
+
+    def decide(self, evidence: Mapping[str, Evidence], quality_score: float, covered: bool = False) -> Decision:
         """Fuse and decide.
 
         Args:
             evidence: by member, from `compare`.
             quality_score: the probe's, [0, 1].
+            covered: whether the probe's lower face is, from `Cover.holds`.
 
         Raises:
             LowQuality: no member votes at this quality.
@@ -125,12 +197,18 @@ class Fusion:
             InferenceFailed: a voter has no evidence.
         """
         voters = self.voters(quality_score)
-        if not voters or not sum(member.weight for member in voters):
+        cover = self.cover if covered else None
+        if cover:
+            voters = tuple(member for member in voters if member.name == cover.voter)
+        if not voters or not (cover or sum(member.weight for member in voters)):
             raise LowQuality(("better light, nearer, and look at the camera",))
-        rule = self.voter_sets.get(voter_key(member.name for member in voters))
+        rule = cover or self.voter_sets.get(voter_key(member.name for member in voters))
         if rule is None:
             raise MissingThreshold("No threshold is set for the members that vote at this quality.")
-        score = rule.calibration(_raw_score(evidence, voters, rule))
+        if isinstance(rule, Cover):
+            score = rule.calibration(_seen(evidence, rule.voter).similarity)
+        else:
+            score = rule.calibration(_raw_score(evidence, voters, rule))
         if not math.isfinite(score):
             raise InferenceFailed("The score is not finite.")
         decision: Verdict = "no_match"
@@ -145,6 +223,7 @@ class Fusion:
             names,
             {name: seen.similarity for name, seen in evidence.items()},
             {name: seen.log_norm for name, seen in evidence.items()},
+            cover is not None,
         )
 
 
@@ -153,8 +232,12 @@ def _raw_score(evidence: Mapping[str, Evidence], voters: Sequence[Member], rule:
     correlated."""
     total = 0.0
     for member in voters:
-        seen = evidence.get(member.name)
-        if seen is None:
-            raise InferenceFailed("A member gave no similarity.")
+        seen = _seen(evidence, member.name)
         total += member.weight * rule.trust.get(member.name, 1.0) * member.calibration(seen.similarity, seen.log_norm)
     return total / sum(member.weight for member in voters)
+
+
+def _seen(evidence: Mapping[str, Evidence], name: str) -> Evidence:
+    if name not in evidence:
+        raise InferenceFailed("A member gave no similarity.")
+    return evidence[name]

@@ -41,6 +41,7 @@ class QualityLimits:
         return asdict(self)
 
 
+UNCOVER = "uncover the face"
 SCORE_ID = "norm-detector-1"
 """Named in the digest of what was measured: thresholds conditioned on another formula's score hold no longer."""
 
@@ -181,7 +182,7 @@ def reasons(q: Quality, limits: QualityLimits) -> tuple[str, ...]:
         (abs(q.yaw_deg) > limits.max_yaw_deg, "turn to the camera"),
         (abs(q.pitch_deg) > limits.max_pitch_deg, "hold the camera at eye level"),
         (abs(q.roll_deg) > limits.max_roll_deg, "hold the head upright"),
-        (q.detector_score < limits.min_detector_score, "uncover the face"),
+        (q.detector_score < limits.min_detector_score, UNCOVER),
         (q.landmark_residual > limits.max_landmark_residual, "turn to the camera"),
     )
     found = tuple(dict.fromkeys(text for wrong, text in checks if wrong))

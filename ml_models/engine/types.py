@@ -163,7 +163,8 @@ class Extraction:
 @dataclass(frozen=True, slots=True)
 class Decision:
     """`score` and both thresholds are natural-log likelihood ratios; `voters` are the members that voted;
-    `similarities` and `log_norms` what each member saw, see `fuse.Evidence`."""
+    `similarities` and `log_norms` what each member saw, see `fuse.Evidence`; `covered` whether it was decided as of a
+    covered face, see `fuse.Cover`."""
 
     decision: Verdict
     score: float
@@ -172,3 +173,4 @@ class Decision:
     voters: tuple[str, ...]
     similarities: Mapping[str, float]
     log_norms: Mapping[str, float] = field(default_factory=dict)
+    covered: bool = False

@@ -12,9 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .embedding import Embedded
-from .fitting import Labelled
 from .pairs import Comparisons, Pool
-from .scoring import Evidences, Values
+from .scoring import Evidences, Labelled
 
 Indices = NDArray[np.int32]
 
@@ -27,25 +26,19 @@ FEWEST_STRANGERS = 3000
 
 @dataclass(frozen=True, slots=True)
 class Attempts:
-    """Attempts of one list in one cell: who is claimed and who came (`comparisons`; its images are the templates' and
-    the groups' numbers), what every member saw, and the best frame's quality, shape (N,)."""
+    """Attempts of one list in one cell: who is claimed and who came (the comparisons' images are the templates' and
+    the groups' numbers), what every member saw, and the best frame's quality."""
 
-    name: str
     references: int
     frames: int
-    comparisons: Comparisons
-    seen: Evidences
-    quality: Values
-
-    @property
-    def labelled(self) -> Labelled:
-        return Labelled(self.name, self.comparisons, self.seen, self.quality)
+    labelled: Labelled
 
 
-def every_cell(pool: Pool, embedded: Embedded) -> list[Attempts]:
-    """Every list's attempts in every cell that it has the pictures for."""
+def every_cell(pool: Pool, embedded: Embedded, probes: Embedded | None = None, covered: bool = False) -> list[Attempts]:
+    """Every list's attempts in every cell that it has the pictures for; `probes` as in `attempts`, `covered` as in
+    `Labelled`."""
     found = (
-        attempts(name, c, embedded, pool.subject_of, references, frames)
+        attempts(name, c, embedded, pool.subject_of, references, frames, probes, covered)
         for name, c in zip(pool.names, pool.lists, strict=True)
         for references, frames in CELLS
     )
@@ -53,19 +46,28 @@ def every_cell(pool: Pool, embedded: Embedded) -> list[Attempts]:
 
 
 def attempts(
-    name: str, listed: Comparisons, embedded: Embedded, subject_of: Indices, references: int, frames: int
+    name: str,
+    listed: Comparisons,
+    embedded: Embedded,
+    subject_of: Indices,
+    references: int,
+    frames: int,
+    probes: Embedded | None = None,
+    covered: bool = False,
 ) -> Attempts | None:
     """One list's attempts in one cell.
 
     Args:
         listed: the list's comparisons; what stands on their first side can be a reference, on the second a frame.
         embedded, subject_of: of the images that `listed` names.
+        probes: the frames when they are not as they lie on disk: under stress, say.
 
     Returns: None when too few of the subjects have the pictures it takes.
     """
+    probes = probes or embedded
     rng = np.random.default_rng(SEED)
-    acquired = embedded.acquired
-    sides = [np.unique(side[acquired[side]]) for side in (listed.a, listed.b)]
+    both = (listed.a, embedded.acquired), (listed.b, probes.acquired)
+    sides = [np.unique(side[acquired[side]]) for side, acquired in both]
     left, right = (_by_subject(rng.permutation(side), subject_of) for side in sides)
     templates = {who: images[:references] for who, images in left.items() if len(images) >= references}
     groups: list[tuple[int, list[int]]] = []
@@ -80,8 +82,10 @@ def attempts(
     comparisons = Comparisons(a.astype(np.int32), b.astype(np.int32), claimed[a], came[b], np.zeros(len(a), np.int32))
     if not comparisons.same.any() or (~comparisons.same).sum() < FEWEST_STRANGERS:
         return None
-    quality = embedded.quality["score"][shown].max(1)[b]
-    return Attempts(name, references, frames, comparisons, _seen(embedded, refs, shown), quality)
+    quality = probes.quality["score"][shown].max(1)[b]
+    seen = _seen(embedded, probes, refs, shown)
+    means = {member: vectors[shown].mean(1) for member, vectors in probes.vectors.items()}
+    return Attempts(references, frames, Labelled(name, comparisons, seen, quality, means, covered))
 
 
 def _by_subject(images: Indices, subject_of: Indices) -> dict[int, list[int]]:
@@ -91,12 +95,12 @@ def _by_subject(images: Indices, subject_of: Indices) -> dict[int, list[int]]:
     return found
 
 
-def _seen(embedded: Embedded, refs: NDArray[np.int_], shown: NDArray[np.int_]) -> Evidences:
+def _seen(embedded: Embedded, probes: Embedded, refs: NDArray[np.int_], shown: NDArray[np.int_]) -> Evidences:
     """As `engine.fuse.compare`, for every template and every group of frames."""
     similarities, log_norms = {}, {}
     for name, vectors in embedded.vectors.items():
-        similarities[name] = (vectors[refs].mean(1) @ vectors[shown].mean(1).T).ravel().astype(np.float64)
-        logs = np.log(embedded.norms[name])
-        pairs = [np.minimum.outer(logs[reference], logs[frame]) for reference in refs.T for frame in shown.T]
+        similarities[name] = (vectors[refs].mean(1) @ probes.vectors[name][shown].mean(1).T).ravel().astype(np.float64)
+        logs, others = np.log(embedded.norms[name]), np.log(probes.norms[name])
+        pairs = [np.minimum.outer(logs[reference], others[frame]) for reference in refs.T for frame in shown.T]
         log_norms[name] = np.mean(pairs, axis=0).ravel()
     return Evidences(similarities, log_norms)

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from .embedding import Embedded
-from .intervals import Subjects
 from .metrics import System
 from .pairs import Flags
 from .reliability import reliability
@@ -22,10 +21,10 @@ WORST = 12
 _DET_POINTS = 120
 
 
-def details(systems: Systems, embedded: Embedded, subjects: Subjects) -> dict[str, Any]:
+def details(systems: Systems, embedded: Embedded) -> dict[str, Any]:
     """`det` by system, `histogram` of the fused score, `reliability`, `worst` and `live`."""
-    fused = System(systems.comparisons, systems.score, subjects)
-    curves = {name: systems.member(name, subjects) for name in systems.members} | {"fused": systems.fused(subjects)}
+    fused = System(systems.comparisons, systems.score, systems.subjects)
+    curves = {**systems.members, "fused": systems.fused}
     return {
         "det": {name: _curve(system) for name, system in curves.items()},
         "histogram": _histogram(systems),
@@ -87,7 +86,7 @@ def _named(systems: Systems, embedded: Embedded, wrong: Flags, order: Values) ->
             {
                 "pair": "–".join(embedded.digests[i][:12] for i in pair),
                 "score": round(float(systems.score[index]), 2),
-                "similarities": {name: round(float(values[index]), 3) for name, values in systems.members.items()},
+                "similarities": {name: round(float(values[index]), 3) for name, values in systems.similarities.items()},
                 "yaw_deg": round(float(np.abs(quality["yaw_deg"]).max()), 1),
                 "brightness": round(float(quality["brightness"].min()), 1),
                 "sharpness": round(float(quality["sharpness"].min()), 1),

@@ -1,10 +1,11 @@
 """Calibration: labelled comparisons → the numbers of a config version.
 
-Four steps, each small enough to be read off the ensemble file (docs/decisions/fusion.md):
+Five steps, each small enough to be read off the ensemble file (docs/decisions/fusion.md):
 1. each member's similarity, and how much of the faces it saw, become its log-likelihood ratio;
 2. each voter set learns how far to trust its members beyond the operator's weights, which are where it starts from;
 3. the weighted mean becomes a log-likelihood ratio again, since the members are correlated;
-4. the threshold is the lowest that holds the target FMR on every list, and in every cell of references and frames, by
+4. behind a mask, where that is better, the best member decides alone (covering.py);
+5. the threshold is the lowest that holds the target FMR on every list, and in every cell of references and frames, by
    itself.
 """
 
@@ -12,17 +13,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..engine.calibrate import Affine, Calibration
-from ..engine.fuse import Fusion, Member, VoterSet
-from . import logistic
+from ..engine.fuse import Cover, Fusion, Member, VoterSet
+from . import covering, logistic
 from .metrics import threshold_at_fmr
-from .pairs import Comparisons, EvidenceRefused, comparisons_needed
-from .scoring import Evidences, Scored, Values, ratios, raw_scores, score, voter_masks, voting
+from .pairs import EvidenceRefused, comparisons_needed
+from .scoring import Evidences, Labelled, Scored, Values, ratios, raw_scores, score, voter_masks, voting
 
 # The first threshold lets one impostor in `1 / target` through; an attempt is worth a second look at ten
 # times that.
@@ -50,22 +51,6 @@ class CannotCalibrate(EvidenceRefused):
 
     def __init__(self, message: str) -> None:
         super().__init__("cannot_calibrate", message)
-
-
-@dataclass(frozen=True, slots=True)
-class Labelled:
-    """One list's comparisons, as every member saw them; `quality` is the probe's score, shape (N,), NaN where an image
-    was not acquired."""
-
-    name: str
-    comparisons: Comparisons
-    seen: Evidences
-    quality: Values
-
-    def take(self, keep: NDArray[np.bool_]) -> Labelled:
-        return replace(
-            self, comparisons=self.comparisons.take(keep), seen=self.seen.take(keep), quality=self.quality[keep]
-        )
 
 
 def fit_affine(x: Values, same: NDArray[np.bool_], weight: Values | None = None) -> Affine:
@@ -121,13 +106,63 @@ def fit(
     quality, seen = np.concatenate([i.quality for i in chosen]), Evidences.together([i.seen for i in chosen])
     cases = _cases(same, weight, min(0.5, PRIOR_FACTOR * target_fmr))
     fitted = tuple(replace(m, calibration=_calibration(m.name, seen, cases)) for m in members)
-    rules = {}
-    for key, mask in voter_masks(fitted, quality).items():
-        # a set that votes rarely is fitted on everything: who votes is decided by the probe, not by who is in it
-        used = mask if _suffices(same[mask]) else np.ones(len(mask), bool)
-        strangers = [item.seen.take(~item.comparisons.same) for item in (*acquired, *cells)]
-        rules[key] = _rule(voting(fitted, key), seen.take(used), cases.take(used), strangers, target_fmr)
-    return Fusion(fitted, rules)
+
+    def ruled(cover: Cover | None) -> Fusion:
+        bare = np.concatenate([~item.behind(cover) for item in chosen])
+        strangers = _strangers((*acquired, *cells), cover, False)
+        rules = {}
+        for key, mask in voter_masks(fitted, quality).items():
+            # a set that votes rarely is fitted on everything: who votes is decided by the probe, not by who is in it
+            used = mask & bare if _suffices(same[mask & bare]) else bare
+            rules[key] = _rule(voting(fitted, key), seen.take(used), cases.take(used), strangers, target_fmr)
+        return Fusion(fitted, rules, cover)
+
+    everywhere = ruled(None)
+    cover = _cover(everywhere, acquired, chosen, cells, target_fmr)
+    return ruled(cover) if cover else everywhere
+
+
+def _cover(
+    everywhere: Fusion,
+    acquired: Sequence[Labelled],
+    chosen: Sequence[Labelled],
+    cells: Sequence[Labelled],
+    target_fmr: float,
+) -> Cover | None:
+    """Who decides behind a mask; None where no list shows one, where too few do, and where the fusion of all is as good
+    as the best member there."""
+    covered = [item for item in acquired if item.covered and _suffices(item.comparisons.same)]
+    if not covered:
+        return None
+    everyone = [member.name for member in everywhere.members]
+    voter, alone = covering.best_member(covered, everyone, target_fmr)
+    if alone <= covering.tar(covered, lambda item: score(everywhere, item).margin, target_fmr):
+        return None
+    cover = covering.told(chosen, [name for name in everyone if name != voter], voter)
+    if cover is None:
+        return None
+    told = [item.take(item.behind(cover)) for item in chosen]
+    affine = fit_affine(
+        np.concatenate([item.seen.similarities[voter] for item in told]),
+        np.concatenate([item.comparisons.same for item in told]),
+        _weights(told),
+    )
+    strangers = _strangers((*acquired, *cells), cover, True)
+    scored = [affine.a * part.similarities[voter] + affine.b for part in strangers]
+    threshold, review_threshold = _thresholds(scored, target_fmr)
+    return replace(cover, calibration=affine, threshold=threshold, review_threshold=review_threshold)
+
+
+def _strangers(items: Sequence[Labelled], cover: Cover | None, covered: bool) -> list[Evidences]:
+    """The impostors whose faces look `covered`, or do not: list by list where they are so, and those that only look it
+    together, for they are few in any one list, and the worst list's threshold would be chance."""
+    alone: list[Evidences] = []
+    mistaken: list[Evidences] = []
+    for item in items:
+        behind = item.behind(cover)
+        part = item.seen.take(~item.comparisons.same & (behind if covered else ~behind))
+        (alone if cover is None or item.covered == covered else mistaken).append(part)
+    return [*alone, Evidences.together(mistaken)] if mistaken else alone
 
 
 def _calibration(name: str, seen: Evidences, cases: logistic.Cases) -> Calibration:
@@ -165,6 +200,12 @@ def _rule(
     affine = fit_affine(raw_scores(members, rule, seen), cases.same, cases.mass)
     # what is compared with the threshold, to the last bit: a threshold carried through the affine map may round down
     scored = [affine.a * raw_scores(members, rule, part) + affine.b for part in strangers]
+    threshold, review_threshold = _thresholds(scored, target_fmr)
+    return replace(rule, calibration=affine, threshold=threshold, review_threshold=review_threshold)
+
+
+def _thresholds(scored: Sequence[Values], target_fmr: float) -> tuple[float, float]:
+    """The threshold and the review threshold: the highest that any of these impostors' scores, list by list, need."""
     usable = [np.sort(scores)[::-1] for scores in scored if len(scores) >= comparisons_needed(target_fmr)]
     if not usable:
         raise CannotCalibrate(
@@ -175,12 +216,7 @@ def _rule(
     def needed(fmr: float) -> float:
         return max(threshold_at_fmr(scores, fmr) for scores in usable)
 
-    return replace(
-        rule,
-        calibration=affine,
-        threshold=needed(target_fmr),
-        review_threshold=needed(min(0.5, REVIEW_FMR_FACTOR * target_fmr)),
-    )
+    return needed(target_fmr), needed(min(0.5, REVIEW_FMR_FACTOR * target_fmr))
 
 
 def _suffices(same: NDArray[np.bool_]) -> bool:
@@ -244,7 +280,7 @@ def crossed(fusions: Mapping[int, Fusion], apply_to: Sequence[Labelled], part_of
         for whole, item in zip(found, apply_to, strict=True):
             inside = np.asarray(_touches(item, part_of == part).all(0))
             test = item.take(inside)
-            scored = score(fusion, test.seen, test.quality)
+            scored = score(fusion, test)
             whole.score[inside], whole.threshold[inside] = scored.score, scored.threshold
     return found
 

@@ -131,7 +131,7 @@ def _cells(data: Data) -> str:
         return _paragraph("Not measured: it takes several pictures of a person, and some thousand attempts.")
     rows = [
         (
-            escape(f"{cell['list']}: {cell['references']} × {cell['frames']}"),
+            escape(f"{cell['list']}{_under(cell)}: {cell['references']} × {cell['frames']}"),
             f"{cell['mated']:,}",
             f"{cell['non_mated']:,}",
             rate(cell["fmr"]),
@@ -139,8 +139,12 @@ def _cells(data: Data) -> str:
         )
         for cell in data["cells"]
     ]
-    told = "References × frames of one attempt, at the version's own threshold."
+    told = "References × frames of one attempt, at the threshold of the members that vote."
     return _table(("", "mated", "non-mated", "FMR", "FNMR"), rows) + _paragraph(told)
+
+
+def _under(cell: Data) -> str:
+    return f" ({cell['under'].replace('_', ' ')})" if cell.get("under") else ""
 
 
 def _systems(data: Data) -> str:

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from . import slices
-from .attempts import Attempts, every_cell
+from .attempts import Attempts
 from .details import details
-from .fitting import Labelled
 from .intervals import Subjects
 from .pairs import Pool, subject_hashes
-from .study import Scores, Study, failure_rate, measure
+from .scoring import Labelled
+from .study import Scores, Study, cells, failure_rate, measure
 from .systems import TAR_IN_TABLES, Systems, row
 
 Scorer = Callable[[Sequence[Labelled]], Scores]
@@ -54,22 +54,23 @@ def build(
 
     compared, listed = rated_of(study), score(study.labelled(study.listed))
     subjects = Subjects(len(study.listed.subjects))
-    systems = Systems.together(compared)
+    each = Systems.each(compared, subjects)
+    systems = Systems.together(each)
     thresholds = systems.thresholds(target_fmr)
     data = {
-        **measure(study, compared, listed, threshold),
+        **measure(study, each, systems, Systems.each(listed, subjects), threshold),
         "member_thresholds": thresholds,
-        **details(systems, study.embedded, subjects),
-        "slices": slices.table(systems, study.listed, study.embedded, thresholds, subjects),
+        **details(systems, study.embedded),
+        "slices": slices.table(systems, study.listed, study.embedded, thresholds),
         "stress": [
             {"stress": name, **_stressed(other, rated_of(other), thresholds, subjects)}
             for name, other in stressed.items()
         ],
         "cells": [
-            _cell(cell, score([cell.labelled]), subjects) for cell in every_cell(study.all_pairs, study.embedded)
+            {"under": under, **_cell(cell, score([cell.labelled]), subjects)} for under, cell in cells(study, stressed)
         ],
     }
-    draws = systems.fused(subjects).draws(TAR_IN_TABLES, 0.0)
+    draws = systems.fused.draws(TAR_IN_TABLES, 0.0)
     used = np.union1d(systems.comparisons.subject_a, systems.comparisons.subject_b)
     return Report(
         data,
@@ -81,10 +82,10 @@ def build(
 
 def _cell(cell: Attempts, scores: Scores, subjects: Subjects) -> dict[str, Any]:
     """Attempts of several references and frames, at the version's own threshold."""
-    systems = Systems.together(scores)
-    decided, same = systems.fused(subjects), systems.comparisons.same
+    systems = Systems.of(scores, 0, subjects)
+    decided, same = systems.fused, systems.comparisons.same
     return {
-        "list": cell.name,
+        "list": cell.labelled.name,
         "references": cell.references,
         "frames": cell.frames,
         "subjects": len(np.union1d(systems.comparisons.subject_a, systems.comparisons.subject_b)),
@@ -98,22 +99,21 @@ def _cell(cell: Attempts, scores: Scores, subjects: Subjects) -> dict[str, Any]:
 def _stressed(
     study: Study, scores: Scores, thresholds: Mapping[str, float | None], subjects: Subjects
 ) -> dict[str, Any]:
-    names = study.listed.names
-    each = {name: _under(study, Systems.of(scores, i), thresholds, subjects) for i, name in enumerate(names)}
-    if len(names) == 1:
-        return {**each[names[0]], "lists": {}}
-    return {**_under(study, Systems.together(scores), thresholds, subjects), "lists": each}
+    systems = Systems.each(scores, subjects)
+    each = [_under(study, item, thresholds) for item in systems]
+    if len(each) == 1:
+        return {**each[0], "lists": {}}
+    lists = dict(zip(study.listed.names, each, strict=True))
+    return {**_under(study, Systems.together(systems), thresholds), "lists": lists}
 
 
-def _under(
-    study: Study, systems: Systems, thresholds: Mapping[str, float | None], subjects: Subjects
-) -> dict[str, Any]:
+def _under(study: Study, systems: Systems, thresholds: Mapping[str, float | None]) -> dict[str, Any]:
     probes = np.unique(systems.comparisons.b)
     embedded = study.probes or study.embedded
-    decided = systems.fused(subjects)
+    decided = systems.fused
     return {
-        **row(systems, thresholds, subjects, compared=True),
-        "fta": failure_rate(study, embedded, subjects, probes),
+        **row(systems, thresholds, compared=True),
+        "fta": failure_rate(study, embedded, systems.subjects, probes),
         "failures": embedded.failures(probes),
         "frr": decided.frr(0.0),
         "far": decided.far(0.0),

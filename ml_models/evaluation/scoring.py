@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..engine.fuse import Fusion, Member, VoterSet, reachable_voter_sets, voter_key
+from ..engine.fuse import Cover, Fusion, Member, VoterSet, reachable_voter_sets, voter_key
+from ..engine.types import Vectors
+from .pairs import Comparisons, Flags
 
 Values = NDArray[np.float64]
 
@@ -75,6 +77,35 @@ class Evidences:
         return cls(joined(lambda part: part.similarities), joined(lambda part: part.log_norms))
 
 
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """One list's comparisons, as every member saw them.
+
+    `quality` is the probe's score, shape (N,), NaN where an image was not acquired. `probes` are the vectors of what
+    stands on the comparisons' second side, by member, shape (I, D), the mean over the frames of an attempt. `covered`
+    says that the probes' lower faces were covered on purpose.
+    """
+
+    name: str
+    comparisons: Comparisons
+    seen: Evidences
+    quality: Values
+    probes: Mapping[str, Vectors] = field(default_factory=dict)
+    covered: bool = False
+
+    def take(self, keep: NDArray[np.bool_]) -> Labelled:
+        return replace(
+            self, comparisons=self.comparisons.take(keep), seen=self.seen.take(keep), quality=self.quality[keep]
+        )
+
+    def behind(self, cover: Cover | None) -> Flags:
+        """Which comparisons have a covered probe, as `Cover.holds` says; shape (N,)."""
+        if cover is None:
+            return np.zeros(len(self.comparisons), bool)
+        told = sum(self.probes[name].astype(np.float64) @ np.array(d) for name, d in cover.directions.items())
+        return np.asarray((told + cover.offset > 0)[self.comparisons.b])
+
+
 def ratios(member: Member, seen: Evidences) -> Values:
     """A member's log-likelihood ratios, shape (N,)."""
     c = member.calibration
@@ -94,21 +125,24 @@ def voting(members: Sequence[Member], key: str) -> tuple[Member, ...]:
     return tuple(member for member in members if member.name in key.split("+"))
 
 
-def score(fusion: Fusion, seen: Evidences, quality: Values) -> Scored:
+def score(fusion: Fusion, item: Labelled) -> Scored:
     """Score every comparison as `Fusion.decide` would.
-
-    Args:
-        quality: the probe's quality score, shape (N,).
 
     Raises:
         KeyError: a reachable voter set has no rule.
     """
-    found, threshold = np.full(len(quality), -np.inf), np.zeros(len(quality))
-    for key, mask in voter_masks(fusion.members, quality).items():
-        here = np.flatnonzero(mask)
+    found, threshold = np.full(len(item.quality), -np.inf), np.zeros(len(item.quality))
+    covered = item.behind(fusion.cover)
+    for key, mask in voter_masks(fusion.members, item.quality).items():
+        here = np.flatnonzero(mask & ~covered)
         rule = fusion.voter_sets[key]
-        raw = raw_scores(voting(fusion.members, key), rule, seen.take(here))
+        raw = raw_scores(voting(fusion.members, key), rule, item.seen.take(here))
         found[here] = rule.calibration.a * raw + rule.calibration.b
         threshold[here] = rule.threshold
+    if cover := fusion.cover:
+        (voter,) = (member for member in fusion.members if member.name == cover.voter)
+        here = np.flatnonzero(covered & (item.quality >= voter.quality_threshold))
+        found[here] = cover.calibration.a * item.seen.similarities[cover.voter][here] + cover.calibration.b
+        threshold[here] = cover.threshold
     found[np.isnan(found)] = -np.inf
     return Scored(found, threshold)

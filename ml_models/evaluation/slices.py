@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from .embedding import Embedded
-from .intervals import Subjects
 from .pairs import Comparisons, Flags, Pool, Words
 from .scoring import Values
 from .systems import Systems, row
@@ -49,7 +48,6 @@ def table(
     pool: Pool,
     embedded: Embedded,
     thresholds: Mapping[str, float | None],
-    subjects: Subjects,
 ) -> list[dict[str, Any]]:
     """A line a slice: `by`, `slice`, and what `systems.row` counts. Only comparisons of two acquired pictures have a
     place in it: failures to acquire have no pose or light to be sorted by."""
@@ -57,7 +55,7 @@ def table(
     found = []
     for by, name, inside in _all(systems.comparisons, pool, embedded):
         if inside.sum() >= FEWEST:
-            found.append({"by": by, "slice": name, **row(systems.take(inside), thresholds, subjects)})
+            found.append({"by": by, "slice": name, **row(systems.take(inside), thresholds)})
     return found
 
 

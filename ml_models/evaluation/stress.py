@@ -204,6 +204,9 @@ STRESSES: dict[str, Stress] = {
     )
 }
 
+COVERING = frozenset({"face_mask"})
+"""The stresses that cover the lower face: `engine.fuse.Cover` is learnt from them."""
+
 
 def _covered(scene: Scene, outline: Outline, colour: tuple[int, int, int]) -> Image:
     """Lay a shape of the template's pixels over the face, shaded by the face's own light."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from ..engine.fuse import Fusion
 from . import scoring
+from .attempts import Attempts, every_cell
 from .embedding import Embedded
-from .fitting import Labelled
 from .metrics import TAR_AT, Rate, Subjects, System
 from .pairs import Comparisons, Pool, comparisons_needed
-from .scoring import Values
+from .scoring import Labelled
 from .systems import Scores, Systems, advantage
 
 __all__ = ["Scores", "Study", "measure", "score_with"]
@@ -25,20 +25,32 @@ __all__ = ["Scores", "Study", "measure", "score_with"]
 @dataclass(frozen=True, slots=True)
 class Study:
     """Lists and their vectors: `listed` as written, `all_pairs` with every image against every other. `probes` are the
-    second images when they are not as they lie on disk: under stress, say."""
+    second images when they are not as they lie on disk: under stress, say; `covered` when it covers the lower face."""
 
     listed: Pool
     all_pairs: Pool
     embedded: Embedded
     probes: Embedded | None = None
+    covered: bool = False
 
     def labelled(self, pool: Pool) -> list[Labelled]:
         probes = self.probes or self.embedded
         acquired, quality = self.embedded.acquired, probes.quality["score"]
         return [
-            Labelled(name, c, self.embedded.evidences(c, probes), np.where(acquired[c.a], quality[c.b], np.nan))
+            Labelled(
+                name,
+                c,
+                self.embedded.evidences(c, probes),
+                np.where(acquired[c.a], quality[c.b], np.nan),
+                probes.vectors,
+                self.covered,
+            )
             for name, c in zip(pool.names, pool.lists, strict=True)
         ]
+
+    def cells(self) -> list[Attempts]:
+        """Attempts of several references and frames: see `attempts`."""
+        return every_cell(self.all_pairs, self.embedded, self.probes, self.covered)
 
     def of_subjects(self, wanted: NDArray[np.bool_]) -> Study:
         """Only comparisons whose subjects are both wanted; `wanted` has one flag a subject."""
@@ -54,9 +66,9 @@ class Study:
 
         return replace(self, listed=kept(self.listed), all_pairs=kept(self.all_pairs))
 
-    def under(self, probes: Embedded) -> Study:
-        """The same comparisons with other second images, in the same order."""
-        return replace(self, probes=probes)
+    def under(self, probes: Embedded, covered: bool) -> Study:
+        """The same comparisons with other second images, in the same order; `covered` as in `Labelled`."""
+        return replace(self, probes=probes, covered=covered)
 
     def digest(self, pool: Pool) -> str:
         """sha256 of which pictures are compared with which, whatever the files are called: two versions measured on the
@@ -70,6 +82,13 @@ class Study:
         return found.hexdigest()
 
 
+def cells(study: Study, stressed: Mapping[str, Study]) -> list[tuple[str, Attempts]]:
+    """The attempts that thresholds are to hold in, and under which stress: "", clean, and where the face is covered,
+    since other members vote then."""
+    covered = {name: other for name, other in stressed.items() if other.covered}
+    return [(name, cell) for name, other in {"": study, **covered}.items() for cell in other.cells()]
+
+
 def acquired(studies: Sequence[Study]) -> list[Labelled]:
     """Every image against every other, study by study and list by list, where both could be acquired."""
     found = (item for study in studies for item in study.labelled(study.all_pairs))
@@ -78,26 +97,24 @@ def acquired(studies: Sequence[Study]) -> list[Labelled]:
 
 def score_with(fusion: Fusion, labelled: Sequence[Labelled]) -> Scores:
     """Every list scored by one decision rule."""
-    return Scores(list(labelled), [scoring.score(fusion, i.seen, i.quality) for i in labelled])
+    return Scores(list(labelled), [scoring.score(fusion, item) for item in labelled])
 
 
-def measure(study: Study, compared: Scores, listed: Scores, threshold: float | None) -> dict[str, Any]:
+def measure(
+    study: Study, compared: Sequence[Systems], together: Systems, listed: Sequence[Systems], threshold: float | None
+) -> dict[str, Any]:
     """The report on a version: `subjects`, `images`, `mated`, `non_mated`, `fta`, `failures`, `threshold`,
     `fmr`, `fnmr`, `far`, `frr`, `members`, `fused`, `lists` (the same by list, where there are several),
     `warnings`.
 
     Args:
-        compared: what error rates are counted on.
+        compared: what error rates are counted on, list by list, and `together`.
         listed: the lists' own pairs: an accuracy means something only where mated pairs are about half.
         threshold: of the full voter set, for the reader; None where it differed by part.
     """
-    subjects = Subjects(len(study.listed.subjects))
-    several = len(study.listed.names) > 1
-    of_list = [
-        _figures(study, subjects, Systems.of(compared, i), Systems.of(listed, i))
-        for i in range(len(study.listed.names))
-    ]
-    result = _figures(study, subjects, Systems.together(compared), Systems.together(listed)) if several else of_list[0]
+    of_list = [_figures(study, *both) for both in zip(compared, listed, strict=True)]
+    several = len(of_list) > 1
+    result = _figures(study, together, Systems.together(listed)) if several else of_list[0]
     return {
         **result,
         "threshold": threshold,
@@ -114,18 +131,17 @@ def failure_rate(study: Study, embedded: Embedded, subjects: Subjects, used: NDA
     return System(images, np.zeros(len(used)), subjects).share(~embedded.acquired[used], everyone)
 
 
-def _figures(study: Study, subjects: Subjects, compared: Systems, listed: Systems) -> dict[str, Any]:
-    comparisons = compared.comparisons
+def _figures(study: Study, compared: Systems, listed: Systems) -> dict[str, Any]:
+    comparisons, subjects = compared.comparisons, compared.subjects
 
-    def of(system: System, listed_scores: Values) -> dict[str, Any]:
+    def of(system: System, of_list: System) -> dict[str, Any]:
         return {
             "eer": system.eer(),
             "tar_at_fmr": {f"{fmr:.10f}".rstrip("0"): system.tar_at_fmr(fmr) for fmr in TAR_AT},
-            "accuracy": System(listed.comparisons, listed_scores, subjects).accuracy(),
+            "accuracy": of_list.accuracy(),
         }
 
-    decided = compared.fused(subjects)
-    members = {name: compared.member(name, subjects) for name in compared.members}
+    decided = compared.fused
     used = np.union1d(comparisons.a, comparisons.b)
     return {
         "subjects": len(np.union1d(comparisons.subject_a, comparisons.subject_b)),
@@ -138,12 +154,12 @@ def _figures(study: Study, subjects: Subjects, compared: Systems, listed: System
         "fnmr": decided.fnmr(0.0),
         "far": decided.far(0.0),
         "frr": decided.frr(0.0),
-        "members": {name: of(member, listed.members[name]) for name, member in members.items()},
+        "members": {name: of(member, listed.members[name]) for name, member in compared.members.items()},
         "fused": {
-            **of(decided, listed.margin),
+            **of(decided, listed.fused),
             "cllr": System(comparisons, compared.score, subjects).cllr(),
         },
-        "advantage": advantage(decided, members),
+        "advantage": advantage(compared),
     }
 
 

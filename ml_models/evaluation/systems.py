@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from .fitting import Labelled
 from .intervals import TAILS, Subjects
 from .metrics import System, threshold_at_fmr
 from .pairs import Comparisons, Flags, concatenate
-from .scoring import Scored, Values
+from .scoring import Labelled, Scored, Values
 
 TAR_IN_TABLES = 0.001
 """The FMR at which slices and stress tables give the TAR."""
@@ -34,27 +34,33 @@ class Scores:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Systems:
     """Comparisons and what every system scores them: members by name, the fused margin and its score; −inf where an
-    image was not acquired."""
+    image was not acquired. `subjects` are drawn from for every interval. What is costly, a system's order and draws, is
+    made once and kept."""
 
     comparisons: Comparisons
-    members: dict[str, Values]
+    similarities: dict[str, Values]
     margin: Values
     score: Values
+    subjects: Subjects
 
     @classmethod
-    def of(cls, scores: Scores, index: int) -> Systems:
+    def of(cls, scores: Scores, index: int, subjects: Subjects) -> Systems:
         """One list's."""
         item, fused = scores.labelled[index], scores.fused[index]
-        members = {name: np.where(np.isnan(v), -np.inf, v) for name, v in item.seen.similarities.items()}
-        return cls(item.comparisons, members, fused.margin, fused.score)
+        similarities = {name: np.where(np.isnan(v), -np.inf, v) for name, v in item.seen.similarities.items()}
+        return cls(item.comparisons, similarities, fused.margin, fused.score, subjects)
 
     @classmethod
-    def together(cls, scores: Scores) -> Systems:
+    def each(cls, scores: Scores, subjects: Subjects) -> list[Systems]:
+        """List by list."""
+        return [cls.of(scores, index, subjects) for index in range(len(scores.labelled))]
+
+    @classmethod
+    def together(cls, each: Sequence[Systems]) -> Systems:
         """All lists', a pair of images that stands in two of them once."""
-        each = [cls.of(scores, index) for index in range(len(scores.labelled))]
         if len(each) == 1:
             return each[0]
         comparisons, first = concatenate([systems.comparisons for systems in each])
@@ -62,40 +68,42 @@ class Systems:
         def joined(values: Iterable[Values]) -> Values:
             return np.concatenate(list(values))[first]
 
-        members = {name: joined(systems.members[name] for systems in each) for name in each[0].members}
-        return cls(comparisons, members, joined(s.margin for s in each), joined(s.score for s in each))
+        similarities = {name: joined(systems.similarities[name] for systems in each) for name in each[0].similarities}
+        margin, score = joined(s.margin for s in each), joined(s.score for s in each)
+        return cls(comparisons, similarities, margin, score, each[0].subjects)
 
     def take(self, keep: Flags) -> Systems:
-        members = {name: values[keep] for name, values in self.members.items()}
-        return Systems(self.comparisons.take(keep), members, self.margin[keep], self.score[keep])
+        similarities = {name: values[keep] for name, values in self.similarities.items()}
+        return Systems(self.comparisons.take(keep), similarities, self.margin[keep], self.score[keep], self.subjects)
 
     @property
     def acquired(self) -> Flags:
         return np.isfinite(self.margin)
 
-    def member(self, name: str, subjects: Subjects) -> System:
-        return System(self.comparisons, self.members[name], subjects)
+    @cached_property
+    def members(self) -> dict[str, System]:
+        return {name: System(self.comparisons, values, self.subjects) for name, values in self.similarities.items()}
 
-    def fused(self, subjects: Subjects) -> System:
+    @cached_property
+    def fused(self) -> System:
         """By margin: at least 0 is a match, whoever voted."""
-        return System(self.comparisons, self.margin, subjects)
+        return System(self.comparisons, self.margin, self.subjects)
 
     def thresholds(self, target_fmr: float) -> dict[str, float | None]:
         """For each member alone the threshold at which it holds the target FMR on these comparisons; None where they
         are too few."""
-        found: dict[str, float | None] = {}
-        for name, values in self.members.items():
-            strangers = values[~self.comparisons.same]
-            strangers = np.sort(strangers[np.isfinite(strangers)])[::-1]
-            found[name] = threshold_at_fmr(strangers, target_fmr) if len(strangers) * target_fmr >= 1 else None
-        return found
+        return {
+            name: threshold_at_fmr(member.non_mated, target_fmr) if len(member.non_mated) * target_fmr >= 1 else None
+            for name, member in self.members.items()
+        }
 
 
-def advantage(fused: System, members: Mapping[str, System]) -> dict[str, Any] | None:
+def advantage(systems: Systems) -> dict[str, Any] | None:
     """What the fusion gains over the member that is best on these very comparisons, a harder rival than one chosen
     beforehand: `over`, its name; `tar`, the change of the TAR at an FMR of TAR_IN_TABLES, in [-1, 1]; `eer`, the
     fusion's EER as a part of the member's; both {"estimate", "low", "high"}, being no rates. None where there are too
     few comparisons."""
+    fused, members = systems.fused, systems.members
     rates = {name: member.tar_at_fmr(TAR_IN_TABLES) for name, member in members.items()}
     tars = {name: rate["value"] for name, rate in rates.items() if rate}
     mine = fused.tar_at_fmr(TAR_IN_TABLES) if (fused.same & fused.acquired).any() else None
@@ -119,22 +127,19 @@ def _interval(value: float, draws: Values) -> dict[str, float]:
     return {"estimate": float(value), "low": float(min(low, value)), "high": float(max(high, value))}
 
 
-def row(
-    systems: Systems, thresholds: Mapping[str, float | None], subjects: Subjects, *, compared: bool = False
-) -> dict[str, Any]:
+def row(systems: Systems, thresholds: Mapping[str, float | None], *, compared: bool = False) -> dict[str, Any]:
     """One line of a table: `mated`, `non_mated`, `subjects`, and `members.NAME` and `fused` with `fnmr`, `fmr` (at the
     member's own threshold, the version's own for the fusion) and `tar`, at an FMR of TAR_IN_TABLES set within the
     line; None where there is nothing to count; `advantage` where it is to be `compared` with the best member."""
-    comparisons, fused = systems.comparisons, systems.fused(subjects)
+    comparisons = systems.comparisons
     compared = compared and bool(comparisons.same.any()) and not comparisons.same.all()
-    members = {name: systems.member(name, subjects) for name in thresholds}
     return {
         "subjects": len(np.union1d(comparisons.subject_a, comparisons.subject_b)),
         "mated": int(comparisons.same.sum()),
         "non_mated": int((~comparisons.same).sum()),
-        "members": {name: _figures(member, thresholds[name]) for name, member in members.items()},
-        "fused": _figures(fused, 0.0),
-        "advantage": advantage(fused, members) if compared else None,
+        "members": {name: _figures(systems.members[name], threshold) for name, threshold in thresholds.items()},
+        "fused": _figures(systems.fused, 0.0),
+        "advantage": advantage(systems) if compared else None,
     }
 
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import math
 from dataclasses import asdict
 from typing import Any
 
 import cv2
+import numpy as np
 
 from .. import conf, runtime, selectors
 from ..engine.calibrate import Affine, Calibration
 from ..engine.decode import DecodeLimits
 from ..engine.detect import LANDMARKS_ID, Detector
-from ..engine.fuse import Fusion, Member
+from ..engine.fuse import Cover, Fusion, Member, VoterSet
 from ..engine.pipeline import Pipeline
 from ..engine.quality import SCORE_ID
 from ..engine.types import canonical_json
@@ -71,10 +73,15 @@ def pipeline_digest(config: EnsembleConfig) -> str:
 
 
 def numbers(fusion: Fusion) -> dict[str, Any]:
-    """A fitted rule as the ensemble file has it: `members` (calibration by name) and `voter_sets`."""
+    """A fitted rule as the ensemble file has it: `members` (calibration by name), `voter_sets` and `cover`."""
 
     def rounded(affine: Affine | Calibration) -> dict[str, float]:
         return {name: round(value, 5) for name, value in asdict(affine).items()}
+
+    def thresholds(rule: VoterSet | Cover) -> dict[str, float]:
+        # rounded up: down would let through more than the target
+        names = ("threshold", "review_threshold")
+        return {name: math.ceil(getattr(rule, name) * 1e4) / 1e4 for name in names}
 
     return {
         "members": {member.name: rounded(member.calibration) for member in fusion.members},
@@ -82,10 +89,19 @@ def numbers(fusion: Fusion) -> dict[str, Any]:
             key: {
                 **rounded(rule.calibration),
                 "trust": {name: round(value, 5) for name, value in rule.trust.items()},
-                # rounded up: down would let through more than the target
-                "threshold": math.ceil(rule.threshold * 1e4) / 1e4,
-                "review_threshold": math.ceil(rule.review_threshold * 1e4) / 1e4,
+                **thresholds(rule),
             }
             for key, rule in fusion.voter_sets.items()
+        },
+        "cover": fusion.cover
+        and {
+            "directions": {
+                name: base64.b64encode(np.array(direction, "<f2").tobytes()).decode()
+                for name, direction in fusion.cover.directions.items()
+            },
+            "offset": fusion.cover.offset,
+            "voter": fusion.cover.voter,
+            **rounded(fusion.cover.calibration),
+            **thresholds(fusion.cover),
         },
     }

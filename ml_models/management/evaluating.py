@@ -17,12 +17,11 @@ from numpy.typing import NDArray
 from ml_models import evidence, paired, selectors
 from ml_models.engine.fuse import voter_key
 from ml_models.evaluation import fitting, report, versions
-from ml_models.evaluation.attempts import every_cell
-from ml_models.evaluation.fitting import Labelled
 from ml_models.evaluation.page import page
 from ml_models.evaluation.pairs import Pool
 from ml_models.evaluation.report import Scorer
-from ml_models.evaluation.study import Scores, Study, acquired, score_with
+from ml_models.evaluation.scoring import Labelled
+from ml_models.evaluation.study import Scores, Study, acquired, cells, score_with
 from ml_models.models import EnsembleConfig
 
 from .study import StudyCommand
@@ -123,8 +122,8 @@ def _crossed(config: EnsembleConfig, study: Study, stressed: Mapping[str, Study]
     are compared with 0."""
     part_of = _parts(study.listed, how)
     fit_on = acquired([study, *stressed.values()])
-    cells = [cell.labelled for cell in every_cell(study.all_pairs, study.embedded)]
-    fusions = fitting.fit_parts(fit_on, part_of, versions.members(config), config.target_fmr, cells)
+    attempts = [cell.labelled for _, cell in cells(study, stressed)]
+    fusions = fitting.fit_parts(fit_on, part_of, versions.members(config), config.target_fmr, attempts)
 
     def score(labelled: Sequence[Labelled]) -> Scores:
         return Scores(list(labelled), fitting.crossed(fusions, labelled, part_of)).within_parts()

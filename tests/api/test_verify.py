@@ -1,12 +1,19 @@
 import base64
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from rest_framework.test import APIClient
 
+from ml_models import runtime
+from ml_models.engine.detect import Detector
+from ml_models.evaluation import stress
 from ml_models.models import EnsembleConfig, Verification
 from tests.conftest import Portraits
 from tests.support.pictures import encoded, faceless
+from tests.support.served import ROOT, activate
 from tests.support.uploads import enroll, upload, verify
 
 pytestmark = pytest.mark.django_db
@@ -38,6 +45,37 @@ def test_verify_does_not_match_another_person(service: APIClient, enrolled: str,
     body = verify(service, enrolled, portraits.grace_hopper).json()
     assert body["decision"] == "no_match"
     assert body["score"] < body["threshold"]
+
+
+@pytest.fixture
+def masked(served: EnsembleConfig, tmp_path: Path) -> Callable[[bytes], bytes]:
+    """Puts a mask on a portrait; the version that ships is active, as number 3."""
+    shipped = yaml.safe_load((ROOT / "config" / "ensembles" / "v2.yaml").read_text())
+    detector = runtime.load(activate(tmp_path, {**shipped, "version": 3}).detector)
+    assert isinstance(detector, Detector)
+    return lambda data: stress.apply("face_mask", data, detector)
+
+
+def test_behind_a_mask_one_member_decides_and_the_answer_says_so(
+    service: APIClient, enrolled: str, portraits: Portraits, masked: Callable[[bytes], bytes]
+) -> None:
+    behind = verify(service, enrolled, masked(portraits.eileen_collins)).json()
+    assert (behind["decision"], behind["voters"]) == ("match", ["sface_2021dec"])
+    assert behind["quality"]["reasons"] == ["uncover the face"]
+    assert Verification.objects.get(pk=behind["verification_id"]).voters == behind["voters"]
+
+    assert verify(service, enrolled, masked(portraits.grace_hopper)).json()["decision"] == "no_match"
+    bare = verify(service, enrolled, portraits.eileen_collins).json()
+    assert (bare["decision"], len(bare["voters"]), bare["quality"]["reasons"]) == ("match", 3, [])
+
+
+def test_enrolling_behind_a_mask_is_warned_of(
+    service: APIClient, portraits: Portraits, masked: Callable[[bytes], bytes]
+) -> None:
+    pictures = portraits.eileen_collins, masked(portraits.eileen_collins)
+    answers = [enroll(service, f"child-{i}", data).json() for i, data in enumerate(pictures)]
+    assert [len(answer["warnings"]) for answer in answers] == [0, 1]
+    assert "mask" in answers[1]["warnings"][0]
 
 
 def test_the_audit_row_says_what_was_answered(service: APIClient, enrolled: str, portraits: Portraits) -> None:

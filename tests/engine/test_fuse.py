@@ -3,7 +3,7 @@ import pytest
 
 from ml_models.engine.calibrate import Affine, Calibration
 from ml_models.engine.errors import InferenceFailed, LowQuality, MissingThreshold
-from ml_models.engine.fuse import Evidence, Fusion, Member, VoterSet, compare, reachable_voter_sets, voter_key
+from ml_models.engine.fuse import Cover, Evidence, Fusion, Member, VoterSet, compare, reachable_voter_sets, voter_key
 from ml_models.engine.types import Embeddings
 
 RULE = VoterSet(Affine(2.0, -1.0), threshold=4.0, review_threshold=2.0)
@@ -146,3 +146,93 @@ def test_a_calibration_that_does_not_rise_is_refused(a: float, b: float) -> None
 def test_a_review_threshold_above_the_threshold_is_refused() -> None:
     with pytest.raises(ValueError, match="review"):
         VoterSet(Affine(1, 0), threshold=1.0, review_threshold=2.0)
+
+
+def behind(**changes: object) -> Cover:
+    """`a` tells by its first number, `b` decides."""
+    return Cover(
+        **{
+            "directions": {"a": (2.0, 0.0)},
+            "offset": -1.0,
+            "voter": "b",
+            "calibration": Affine(10.0, -2.0),
+            "threshold": 3.0,
+            "review_threshold": 1.0,
+            **changes,
+        }
+    )
+
+
+@pytest.fixture
+def masked(fusion: Fusion) -> Fusion:
+    return Fusion(fusion.members, fusion.voter_sets, behind())
+
+
+def test_behind_a_mask_one_member_decides_alone_by_its_cosine(masked: Fusion) -> None:
+    template = {"a": features([1, 0]), "b": features([3, 4])}
+    covered, bare = ({"a": features(row), "b": features([4, 3])} for row in ([4, 3], [0, 1]))
+
+    decision = masked.judge(template, covered, 1.0)
+    assert (decision.voters, decision.covered, decision.decision) == (("b",), True, "match")
+    assert decision.score == pytest.approx(10 * 0.96 - 2)
+    assert (decision.threshold, decision.review_threshold) == (3.0, 1.0)
+    # the same features uncovered: everybody votes
+    decision = masked.judge(template, bare, 1.0)
+    assert (decision.voters, decision.covered) == (("a", "b"), False)
+    # and a version that nobody measured behind masks votes as ever
+    plain = Fusion(masked.members, masked.voter_sets).judge(template, covered, 1.0)
+    assert (plain.voters, plain.covered) == (("a", "b"), False)
+
+
+def test_several_members_tell_it_together() -> None:
+    cover = behind(directions={"a": (2.0, 0.0), "b": (0.0, -1.0)})
+    assert cover.holds({"a": features([1, 0]), "b": features([1, 0])})
+    assert not cover.holds({"a": features([1, 0]), "b": features([0, 1])})
+
+
+def test_a_face_is_covered_by_the_mean_over_the_frames(masked: Fusion) -> None:
+    assert masked.is_covered({"a": features([1, 0], [0.2, 1])})
+    assert not masked.is_covered({"a": features([1, 0], [-1, 0], [0.2, 1])})
+
+
+def test_behind_a_mask_the_member_abstains_under_its_quality_threshold_too(masked: Fusion) -> None:
+    with pytest.raises(LowQuality):
+        masked.decide(seen(a=0.9, b=0.9), quality_score=0.4, covered=True)
+
+
+def test_behind_a_mask_a_silent_member_is_an_error(masked: Fusion) -> None:
+    with pytest.raises(InferenceFailed):
+        masked.decide(seen(a=0.9), 1.0, covered=True)
+    with pytest.raises(InferenceFailed):
+        masked.decide(seen(a=0.9, b=float("nan")), 1.0, covered=True)
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [{}, {"b": features([1, 0])}, {"a": features([1, 0, 0])}, {"a": features([np.nan, 0])}],
+    ids=["nobody", "another", "dimension", "nan"],
+)
+def test_what_cannot_be_told_to_be_covered_is_never_decided(masked: Fusion, frames: dict) -> None:
+    with pytest.raises(InferenceFailed):
+        masked.is_covered(frames)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"directions": {}},
+        {"directions": {"a": (float("nan"), 1.0)}},
+        {"offset": float("inf")},
+        {"threshold": float("nan")},
+        {"review_threshold": 4.0},
+    ],
+)
+def test_a_cover_that_tells_nothing_is_refused(changes: dict) -> None:
+    with pytest.raises(ValueError, match=r"direction|hreshold"):
+        behind(**changes)
+
+
+@pytest.mark.parametrize("stranger", [{"directions": {"c": (1.0, 0.0)}}, {"voter": "c"}])
+def test_behind_a_mask_only_members_have_a_say(fusion: Fusion, stranger: dict) -> None:
+    with pytest.raises(ValueError, match="members"):
+        Fusion(fusion.members, fusion.voter_sets, behind(**stranger))

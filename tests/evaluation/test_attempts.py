@@ -46,8 +46,9 @@ def everybody() -> tuple[Comparisons, np.ndarray]:
 def test_an_attempt_is_what_the_engine_would_compare(
     embedded: Embedded, everybody: tuple[Comparisons, np.ndarray], references: int, frames: int
 ) -> None:
-    found = attempts("list", *_args(embedded, everybody), references, frames)
-    assert found is not None
+    cell = attempts("list", *_args(embedded, everybody), references, frames)
+    assert cell is not None
+    found = cell.labelled
     net = Embeddings(embedded.vectors["net"], embedded.norms["net"].astype(np.float32))
     rng = np.random.default_rng(19795)
     sides = [np.unique(side[embedded.acquired[side]]) for side in (everybody[0].a, everybody[0].b)]
@@ -64,14 +65,33 @@ def test_an_attempt_is_what_the_engine_would_compare(
     )["net"]
     assert found.seen.similarities["net"][7] == pytest.approx(seen.similarity, abs=1e-5)
     assert found.seen.log_norms["net"][7] == pytest.approx(seen.log_norm, abs=1e-5)
+    mean = net.vectors[group].mean(0)
+    assert found.probes["net"][found.comparisons.b[7]] == pytest.approx(mean, abs=1e-6)
     assert found.quality[7] == pytest.approx(embedded.quality["score"][group].max())
+
+
+def test_frames_under_a_stress_meet_references_as_they_are(
+    embedded: Embedded, everybody: tuple[Comparisons, np.ndarray]
+) -> None:
+    mirrored = replace(embedded, vectors={"net": -embedded.vectors["net"]}, norms={"net": 2 * embedded.norms["net"]})
+    clean = attempts("list", *_args(embedded, everybody), 3, 1)
+    stressed = attempts("list", *_args(embedded, everybody), 3, 1, mirrored, True)
+    assert clean is not None
+    assert stressed is not None
+    assert stressed.labelled.covered
+    np.testing.assert_allclose(stressed.labelled.seen.similarities["net"], -clean.labelled.seen.similarities["net"])
+    np.testing.assert_allclose(stressed.labelled.probes["net"], -clean.labelled.probes["net"])
+    shorter = stressed.labelled.seen.log_norms["net"] - clean.labelled.seen.log_norms["net"]
+    assert (shorter >= 0).all()
+    assert (shorter < np.log(2)).any()  # the shorter one is the reference's then
 
 
 def test_no_picture_is_compared_with_itself_and_none_that_was_not_acquired_is_used(
     embedded: Embedded, everybody: tuple[Comparisons, np.ndarray]
 ) -> None:
-    found = attempts("list", *_args(embedded, everybody), 3, 1)
-    assert found is not None
+    cell = attempts("list", *_args(embedded, everybody), 3, 1)
+    assert cell is not None
+    found = cell.labelled
     assert np.isfinite(found.seen.similarities["net"]).all()
     assert found.seen.similarities["net"][found.comparisons.same].max() < 0.999
     # three pictures make the template, each other one is a frame; one picture of the last person is missing
@@ -93,7 +113,11 @@ def _args(embedded: Embedded, everybody: tuple[Comparisons, np.ndarray]) -> tupl
 
 
 def told(
-    embedded: Embedded, subject_of: np.ndarray, lists: dict[str, Comparisons], stressed: Sequence[str] = ()
+    embedded: Embedded,
+    subject_of: np.ndarray,
+    lists: dict[str, Comparisons],
+    stressed: Sequence[str] = (),
+    covered: bool = False,
 ) -> dict[str, Any]:
     """A report on these lists; what is called stress here leaves the pictures as they are."""
     files = tuple(Path(f"{i}.jpg") for i in range(len(subject_of)))
@@ -101,7 +125,9 @@ def told(
     pool = Pool(tuple(lists), files, people, subject_of, tuple(lists.values()), ())
     fusion = Fusion((Member("net", 1.0, Calibration(1.0, 0.0)),), {"net": VoterSet(Affine(1.0, 0.0), 0.5, 0.0)})
     study = Study(pool, pool, replace(embedded, digests=("ab",) * len(files)))
-    return report.build(study, pool, partial(score_with, fusion), 0.5, 0.01, dict.fromkeys(stressed, study)).data
+    return report.build(
+        study, pool, partial(score_with, fusion), 0.5, 0.01, dict.fromkeys(stressed, replace(study, covered=covered))
+    ).data
 
 
 def test_a_stress_is_told_of_every_list_by_itself(
@@ -118,15 +144,26 @@ def test_a_stress_is_told_of_every_list_by_itself(
     assert row["mated"] == comparisons.same.sum()
 
 
+def test_a_report_tells_every_cell_behind_a_mask_too(
+    embedded: Embedded, everybody: tuple[Comparisons, np.ndarray]
+) -> None:
+    comparisons, subject_of = everybody
+    for covered, expected in ((False, [""]), (True, ["", "fog"])):
+        found = told(embedded, subject_of, {"list": comparisons}, ["fog"], covered)["cells"]
+        assert [(cell["under"], cell["references"], cell["frames"]) for cell in found] == [
+            (under, *cell) for under in expected for cell in CELLS
+        ]
+
+
 def test_a_report_tells_the_error_rates_of_every_cell(
     embedded: Embedded, everybody: tuple[Comparisons, np.ndarray]
 ) -> None:
     comparisons, subject_of = everybody
     found = told(embedded, subject_of, {"list": comparisons})["cells"]
-    assert [(cell["references"], cell["frames"]) for cell in found] == list(CELLS)
+    assert [(cell["under"], cell["references"], cell["frames"]) for cell in found] == [("", *cell) for cell in CELLS]
     cell, expected = found[2], attempts("list", *_args(embedded, everybody), 3, 1)
     assert expected is not None
-    strangers = ~expected.comparisons.same
+    strangers = ~expected.labelled.comparisons.same
     assert cell["non_mated"] == strangers.sum()
-    assert cell["fmr"]["value"] == pytest.approx((expected.seen.similarities["net"][strangers] >= 0.5).mean())
+    assert cell["fmr"]["value"] == pytest.approx((expected.labelled.seen.similarities["net"][strangers] >= 0.5).mean())
     assert cell["fmr"]["low"] < cell["fmr"]["value"] < cell["fmr"]["high"]

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from ml_models.engine.calibrate import Affine, Calibration
-from ml_models.engine.fuse import Evidence, Fusion, Member, VoterSet
-from ml_models.evaluation import fitting, scoring
-from ml_models.evaluation.fitting import CannotCalibrate, Labelled
+from ml_models.engine.fuse import Cover, Evidence, Fusion, Member, VoterSet
+from ml_models.engine.types import Embeddings
+from ml_models.evaluation import covering, fitting, scoring
+from ml_models.evaluation.fitting import CannotCalibrate
 from ml_models.evaluation.intervals import Subjects
 from ml_models.evaluation.pairs import Comparisons
-from ml_models.evaluation.scoring import Evidences
+from ml_models.evaluation.scoring import Evidences, Labelled
 from ml_models.evaluation.systems import Scores, Systems, advantage
 
 A, B = "arcface_int8", "mobilefacenet_192"
@@ -71,7 +72,7 @@ def test_the_threshold_holds_the_target_on_every_list_it_was_fitted_on() -> None
     fusion = fitting.fit(members(), [easy, hard], 0.001)
     realised = []
     for item in (easy, hard):
-        margin = scoring.score(fusion, item.seen, item.quality).margin
+        margin = scoring.score(fusion, item).margin
         realised.append(float((margin[~item.comparisons.same] >= 0).mean()))
     assert max(realised) <= 0.001
     assert max(realised) > 0.0008
@@ -82,7 +83,7 @@ def test_the_threshold_holds_the_target_on_every_list_it_was_fitted_on() -> None
 def test_the_fused_score_is_a_log_likelihood_ratio_again() -> None:
     item = labelled(300)
     fusion = fitting.fit(members(), [item], 0.001)
-    scored = scoring.score(fusion, item.seen, item.quality)
+    scored = scoring.score(fusion, item)
     again = fitting.fit_affine(scored.score, item.comparisons.same)
     assert again.a == pytest.approx(1, abs=0.01)
     assert again.b == pytest.approx(0, abs=0.05)
@@ -107,23 +108,99 @@ def test_failures_to_acquire_do_not_disturb_the_fit() -> None:
     assert with_holes == fitting.fit(members(), [kept], 0.001)
 
 
-def test_scoring_many_at_once_says_what_the_engine_says_of_each() -> None:
-    item = labelled(20)
+@pytest.mark.parametrize("masks", [False, True])
+def test_scoring_many_at_once_says_what_the_engine_says_of_each(masks: bool) -> None:
+    item = shown(labelled(20), 0.5)
     rules = {
         f"{A}+{B}": VoterSet(Affine(0.8, -0.2), 5.0, 2.0, {A: 1.2}),
         A: VoterSet(Affine(0.7, 0.1), 6.0, 3.0),
     }
     pair = (Member(A, 0.57, Calibration(22, -4, -3, -0.2, 0.3)), Member(B, 0.43, Calibration(15, -3), 0.5))
-    fusion = Fusion(pair, rules)
-    scored = scoring.score(fusion, item.seen, item.quality)
+    cover = Cover({B: (3.0, 0.1, -0.2)}, -0.7, A, Affine(18, -5), 4.0, 2.0)
+    fusion = Fusion(pair, rules, cover if masks else None)
+    scored = scoring.score(fusion, item)
+    hidden = []
     for i in range(len(item.quality)):
         seen = {
             name: Evidence(float(v[i]), float(item.seen.log_norms[name][i]))
             for name, v in item.seen.similarities.items()
         }
-        one = fusion.decide(seen, float(item.quality[i]))
+        frame = {name: Embeddings.of_features([v[item.comparisons.b[i]]]) for name, v in item.probes.items()}
+        one = fusion.decide(seen, float(item.quality[i]), fusion.is_covered(frame))
+        hidden.append(one.covered)
         assert scored.score[i] == pytest.approx(one.score)
         assert (scored.margin[i] >= 0) == (one.decision == "match")
+    assert any(hidden) == masks
+    assert not all(hidden)
+
+
+def shown(item: Labelled, share: float = 0.0, *, seed: int = 0) -> Labelled:
+    """With probes, the first `share` of them covered: the second member sees it."""
+    rng = np.random.default_rng(seed)
+    count = int(item.comparisons.b.max()) + 1
+    vectors = rng.normal(size=(count, 2)) * 0.3 + np.outer(np.arange(count) < share * count, (1.5, 0))
+    unit = np.column_stack([vectors, np.ones(count)])
+    unit /= np.linalg.norm(unit, axis=1)[:, None]
+    noise = rng.normal(size=(count, 3))
+    noise /= np.linalg.norm(noise, axis=1)[:, None]
+    return replace(item, probes={A: noise.astype(np.float32), B: unit.astype(np.float32)}, covered=share == 1)
+
+
+def masked(seed: int = 5, *, blind: bool = True) -> Labelled:
+    """The other people's list behind masks, which the second member sees nothing of when `blind`."""
+    item = shown(labelled(200, seed, name="masked"), 1.0, seed=seed)
+    if not blind:
+        return item
+    noise = np.random.default_rng(seed).normal(scale=0.1, size=len(item.quality))
+    return replace(item, seen=Evidences({**item.seen.similarities, B: noise}, item.seen.log_norms))
+
+
+@pytest.fixture
+def bare() -> list[Labelled]:
+    """Lists of uncovered faces, on which both members are good."""
+    return [shown(labelled(200, seed), seed=seed) for seed in (0, 1, 2)]
+
+
+def test_behind_a_mask_the_member_that_sees_through_it_decides_alone(bare: list[Labelled]) -> None:
+    behind, clean = masked(), bare[0]
+    fusion = fitting.fit(members(), [*bare, behind], 0.001)
+    assert fusion.cover is not None
+    assert (list(fusion.cover.directions), fusion.cover.voter) == ([B], A)
+    assert behind.behind(fusion.cover).mean() > 0.95
+    assert clean.behind(fusion.cover).mean() < 0.05
+    scored = scoring.score(fusion, behind)
+    alone = fitting.fit(members(), [*bare, replace(behind, covered=False)], 0.001)
+    assert alone.cover is None
+    for item in (clean, behind):
+        matched, strangers = scoring.score(fusion, item).margin >= 0, ~item.comparisons.same
+        assert matched[strangers].mean() <= 0.001
+    together = scoring.score(alone, behind)
+    same = behind.comparisons.same
+    assert (scored.margin[same] >= 0).mean() > (together.margin[same] >= 0).mean() + 0.02
+
+
+def test_where_nobody_is_better_alone_everybody_votes_behind_a_mask(bare: list[Labelled]) -> None:
+    fusion = fitting.fit(members(), [*bare, masked(blind=False)], 0.001)
+    assert fusion.cover is None
+
+
+def test_too_few_covered_faces_tell_nothing(bare: list[Labelled]) -> None:
+    behind = masked()
+    few = behind.take(behind.comparisons.b < 90)
+    assert few.comparisons.same.sum() < covering.FEWEST
+    assert fitting.fit(members(), [*bare, few], 0.001).cover is None
+    assert covering.told([*bare, few], [B], A) is None
+    assert covering.told([behind], [B], A) is None  # nobody to tell them from
+
+
+def test_what_tells_a_covered_face_is_learnt_from_the_people_compared_and_nobody_else(bare: list[Labelled]) -> None:
+    behind = masked()
+    kept = behind.take((behind.comparisons.subject_a < 150) & (behind.comparisons.subject_b < 150))
+    others = np.arange(len(behind.probes[B]))[:, None] >= 2 * 150
+    spoilt = replace(kept, probes={name: np.where(others, np.nan, v) for name, v in behind.probes.items()})
+    expected = covering.told([*bare, kept], [B], A)
+    assert expected is not None
+    assert covering.told([*bare, spoilt], [B], A) == expected
 
 
 def test_cross_validation_never_scores_a_subject_with_numbers_fitted_on_it(
@@ -169,7 +246,7 @@ def test_a_short_feature_counts_where_it_tells_mated_and_strangers_apart() -> No
     missed = {}
     for name, known in (("norms", hard), ("blind", blind)):
         fusion = fitting.fit(members(), [known], 0.001)
-        matched = scoring.score(fusion, known.seen, known.quality).margin >= 0
+        matched = scoring.score(fusion, known).margin >= 0
         missed[name] = float((~matched[item.comparisons.same]).mean())
         assert matched[~item.comparisons.same].mean() <= 0.001
     assert missed["norms"] < missed["blind"]
@@ -190,16 +267,15 @@ def test_thresholds_hold_the_target_in_attempts_that_are_harder_than_the_lists()
     alone, held = (fitting.fit(members(), [item], 0.001, cells) for cells in ([], [harder]))
     key = f"{A}+{B}"
     assert held.voter_sets[key].threshold > alone.voter_sets[key].threshold
-    matched = scoring.score(held, harder.seen, harder.quality).margin >= 0
+    matched = scoring.score(held, harder).margin >= 0
     assert matched.mean() <= 0.001
 
 
 def test_the_gain_over_the_best_member_is_told_with_its_interval() -> None:
     item = labelled(200)
     fusion = fitting.fit(members(), [item], 0.001)
-    scores = Scores([item], [scoring.score(fusion, item.seen, item.quality)])
-    systems, subjects = Systems.of(scores, 0), Subjects(200)
-    gain = advantage(systems.fused(subjects), {name: systems.member(name, subjects) for name in systems.members})
+    scores = Scores([item], [scoring.score(fusion, item)])
+    gain = advantage(Systems.of(scores, 0, Subjects(200)))
     assert gain is not None
     assert gain["over"] == A
     assert gain["tar"]["low"] <= gain["tar"]["estimate"] <= gain["tar"]["high"]

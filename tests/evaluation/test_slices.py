@@ -38,12 +38,12 @@ def embedded(**quality: Any) -> Embedded:
 def systems(comparisons: Comparisons, wrong: Any = False) -> Systems:
     """Scores that are right but where `wrong` says."""
     margin = np.where(comparisons.same ^ np.asarray(wrong), 1.0, -1.0)
-    return Systems(comparisons, {"net": margin / 2}, margin, margin)
+    return Systems(comparisons, {"net": margin / 2}, margin, margin, Subjects(SUBJECTS, 200))
 
 
 def table(pool: Pool, embedded: Embedded, systems: Systems) -> dict[str, dict[str, dict[str, Any]]]:
     found: dict[str, dict[str, dict[str, Any]]] = {}
-    for row in slices.table(systems, pool, embedded, {"net": 0.0}, Subjects(SUBJECTS, 200)):
+    for row in slices.table(systems, pool, embedded, {"net": 0.0}):
         found.setdefault(row["by"], {})[row["slice"]] = row
     return found
 

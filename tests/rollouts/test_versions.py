@@ -1,15 +1,18 @@
 """A version's life: load, validate, activate, roll back."""
 
+import base64
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from django.core.exceptions import ValidationError
 from django.core.management import CommandError, call_command
 from django.db import IntegrityError, transaction
 
-from ml_models import backfill, rollouts, runtime
+from ml_models import backfill, ensembles, evidence, rollouts, runtime, selectors
+from ml_models.evaluation import versions
 from ml_models.exceptions import ConfigInvalid, RolloutRefused
 from ml_models.models import Artifact, ConfigStep, Embedding, EnsembleConfig, Rollout
 from tests.conftest import Portraits
@@ -27,6 +30,17 @@ def two_members(version: int = 3, **changes: Any) -> dict[str, Any]:
         for name, weight in (("mobilefacenet_192", 0.43), ("arcface_int8", 0.57))
     ]
     return ensemble(version, **{"members": members, "voter_sets": {TWO: RULE}, **changes})
+
+
+COVER = {
+    "directions": {"mobilefacenet_192": base64.b64encode(np.zeros(192, "<f2").tobytes()).decode()},
+    "offset": 1.0,
+    "voter": "arcface_int8",
+    "a": 12.0,
+    "b": -2.0,
+    "threshold": 3.0,
+    "review_threshold": 1.0,
+}
 
 
 def load(folder: Path, data: dict[str, Any]) -> EnsembleConfig:
@@ -61,6 +75,7 @@ def test_an_edited_draft_is_updated_and_a_served_version_is_not(served: Ensemble
         ({"surprise": 1}, "surprise is not known"),
         ({"version": "two"}, "whole number"),
         ({"quality_limits": {"verify": {"min_magic": 1}}}, "min_magic"),
+        ({"cover": ["mask"]}, "cover is what calibrate writes"),
         ({"quality_limits": {"verfy": {"min_face_px": 60}}}, "not verfy"),
     ],
     ids=lambda value: str(value)[:30],
@@ -75,6 +90,25 @@ def test_a_file_that_is_not_an_ensemble_is_refused(
     assert not EnsembleConfig.objects.filter(version=3).exists()
 
 
+def test_what_holds_behind_a_mask_travels_with_the_version(served: EnsembleConfig, tmp_path: Path) -> None:
+    config = load(tmp_path, two_members(cover=COVER))
+    cover = selectors.fusion(config).cover
+    assert cover is not None
+    assert versions.numbers(selectors.fusion(config))["cover"] == COVER
+    assert ensembles.export(config)["cover"] == ensembles.export(ensembles.clone(config))["cover"] == COVER
+    rollouts.validate(config)
+    config.refresh_from_db()
+    config.cover = None
+    with pytest.raises(ValidationError, match="clone"):
+        config.save()
+    # what an edited draft's file no longer says, the draft does not say either
+    draft = load(tmp_path, two_members(4, cover=COVER))
+    with_cover = evidence.config_digest(draft)
+    draft = load(tmp_path, two_members(4))
+    assert draft.cover is None
+    assert evidence.config_digest(draft) != with_cover
+
+
 @pytest.mark.parametrize(
     ("data", "says"),
     [
@@ -82,11 +116,21 @@ def test_a_file_that_is_not_an_ensemble_is_refused(
         (two_members(voter_sets={FULL_SET: RULE}), "No threshold is set for the voter set arcface_int8"),
         (two_members(voter_sets={TWO: {**RULE, "a": -1}}), "not calibrated"),
         (two_members(voter_sets={TWO: {"a": 1.0, "b": 0.0}}), "not calibrated"),
+        (two_members(cover={**COVER, "voter": "sface_2021dec"}), "not calibrated.*members"),
+        (two_members(cover={**COVER, "directions": {"arcface_int8": "AAAAAAAA"}}), "not calibrated.*dimension"),
+        (two_members(cover={**COVER, "directions": {"nobody": "AAAAAAAA"}}), "not calibrated.*dimension"),
+        (two_members(cover={**COVER, "directions": "AAAA"}), "not calibrated"),
+        (two_members(cover={**COVER, "directions": {"mobilefacenet_192": "no base64"}}), "not calibrated"),
+        (two_members(cover={**COVER, "a": 0.0}), "not calibrated.*slope"),
+        (two_members(cover={"voter": "arcface_int8"}), "not calibrated"),
         (two_members(detector="sface_2021dec"), "not a detector"),
         (ensemble(3, members=[{"artifact": "arcface_int8", "weight": 1.0}]), "not calibrated"),
         (ensemble(3, members=[{"artifact": DETECTOR, "weight": 1.0, "calibration": CALIBRATION}]), "not an embedder"),
     ],
-    ids=["no thresholds", "other voter set", "falling", "no threshold", "detector", "no calibration", "embedder"],
+    ids=[
+        *("no thresholds", "other voter set", "falling", "no threshold", "strange voter", "short", "stranger"),
+        *("flat", "no base64", "falling cover", "half a cover", "detector", "no calibration", "embedder"),
+    ],
 )
 def test_validation_names_what_is_wrong(
     served: EnsembleConfig, tmp_path: Path, data: dict[str, Any], says: str

@@ -11,11 +11,9 @@ from django.db import transaction
 from ml_models import ensembles
 from ml_models.engine.fuse import Fusion
 from ml_models.evaluation import fitting, versions
-from ml_models.evaluation.attempts import every_cell
-from ml_models.evaluation.fitting import Labelled
 from ml_models.evaluation.pairs import subject_hashes
-from ml_models.evaluation.scoring import score
-from ml_models.evaluation.study import acquired
+from ml_models.evaluation.scoring import Labelled, score
+from ml_models.evaluation.study import acquired, cells
 from ml_models.management.study import StudyCommand
 from ml_models.models import EnsembleConfig
 
@@ -27,8 +25,9 @@ Every image goes through the version's own pipeline, and all images of a list ar
 Each member's similarity, with the length of its features, becomes a log-likelihood ratio; each voter set
 learns how far to trust its members beyond their weights, and gets a last calibration and the threshold at
 which at most the version's target_fmr of the non-mated comparisons match: in every list, with --stress also
-under every stress, and for 1, 3 and 5 references by 1 and 3 frames, each by itself. docs/decisions/fusion.md
-says it on a page.
+under every stress, and for 1, 3 and 5 references by 1 and 3 frames, each by itself. With the stress face_mask
+it also learns what tells a covered face, and which member decides alone then, where that is better than all
+together. docs/decisions/fusion.md says it on a page.
 
 The numbers go into the draft in the database and, with --output, into a copy of its ensemble file. A
 version that is no draft any more is not changed: only --output is written. Measure on other people than
@@ -50,9 +49,11 @@ these:
         study = self.study(config, options)
         stressed = {name: self.under(study, name) for name in options["stress"]}
         labelled = acquired([study, *stressed.values()])
-        several = every_cell(study.all_pairs, study.embedded)
+        several = cells(study, stressed)
         self.say("fitting")
-        fusion = fitting.fit(versions.members(config), labelled, config.target_fmr, [cell.labelled for cell in several])
+        fusion = fitting.fit(
+            versions.members(config), labelled, config.target_fmr, [cell.labelled for _, cell in several]
+        )
         numbers = versions.numbers(fusion)
         used = np.unique(np.concatenate([side for c in study.all_pairs.lists for side in (c.subject_a, c.subject_b)]))
         calibrated_on = {
@@ -61,7 +62,7 @@ these:
         }
         if config.state == EnsembleConfig.State.DRAFT:
             _store(config, numbers, calibrated_on)
-        names = [f"{name}{under and f' ({under})'}" for under in ("", *stressed) for name in study.listed.names]
+        names = [_named(name, under) for under in ("", *stressed) for name in study.listed.names]
         if output:
             _write(output, _content(config, numbers))
         return {
@@ -69,8 +70,9 @@ these:
             "target_fmr": config.target_fmr,
             "lists": [_realised(fusion, name, item) for name, item in zip(names, labelled, strict=True)],
             "cells": [
-                {"references": cell.references, "frames": cell.frames} | _realised(fusion, cell.name, cell.labelled)
-                for cell in several
+                {"references": cell.references, "frames": cell.frames}
+                | _realised(fusion, _named(cell.labelled.name, under), cell.labelled)
+                for under, cell in several
             ],
             "failures": study.embedded.failures(range(len(study.embedded.codes))),
             **numbers,
@@ -97,10 +99,19 @@ these:
                 f"{name}: a {rule['a']}, b {rule['b']}, threshold {rule['threshold']}, "
                 f"review from {rule['review_threshold']}; trust {trust}"
             )
+        if cover := result["cover"]:
+            self.stdout.write(
+                f"lower face covered: {cover['voter']} alone, a {cover['a']}, "
+                f"b {cover['b']}, threshold {cover['threshold']}, review from {cover['review_threshold']}"
+            )
+
+
+def _named(name: str, under: str) -> str:
+    return f"{name} ({under})" if under else name
 
 
 def _realised(fusion: Fusion, name: str, item: Labelled) -> dict[str, Any]:
-    matched, c = score(fusion, item.seen, item.quality).margin >= 0, item.comparisons
+    matched, c = score(fusion, item).margin >= 0, item.comparisons
     return {
         "name": name,
         "subjects": len(np.union1d(c.subject_a, c.subject_b)),
@@ -116,15 +127,16 @@ def _store(config: EnsembleConfig, numbers: dict[str, Any], calibrated_on: dict[
         for member in config.members.all():
             member.calibration = numbers["members"][member.artifact.name]
             member.save(update_fields=["calibration"])
-        config.voter_sets, config.calibrated_on = numbers["voter_sets"], calibrated_on
-        config.save(update_fields=["voter_sets", "calibrated_on"])
+        config.voter_sets, config.cover = numbers["voter_sets"], numbers["cover"]
+        config.calibrated_on = calibrated_on
+        config.save(update_fields=["voter_sets", "cover", "calibrated_on"])
 
 
 def _content(config: EnsembleConfig, numbers: dict[str, Any]) -> dict[str, Any]:
     content = ensembles.export(config)
     for member in content["members"]:
         member["calibration"] = numbers["members"][member["artifact"]]
-    return {**content, "voter_sets": numbers["voter_sets"]}
+    return {**content, **{key: numbers[key] for key in ("voter_sets", "cover") if numbers[key]}}
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
