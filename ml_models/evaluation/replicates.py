@@ -23,6 +23,8 @@ _FACTOR = 3.0
 # what the many impostors of large lists allow
 _NARROWER = (1.3, 1.8)
 _MORE = 20
+# one in so many impostors is put in order at first: enough for a TAR at an FMR of one in a hundred
+_IN_ORDER = 25
 _THRESHOLDS = 64
 # numbers held at a time: 32 MB
 _BUDGET = 8_000_000
@@ -38,12 +40,26 @@ class Replicates:
     def __init__(self, comparisons: Comparisons, scores: Values, subjects: Subjects) -> None:
         same: Flags = comparisons.same
         strangers = ~same & np.isfinite(scores)
-        self._comparisons, self._subjects = comparisons, subjects
-        self._mated, self._others = (_falling(scores, side) for side in (same, strangers))
+        self._comparisons, self._scores, self._subjects = comparisons, scores, subjects
+        self._mated, self._strangers = np.flatnonzero(same), np.flatnonzero(strangers)
+        self._mated = self._mated[np.argsort(-scores[self._mated])]
         self._finite = int(np.isfinite(scores[self._mated]).sum())
-        self._rank = np.searchsorted(-scores[self._mated], -scores[self._others], "left")
+        self._sorted = np.empty(0, np.intp)
+        self._rank = np.empty(0, np.intp)
         self._total = subjects.totals(comparisons.take(strangers))
         self._tars: dict[float, Values] = {}
+
+    def _others(self, stop: int) -> Places:
+        """Where the `stop` highest scores of impostors are, the highest first. Only so many are put in order: most of
+        millions are of no interest. `_rank` is how many mated scores are higher than each."""
+        if stop > len(self._sorted):
+            depth = min(len(self._strangers), max(stop, len(self._strangers) // _IN_ORDER))
+            falling = -self._scores[self._strangers]
+            top = np.argpartition(falling, depth - 1)[:depth]
+            top = top[np.argsort(falling[top])]
+            self._sorted = self._strangers[top]
+            self._rank = np.searchsorted(-self._scores[self._mated], falling[top], "left")
+        return self._sorted[:stop]
 
     def tar(self, target: float) -> Values:
         """The share of mated attempts that match where the FMR is at most `target`, shape (R,); NaN where a replicate
@@ -72,9 +88,10 @@ class Replicates:
         if not self._finite or stop <= start:
             return np.full(len(self._total), np.nan)
         ranks = np.unique(np.geomspace(start + 1, stop, _THRESHOLDS).astype(int))
+        others = self._others(stop)
         accepted = np.minimum(self._rank[ranks - 1], self._finite)
         with np.errstate(invalid="ignore"):  # NaN where a replicate drew nobody of one side
-            fmr = self._sums(self._others, ranks) / self._total
+            fmr = self._sums(others, ranks) / self._total
             mated = self._sums(self._mated, np.append(accepted, self._finite))
             fnmr = 1 - mated[:-1] / mated[-1]
         over = fmr - fnmr
@@ -96,7 +113,7 @@ class Replicates:
         return np.stack(found)
 
     def _window(self, fmr: float, factor: float = _FACTOR) -> tuple[int, int]:
-        count = len(self._others)
+        count = len(self._strangers)
         start = max(0, math.floor(count * fmr / factor) - _MORE)
         return start, min(count, math.ceil(count * fmr * factor) + _MORE)
 
@@ -104,7 +121,7 @@ class Replicates:
         """The narrowest window that holds the threshold of every replicate; the widest one where none is sure to."""
         for factor in _NARROWER:
             window = self._window(fmr, factor)
-            totals = (self._subjects.totals(self._comparisons.take(self._others[:end])) for end in window)
+            totals = (self._subjects.totals(self._comparisons.take(self._others(end))) for end in window)
             under, over = (total / np.where(self._total > 0, self._total, np.nan) for total in totals)
             if (under <= fmr).all() and (over > fmr).all():
                 return window
@@ -113,8 +130,8 @@ class Replicates:
     def _drawn(self, start: int, stop: int, mated: int) -> Iterator[tuple[slice, Values, Counts]]:
         """For some replicates at a time: which, the FMR at each impostor of the window, (W, C), and how many of the
         mated are at or above each of them, (M, C); the FMR is NaN where nobody was drawn of one side."""
-        before = self._subjects.totals(self._comparisons.take(self._others[:start]))
-        window, genuine = (self._comparisons.take(at) for at in (self._others[start:stop], self._mated[:mated]))
+        before = self._subjects.totals(self._comparisons.take(self._others(start)))
+        window, genuine = (self._comparisons.take(at) for at in (self._others(stop)[start:], self._mated[:mated]))
         step = max(1, _BUDGET // (stop - start + mated))
         for first in range(0, len(self._total), step):
             at = slice(first, first + step)
@@ -123,9 +140,3 @@ class Replicates:
             right = np.where(usable, right, 1.0).astype(np.float32, copy=False)
             sums = before[at] + np.cumsum(self._subjects.weights(window, at), 0)
             yield at, sums / np.where(usable, total, np.nan), right
-
-
-def _falling(scores: Values, among: Flags) -> Places:
-    """Where these scores are, the highest first."""
-    places = np.flatnonzero(among)
-    return places[np.argsort(-scores[places])]
