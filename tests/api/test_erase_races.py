@@ -52,9 +52,7 @@ def nothing_left() -> bool:
 def test_an_enrolment_parked_across_open_gets_the_new_versions_embeddings(
     served: EnsembleConfig, mirrored: EnsembleConfig, portraits: Portraits, monkeypatch: Any, background: Any
 ) -> None:
-    parking = Parking(monkeypatch, locks, "share_versions")
-    enrolment = background(enroll, portraits.eileen_collins)
-    parking.arrive()
+    parking, enrolment = _enrolment_at_the_lock(portraits, monkeypatch, background)
     rollouts.open_rollout(mirrored)
     parking.let_go()
 
@@ -67,9 +65,7 @@ def test_an_enrolment_parked_across_open_gets_the_new_versions_embeddings(
 def test_an_enrolment_parked_across_a_cut_over_gets_every_embedding(
     served: EnsembleConfig, mirrored: EnsembleConfig, portraits: Portraits, monkeypatch: Any, background: Any
 ) -> None:
-    parking = Parking(monkeypatch, locks, "share_versions")
-    enrolment = background(enroll, portraits.eileen_collins)
-    parking.arrive()
+    parking, enrolment = _enrolment_at_the_lock(portraits, monkeypatch, background)
     rollouts.cut_over(rollouts.open_rollout(mirrored))
     parking.let_go()
 
@@ -93,13 +89,19 @@ def test_a_change_of_version_waits_for_an_enrolment_that_is_being_written(
     assert backfill.count_missing(mirrored) == 3  # written for the old version alone, and counted by the new one
 
 
+def _enrolment_at_the_lock(portraits: Portraits, monkeypatch: Any, background: Any) -> tuple[Parking, Any]:
+    """An enrolment that has its vectors and is about to write."""
+    parking = Parking(monkeypatch, locks, "share_versions")
+    enrolment = background(enroll, portraits.eileen_collins)
+    parking.arrive()
+    return parking, enrolment
+
+
 def test_an_erasure_in_the_middle_of_an_enrolment_leaves_nothing(
     served: EnsembleConfig, portraits: Portraits, monkeypatch: Any, background: Any
 ) -> None:
     enroll(portraits.eileen_collins)
-    parking = Parking(monkeypatch, locks, "share_versions")
-    enrolment = background(enroll, portraits.eileen_collins)
-    parking.arrive()
+    parking, enrolment = _enrolment_at_the_lock(portraits, monkeypatch, background)
     assert services.erase_subject(None, "child-1") == 1
     parking.let_go()
     with pytest.raises(NotFound):
@@ -111,9 +113,7 @@ def test_an_erasure_in_the_middle_of_an_enrolment_leaves_nothing(
 def test_an_erasure_of_a_subject_that_came_and_went_meanwhile_leaves_nothing(
     served: EnsembleConfig, portraits: Portraits, monkeypatch: Any, background: Any
 ) -> None:
-    parking = Parking(monkeypatch, locks, "share_versions")
-    enrolment = background(enroll, portraits.eileen_collins)
-    parking.arrive()
+    parking, enrolment = _enrolment_at_the_lock(portraits, monkeypatch, background)
     enroll(portraits.eileen_collins)
     services.erase_subject(None, "child-1")
     parking.let_go()
@@ -126,9 +126,7 @@ def test_another_subject_under_the_same_id_does_not_get_the_picture_of_the_one_t
     served: EnsembleConfig, portraits: Portraits, monkeypatch: Any, background: Any
 ) -> None:
     enroll(portraits.eileen_collins)
-    parking = Parking(monkeypatch, locks, "share_versions")
-    enrolment = background(enroll, portraits.eileen_collins)
-    parking.arrive()
+    parking, enrolment = _enrolment_at_the_lock(portraits, monkeypatch, background)
     # by the host's own hand, or by a process whose new key this one does not have yet: there is no tombstone to see
     Subject.objects.all().delete()
     Subject.objects.create(subject_id="child-1")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from django.core.management import call_command
 from django.core.management.base import CommandError
 
@@ -83,3 +84,13 @@ def test_a_version_that_serves_is_left_alone(calibrate: Callable[..., dict[str, 
         calibrate(version=2)
     assert calibrate("--output", str(tmp_path / "v2.yaml"), version=2)["stored"] is False
     assert EnsembleConfig.objects.get(version=2).voter_sets == before
+
+
+def test_what_held_behind_a_mask_before_does_not_stay_beside_new_numbers(
+    calibrate: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    EnsembleConfig.objects.filter(version=2).update(cover={"voter": "sface_2021dec", "threshold": 3.0})
+    output = tmp_path / "v2.yaml"
+    assert calibrate("--output", str(output), version=2)["cover"] is None
+    assert "cover" not in yaml.safe_load(output.read_text())
+    assert EnsembleConfig.objects.get(version=2).cover is not None

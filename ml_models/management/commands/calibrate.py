@@ -136,7 +136,7 @@ def _content(config: EnsembleConfig, numbers: dict[str, Any]) -> dict[str, Any]:
     content = ensembles.export(config)
     for member in content["members"]:
         member["calibration"] = numbers["members"][member["artifact"]]
-    return {**content, **{key: numbers[key] for key in ("voter_sets", "cover") if numbers[key]}}
+    return ensembles.normalised({**content, "voter_sets": numbers["voter_sets"], "cover": numbers["cover"]})
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
