@@ -11,8 +11,7 @@ Five steps, each small enough to be read off the ensemble file (docs/decisions/f
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -23,7 +22,7 @@ from ..engine.fuse import Cover, Fusion, Member, VoterSet
 from . import covering, logistic
 from .metrics import threshold_at_fmr
 from .pairs import EvidenceRefused, comparisons_needed
-from .scoring import Evidences, Labelled, Scored, Values, ratios, raw_scores, score, voter_masks, voting
+from .scoring import Evidences, Labelled, Values, ratios, raw_scores, score, voter_masks, voting
 
 # The first threshold lets one impostor in `1 / target` through; an attempt is worth a second look at ten
 # times that.
@@ -238,60 +237,3 @@ def _weights(lists: Sequence[Labelled]) -> Values:
         mated, others = same.sum(), max(1, (~same).sum())
         parts.append(np.where(same, 1.0, mated / others))
     return np.concatenate(parts)
-
-
-def fit_parts(
-    fit_on: Sequence[Labelled],
-    part_of: NDArray[np.int32],
-    members: Sequence[Member],
-    target_fmr: float,
-    cells: Sequence[Labelled] = (),
-) -> dict[int, Fusion]:
-    """For cross-validation by subject: for each part the numbers fitted without any of its subjects.
-
-    Args:
-        fit_on: all against all, say.
-        part_of: the part of each subject.
-        cells: see `fit`.
-
-    Raises:
-        CannotCalibrate: the subjects outside one of the parts do not suffice.
-    """
-    found = {}
-    for part in np.unique(part_of):
-        others, attempts = (
-            [item.take(np.asarray(~_touches(item, part_of == part).any(0))) for item in items]
-            for items in (fit_on, cells)
-        )
-        found[int(part)] = fit(members, others, target_fmr, attempts)
-    return found
-
-
-def crossed(fusions: Mapping[int, Fusion], apply_to: Sequence[Labelled], part_of: NDArray[np.int32]) -> list[Scored]:
-    """Every comparison within a part scored with the numbers fitted on the other parts; comparisons across parts are
-    scored NaN and belong to no figure.
-
-    Args:
-        fusions: from `fit_parts`.
-        apply_to: lists over the same subjects.
-    """
-    found = [Scored.nothing(len(item.comparisons)) for item in apply_to]
-    for part, fusion in fusions.items():
-        for whole, item in zip(found, apply_to, strict=True):
-            inside = np.asarray(_touches(item, part_of == part).all(0))
-            test = item.take(inside)
-            scored = score(fusion, test)
-            whole.score[inside], whole.threshold[inside] = scored.score, scored.threshold
-    return found
-
-
-def _touches(item: Labelled, subjects: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Whether each side of each comparison is one of the subjects, shape (2, N)."""
-    return np.stack([subjects[item.comparisons.subject_a], subjects[item.comparisons.subject_b]])
-
-
-def parts(subjects: Sequence[str], count: int) -> NDArray[np.int32]:
-    """Deal subjects into `count` parts by a hash of their id: the same subject is in the same part on every
-    machine and in every list."""
-    digests = [hashlib.sha256(subject.encode()).digest() for subject in subjects]
-    return np.array([int.from_bytes(digest[:8], "big") % count for digest in digests], np.int32)

@@ -265,7 +265,7 @@ def _worst(worst: Data) -> str:
 def _how(data: Data) -> str:
     crossed = data["cross_validated"]
     numbers = (
-        f"with numbers fitted on other people, part by part ({crossed})"
+        f"with numbers fitted on other people than the two in it (parts: {crossed})"
         if crossed
         else "with the version's own numbers"
     )

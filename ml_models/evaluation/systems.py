@@ -25,8 +25,8 @@ class Scores:
     labelled: list[Labelled]
     fused: list[Scored]
 
-    def within_parts(self) -> Scores:
-        """Without the comparisons that cross-validation could not score, as they join two parts."""
+    def scored_ones(self) -> Scores:
+        """Without the comparisons that cross-validation could not score, as they join the only two parts."""
         kept = [~np.isnan(scored.score) for scored in self.fused]
         return Scores(
             [item.take(keep) for item, keep in zip(self.labelled, kept, strict=True)],

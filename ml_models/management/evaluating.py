@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ml_models import evidence, paired, selectors
 from ml_models.engine.fuse import voter_key
-from ml_models.evaluation import fitting, report, versions
+from ml_models.evaluation import cross_validation, report, versions
 from ml_models.evaluation.page import page
 from ml_models.evaluation.pairs import Pool
 from ml_models.evaluation.report import Scorer
@@ -123,17 +123,17 @@ def _crossed(config: EnsembleConfig, study: Study, stressed: Mapping[str, Study]
     part_of = _parts(study.listed, how)
     fit_on = acquired([study, *stressed.values()])
     attempts = [cell.labelled for _, cell in cells(study, stressed)]
-    fusions = fitting.fit_parts(fit_on, part_of, versions.members(config), config.target_fmr, attempts)
+    fusions = cross_validation.fit_parts(fit_on, part_of, versions.members(config), config.target_fmr, attempts)
 
     def score(labelled: Sequence[Labelled]) -> Scores:
-        return Scores(list(labelled), fitting.crossed(fusions, labelled, part_of)).within_parts()
+        return Scores(list(labelled), cross_validation.crossed(fusions, labelled, part_of)).scored_ones()
 
     return score, None
 
 
 def _parts(pool: Pool, how: str) -> NDArray[np.int32]:
     if how.isdigit() and int(how) > 1:
-        return fitting.parts(pool.subjects, int(how))
+        return cross_validation.parts(pool.subjects, int(how))
     if how != "folds":
         raise CommandError("--cross-validate takes a number from 2, or `folds`.")
     part_of = pool.fold_parts()
@@ -141,5 +141,5 @@ def _parts(pool: Pool, how: str) -> NDArray[np.int32]:
         raise CommandError("The lists' folds do not part the subjects: give --cross-validate a number.")
     free = np.flatnonzero(part_of < 0)
     numbers = np.unique(part_of[part_of >= 0])
-    part_of[free] = numbers[fitting.parts(pool.subjects, len(numbers))[free]]
+    part_of[free] = numbers[cross_validation.parts(pool.subjects, len(numbers))[free]]
     return part_of

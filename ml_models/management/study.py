@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ml_models import selectors
 from ml_models.engine.quality import QualityLimits
 from ml_models.engine.types import Extraction
-from ml_models.evaluation import embedding, fitting, pairs, stress, versions
+from ml_models.evaluation import cross_validation, embedding, pairs, stress, versions
 from ml_models.evaluation.embedding import Embedded, Progress, spread
 from ml_models.evaluation.pairs import Comparisons, EvidenceRefused
 from ml_models.evaluation.study import Study
@@ -126,7 +126,7 @@ class StudyCommand(MlCommand):
         listed, everything = pairs.pool(lists), pairs.pool([item.all_pairs() for item in lists])
         if options["part"]:
             number, count = options["part"]
-            wanted = fitting.parts(listed.subjects, count) == number - 1
+            wanted = cross_validation.parts(listed.subjects, count) == number - 1
             listed, everything = listed.of_subjects(wanted), everything.of_subjects(wanted)
         for warning in listed.warnings:
             self.say(warning)

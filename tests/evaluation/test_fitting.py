@@ -203,38 +203,6 @@ def test_what_tells_a_covered_face_is_learnt_from_the_people_compared_and_nobody
     assert covering.told([*bare, spoilt], [B], A) == expected
 
 
-def test_cross_validation_never_scores_a_subject_with_numbers_fitted_on_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    item = labelled(60)
-    part_of = fitting.parts([f"s{i}" for i in range(60)], 3)
-    seen: list[set[int]] = []
-    real = fitting.fit
-
-    def spy(chosen: object, lists: list[Labelled], target: float, cells: list[Labelled]) -> Fusion:
-        seen.extend(
-            {int(s) for i in items for s in (*i.comparisons.subject_a, *i.comparisons.subject_b)}
-            for items in (lists, cells)
-        )
-        return real(members(), lists, target, cells)
-
-    monkeypatch.setattr(fitting, "fit", spy)
-    fusions = fitting.fit_parts([item], part_of, members(), 0.01, cells=[item])
-    (scored,) = fitting.crossed(fusions, [item], part_of)
-    for part, trained_on in enumerate(seen[::2]):
-        assert trained_on == seen[2 * part + 1]
-        assert trained_on == {i for i in range(60) if part_of[i] != part}
-    same_part = part_of[item.comparisons.subject_a] == part_of[item.comparisons.subject_b]
-    assert np.array_equal(np.isfinite(scored.score), same_part)
-
-
-def test_a_subject_is_in_the_same_part_in_every_list_and_parts_are_about_even() -> None:
-    names = [f"lfw/{i}" for i in range(1000)]
-    dealt = fitting.parts(names, 5)
-    assert np.array_equal(fitting.parts(names[::-1], 5)[::-1], dealt)
-    assert np.bincount(dealt).min() > 150
-
-
 def test_a_short_feature_counts_where_it_tells_mated_and_strangers_apart() -> None:
     """Short features have lower similarities: without the norm the threshold for the others would refuse them."""
     item = labelled(200)

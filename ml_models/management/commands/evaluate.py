@@ -18,10 +18,10 @@ FMR and FNMR are of comparisons, FAR and FRR of attempts, failures to acquire in
 fused; then by pose, light, blur, size and the attributes that a list has, and with --stress with the second
 picture of each pair under conditions made from it.
 
-With --cross-validate K the subjects are dealt into K parts, and each part is measured with a calibration
-and a threshold fitted on the other parts: so a version is judged on people it was not fitted to without
-setting any aside. Without it the version's own numbers are used; make sure that they were fitted on other
-people.
+With --cross-validate K the subjects are dealt into K parts, and every comparison is scored with a
+calibration and a threshold fitted without the parts of both its people: so a version is judged on people it
+was not fitted to without setting any aside. (Of two parts only comparisons within one are measured.)
+Without it the version's own numbers are used; make sure that they were fitted on other people.
 
 The report is kept beside the version, as a page in the admin, and written into --output. A long run that
 was stopped goes on where it stopped when --cache is given.
@@ -40,7 +40,7 @@ was stopped goes on where it stopped when --cache is given.
         parser.add_argument(
             "--cross-validate",
             metavar="K",
-            help="fit on K−1 parts, measure on the remaining one, K times; `folds` takes the lists' own",
+            help="measure on one or two of K parts, fit on the rest, in all ways; `folds` takes the lists' own",
         )
         parser.add_argument(
             "--against",
