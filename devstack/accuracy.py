@@ -152,16 +152,17 @@ HEAD = """# Accuracy, measured
 
 Written by `make accuracy` on {day}; do not edit. The demo model pack, on LFW view 2 (folds 1–4), CFP (folds 1–2) and
 the London set, from photo to decision through the service's engine. All pictures of a list against all others (frontal
-against profile in CFP-FP). Cross-validated by subject: {parts} parts, each measured with the calibration, trust and
-threshold fitted on the people of the other parts, of all four sets, version 2's clean and under every stress. Intervals
-are 95 %, from a bootstrap over subjects.
+against profile in CFP-FP). Cross-validated by subject: of {parts} parts each one, and each two together, are measured
+with the calibration, trust and threshold fitted on the people of the other parts, of all four sets, version 2's clean
+and under every stress; so every comparison counts, and its numbers know neither of its people. Intervals are 95 %, from
+a bootstrap over subjects.
 
 **The people are adults.** Figures for adults do not hold for children: before a decision about a child rests on a
 version, measure it on the deployment's own kind of pictures (`manage.py evaluate`). AdaFace is **not measured**: SFace
 stands in for it. The best member is the one that is best on the very comparisons, a harder rival than one chosen
 beforehand."""
-CELLS = """With several references of a subject and several frames of an attempt, at the threshold of the members that
-vote:
+CELLS = """With several references of a subject and several frames of an attempt, at the threshold of the rule that
+decides (blurred and covered faces have rules of their own):
 """
 STRESS = """The second picture of each comparison is under the stress, at most {images} pictures, the first as it is;
 the numbers are those of above. Columns of members and fused: TAR at FMR 0.1 %.

@@ -25,7 +25,7 @@ _FIELDS = {
     "quality_limits",
     "members",
     "voter_sets",
-    "cover",
+    "conditions",
 }
 _LIMITED_STEPS = ("enroll", "verify")
 _MEMBER_FIELDS = {"artifact", "weight", "calibration", "quality_threshold"}
@@ -57,7 +57,7 @@ def load(path: Path, by: Actor = None) -> tuple[EnsembleConfig, str]:
                 f"Version {config.version} is {config.state} and cannot change. Give the file a new version number."
             )
         said = normalised(data)
-        fields = {key: said.get(key) for key in _FIELDS - {"members", "detector", "version"}}
+        fields = {"conditions": [], **{key: said[key] for key in said.keys() - {"members", "detector", "version"}}}
         done = "updated" if config else "created"
         config, _ = EnsembleConfig.objects.update_or_create(
             version=data["version"], defaults={**fields, "detector": artifacts[data["detector"]]}
@@ -104,8 +104,9 @@ def _wrong_values(path: Path, data: dict[str, Any]) -> list[str]:
         found.append(f"{path.name}: the weights sum to {math.fsum(weights):.6f}, not to 1.")
     if not isinstance(data["version"], int) or data["version"] < 1:
         found.append(f"{path.name}: the version is a whole number from 1.")
-    if not isinstance(data.get("cover") or {}, dict):
-        found.append(f"{path.name}: cover is what calibrate writes, or nothing.")
+    conditions = data.get("conditions") or []
+    if not isinstance(conditions, list) or not all(isinstance(condition, dict) for condition in conditions):
+        found.append(f"{path.name}: conditions are what calibrate writes, or nothing.")
     try:
         limits = dict(data.get("quality_limits") or {})
         if unknown := sorted(map(str, limits.keys() - _LIMITED_STEPS)):
@@ -147,7 +148,7 @@ def normalised(data: dict[str, Any]) -> dict[str, Any]:
         "members": sorted(members, key=lambda member: str(member["artifact"])),
         "voter_sets": data.get("voter_sets") or {},
         # left out where there is none: what was said of versions before there was such a thing still holds
-        **({"cover": data["cover"]} if data.get("cover") else {}),
+        **({"conditions": data["conditions"]} if data.get("conditions") else {}),
     }
 
 
@@ -163,7 +164,7 @@ def export(config: EnsembleConfig) -> dict[str, Any]:
             "target_fmr": config.target_fmr,
             "quality_limits": config.quality_limits,
             "voter_sets": config.voter_sets,
-            "cover": config.cover,
+            "conditions": config.conditions,
             "members": [
                 {
                     "artifact": member.artifact.name,

@@ -90,7 +90,16 @@ class EnsembleConfig(models.Model):
         ACTIVE = "active"
         RETIRED = "retired"
 
-    FROZEN = ("version", "detector_id", "flip", "target_fmr", "voter_sets", "cover", "quality_limits", "calibrated_on")
+    FROZEN = (
+        "version",
+        "detector_id",
+        "flip",
+        "target_fmr",
+        "voter_sets",
+        "conditions",
+        "quality_limits",
+        "calibrated_on",
+    )
 
     version = models.PositiveIntegerField(unique=True)
     name = models.CharField(max_length=100)
@@ -104,10 +113,10 @@ class EnsembleConfig(models.Model):
         blank=True,
         help_text="By voter set: a, b, threshold and review_threshold (natural-log LLR).",
     )
-    cover = models.JSONField(
-        null=True,
+    conditions = models.JSONField(
+        default=list,
         blank=True,
-        help_text="Behind a mask: directions, offset, voter, a, b, thresholds; see engine.fuse.Cover.",
+        help_text="For blurred or covered faces: what tells them, and what holds then; see engine.fuse.Condition.",
     )
     quality_limits = models.JSONField(
         default=dict, blank=True, help_text="verify and enroll: overrides of the defaults."

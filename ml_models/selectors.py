@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import numpy as np
@@ -13,7 +15,7 @@ from django.db.models.functions import Now
 
 from . import crypto
 from .engine.calibrate import Affine, Calibration
-from .engine.fuse import Cover, Fusion, Member, VoterSet
+from .engine.fuse import Centres, Condition, Fusion, Member, VoterSet
 from .engine.quality import ENROLL_LIMITS, VERIFY_LIMITS, QualityLimits
 from .engine.types import Embeddings, Feature
 from .exceptions import ConfigInvalid, NotFound, NotReady, ReferencesLost
@@ -65,34 +67,48 @@ def fusion(config: EnsembleConfig) -> Fusion:
         ConfigInvalid: a calibration or threshold is missing or not usable.
     """
     try:
+        rows = config.members.all()
         members = tuple(
-            Member(m.artifact.name, m.weight, Calibration(**(m.calibration or {})), m.quality_threshold)
-            for m in config.members.all()
+            Member(m.artifact.name, m.weight, Calibration(**(m.calibration or {})), m.quality_threshold) for m in rows
         )
-        rules = {
-            key: VoterSet(
-                Affine(rule["a"], rule["b"]), rule["threshold"], rule["review_threshold"], rule.get("trust", {})
-            )
-            for key, rule in config.voter_sets.items()
-        }
-        return Fusion(members, rules, _cover(config))
+        dimensions = {m.artifact.name: m.artifact.contract["dimension"] for m in rows}
+        conditions = tuple(_condition(said, members, dimensions) for said in config.conditions)
+        return Fusion(members, _voter_sets(config.voter_sets), conditions)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ConfigInvalid([f"Version {config.version} is not calibrated: run calibrate. ({error})"]) from error
 
 
-def _cover(config: EnsembleConfig) -> Cover | None:
-    said = config.cover
-    if not said:
-        return None
-    dimensions = {m.artifact.name: m.artifact.contract["dimension"] for m in config.members.all()}
-    directions = {}
-    for name, text in said["directions"].items():
+def _voter_sets(said: Mapping[str, Any]) -> dict[str, VoterSet]:
+    return {
+        key: VoterSet(Affine(rule["a"], rule["b"]), rule["threshold"], rule["review_threshold"], rule.get("trust", {}))
+        for key, rule in said.items()
+    }
+
+
+def _condition(said: Mapping[str, Any], members: Sequence[Member], dimensions: Mapping[str, int]) -> Condition:
+    def vector(name: str, text: str) -> tuple[float, ...]:
         numbers = np.frombuffer(base64.b64decode(text, validate=True), "<f2")
         if dimensions.get(name) != len(numbers):
-            raise ValueError(f"cover: the direction of {name} has not the dimension of a member of that name")
-        directions[name] = tuple(numbers.tolist())
-    plain = {name: said[name] for name in ("offset", "voter", "threshold", "review_threshold")}
-    return Cover(directions, calibration=Affine(said["a"], said["b"]), **plain)
+            raise ValueError(f"{said['name']}: a vector of {name} has not the dimension of a member of that name")
+        return tuple(numbers.tolist())
+
+    if strangers := said["members"].keys() - {member.name for member in members}:
+        raise ValueError(f"{said['name']}: {', '.join(sorted(strangers))} is none of the version's members")
+    own = tuple(
+        replace(member, calibration=Calibration(**said["members"][member.name]))
+        for member in members
+        if member.name in said["members"]
+    )
+    return Condition(
+        said["name"],
+        {name: vector(name, text) for name, text in said["directions"].items()},
+        said["offset"],
+        {
+            name: Centres(vector(name, sides["probes"]), vector(name, sides["references"]))
+            for name, sides in said["centres"].items()
+        },
+        Fusion(own, _voter_sets(said["voter_sets"])),
+    )
 
 
 def quality_limits(config: EnsembleConfig, step: str) -> QualityLimits:

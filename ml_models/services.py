@@ -17,7 +17,7 @@ from .engine.align import encode_chip
 from .engine.errors import EngineError, ImageError, MissingThreshold
 from .engine.fuse import Fusion, together
 from .engine.pipeline import Pipeline
-from .engine.quality import UNCOVER, QualityLimits
+from .engine.quality import ADVICE, QualityLimits
 from .engine.types import Decision, Extraction, Feature, Quality
 from .exceptions import (
     ConfigChanged,
@@ -44,6 +44,10 @@ logger = logging.getLogger(__name__)
 
 # A version change and another enrolment of the same subject may both come between; more is a storm.
 _MAX_TRIES = 5
+_WORSE_REFERENCES = {
+    "covered": "The lower half of the face seems to be covered: take a picture without mask or scarf.",
+    "blurred": "The picture seems to be blurred: take another one and hold still.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +119,8 @@ def _fusion(config: EnsembleConfig) -> Fusion:
 
 
 def _with_advice(quality: Quality, decision: Decision) -> Quality:
-    return replace(quality, reasons=(*quality.reasons, UNCOVER)) if decision.covered else quality
+    advice = ADVICE.get(decision.condition)
+    return replace(quality, reasons=tuple(dict.fromkeys((*quality.reasons, advice)))) if advice else quality
 
 
 def _frames(
@@ -163,7 +168,7 @@ def enroll(caller: Actor, subject_id: str, image: bytes, override: bool = False)
     known = Subject.objects.filter(subject_id=subject_id).first()
     erasures = _erasures(subject_id)
     extraction = runtime.pipeline(config).extract(image, selectors.quality_limits(config, "enroll"), stored=True)
-    covered = _fusion(config).is_covered(together([extraction]))
+    condition = _fusion(config).condition(together([extraction]))
     new = _NewReference(subject_id, known.pk if known else None, erasures, extraction, caller)
     features: dict[str, Feature] = {m.space: extraction.feature(m.artifact.name) for m in config.members.all()}
     for _ in range(_MAX_TRIES):
@@ -181,11 +186,9 @@ def enroll(caller: Actor, subject_id: str, image: bytes, override: bool = False)
             features[space] = embed_chip(extraction.chip, member, flip)
     else:
         raise ConfigChanged("The subject or the served versions changed while the picture was processed. Try again.")
-    said = (
-        (checked.overridden, "This face was not matched to the subject's earlier references."),
-        (covered, "The lower half of the face seems to be covered: take a picture without mask or scarf."),
-    )
-    warnings = [text for applies, text in said if applies]
+    warnings = ["This face was not matched to the subject's earlier references."] if checked.overridden else []
+    if condition:
+        warnings.append(_WORSE_REFERENCES[condition.name])
     logger.info("enrolled reference %s", reference.pk)
     return Enrolled(reference, config, extraction.quality, warnings)
 

@@ -7,6 +7,7 @@ import math
 from . import conf, selectors
 from .config import family as family_config
 from .engine.fuse import reachable_voter_sets, voter_key
+from .engine.quality import ADVICE
 from .exceptions import ConfigInvalid
 from .models import Artifact, EnsembleConfig
 
@@ -27,9 +28,12 @@ def problems(config: EnsembleConfig) -> list[str]:
         fusion = selectors.fusion(config)
     except ConfigInvalid as error:
         return found + error.reasons
-    for names in reachable_voter_sets(fusion.members):
-        if voter_key(names) not in fusion.voter_sets:
-            found.append(f"No threshold is set for the voter set {voter_key(names)}: run calibrate.")
+    for where, rules in (("", fusion), *((f" of {c.name} faces", c.fusion) for c in fusion.conditions)):
+        for names in reachable_voter_sets(rules.members):
+            if voter_key(names) not in rules.voter_sets:
+                found.append(f"No threshold is set for the voter set {voter_key(names)}{where}: run calibrate.")
+    if strangers := sorted({condition.name for condition in fusion.conditions} - ADVICE.keys()):
+        found.append(f"Nobody knows what to advise against the condition {', '.join(strangers)}.")
     return found
 
 

@@ -62,8 +62,9 @@ def _values(config: EnsembleConfig, report: EvaluationReport | None) -> dict[str
         values[member.artifact.name] = _member(member)
     for voters, rule in config.voter_sets.items():
         values[f"Threshold, {voters.replace('+', ' + ')}"] = _rule(rule)
-    if cover := config.cover:
-        values["Lower face covered"] = f"{cover.get('voter')} alone; {_rule(cover)}"
+    for condition in config.conditions:
+        for voters, rule in condition.get("voter_sets", {}).items():
+            values[f"Face {condition.get('name')}, {voters.replace('+', ' + ')}"] = _rule(rule)
     for step, limits in config.quality_limits.items():
         values[f"Quality, {step}"] = _pairs(limits)
     return values

@@ -104,7 +104,9 @@ class FrameDropped(serializers.Serializer[Any]):
 
 class MemberSimilarity(serializers.Serializer[Any]):
     name = serializers.CharField()
-    similarity = serializers.FloatField(help_text="cosine, [-1, 1]")
+    similarity = serializers.FloatField(
+        help_text="cosine, [-1, 1]; of a blurred or covered face as seen from where such faces lie"
+    )
 
 
 class VerifyAnswer(serializers.Serializer[Any]):

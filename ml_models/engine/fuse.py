@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -40,54 +40,10 @@ class VoterSet:
     def __post_init__(self) -> None:
         if any(not math.isfinite(trust) or trust < 0 for trust in self.trust.values()):
             raise ValueError("A member's trust is finite and not negative, or a higher similarity would count against.")
-        _require_order(self.threshold, self.review_threshold)
-
-
-@dataclass(frozen=True, slots=True)
-class Cover:
-    """What holds behind a mask or a scarf: one member, `voter`, decides alone, by its cosine, as the others see too
-    little to be heard and the length of its feature tells of the mask.
-
-    The lower half of a face is covered when `offset` plus the sum, over the members in `directions`, of embedding ·
-    direction is above 0 (Fisher's linear discriminant; a direction has as many numbers as the embedding).
-    `calibration` takes the voter's cosine to a natural-log likelihood ratio, thresholds are in that unit.
-    """
-
-    directions: Mapping[str, tuple[float, ...]]
-    offset: float
-    voter: str
-    calibration: Affine
-    threshold: float
-    review_threshold: float
-
-    def __post_init__(self) -> None:
-        numbers = [number for direction in self.directions.values() for number in direction]
-        if not (numbers and all(map(math.isfinite, (*numbers, self.offset)))):
-            raise ValueError("What tells a covered face are finite directions and an offset.")
-        _require_order(self.threshold, self.review_threshold)
-
-    def holds(self, frames: Mapping[str, Embeddings]) -> bool:
-        """Whether the face is covered, by the mean over an attempt's frames.
-
-        Raises:
-            InferenceFailed: a member that tells it has no vectors, of other dimensions, or not finite.
-        """
-        value = self.offset
-        for name, direction in self.directions.items():
-            seen = frames.get(name)
-            if seen is None or seen.vectors.shape[1:] != (len(direction),):
-                raise InferenceFailed("A member that tells a covered face gave no vector for it.")
-            value += float(seen.vectors.astype(np.float64).mean(0) @ np.array(direction))
-        if not math.isfinite(value):
-            raise InferenceFailed("Whether the face is covered is not finite.")
-        return value > 0
-
-
-def _require_order(threshold: float, review_threshold: float) -> None:
-    if not (math.isfinite(threshold) and math.isfinite(review_threshold)):
-        raise ValueError("Thresholds must be finite.")
-    if review_threshold > threshold:
-        raise ValueError("The review threshold lies above the threshold.")
+        if not (math.isfinite(self.threshold) and math.isfinite(self.review_threshold)):
+            raise ValueError("Thresholds must be finite.")
+        if self.review_threshold > self.threshold:
+            raise ValueError("The review threshold lies above the threshold.")
 
 
 def voter_key(names: Iterable[str]) -> str:
@@ -147,18 +103,80 @@ def _evidence(references: Embeddings, frames: Embeddings) -> Evidence:
 
 
 @dataclass(frozen=True, slots=True)
+class Centres:
+    """Where a member's embeddings lie when the probe is in a condition, the mean of many people's: of such `probes`,
+    and of the `references` they are compared with; float, (D,) each."""
+
+    probes: tuple[float, ...]
+    references: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What holds for probes that a network draws together, whoever they show: blurred ones, or covered ones.
+
+    A probe is in the condition when `offset` plus the sum, over the members in `directions`, of embedding · direction
+    is above 0 (Fisher's linear discriminant). All such probes are alike, and that is no likeness of people: where a
+    member has `centres`, its similarity is the cosine of probe and reference as seen from there. `fusion` decides,
+    with members, calibrations and thresholds of its own; who is not among its members abstains.
+    """
+
+    name: str
+    directions: Mapping[str, tuple[float, ...]]
+    offset: float
+    centres: Mapping[str, Centres]
+    fusion: Fusion
+
+    def __post_init__(self) -> None:
+        numbers = [number for direction in self.directions.values() for number in direction]
+        centres = [
+            number for pair in self.centres.values() for side in (pair.probes, pair.references) for number in side
+        ]
+        if not (numbers and all(map(math.isfinite, (*numbers, *centres, self.offset)))):
+            raise ValueError("What tells a condition are finite directions and an offset; its centres are finite.")
+        if self.fusion.conditions:
+            raise ValueError("A condition has no conditions of its own.")
+
+    def value(self, frames: Mapping[str, Embeddings]) -> float:
+        """Above 0 when an attempt is in the condition, by the mean over its frames; about natural-log odds.
+
+        Raises:
+            InferenceFailed: a member that tells it has no vectors, of other dimensions, or not finite.
+        """
+        value = self.offset
+        for name, direction in self.directions.items():
+            seen = frames.get(name)
+            if seen is None or seen.vectors.shape[1:] != (len(direction),):
+                raise InferenceFailed("A member that tells the picture's condition gave no vector for it.")
+            value += float(seen.vectors.astype(np.float64).mean(0) @ np.array(direction))
+        if not math.isfinite(value):
+            raise InferenceFailed("What tells the picture's condition is not finite.")
+        return value
+
+    def compare(self, template: Mapping[str, Embeddings], probes: Mapping[str, Embeddings]) -> dict[str, Evidence]:
+        """As `compare`, seen from the condition's centres."""
+        for name, centres in self.centres.items():
+            if name in template and name in probes:
+                template = {**template, name: template[name].seen_from(centres.references)}
+                probes = {**probes, name: probes[name].seen_from(centres.probes)}
+        return compare(template, probes)
+
+
+@dataclass(frozen=True, slots=True)
 class Fusion:
-    """A config version's decision rule: members, thresholds per voter set (keys from `voter_key`), and what holds when
-    the lower face is covered, None where nobody measured that."""
+    """A config version's decision rule: members, thresholds per voter set (keys from `voter_key`), and the conditions
+    in which something else holds."""
 
     members: tuple[Member, ...]
     voter_sets: Mapping[str, VoterSet]
-    cover: Cover | None = None
+    conditions: tuple[Condition, ...] = ()
 
     def __post_init__(self) -> None:
         names = {member.name for member in self.members}
-        if self.cover and not {*self.cover.directions, self.cover.voter} <= names:
-            raise ValueError("A covered face is told, and decided, by members of the version.")
+        for condition in self.conditions:
+            voters = {member.name for member in condition.fusion.members}
+            if not {*condition.directions, *condition.centres, *voters} <= names:
+                raise ValueError("A condition is told, and decided in, by members of the version.")
 
     def voters(self, quality_score: float) -> tuple[Member, ...]:
         return tuple(member for member in self.members if quality_score >= member.quality_threshold)
@@ -174,22 +192,27 @@ class Fusion:
             quality_score: the best frame's, [0, 1].
 
         Raises:
-            InferenceFailed: see `compare` and `Cover.holds`.
+            InferenceFailed: see `compare` and `Condition.value`.
             LowQuality, MissingThreshold: see `decide`.
         """
-        return self.decide(compare(template, frames), quality_score, self.is_covered(frames))
+        condition = self.condition(frames)
+        if condition is None:
+            return self.decide(compare(template, frames), quality_score)
+        decision = condition.fusion.decide(condition.compare(template, frames), quality_score)
+        return replace(decision, condition=condition.name)
 
-    def is_covered(self, frames: Mapping[str, Embeddings]) -> bool:
-        """Whether an attempt's face is covered; False where nobody measured what tells it. Raises as `Cover.holds`."""
-        return self.cover is not None and self.cover.holds(frames)
+    def condition(self, frames: Mapping[str, Embeddings]) -> Condition | None:
+        """The condition that an attempt is in, the surest of several; None in none. Raises as `Condition.value`."""
+        values = [condition.value(frames) for condition in self.conditions]
+        surest = max(values, default=0.0)
+        return self.conditions[values.index(surest)] if surest > 0 else None
 
-    def decide(self, evidence: Mapping[str, Evidence], quality_score: float, covered: bool = False) -> Decision:
+    def decide(self, evidence: Mapping[str, Evidence], quality_score: float) -> Decision:
         """Fuse and decide.
 
         Args:
             evidence: by member, from `compare`.
             quality_score: the probe's, [0, 1].
-            covered: whether the probe's lower face is, from `Cover.holds`.
 
         Raises:
             LowQuality: no member votes at this quality.
@@ -197,18 +220,12 @@ class Fusion:
             InferenceFailed: a voter has no evidence.
         """
         voters = self.voters(quality_score)
-        cover = self.cover if covered else None
-        if cover:
-            voters = tuple(member for member in voters if member.name == cover.voter)
-        if not voters or not (cover or sum(member.weight for member in voters)):
+        if not sum(member.weight for member in voters):
             raise LowQuality(("better light, nearer, and look at the camera",))
-        rule = cover or self.voter_sets.get(voter_key(member.name for member in voters))
+        rule = self.voter_sets.get(voter_key(member.name for member in voters))
         if rule is None:
             raise MissingThreshold("No threshold is set for the members that vote at this quality.")
-        if isinstance(rule, Cover):
-            score = rule.calibration(_seen(evidence, rule.voter).similarity)
-        else:
-            score = rule.calibration(_raw_score(evidence, voters, rule))
+        score = rule.calibration(_raw_score(evidence, voters, rule))
         if not math.isfinite(score):
             raise InferenceFailed("The score is not finite.")
         decision: Verdict = "no_match"
@@ -223,7 +240,6 @@ class Fusion:
             names,
             {name: seen.similarity for name, seen in evidence.items()},
             {name: seen.log_norm for name, seen in evidence.items()},
-            cover is not None,
         )
 
 
@@ -232,12 +248,8 @@ def _raw_score(evidence: Mapping[str, Evidence], voters: Sequence[Member], rule:
     correlated."""
     total = 0.0
     for member in voters:
-        seen = _seen(evidence, member.name)
+        seen = evidence.get(member.name)
+        if seen is None:
+            raise InferenceFailed("A member gave no similarity.")
         total += member.weight * rule.trust.get(member.name, 1.0) * member.calibration(seen.similarity, seen.log_norm)
     return total / sum(member.weight for member in voters)
-
-
-def _seen(evidence: Mapping[str, Evidence], name: str) -> Evidence:
-    if name not in evidence:
-        raise InferenceFailed("A member gave no similarity.")
-    return evidence[name]

@@ -41,7 +41,9 @@ class QualityLimits:
         return asdict(self)
 
 
-UNCOVER = "uncover the face"
+UNCOVER, HOLD_STILL = "uncover the face", "blurred: hold still"
+ADVICE = {"covered": UNCOVER, "blurred": HOLD_STILL}
+"""What helps a probe out of a condition of `fuse.Condition`, by its name."""
 SCORE_ID = "norm-detector-1"
 """Named in the digest of what was measured: thresholds conditioned on another formula's score hold no longer."""
 
@@ -178,7 +180,7 @@ def reasons(q: Quality, limits: QualityLimits) -> tuple[str, ...]:
         (q.brightness < limits.min_brightness, "too dark"),
         (q.brightness > limits.max_brightness, "too bright"),
         (q.contrast < limits.min_contrast, "too little contrast"),
-        (q.sharpness < limits.min_sharpness, "blurred: hold still"),
+        (q.sharpness < limits.min_sharpness, HOLD_STILL),
         (abs(q.yaw_deg) > limits.max_yaw_deg, "turn to the camera"),
         (abs(q.pitch_deg) > limits.max_pitch_deg, "hold the camera at eye level"),
         (abs(q.roll_deg) > limits.max_roll_deg, "hold the head upright"),

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import ContractMismatch
+from .errors import ContractMismatch, InferenceFailed
 
 Image: TypeAlias = NDArray[np.uint8]
 """RGB, shape (H, W, 3), 0–255."""
@@ -103,6 +103,18 @@ class Embeddings:
         with np.errstate(divide="ignore", invalid="ignore"):  # a feature without direction is refused when compared
             return cls(stacked / norms[:, None], norms)
 
+    def seen_from(self, centre: Sequence[float]) -> Embeddings:
+        """The directions in which the embeddings lie from a point, (D,); the norms stay what the network gave.
+
+        Raises:
+            InferenceFailed: the point has other dimensions.
+        """
+        if self.vectors.shape[1:] != (len(centre),):
+            raise InferenceFailed("An embedding has not the dimensions of the condition's centre.")
+        moved = self.vectors.astype(np.float64) - np.asarray(centre)
+        with np.errstate(divide="ignore", invalid="ignore"):  # a vector without direction is refused when compared
+            return Embeddings((moved / np.linalg.norm(moved, axis=1)[:, None]).astype(np.float32), self.norms)
+
     @property
     def features(self) -> NDArray[np.float32]:
         """float32 (N, D)."""
@@ -163,8 +175,8 @@ class Extraction:
 @dataclass(frozen=True, slots=True)
 class Decision:
     """`score` and both thresholds are natural-log likelihood ratios; `voters` are the members that voted;
-    `similarities` and `log_norms` what each member saw, see `fuse.Evidence`; `covered` whether it was decided as of a
-    covered face, see `fuse.Cover`."""
+    `similarities` and `log_norms` what each member saw, see `fuse.Evidence`; `condition` the name of the condition that
+    the attempt was in, see `fuse.Condition`, "" in none."""
 
     decision: Verdict
     score: float
@@ -173,4 +185,4 @@ class Decision:
     voters: tuple[str, ...]
     similarities: Mapping[str, float]
     log_norms: Mapping[str, float] = field(default_factory=dict)
-    covered: bool = False
+    condition: str = ""

@@ -34,11 +34,11 @@ class Attempts:
     labelled: Labelled
 
 
-def every_cell(pool: Pool, embedded: Embedded, probes: Embedded | None = None, covered: bool = False) -> list[Attempts]:
-    """Every list's attempts in every cell that it has the pictures for; `probes` as in `attempts`, `covered` as in
+def every_cell(pool: Pool, embedded: Embedded, probes: Embedded | None = None, condition: str = "") -> list[Attempts]:
+    """Every list's attempts in every cell that it has the pictures for; `probes` as in `attempts`, `condition` as in
     `Labelled`."""
     found = (
-        attempts(name, c, embedded, pool.subject_of, references, frames, probes, covered)
+        attempts(name, c, embedded, pool.subject_of, references, frames, probes, condition)
         for name, c in zip(pool.names, pool.lists, strict=True)
         for references, frames in CELLS
     )
@@ -53,7 +53,7 @@ def attempts(
     references: int,
     frames: int,
     probes: Embedded | None = None,
-    covered: bool = False,
+    condition: str = "",
 ) -> Attempts | None:
     """One list's attempts in one cell.
 
@@ -84,8 +84,11 @@ def attempts(
         return None
     quality = probes.quality["score"][shown].max(1)[b]
     seen = _seen(embedded, probes, refs, shown)
-    means = {member: vectors[shown].mean(1) for member, vectors in probes.vectors.items()}
-    return Attempts(references, frames, Labelled(name, comparisons, seen, quality, means, covered))
+    template, group = (
+        {member: vectors[images] for member, vectors in side.vectors.items()}
+        for side, images in ((embedded, refs), (probes, shown))
+    )
+    return Attempts(references, frames, Labelled(name, comparisons, seen, quality, template, group, condition))
 
 
 def _by_subject(images: Indices, subject_of: Indices) -> dict[int, list[int]]:

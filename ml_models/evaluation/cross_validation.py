@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ..engine.fuse import Fusion, Member
 from . import fitting
+from .embedding import Progress
 from .pairs import Flags
 from .scoring import Labelled, Scored, score
 
@@ -36,6 +37,7 @@ def fit_parts(
     members: Sequence[Member],
     target_fmr: float,
     cells: Sequence[Labelled] = (),
+    progress: Progress | None = None,
 ) -> dict[Parts, Fusion]:
     """The numbers fitted without each part, and without each two of them. Of two parts only without each by itself:
     nobody would be left.
@@ -44,20 +46,23 @@ def fit_parts(
         fit_on: all against all, say.
         part_of: the part of each subject.
         cells: see `fitting.fit`.
+        progress: called with (fits done, fits in all).
 
     Raises:
         CannotCalibrate: the subjects outside some of the parts do not suffice.
     """
     numbers = [int(number) for number in np.unique(part_of)]
+    pairs = itertools.combinations_with_replacement(numbers, 2)
+    wanted = [pair for pair in pairs if pair[0] == pair[1] or len(numbers) > 2]
     found = {}
-    for left_out in itertools.combinations_with_replacement(numbers, 2):
-        if left_out[0] != left_out[1] and len(numbers) < 3:
-            continue
+    for done, left_out in enumerate(wanted, 1):
         others, attempts = (
-            [item.take(~np.isin(_parts_of(item, part_of), left_out).any(0)) for item in items]
+            [item.take(np.asarray(~np.isin(_parts_of(item, part_of), left_out).any(0))) for item in items]
             for items in (fit_on, cells)
         )
         found[left_out] = fitting.fit(members, others, target_fmr, attempts)
+        if progress:
+            progress(done, len(wanted))
     return found
 
 

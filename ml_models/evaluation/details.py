@@ -23,12 +23,11 @@ _DET_POINTS = 120
 
 def details(systems: Systems, embedded: Embedded) -> dict[str, Any]:
     """`det` by system, `histogram` of the fused score, `reliability`, `worst` and `live`."""
-    fused = System(systems.comparisons, systems.score, systems.subjects)
     curves = {**systems.members, "fused": systems.fused}
     return {
         "det": {name: _curve(system) for name, system in curves.items()},
         "histogram": _histogram(systems),
-        "reliability": reliability(fused),
+        "reliability": reliability(systems.scored),
         "worst": _worst(systems, embedded),
         "live": _live(systems, embedded),
     }

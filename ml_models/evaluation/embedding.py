@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ..engine.errors import ImageError, MultipleFaces
 from ..engine.types import Extraction, Quality
 from .pairs import Comparisons
-from .scoring import Evidences
+from .scoring import Evidences, cosines
 
 Progress = Callable[[int, int], None]
 """Called with (images done, images in all)."""
@@ -28,7 +28,6 @@ Progress = Callable[[int, int], None]
 QUALITY_FIELDS = tuple(f.name for f in fields(Quality) if f.name != "reasons")
 UNUSED = "unused"
 """The code of an image that nothing was compared with, and that was not embedded therefore."""
-_ROWS = 1024
 
 
 class Extracts(Protocol):
@@ -72,24 +71,6 @@ class Embedded:
             {name: cosines(v, a, b, others.vectors[name]) for name, v in self.vectors.items()},
             {name: np.log(np.minimum(norms[a], others.norms[name][b])) for name, norms in self.norms.items()},
         )
-
-
-def cosines(
-    vectors: NDArray[np.float32],
-    a: NDArray[np.int32],
-    b: NDArray[np.int32],
-    others: NDArray[np.float32] | None = None,
-) -> NDArray[np.float64]:
-    """Row-wise dot products `vectors[a] · others[b]`, shape (N,), by blocks of a matrix product: gathering
-    both sides would move a gigabyte a million comparisons. `others` are `vectors` when None."""
-    others = vectors if others is None else others
-    found = np.empty(len(a), np.float64)
-    for start in range(0, len(vectors), _ROWS):
-        here = np.flatnonzero((a >= start) & (a < start + _ROWS))
-        if here.size:
-            block = vectors[start : start + _ROWS] @ others.T
-            found[here] = block[a[here] - start, b[here]]
-    return found
 
 
 def embed(

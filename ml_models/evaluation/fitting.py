@@ -4,7 +4,8 @@ Five steps, each small enough to be read off the ensemble file (docs/decisions/f
 1. each member's similarity, and how much of the faces it saw, become its log-likelihood ratio;
 2. each voter set learns how far to trust its members beyond the operator's weights, which are where it starts from;
 3. the weighted mean becomes a log-likelihood ratio again, since the members are correlated;
-4. behind a mask, where that is better, the best member decides alone (covering.py);
+4. probes in a condition, blurred or covered, get numbers of their own (conditions.py), without norms: there every
+   feature is short, and how short says nothing more;
 5. the threshold is the lowest that holds the target FMR on every list, and in every cell of references and frames, by
    itself.
 """
@@ -12,14 +13,15 @@ Five steps, each small enough to be read off the ensemble file (docs/decisions/f
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..engine.calibrate import Affine, Calibration
-from ..engine.fuse import Cover, Fusion, Member, VoterSet
-from . import covering, logistic
+from ..engine.fuse import Condition, Fusion, Member, VoterSet, voter_key
+from . import logistic
+from .conditions import learnt, tar
 from .metrics import threshold_at_fmr
 from .pairs import EvidenceRefused, comparisons_needed
 from .scoring import Evidences, Labelled, Values, ratios, raw_scores, score, voter_masks, voting
@@ -43,6 +45,9 @@ TRUST_PENALTY = 0.0001
 NORM_SHARE = 0.75
 # Log-norms are held within these quantiles of what was fitted: beyond them nothing is known.
 HELD = (0.01, 0.99)
+# In a condition a member abstains whose votes proved to be worth less than this part of its weight. On dev_eval the
+# others are at 0.7 and above, those who see little at 0.3 and below, whoever is left out.
+HEARD = 0.5
 
 
 class CannotCalibrate(EvidenceRefused):
@@ -100,74 +105,108 @@ def fit(
         suffice.
     """
     acquired = [item.take(np.isfinite(item.quality) & item.seen.acquired) for item in lists]
-    chosen = [_thinned(item) for item in acquired]
+    sample = _Sample([_thinned(item) for item in acquired], [*acquired, *cells], target_fmr)
+    conditions = learnt(sample.chosen, members)
+    while True:
+        fusion = _with_conditions(members, sample, conditions)
+        earned = [condition for condition in fusion.conditions if _earns_its_place(fusion, condition, sample)]
+        if len(earned) == len(conditions):
+            return fusion
+        conditions = earned
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    """What numbers are fitted to: `chosen` comparisons for members and trust, the strangers in `all` for thresholds."""
+
+    chosen: Sequence[Labelled]
+    all: Sequence[Labelled]
+    target_fmr: float
+
+    def within(self, conditions: Sequence[Condition], number: int) -> tuple[list[Labelled], list[Evidences]]:
+        """The comparisons in one of the conditions, −1 for none, and the strangers: list by list where the list was
+        put in it, and those that were only told to be together, for they are few in any one list, and the worst list's
+        threshold would be chance."""
+        name, centres = (conditions[number].name, conditions[number].centres) if number >= 0 else ("", {})
+
+        def inside(item: Labelled) -> Labelled:
+            part = item.take(item.told(conditions) == number) if conditions else item
+            return part.seen_from(centres) if centres else part
+
+        strangers: list[Evidences] = []
+        mistaken: list[Evidences] = []
+        for item in self.all:
+            part = inside(item.take(~item.comparisons.same)).seen
+            (strangers if item.condition == name or not conditions else mistaken).append(part)
+        chosen = [inside(item) for item in self.chosen]
+        return chosen, [*strangers, Evidences.together(mistaken)] if mistaken else strangers
+
+
+def _with_conditions(members: Sequence[Member], sample: _Sample, conditions: Sequence[Condition]) -> Fusion:
+    """The numbers for what is in no condition, and for each condition that has enough comparisons for numbers."""
+    fitted = []
+    for number, condition in enumerate(conditions):
+        chosen, strangers = sample.within(conditions, number)
+        try:
+            rules = _fusion(_sighted(members, chosen), chosen, strangers, sample.target_fmr, norms=False)
+            trust = rules.voter_sets[voter_key(member.name for member in rules.members)].trust
+            heard = [member for member in rules.members if trust[member.name] >= HEARD]
+            if len(heard) < len(rules.members):
+                rules = _fusion(heard, chosen, strangers, sample.target_fmr, norms=False)
+        except CannotCalibrate:
+            continue
+        fitted.append(replace(condition, fusion=rules))
+    return replace(_fusion(members, *sample.within(conditions, -1), sample.target_fmr), conditions=tuple(fitted))
+
+
+def _sighted(members: Sequence[Member], chosen: Sequence[Labelled]) -> list[Member]:
+    """The members to whom mated pictures look more alike than strangers'."""
+    same = np.concatenate([item.comparisons.same for item in chosen])
+
+    def sees(name: str) -> bool:
+        similarity = np.concatenate([item.seen.similarities[name] for item in chosen])
+        return bool(similarity[same].mean() > similarity[~same].mean())
+
+    if not same.any() or same.all():
+        raise CannotCalibrate("A condition needs mated and non-mated comparisons.")
+    return [member for member in members if sees(member.name)]
+
+
+def _earns_its_place(fusion: Fusion, condition: Condition, sample: _Sample) -> bool:
+    """Whether the lists in a condition fare better with a rule of their own."""
+    lists = [item for item in sample.chosen if item.condition == condition.name and _suffices(item.comparisons.same)]
+    without = replace(fusion, conditions=())
+    own, others = (
+        tar(lists, lambda item, rule=rule: score(rule, item).margin, sample.target_fmr)  # type: ignore[misc]
+        for rule in (fusion, without)
+    )
+    return bool(lists) and own > others
+
+
+def _fusion(
+    members: Sequence[Member],
+    chosen: Sequence[Labelled],
+    strangers: Sequence[Evidences],
+    target_fmr: float,
+    *,
+    norms: bool = True,
+) -> Fusion:
     same, weight = np.concatenate([i.comparisons.same for i in chosen]), _weights(chosen)
     quality, seen = np.concatenate([i.quality for i in chosen]), Evidences.together([i.seen for i in chosen])
     cases = _cases(same, weight, min(0.5, PRIOR_FACTOR * target_fmr))
-    fitted = tuple(replace(m, calibration=_calibration(m.name, seen, cases)) for m in members)
-
-    def ruled(cover: Cover | None) -> Fusion:
-        bare = np.concatenate([~item.behind(cover) for item in chosen])
-        strangers = _strangers((*acquired, *cells), cover, False)
-        rules = {}
-        for key, mask in voter_masks(fitted, quality).items():
-            # a set that votes rarely is fitted on everything: who votes is decided by the probe, not by who is in it
-            used = mask & bare if _suffices(same[mask & bare]) else bare
-            rules[key] = _rule(voting(fitted, key), seen.take(used), cases.take(used), strangers, target_fmr)
-        return Fusion(fitted, rules, cover)
-
-    everywhere = ruled(None)
-    cover = _cover(everywhere, acquired, chosen, cells, target_fmr)
-    return ruled(cover) if cover else everywhere
+    fitted = tuple(replace(m, calibration=_calibration(m.name, seen, cases, norms)) for m in members)
+    rules = {}
+    for key, mask in voter_masks(fitted, quality).items():
+        # a set that votes rarely is fitted on everything: who votes is decided by the probe, not by who is in it
+        used = mask if _suffices(same[mask]) else np.ones(len(mask), bool)
+        rules[key] = _rule(voting(fitted, key), seen.take(used), cases.take(used), strangers, target_fmr)
+    return Fusion(fitted, rules)
 
 
-def _cover(
-    everywhere: Fusion,
-    acquired: Sequence[Labelled],
-    chosen: Sequence[Labelled],
-    cells: Sequence[Labelled],
-    target_fmr: float,
-) -> Cover | None:
-    """Who decides behind a mask; None where no list shows one, where too few do, and where the fusion of all is as good
-    as the best member there."""
-    covered = [item for item in acquired if item.covered and _suffices(item.comparisons.same)]
-    if not covered:
-        return None
-    everyone = [member.name for member in everywhere.members]
-    voter, alone = covering.best_member(covered, everyone, target_fmr)
-    if alone <= covering.tar(covered, lambda item: score(everywhere, item).margin, target_fmr):
-        return None
-    cover = covering.told(chosen, [name for name in everyone if name != voter], voter)
-    if cover is None:
-        return None
-    told = [item.take(item.behind(cover)) for item in chosen]
-    affine = fit_affine(
-        np.concatenate([item.seen.similarities[voter] for item in told]),
-        np.concatenate([item.comparisons.same for item in told]),
-        _weights(told),
-    )
-    strangers = _strangers((*acquired, *cells), cover, True)
-    scored = [affine.a * part.similarities[voter] + affine.b for part in strangers]
-    threshold, review_threshold = _thresholds(scored, target_fmr)
-    return replace(cover, calibration=affine, threshold=threshold, review_threshold=review_threshold)
-
-
-def _strangers(items: Sequence[Labelled], cover: Cover | None, covered: bool) -> list[Evidences]:
-    """The impostors whose faces look `covered`, or do not: list by list where they are so, and those that only look it
-    together, for they are few in any one list, and the worst list's threshold would be chance."""
-    alone: list[Evidences] = []
-    mistaken: list[Evidences] = []
-    for item in items:
-        behind = item.behind(cover)
-        part = item.seen.take(~item.comparisons.same & (behind if covered else ~behind))
-        (alone if cover is None or item.covered == covered else mistaken).append(part)
-    return [*alone, Evidences.together(mistaken)] if mistaken else alone
-
-
-def _calibration(name: str, seen: Evidences, cases: logistic.Cases) -> Calibration:
+def _calibration(name: str, seen: Evidences, cases: logistic.Cases, norms: bool) -> Calibration:
     low, high = (float(q) for q in np.quantile(seen.log_norms[name], HELD))
     held = np.clip(seen.log_norms[name], low, high)
-    if high - low < 1e-6:  # every feature is as long as any other: nothing to learn from it
+    if not norms or high - low < 1e-6:  # every feature is as long as any other: nothing to learn from it
         a, b = logistic.fit(seen.similarities[name][:, None], cases)
         return Calibration(_rising(a), float(b))
     similarity = seen.similarities[name]

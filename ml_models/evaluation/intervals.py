@@ -75,6 +75,23 @@ class Subjects:
         return np.asarray(non_mated + mated, np.float64)
 
 
+class Totals:
+    """How many of some comparisons every replicate draws. Several systems and rates ask for the same ones, and of
+    millions it takes long: each is counted once."""
+
+    def __init__(self, comparisons: Comparisons, subjects: Subjects) -> None:
+        self._comparisons, self._subjects = comparisons, subjects
+        self._known: list[tuple[Flags, Values]] = []
+
+    def of(self, among: Flags) -> Values:
+        """Shape (R,)."""
+        for flags, total in self._known:
+            if np.array_equal(flags, among):
+                return total
+        self._known.append((among, self._subjects.totals(self._comparisons.take(among))))
+        return self._known[-1][1]
+
+
 def rate(value: float, low: float, high: float) -> Rate:
     return {
         "value": float(value),

@@ -23,6 +23,7 @@ from .intervals import (
     TAILS,
     Rate,
     Subjects,
+    Totals,
     clopper_pearson,
     percentiles,
     positive,
@@ -45,11 +46,13 @@ class System:
     Args:
         scores: float64 (N,), higher is more alike; −inf where an image could not be acquired.
         subjects: the draws shared by all systems that are compared with each other.
+        drawn: shared by all systems on the same comparisons; each its own when None.
     """
 
     comparisons: Comparisons
     scores: Scores
     subjects: Subjects
+    drawn: Totals | None = None
 
     @cached_property
     def acquired(self) -> Flags:
@@ -74,7 +77,7 @@ class System:
         part, errors = self.comparisons.take(among), hit[among]
         if not len(part):
             raise ValueError("A rate of nothing has no value.")
-        low, high = percentiles(self.subjects.totals(part, errors), self.subjects.totals(part))
+        low, high = percentiles(self.subjects.totals(part, errors), self._totals.of(among))
         value = float(errors.mean())
         few_low, few_high = small_count(part, errors)
         return rate(value, min(low, few_low), max(high, few_high))
@@ -112,8 +115,7 @@ class System:
         has an interval too. NaN where a replicate drew nobody of one side."""
 
         def shares(wrong: Flags, among: Flags) -> Scores:
-            part = self.comparisons.take(among)
-            return self.subjects.totals(part, wrong[among]) / positive(self.subjects.totals(part))
+            return self.subjects.totals(self.comparisons.take(among), wrong[among]) / positive(self._totals.of(among))
 
         return {
             "tar": self.tar_draws(target),
@@ -139,8 +141,12 @@ class System:
         return rate(value, low, high)
 
     @cached_property
+    def _totals(self) -> Totals:
+        return self.drawn or Totals(self.comparisons, self.subjects)
+
+    @cached_property
     def _replicates(self) -> Replicates:
-        return Replicates(self.comparisons, self.scores, self.subjects)
+        return Replicates(self.comparisons, self.scores, self.subjects, self._totals)
 
     @cached_property
     def _eer_value(self) -> float:
@@ -161,7 +167,7 @@ class System:
                 self.comparisons.take(among),
                 np.logaddexp(0, sign * self.scores[among]) / math.log(2),
             )
-            sides.append((cost.mean(), self.subjects.totals(part, cost) / positive(self.subjects.totals(part))))
+            sides.append((cost.mean(), self.subjects.totals(part, cost) / positive(self._totals.of(among))))
         (mated, mated_drawn), (other, other_drawn) = sides
         low, high = np.nanquantile((mated_drawn + other_drawn) / 2, TAILS)
         return {"value": float((mated + other) / 2), "low": float(low), "high": float(high)}

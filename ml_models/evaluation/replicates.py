@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from .intervals import Subjects, Values
+from .intervals import Subjects, Totals, Values
 from .pairs import Comparisons, Flags
 
 Counts = NDArray[np.float32]
@@ -37,7 +37,7 @@ class Replicates:
         scores: float64 (N,), higher is more alike; −inf where an image could not be acquired.
     """
 
-    def __init__(self, comparisons: Comparisons, scores: Values, subjects: Subjects) -> None:
+    def __init__(self, comparisons: Comparisons, scores: Values, subjects: Subjects, totals: Totals) -> None:
         same: Flags = comparisons.same
         strangers = ~same & np.isfinite(scores)
         self._comparisons, self._scores, self._subjects = comparisons, scores, subjects
@@ -46,7 +46,7 @@ class Replicates:
         self._finite = int(np.isfinite(scores[self._mated]).sum())
         self._sorted = np.empty(0, np.intp)
         self._rank = np.empty(0, np.intp)
-        self._total = subjects.totals(comparisons.take(strangers))
+        self._total = totals.of(strangers)
         self._tars: dict[float, Values] = {}
 
     def _others(self, stop: int) -> Places:

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ..engine.fuse import Cover, Fusion, Member, VoterSet, reachable_voter_sets, voter_key
+from ..engine.fuse import Centres, Condition, Fusion, Member, VoterSet, reachable_voter_sets, voter_key
 from ..engine.types import Vectors
-from .pairs import Comparisons, Flags
+from .pairs import Comparisons
 
 Values = NDArray[np.float64]
+
+_ROWS = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,29 +83,69 @@ class Evidences:
 class Labelled:
     """One list's comparisons, as every member saw them.
 
-    `quality` is the probe's score, shape (N,), NaN where an image was not acquired. `probes` are the vectors of what
-    stands on the comparisons' second side, by member, shape (I, D), the mean over the frames of an attempt. `covered`
-    says that the probes' lower faces were covered on purpose.
+    `quality` is the probe's score, shape (N,), NaN where an image was not acquired. `references` and `probes` are the
+    vectors of what stands on the comparisons' two sides, by member, shape (I, pictures, D): one picture, or the
+    references of a template and the frames of an attempt. `condition` is the one that the probes were put in on
+    purpose, see `engine.fuse.Condition`, "" when in none.
     """
 
     name: str
     comparisons: Comparisons
     seen: Evidences
     quality: Values
+    references: Mapping[str, Vectors] = field(default_factory=dict)
     probes: Mapping[str, Vectors] = field(default_factory=dict)
-    covered: bool = False
+    condition: str = ""
 
     def take(self, keep: NDArray[np.bool_]) -> Labelled:
         return replace(
             self, comparisons=self.comparisons.take(keep), seen=self.seen.take(keep), quality=self.quality[keep]
         )
 
-    def behind(self, cover: Cover | None) -> Flags:
-        """Which comparisons have a covered probe, as `Cover.holds` says; shape (N,)."""
-        if cover is None:
-            return np.zeros(len(self.comparisons), bool)
-        told = sum(self.probes[name].astype(np.float64) @ np.array(d) for name, d in cover.directions.items())
-        return np.asarray((told + cover.offset > 0)[self.comparisons.b])
+    def told(self, conditions: Sequence[Condition]) -> NDArray[np.intp]:
+        """Which of the conditions each comparison's probe is in, as `Fusion.condition` says, −1 in none; shape (N,)."""
+        if not conditions:
+            return np.full(len(self.comparisons), -1)
+        values = np.stack([self._values(condition) for condition in conditions])
+        surest = np.where((values > 0).any(0), np.where(values > 0, values, 0).argmax(0), -1)
+        return np.asarray(surest[self.comparisons.b], np.intp)
+
+    def _values(self, condition: Condition) -> Values:
+        parts = (self.probes[name].mean(1).astype(np.float64) @ np.array(d) for name, d in condition.directions.items())
+        return np.asarray(sum(parts) + condition.offset)
+
+    def seen_from(self, centres: Mapping[str, Centres]) -> Labelled:
+        """With similarities as seen from a condition's centres."""
+        c, moved = self.comparisons, {}
+        for name, centre in centres.items():
+            sides = (self.references[name], centre.references), (self.probes[name], centre.probes)
+            references, probes = (_seen_from(vectors, np.array(point, np.float32)) for vectors, point in sides)
+            moved[name] = cosines(references, c.a, c.b, probes)
+        return replace(self, seen=Evidences({**self.seen.similarities, **moved}, self.seen.log_norms))
+
+
+def _seen_from(vectors: Vectors, point: NDArray[np.float32]) -> Vectors:
+    """The mean, over the pictures, of the directions from a point; shape (I, D)."""
+    moved = vectors - point
+    return np.asarray((moved / np.linalg.norm(moved, axis=2, keepdims=True)).mean(1))
+
+
+def cosines(
+    vectors: NDArray[np.float32],
+    a: NDArray[np.int32],
+    b: NDArray[np.int32],
+    others: NDArray[np.float32] | None = None,
+) -> NDArray[np.float64]:
+    """Row-wise dot products `vectors[a] · others[b]`, shape (N,), by blocks of a matrix product: gathering
+    both sides would move a gigabyte a million comparisons. `others` are `vectors` when None."""
+    others = vectors if others is None else others
+    found = np.empty(len(a), np.float64)
+    for start in range(0, len(vectors), _ROWS):
+        here = np.flatnonzero((a >= start) & (a < start + _ROWS))
+        if here.size:
+            block = vectors[start : start + _ROWS] @ others.T
+            found[here] = block[a[here] - start, b[here]]
+    return found
 
 
 def ratios(member: Member, seen: Evidences) -> Values:
@@ -126,23 +168,33 @@ def voting(members: Sequence[Member], key: str) -> tuple[Member, ...]:
 
 
 def score(fusion: Fusion, item: Labelled) -> Scored:
-    """Score every comparison as `Fusion.decide` would.
+    """Score every comparison as `Fusion.judge` would.
 
     Raises:
         KeyError: a reachable voter set has no rule.
     """
+    if not fusion.conditions:
+        return _by_voters(fusion, item)
+    told = item.told(fusion.conditions)
+    whole = Scored(np.full(len(told), -np.inf), np.zeros(len(told)))
+    for number, here in ((number, told == number) for number in range(-1, len(fusion.conditions))):
+        part = item.take(here)
+        if number >= 0:
+            condition = fusion.conditions[number]
+            scored = _by_voters(condition.fusion, part.seen_from(condition.centres))
+        else:
+            scored = _by_voters(fusion, part)
+        whole.score[here], whole.threshold[here] = scored.score, scored.threshold
+    return whole
+
+
+def _by_voters(fusion: Fusion, item: Labelled) -> Scored:
     found, threshold = np.full(len(item.quality), -np.inf), np.zeros(len(item.quality))
-    covered = item.behind(fusion.cover)
     for key, mask in voter_masks(fusion.members, item.quality).items():
-        here = np.flatnonzero(mask & ~covered)
+        here = np.flatnonzero(mask)
         rule = fusion.voter_sets[key]
         raw = raw_scores(voting(fusion.members, key), rule, item.seen.take(here))
         found[here] = rule.calibration.a * raw + rule.calibration.b
         threshold[here] = rule.threshold
-    if cover := fusion.cover:
-        (voter,) = (member for member in fusion.members if member.name == cover.voter)
-        here = np.flatnonzero(covered & (item.quality >= voter.quality_threshold))
-        found[here] = cover.calibration.a * item.seen.similarities[cover.voter][here] + cover.calibration.b
-        threshold[here] = cover.threshold
     found[np.isnan(found)] = -np.inf
     return Scored(found, threshold)

@@ -204,8 +204,8 @@ STRESSES: dict[str, Stress] = {
     )
 }
 
-COVERING = frozenset({"face_mask"})
-"""The stresses that cover the lower face: `engine.fuse.Cover` is learnt from them."""
+CONDITIONS = {"motion_blur": "blurred", "defocus_blur": "blurred", "face_mask": "covered"}
+"""The stresses from which an `engine.fuse.Condition` is learnt, and its name."""
 
 
 def _covered(scene: Scene, outline: Outline, colour: tuple[int, int, int]) -> Image:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..engine.fuse import Fusion
+from ..engine.types import Vectors
 from . import scoring
 from .attempts import Attempts, every_cell
 from .embedding import Embedded
@@ -25,13 +26,14 @@ __all__ = ["Scores", "Study", "measure", "score_with"]
 @dataclass(frozen=True, slots=True)
 class Study:
     """Lists and their vectors: `listed` as written, `all_pairs` with every image against every other. `probes` are the
-    second images when they are not as they lie on disk: under stress, say; `covered` when it covers the lower face."""
+    second images when they are not as they lie on disk: under stress, say; `condition` what that put them in, as in
+    `Labelled`."""
 
     listed: Pool
     all_pairs: Pool
     embedded: Embedded
     probes: Embedded | None = None
-    covered: bool = False
+    condition: str = ""
 
     def labelled(self, pool: Pool) -> list[Labelled]:
         probes = self.probes or self.embedded
@@ -42,15 +44,16 @@ class Study:
                 c,
                 self.embedded.evidences(c, probes),
                 np.where(acquired[c.a], quality[c.b], np.nan),
-                probes.vectors,
-                self.covered,
+                _each(self.embedded),
+                _each(probes),
+                self.condition,
             )
             for name, c in zip(pool.names, pool.lists, strict=True)
         ]
 
     def cells(self) -> list[Attempts]:
         """Attempts of several references and frames: see `attempts`."""
-        return every_cell(self.all_pairs, self.embedded, self.probes, self.covered)
+        return every_cell(self.all_pairs, self.embedded, self.probes, self.condition)
 
     def of_subjects(self, wanted: NDArray[np.bool_]) -> Study:
         """Only comparisons whose subjects are both wanted; `wanted` has one flag a subject."""
@@ -66,9 +69,9 @@ class Study:
 
         return replace(self, listed=kept(self.listed), all_pairs=kept(self.all_pairs))
 
-    def under(self, probes: Embedded, covered: bool) -> Study:
-        """The same comparisons with other second images, in the same order; `covered` as in `Labelled`."""
-        return replace(self, probes=probes, covered=covered)
+    def under(self, probes: Embedded, condition: str) -> Study:
+        """The same comparisons with other second images, in the same order; `condition` as in `Labelled`."""
+        return replace(self, probes=probes, condition=condition)
 
     def digest(self, pool: Pool) -> str:
         """sha256 of which pictures are compared with which, whatever the files are called: two versions measured on the
@@ -83,10 +86,15 @@ class Study:
 
 
 def cells(study: Study, stressed: Mapping[str, Study]) -> list[tuple[str, Attempts]]:
-    """The attempts that thresholds are to hold in, and under which stress: "", clean, and where the face is covered,
-    since other members vote then."""
-    covered = {name: other for name, other in stressed.items() if other.covered}
-    return [(name, cell) for name, other in {"": study, **covered}.items() for cell in other.cells()]
+    """The attempts that thresholds are to hold in, and under which stress: "", clean, and those with a condition,
+    since another rule decides then."""
+    other_rules = {name: other for name, other in stressed.items() if other.condition}
+    return [(name, cell) for name, other in {"": study, **other_rules}.items() for cell in other.cells()]
+
+
+def _each(embedded: Embedded) -> dict[str, Vectors]:
+    """Pictures by themselves, as `Labelled` has them."""
+    return {name: vectors[:, None] for name, vectors in embedded.vectors.items()}
 
 
 def acquired(studies: Sequence[Study]) -> list[Labelled]:
@@ -157,7 +165,7 @@ def _figures(study: Study, compared: Systems, listed: Systems) -> dict[str, Any]
         "members": {name: of(member, listed.members[name]) for name, member in compared.members.items()},
         "fused": {
             **of(decided, listed.fused),
-            "cllr": System(comparisons, compared.score, subjects).cllr(),
+            "cllr": compared.scored.cllr(),
         },
         "advantage": advantage(compared),
     }

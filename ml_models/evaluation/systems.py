@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .intervals import TAILS, Subjects
+from .intervals import TAILS, Subjects, Totals
 from .metrics import System, threshold_at_fmr
 from .pairs import Comparisons, Flags, concatenate
 from .scoring import Labelled, Scored, Values
@@ -82,12 +82,24 @@ class Systems:
 
     @cached_property
     def members(self) -> dict[str, System]:
-        return {name: System(self.comparisons, values, self.subjects) for name, values in self.similarities.items()}
+        return {name: self._system(values) for name, values in self.similarities.items()}
 
     @cached_property
     def fused(self) -> System:
         """By margin: at least 0 is a match, whoever voted."""
-        return System(self.comparisons, self.margin, self.subjects)
+        return self._system(self.margin)
+
+    @cached_property
+    def scored(self) -> System:
+        """By score, for what is said of likelihood ratios."""
+        return self._system(self.score)
+
+    def _system(self, scores: Values) -> System:
+        return System(self.comparisons, scores, self.subjects, self._drawn)
+
+    @cached_property
+    def _drawn(self) -> Totals:
+        return Totals(self.comparisons, self.subjects)
 
     def thresholds(self, target_fmr: float) -> dict[str, float | None]:
         """For each member alone the threshold at which it holds the target FMR on these comparisons; None where they

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -15,7 +16,7 @@ from .. import conf, runtime, selectors
 from ..engine.calibrate import Affine, Calibration
 from ..engine.decode import DecodeLimits
 from ..engine.detect import LANDMARKS_ID, Detector
-from ..engine.fuse import Cover, Fusion, Member, VoterSet
+from ..engine.fuse import Fusion, Member, VoterSet
 from ..engine.pipeline import Pipeline
 from ..engine.quality import SCORE_ID
 from ..engine.types import canonical_json
@@ -73,12 +74,30 @@ def pipeline_digest(config: EnsembleConfig) -> str:
 
 
 def numbers(fusion: Fusion) -> dict[str, Any]:
-    """A fitted rule as the ensemble file has it: `members` (calibration by name), `voter_sets` and `cover`."""
+    """A fitted rule as the ensemble file has it: `members` (calibration by name), `voter_sets` and `conditions`."""
+    return {
+        **_rules(fusion),
+        "conditions": [
+            {
+                "name": condition.name,
+                "directions": {name: _text(direction) for name, direction in condition.directions.items()},
+                "offset": condition.offset,
+                "centres": {
+                    name: {"probes": _text(centres.probes), "references": _text(centres.references)}
+                    for name, centres in condition.centres.items()
+                },
+                **_rules(condition.fusion),
+            }
+            for condition in fusion.conditions
+        ],
+    }
 
+
+def _rules(fusion: Fusion) -> dict[str, Any]:
     def rounded(affine: Affine | Calibration) -> dict[str, float]:
         return {name: round(value, 5) for name, value in asdict(affine).items()}
 
-    def thresholds(rule: VoterSet | Cover) -> dict[str, float]:
+    def thresholds(rule: VoterSet) -> dict[str, float]:
         # rounded up: down would let through more than the target
         names = ("threshold", "review_threshold")
         return {name: math.ceil(getattr(rule, name) * 1e4) / 1e4 for name in names}
@@ -93,15 +112,8 @@ def numbers(fusion: Fusion) -> dict[str, Any]:
             }
             for key, rule in fusion.voter_sets.items()
         },
-        "cover": fusion.cover
-        and {
-            "directions": {
-                name: base64.b64encode(np.array(direction, "<f2").tobytes()).decode()
-                for name, direction in fusion.cover.directions.items()
-            },
-            "offset": fusion.cover.offset,
-            "voter": fusion.cover.voter,
-            **rounded(fusion.cover.calibration),
-            **thresholds(fusion.cover),
-        },
     }
+
+
+def _text(numbers: Sequence[float]) -> str:
+    return base64.b64encode(np.array(numbers, "<f2").tobytes()).decode()

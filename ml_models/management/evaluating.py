@@ -48,7 +48,7 @@ def evaluate(command: StudyCommand, config: EnsembleConfig, options: Mapping[str
     study = command.study(config, dict(options))
     stressed = {name: command.under(study, name) for name in options["stress"]}
     rated = study.all_pairs if options["all_pairs"] else study.listed
-    score, threshold = _crossed(config, study, stressed, crossed) if crossed else _own(config)
+    score, threshold = _crossed(command, config, study, stressed, crossed) if crossed else _own(config)
     command.say("measuring")
     found = report.build(study, rated, score, threshold, config.target_fmr, stressed)
     about = {"version": config.version, "name": config.name, "artifacts": _artifacts(config)}
@@ -117,13 +117,17 @@ def _own(config: EnsembleConfig) -> tuple[Scorer, float | None]:
     return partial(score_with, fusion), full.threshold
 
 
-def _crossed(config: EnsembleConfig, study: Study, stressed: Mapping[str, Study], how: str) -> tuple[Scorer, None]:
+def _crossed(
+    command: StudyCommand, config: EnsembleConfig, study: Study, stressed: Mapping[str, Study], how: str
+) -> tuple[Scorer, None]:
     """Scores from numbers fitted on other subjects, clean and under stress. There is no one threshold then: margins
     are compared with 0."""
     part_of = _parts(study.listed, how)
     fit_on = acquired([study, *stressed.values()])
     attempts = [cell.labelled for _, cell in cells(study, stressed)]
-    fusions = cross_validation.fit_parts(fit_on, part_of, versions.members(config), config.target_fmr, attempts)
+    fusions = cross_validation.fit_parts(
+        fit_on, part_of, versions.members(config), config.target_fmr, attempts, command.progress("fitting")
+    )
 
     def score(labelled: Sequence[Labelled]) -> Scores:
         return Scores(list(labelled), cross_validation.crossed(fusions, labelled, part_of)).scored_ones()

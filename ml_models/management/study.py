@@ -146,7 +146,7 @@ class StudyCommand(MlCommand):
             study = study.of_seconds(at)
         images = [study.listed.images[i] for i in at]
         found = self.engine.embed(images, self.progress(f"embedding under {name}"), under=name)
-        return study.under(spread(found, at, len(study.listed.images)), name in stress.COVERING)
+        return study.under(spread(found, at, len(study.listed.images)), stress.CONDITIONS.get(name, ""))
 
     def _drawn(self, c: Comparisons) -> NDArray[np.int32]:
         seconds = np.unique(c.b)

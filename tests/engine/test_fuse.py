@@ -1,9 +1,21 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from ml_models.engine.calibrate import Affine, Calibration
 from ml_models.engine.errors import InferenceFailed, LowQuality, MissingThreshold
-from ml_models.engine.fuse import Cover, Evidence, Fusion, Member, VoterSet, compare, reachable_voter_sets, voter_key
+from ml_models.engine.fuse import (
+    Centres,
+    Condition,
+    Evidence,
+    Fusion,
+    Member,
+    VoterSet,
+    compare,
+    reachable_voter_sets,
+    voter_key,
+)
 from ml_models.engine.types import Embeddings
 
 RULE = VoterSet(Affine(2.0, -1.0), threshold=4.0, review_threshold=2.0)
@@ -148,16 +160,16 @@ def test_a_review_threshold_above_the_threshold_is_refused() -> None:
         VoterSet(Affine(1, 0), threshold=1.0, review_threshold=2.0)
 
 
-def behind(**changes: object) -> Cover:
-    """`a` tells by its first number, `b` decides."""
-    return Cover(
+def condition(name: str = "covered", **changes: object) -> Condition:
+    """`a` tells it by its first number, `b` decides then."""
+    alone = (Member("b", 0.5, Calibration(10.0, -2.0), 0.5),)
+    return Condition(
         **{
+            "name": name,
             "directions": {"a": (2.0, 0.0)},
             "offset": -1.0,
-            "voter": "b",
-            "calibration": Affine(10.0, -2.0),
-            "threshold": 3.0,
-            "review_threshold": 1.0,
+            "centres": {},
+            "fusion": Fusion(alone, {"b": VoterSet(Affine(1.0, 0.0), 3.0, 1.0)}),
             **changes,
         }
     )
@@ -165,46 +177,71 @@ def behind(**changes: object) -> Cover:
 
 @pytest.fixture
 def masked(fusion: Fusion) -> Fusion:
-    return Fusion(fusion.members, fusion.voter_sets, behind())
+    return replace(fusion, conditions=(condition(),))
 
 
-def test_behind_a_mask_one_member_decides_alone_by_its_cosine(masked: Fusion) -> None:
+def test_in_a_condition_its_own_members_and_numbers_decide(masked: Fusion) -> None:
     template = {"a": features([1, 0]), "b": features([3, 4])}
     covered, bare = ({"a": features(row), "b": features([4, 3])} for row in ([4, 3], [0, 1]))
 
     decision = masked.judge(template, covered, 1.0)
-    assert (decision.voters, decision.covered, decision.decision) == (("b",), True, "match")
+    assert (decision.voters, decision.condition, decision.decision) == (("b",), "covered", "match")
     assert decision.score == pytest.approx(10 * 0.96 - 2)
     assert (decision.threshold, decision.review_threshold) == (3.0, 1.0)
-    # the same features uncovered: everybody votes
+    # the same features in no condition: everybody votes
     decision = masked.judge(template, bare, 1.0)
-    assert (decision.voters, decision.covered) == (("a", "b"), False)
-    # and a version that nobody measured behind masks votes as ever
-    plain = Fusion(masked.members, masked.voter_sets).judge(template, covered, 1.0)
-    assert (plain.voters, plain.covered) == (("a", "b"), False)
+    assert (decision.voters, decision.condition) == (("a", "b"), "")
+    # and a version that nobody measured in one votes as ever
+    plain = replace(masked, conditions=()).judge(template, covered, 1.0)
+    assert (plain.voters, plain.condition) == (("a", "b"), "")
+
+
+def test_in_a_condition_similarities_are_seen_from_its_centres() -> None:
+    """What all such probes have in common, and all references, is no likeness: the rest of both is compared."""
+    there = condition(centres={"b": Centres(probes=(0.0, 1.0), references=(1.0, 0.0))})
+    template = {"a": features([1, 0]), "b": features([0.6, 0.8], [0, 1])}
+    probe = {"a": features([1, 0]), "b": features([0.8, 0.6])}
+    found = there.compare(template, probe)
+    expected = np.mean([np.dot([-0.4, 0.8], [0.8, -0.4]) / 0.8, np.dot([-1, 1], [0.8, -0.4]) / np.sqrt(2 * 0.8)])
+    assert found["b"].similarity == pytest.approx(expected, abs=1e-6)
+    assert found["b"].log_norm == compare(template, probe)["b"].log_norm
+    assert found["a"] == compare(template, probe)["a"]
+    # a reference that lies at the centre has no direction from there
+    with pytest.raises(InferenceFailed):
+        there.compare({**template, "b": features([1, 0])}, probe)
+
+
+def test_the_surest_of_two_conditions_holds(fusion: Fusion) -> None:
+    both = replace(fusion, conditions=(condition(), condition("blurred", directions={"b": (4.0, 0.0)})))
+    for row, name in (([1, 0], "blurred"), ([0.45, 0.893], "covered"), ([0, 1], "covered")):
+        found = both.condition({"a": features([1, 0]), "b": features(row)})
+        assert found is not None
+        assert found.name == name
+    assert both.condition({"a": features([0, 1]), "b": features([0, 1])}) is None
 
 
 def test_several_members_tell_it_together() -> None:
-    cover = behind(directions={"a": (2.0, 0.0), "b": (0.0, -1.0)})
-    assert cover.holds({"a": features([1, 0]), "b": features([1, 0])})
-    assert not cover.holds({"a": features([1, 0]), "b": features([0, 1])})
+    told = condition(directions={"a": (2.0, 0.0), "b": (0.0, -1.0)})
+    assert told.value({"a": features([1, 0]), "b": features([1, 0])}) == pytest.approx(1)
+    assert told.value({"a": features([1, 0]), "b": features([0, 1])}) == pytest.approx(0)
 
 
-def test_a_face_is_covered_by_the_mean_over_the_frames(masked: Fusion) -> None:
-    assert masked.is_covered({"a": features([1, 0], [0.2, 1])})
-    assert not masked.is_covered({"a": features([1, 0], [-1, 0], [0.2, 1])})
+def test_an_attempt_is_in_a_condition_by_the_mean_over_its_frames(masked: Fusion) -> None:
+    assert masked.condition({"a": features([1, 0], [0.2, 1])})
+    assert not masked.condition({"a": features([1, 0], [-1, 0], [0.2, 1])})
 
 
-def test_behind_a_mask_the_member_abstains_under_its_quality_threshold_too(masked: Fusion) -> None:
+def test_in_a_condition_a_member_abstains_under_its_quality_threshold_too(masked: Fusion) -> None:
+    template = {"a": features([1, 0]), "b": features([3, 4])}
     with pytest.raises(LowQuality):
-        masked.decide(seen(a=0.9, b=0.9), quality_score=0.4, covered=True)
+        masked.judge(template, template, 0.4)
 
 
-def test_behind_a_mask_a_silent_member_is_an_error(masked: Fusion) -> None:
-    with pytest.raises(InferenceFailed):
-        masked.decide(seen(a=0.9), 1.0, covered=True)
-    with pytest.raises(InferenceFailed):
-        masked.decide(seen(a=0.9, b=float("nan")), 1.0, covered=True)
+def test_in_a_condition_a_voter_set_without_threshold_is_an_error(fusion: Fusion) -> None:
+    template = {"a": features([1, 0]), "b": features([3, 4])}
+    alone = Fusion(condition().fusion.members, {})
+    with pytest.raises(MissingThreshold):
+        replace(fusion, conditions=(condition(fusion=alone),)).judge(template, template, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -212,9 +249,16 @@ def test_behind_a_mask_a_silent_member_is_an_error(masked: Fusion) -> None:
     [{}, {"b": features([1, 0])}, {"a": features([1, 0, 0])}, {"a": features([np.nan, 0])}],
     ids=["nobody", "another", "dimension", "nan"],
 )
-def test_what_cannot_be_told_to_be_covered_is_never_decided(masked: Fusion, frames: dict) -> None:
+def test_where_the_condition_cannot_be_told_nothing_is_decided(masked: Fusion, frames: dict) -> None:
     with pytest.raises(InferenceFailed):
-        masked.is_covered(frames)
+        masked.judge(frames, frames, 1.0)
+
+
+def test_a_centre_of_other_dimensions_is_an_error(fusion: Fusion) -> None:
+    short = replace(fusion, conditions=(condition(centres={"b": Centres((0.0,), (0.0,))}),))
+    template = {"a": features([1, 0]), "b": features([3, 4])}
+    with pytest.raises(InferenceFailed):
+        short.judge(template, template, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -223,16 +267,28 @@ def test_what_cannot_be_told_to_be_covered_is_never_decided(masked: Fusion, fram
         {"directions": {}},
         {"directions": {"a": (float("nan"), 1.0)}},
         {"offset": float("inf")},
-        {"threshold": float("nan")},
-        {"review_threshold": 4.0},
+        {"centres": {"b": Centres((0.0, float("nan")), (0.0, 0.0))}},
+        {"centres": {"b": Centres((0.0, 0.0), (float("inf"), 0.0))}},
     ],
 )
-def test_a_cover_that_tells_nothing_is_refused(changes: dict) -> None:
-    with pytest.raises(ValueError, match=r"direction|hreshold"):
-        behind(**changes)
+def test_a_condition_that_tells_nothing_is_refused(changes: dict) -> None:
+    with pytest.raises(ValueError, match="finite"):
+        condition(**changes)
 
 
-@pytest.mark.parametrize("stranger", [{"directions": {"c": (1.0, 0.0)}}, {"voter": "c"}])
-def test_behind_a_mask_only_members_have_a_say(fusion: Fusion, stranger: dict) -> None:
+def test_a_condition_has_no_conditions(masked: Fusion) -> None:
+    with pytest.raises(ValueError, match="conditions of its own"):
+        condition(fusion=masked)
+
+
+@pytest.mark.parametrize(
+    "stranger",
+    [
+        {"directions": {"c": (1.0, 0.0)}},
+        {"centres": {"c": Centres((0.0,), (0.0,))}},
+        {"fusion": Fusion((Member("c", 1.0, Calibration(1.0, 0.0)),), {})},
+    ],
+)
+def test_in_a_condition_only_members_have_a_say(fusion: Fusion, stranger: dict) -> None:
     with pytest.raises(ValueError, match="members"):
-        Fusion(fusion.members, fusion.voter_sets, behind(**stranger))
+        replace(fusion, conditions=(condition(**stranger),))

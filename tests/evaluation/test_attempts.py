@@ -65,8 +65,8 @@ def test_an_attempt_is_what_the_engine_would_compare(
     )["net"]
     assert found.seen.similarities["net"][7] == pytest.approx(seen.similarity, abs=1e-5)
     assert found.seen.log_norms["net"][7] == pytest.approx(seen.log_norm, abs=1e-5)
-    mean = net.vectors[group].mean(0)
-    assert found.probes["net"][found.comparisons.b[7]] == pytest.approx(mean, abs=1e-6)
+    np.testing.assert_array_equal(found.references["net"][found.comparisons.a[7]], net.vectors[template])
+    np.testing.assert_array_equal(found.probes["net"][found.comparisons.b[7]], net.vectors[group])
     assert found.quality[7] == pytest.approx(embedded.quality["score"][group].max())
 
 
@@ -75,10 +75,10 @@ def test_frames_under_a_stress_meet_references_as_they_are(
 ) -> None:
     mirrored = replace(embedded, vectors={"net": -embedded.vectors["net"]}, norms={"net": 2 * embedded.norms["net"]})
     clean = attempts("list", *_args(embedded, everybody), 3, 1)
-    stressed = attempts("list", *_args(embedded, everybody), 3, 1, mirrored, True)
+    stressed = attempts("list", *_args(embedded, everybody), 3, 1, mirrored, "covered")
     assert clean is not None
     assert stressed is not None
-    assert stressed.labelled.covered
+    assert stressed.labelled.condition == "covered"
     np.testing.assert_allclose(stressed.labelled.seen.similarities["net"], -clean.labelled.seen.similarities["net"])
     np.testing.assert_allclose(stressed.labelled.probes["net"], -clean.labelled.probes["net"])
     shorter = stressed.labelled.seen.log_norms["net"] - clean.labelled.seen.log_norms["net"]
@@ -117,7 +117,7 @@ def told(
     subject_of: np.ndarray,
     lists: dict[str, Comparisons],
     stressed: Sequence[str] = (),
-    covered: bool = False,
+    condition: str = "",
 ) -> dict[str, Any]:
     """A report on these lists; what is called stress here leaves the pictures as they are."""
     files = tuple(Path(f"{i}.jpg") for i in range(len(subject_of)))
@@ -126,7 +126,12 @@ def told(
     fusion = Fusion((Member("net", 1.0, Calibration(1.0, 0.0)),), {"net": VoterSet(Affine(1.0, 0.0), 0.5, 0.0)})
     study = Study(pool, pool, replace(embedded, digests=("ab",) * len(files)))
     return report.build(
-        study, pool, partial(score_with, fusion), 0.5, 0.01, dict.fromkeys(stressed, replace(study, covered=covered))
+        study,
+        pool,
+        partial(score_with, fusion),
+        0.5,
+        0.01,
+        dict.fromkeys(stressed, replace(study, condition=condition)),
     ).data
 
 
@@ -144,12 +149,12 @@ def test_a_stress_is_told_of_every_list_by_itself(
     assert row["mated"] == comparisons.same.sum()
 
 
-def test_a_report_tells_every_cell_behind_a_mask_too(
+def test_a_report_tells_every_cell_in_a_condition_too(
     embedded: Embedded, everybody: tuple[Comparisons, np.ndarray]
 ) -> None:
     comparisons, subject_of = everybody
-    for covered, expected in ((False, [""]), (True, ["", "fog"])):
-        found = told(embedded, subject_of, {"list": comparisons}, ["fog"], covered)["cells"]
+    for condition, expected in (("", [""]), ("covered", ["", "fog"])):
+        found = told(embedded, subject_of, {"list": comparisons}, ["fog"], condition)["cells"]
         assert [(cell["under"], cell["references"], cell["frames"]) for cell in found] == [
             (under, *cell) for under in expected for cell in CELLS
         ]

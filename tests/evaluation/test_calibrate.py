@@ -86,11 +86,12 @@ def test_a_version_that_serves_is_left_alone(calibrate: Callable[..., dict[str, 
     assert EnsembleConfig.objects.get(version=2).voter_sets == before
 
 
-def test_what_held_behind_a_mask_before_does_not_stay_beside_new_numbers(
+def test_what_held_in_a_condition_before_does_not_stay_beside_new_numbers(
     calibrate: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
-    EnsembleConfig.objects.filter(version=2).update(cover={"voter": "sface_2021dec", "threshold": 3.0})
+    before = [{"name": "covered", "voter_sets": {}}]
+    EnsembleConfig.objects.filter(version=2).update(conditions=before)
     output = tmp_path / "v2.yaml"
-    assert calibrate("--output", str(output), version=2)["cover"] is None
-    assert "cover" not in yaml.safe_load(output.read_text())
-    assert EnsembleConfig.objects.get(version=2).cover is not None
+    assert calibrate("--output", str(output), version=2)["conditions"] == []
+    assert "conditions" not in yaml.safe_load(output.read_text())
+    assert EnsembleConfig.objects.get(version=2).conditions == before

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from ml_models.engine.calibrate import Affine, Calibration
-from ml_models.engine.fuse import Cover, Evidence, Fusion, Member, VoterSet
+from ml_models.engine.fuse import Centres, Condition, Fusion, Member, VoterSet
 from ml_models.engine.types import Embeddings
-from ml_models.evaluation import covering, fitting, scoring
+from ml_models.evaluation import conditions, fitting, scoring
 from ml_models.evaluation.fitting import CannotCalibrate
 from ml_models.evaluation.intervals import Subjects
 from ml_models.evaluation.pairs import Comparisons
@@ -116,91 +117,143 @@ def test_scoring_many_at_once_says_what_the_engine_says_of_each(masks: bool) -> 
         A: VoterSet(Affine(0.7, 0.1), 6.0, 3.0),
     }
     pair = (Member(A, 0.57, Calibration(22, -4, -3, -0.2, 0.3)), Member(B, 0.43, Calibration(15, -3), 0.5))
-    cover = Cover({B: (3.0, 0.1, -0.2)}, -0.7, A, Affine(18, -5), 4.0, 2.0)
-    fusion = Fusion(pair, rules, cover if masks else None)
+    alone = Fusion((Member(A, 0.57, Calibration(9, -2)),), {A: VoterSet(Affine(2.0, -1.0), 4.0, 2.0)})
+    centres = {A: Centres((0.1, 0.2, -0.3), (0.0, -0.2, 0.1))}
+    covered = Condition("covered", {B: (3.0, 0.1, -0.2)}, -0.7, centres, alone)
+    both = Condition("blurred", {B: (0.0, 3.0, 0.0)}, -0.5, {}, Fusion(pair, rules))
+    fusion = Fusion(pair, rules, (covered, both) if masks else ())
     scored = scoring.score(fusion, item)
-    hidden = []
+    said = []
     for i in range(len(item.quality)):
-        seen = {
-            name: Evidence(float(v[i]), float(item.seen.log_norms[name][i]))
-            for name, v in item.seen.similarities.items()
-        }
-        frame = {name: Embeddings.of_features([v[item.comparisons.b[i]]]) for name, v in item.probes.items()}
-        one = fusion.decide(seen, float(item.quality[i]), fusion.is_covered(frame))
-        hidden.append(one.covered)
-        assert scored.score[i] == pytest.approx(one.score)
+        c = item.comparisons
+        template, frames = (
+            {name: Embeddings.of_features(list(v[at[i]] * NORMS[name])) for name, v in side.items()}
+            for side, at in ((item.references, c.a), (item.probes, c.b))
+        )
+        one = fusion.judge(template, frames, float(item.quality[i]))
+        said.append(one.condition)
+        assert scored.score[i] == pytest.approx(one.score, abs=1e-4)
         assert (scored.margin[i] >= 0) == (one.decision == "match")
-    assert any(hidden) == masks
-    assert not all(hidden)
+    assert set(said) == ({"", "covered", "blurred"} if masks else {""})
+
+
+NORMS = {A: 2.0, B: 3.0}
 
 
 def shown(item: Labelled, share: float = 0.0, *, seed: int = 0) -> Labelled:
-    """With probes, the first `share` of them covered: the second member sees it."""
+    """With pictures on both sides, two an attempt: what every member sees is what they say. The first `share` of the
+    probes are covered, and the second member sees it."""
     rng = np.random.default_rng(seed)
     count = int(item.comparisons.b.max()) + 1
-    vectors = rng.normal(size=(count, 2)) * 0.3 + np.outer(np.arange(count) < share * count, (1.5, 0))
-    unit = np.column_stack([vectors, np.ones(count)])
-    unit /= np.linalg.norm(unit, axis=1)[:, None]
-    noise = rng.normal(size=(count, 3))
-    noise /= np.linalg.norm(noise, axis=1)[:, None]
-    return replace(item, probes={A: noise.astype(np.float32), B: unit.astype(np.float32)}, covered=share == 1)
+
+    def pictures(covered: np.ndarray) -> dict[str, np.ndarray]:
+        tilted = np.concatenate([rng.normal(size=(count, 2, 2)) * 0.3, np.ones((count, 2, 1))], 2)
+        tilted[..., 0] += 1.5 * covered[:, None]
+        vectors = {A: rng.normal(size=(count, 2, 3)), B: tilted}
+        return {name: (v / np.linalg.norm(v, axis=2)[..., None]).astype(np.float32) for name, v in vectors.items()}
+
+    references, probes = pictures(np.zeros(count)), pictures(np.arange(count) < share * count)
+    c = item.comparisons
+    seen = Evidences(
+        {n: scoring.cosines(references[n].mean(1), c.a, c.b, probes[n].mean(1)) for n in (A, B)},
+        {n: np.full(len(c), math.log(NORMS[n])) for n in (A, B)},
+    )
+    return replace(item, seen=seen, references=references, probes=probes)
 
 
-def masked(seed: int = 5, *, blind: bool = True) -> Labelled:
-    """The other people's list behind masks, which the second member sees nothing of when `blind`."""
-    item = shown(labelled(200, seed, name="masked"), 1.0, seed=seed)
-    if not blind:
-        return item
-    noise = np.random.default_rng(seed).normal(scale=0.1, size=len(item.quality))
-    return replace(item, seen=Evidences({**item.seen.similarities, B: noise}, item.seen.log_norms))
+PEOPLE, PICTURES, DIMENSIONS = 150, 2, 16
+
+
+def faces(seed: int = 0, *, drawn: float = 0.0, blind: bool = False) -> Labelled:
+    """Two pictures a person, all against all. In the probes' condition their embeddings are `drawn` towards one point,
+    and the second member sees nothing else when it is `blind` then."""
+    rng = np.random.default_rng(seed)
+    who = np.repeat(np.arange(PEOPLE, dtype=np.int32), PICTURES)
+    a, b = (side.astype(np.int32) for side in np.triu_indices(len(who), 1))
+    c = Comparisons(a, b, who[a], who[b], np.zeros(len(a), np.int32))
+    references, probes = {}, {}
+    for name, noise in ((A, 0.3), (B, 0.45)):
+        point = np.random.default_rng(99).normal(size=DIMENSIONS)
+        person = rng.normal(size=(PEOPLE, DIMENSIONS))[who]
+        clean, other = (person + noise * rng.normal(size=person.shape) for _ in range(2))
+        if blind and name == B:
+            other = rng.normal(size=person.shape)
+        # how far a probe is drawn differs: what it has in common with all others is no likeness
+        pulled = other + drawn * rng.uniform(0.7, 1.3, size=(len(who), 1)) * point
+        references[name], probes[name] = (
+            (v / np.linalg.norm(v, axis=1)[:, None]).astype(np.float32)[:, None] for v in (clean, pulled)
+        )
+    seen = Evidences(
+        {n: scoring.cosines(references[n][:, 0], a, b, probes[n][:, 0]) for n in (A, B)},
+        {n: rng.normal(scale=0.2, size=len(a)) for n in (A, B)},
+    )
+    return Labelled("list", c, seen, np.ones(len(a)), references, probes, "covered" if drawn else "")
 
 
 @pytest.fixture
 def bare() -> list[Labelled]:
-    """Lists of uncovered faces, on which both members are good."""
-    return [shown(labelled(200, seed), seed=seed) for seed in (0, 1, 2)]
+    """Faces in no condition, on which both members are good."""
+    return [faces(seed) for seed in (0, 1, 2)]
 
 
-def test_behind_a_mask_the_member_that_sees_through_it_decides_alone(bare: list[Labelled]) -> None:
-    behind, clean = masked(), bare[0]
-    fusion = fitting.fit(members(), [*bare, behind], 0.001)
-    assert fusion.cover is not None
-    assert (list(fusion.cover.directions), fusion.cover.voter) == ([B], A)
-    assert behind.behind(fusion.cover).mean() > 0.95
-    assert clean.behind(fusion.cover).mean() < 0.05
-    scored = scoring.score(fusion, behind)
-    alone = fitting.fit(members(), [*bare, replace(behind, covered=False)], 0.001)
-    assert alone.cover is None
-    for item in (clean, behind):
-        matched, strangers = scoring.score(fusion, item).margin >= 0, ~item.comparisons.same
-        assert matched[strangers].mean() <= 0.001
-    together = scoring.score(alone, behind)
-    same = behind.comparisons.same
-    assert (scored.margin[same] >= 0).mean() > (together.margin[same] >= 0).mean() + 0.02
+def drawn(**changes: bool) -> Labelled:
+    return faces(7, drawn=1.5, **changes)
 
 
-def test_where_nobody_is_better_alone_everybody_votes_behind_a_mask(bare: list[Labelled]) -> None:
-    fusion = fitting.fit(members(), [*bare, masked(blind=False)], 0.001)
-    assert fusion.cover is None
+def share(found: np.ndarray, among: np.ndarray) -> float:
+    return float((found[among] >= 0).mean())
 
 
-def test_too_few_covered_faces_tell_nothing(bare: list[Labelled]) -> None:
-    behind = masked()
-    few = behind.take(behind.comparisons.b < 90)
-    assert few.comparisons.same.sum() < covering.FEWEST
-    assert fitting.fit(members(), [*bare, few], 0.001).cover is None
-    assert covering.told([*bare, few], [B], A) is None
-    assert covering.told([behind], [B], A) is None  # nobody to tell them from
+def test_probes_in_a_condition_get_numbers_of_their_own(bare: list[Labelled]) -> None:
+    there = drawn()
+    fusion = fitting.fit(members(), [*bare, there], 0.001)
+    (condition,) = fusion.conditions
+    assert (condition.name, sorted(condition.directions)) == ("covered", [A, B])
+    assert (there.told([condition]) == 0).mean() > 0.95
+    assert (bare[0].told([condition]) == 0).mean() < 0.05
+    alone = fitting.fit(members(), [*bare, replace(there, condition="")], 0.001)
+    assert alone.conditions == ()
+    same = there.comparisons.same
+    own, others = (scoring.score(rule, there).margin for rule in (fusion, alone))
+    assert share(own, ~same) <= 0.001
+    assert share(own, same) > share(others, same) + 0.02
+    clean = bare[0].comparisons.same
+    assert share(scoring.score(fusion, bare[0]).margin, ~clean) <= 0.001
 
 
-def test_what_tells_a_covered_face_is_learnt_from_the_people_compared_and_nobody_else(bare: list[Labelled]) -> None:
-    behind = masked()
-    kept = behind.take((behind.comparisons.subject_a < 150) & (behind.comparisons.subject_b < 150))
-    others = np.arange(len(behind.probes[B]))[:, None] >= 2 * 150
-    spoilt = replace(kept, probes={name: np.where(others, np.nan, v) for name, v in behind.probes.items()})
-    expected = covering.told([*bare, kept], [B], A)
-    assert expected is not None
-    assert covering.told([*bare, spoilt], [B], A) == expected
+def test_a_member_that_sees_nothing_in_a_condition_abstains_there(bare: list[Labelled]) -> None:
+    (condition,) = fitting.fit(members(), [*bare, drawn(blind=True)], 0.001).conditions
+    assert list(condition.fusion.voter_sets) == [A]
+    assert [member.name for member in condition.fusion.members] == [A]
+    (condition,) = fitting.fit(members(), [*bare, drawn()], 0.001).conditions
+    assert list(condition.fusion.voter_sets) == [f"{A}+{B}"]
+
+
+def test_a_condition_that_is_no_worse_without_numbers_of_its_own_gets_none(bare: list[Labelled]) -> None:
+    no_condition = replace(faces(7), condition="covered")
+    assert fitting.fit(members(), [*bare, no_condition], 0.001).conditions == ()
+
+
+def test_too_few_faces_tell_no_condition(bare: list[Labelled]) -> None:
+    there = drawn()
+    few = there.take((there.comparisons.b < 90) & (there.comparisons.a < 90))
+    assert len(np.unique(few.comparisons.b)) < conditions.FEWEST
+    assert fitting.fit(members(), [*bare, few], 0.001).conditions == ()
+    assert conditions.learnt([*bare, few], members()) == []
+    assert conditions.learnt([there], members()) == []  # nobody to tell them from
+
+
+def test_what_tells_a_condition_is_learnt_from_the_people_compared_and_nobody_else(bare: list[Labelled]) -> None:
+    there = drawn()
+    kept = there.take((there.comparisons.subject_a < 120) & (there.comparisons.subject_b < 120))
+    others = (np.arange(len(there.probes[B])) >= PICTURES * 120)[:, None, None]
+
+    def spoilt(side: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return {name: np.where(others, np.nan, v) for name, v in side.items()}
+
+    (expected,) = conditions.learnt([*bare, kept], members())
+    unseen = replace(kept, probes=spoilt(kept.probes), references=spoilt(kept.references))
+    assert conditions.learnt([*bare, unseen], members()) == [expected]
 
 
 def test_a_short_feature_counts_where_it_tells_mated_and_strangers_apart() -> None:

@@ -32,15 +32,24 @@ def two_members(version: int = 3, **changes: Any) -> dict[str, Any]:
     return ensemble(version, **{"members": members, "voter_sets": {TWO: RULE}, **changes})
 
 
-COVER = {
-    "directions": {"mobilefacenet_192": base64.b64encode(np.zeros(192, "<f2").tobytes()).decode()},
+def vector(dimension: int, value: float = 0.0) -> str:
+    return base64.b64encode(np.full(dimension, value, "<f2").tobytes()).decode()
+
+
+CONDITION = {
+    "name": "covered",
+    "directions": {"mobilefacenet_192": vector(192)},
     "offset": 1.0,
-    "voter": "arcface_int8",
-    "a": 12.0,
-    "b": -2.0,
-    "threshold": 3.0,
-    "review_threshold": 1.0,
+    "centres": {"arcface_int8": {"probes": vector(512, 0.25), "references": vector(512)}},
+    "members": {"arcface_int8": {"a": 12.0, "b": -2.0, "d": 0.0, "low": 0.0, "high": 0.0}},
+    "voter_sets": {
+        "arcface_int8": {"a": 1.0, "b": 0.0, "trust": {"arcface_int8": 1.0}, "threshold": 3.0, "review_threshold": 1.0}
+    },
 }
+
+
+def condition(**changes: Any) -> dict[str, Any]:
+    return two_members(conditions=[{**CONDITION, **changes}])
 
 
 def load(folder: Path, data: dict[str, Any]) -> EnsembleConfig:
@@ -75,7 +84,8 @@ def test_an_edited_draft_is_updated_and_a_served_version_is_not(served: Ensemble
         ({"surprise": 1}, "surprise is not known"),
         ({"version": "two"}, "whole number"),
         ({"quality_limits": {"verify": {"min_magic": 1}}}, "min_magic"),
-        ({"cover": ["mask"]}, "cover is what calibrate writes"),
+        ({"conditions": ["mask"]}, "conditions are what calibrate writes"),
+        ({"conditions": {"name": "covered"}}, "conditions are what calibrate writes"),
         ({"quality_limits": {"verfy": {"min_face_px": 60}}}, "not verfy"),
     ],
     ids=lambda value: str(value)[:30],
@@ -90,23 +100,24 @@ def test_a_file_that_is_not_an_ensemble_is_refused(
     assert not EnsembleConfig.objects.filter(version=3).exists()
 
 
-def test_what_holds_behind_a_mask_travels_with_the_version(served: EnsembleConfig, tmp_path: Path) -> None:
-    config = load(tmp_path, two_members(cover=COVER))
-    cover = selectors.fusion(config).cover
-    assert cover is not None
-    assert versions.numbers(selectors.fusion(config))["cover"] == COVER
-    assert ensembles.export(config)["cover"] == ensembles.export(ensembles.clone(config))["cover"] == COVER
+def test_what_holds_in_a_condition_travels_with_the_version(served: EnsembleConfig, tmp_path: Path) -> None:
+    config = load(tmp_path, condition())
+    (found,) = selectors.fusion(config).conditions
+    assert found.centres["arcface_int8"].probes == (0.25,) * 512
+    assert versions.numbers(selectors.fusion(config))["conditions"] == [CONDITION]
+    for said in (config, ensembles.clone(config)):
+        assert ensembles.export(said)["conditions"] == [CONDITION]
     rollouts.validate(config)
     config.refresh_from_db()
-    config.cover = None
+    config.conditions = []
     with pytest.raises(ValidationError, match="clone"):
         config.save()
     # what an edited draft's file no longer says, the draft does not say either
-    draft = load(tmp_path, two_members(4, cover=COVER))
-    with_cover = evidence.config_digest(draft)
+    draft = load(tmp_path, {**condition(), "version": 4})
+    with_condition = evidence.config_digest(draft)
     draft = load(tmp_path, two_members(4))
-    assert draft.cover is None
-    assert evidence.config_digest(draft) != with_cover
+    assert draft.conditions == []
+    assert evidence.config_digest(draft) != with_condition
 
 
 @pytest.mark.parametrize(
@@ -116,20 +127,28 @@ def test_what_holds_behind_a_mask_travels_with_the_version(served: EnsembleConfi
         (two_members(voter_sets={FULL_SET: RULE}), "No threshold is set for the voter set arcface_int8"),
         (two_members(voter_sets={TWO: {**RULE, "a": -1}}), "not calibrated"),
         (two_members(voter_sets={TWO: {"a": 1.0, "b": 0.0}}), "not calibrated"),
-        (two_members(cover={**COVER, "voter": "sface_2021dec"}), "not calibrated.*members"),
-        (two_members(cover={**COVER, "directions": {"arcface_int8": "AAAAAAAA"}}), "not calibrated.*dimension"),
-        (two_members(cover={**COVER, "directions": {"nobody": "AAAAAAAA"}}), "not calibrated.*dimension"),
-        (two_members(cover={**COVER, "directions": "AAAA"}), "not calibrated"),
-        (two_members(cover={**COVER, "directions": {"mobilefacenet_192": "no base64"}}), "not calibrated"),
-        (two_members(cover={**COVER, "a": 0.0}), "not calibrated.*slope"),
-        (two_members(cover={"voter": "arcface_int8"}), "not calibrated"),
+        (condition(members={"sface_2021dec": CALIBRATION}), "not calibrated.*members"),
+        (condition(directions={"arcface_int8": "AAAAAAAA"}), "not calibrated.*dimension"),
+        (condition(directions={"nobody": "AAAAAAAA"}), "not calibrated.*dimension"),
+        (condition(directions="AAAA"), "not calibrated"),
+        (condition(directions={"mobilefacenet_192": "no base64"}), "not calibrated"),
+        (
+            condition(centres={"arcface_int8": {"probes": vector(3), "references": vector(512)}}),
+            "calibrated.*dimension",
+        ),
+        (condition(centres={"arcface_int8": {"probes": vector(512)}}), "not calibrated"),
+        (condition(members={"arcface_int8": {"a": 0.0, "b": 0.0}}), "not calibrated.*slope"),
+        (condition(voter_sets={}), "No threshold is set for the voter set arcface_int8 of covered faces"),
+        (condition(name="fog"), "what to advise against the condition fog"),
+        (two_members(conditions=[{"name": "covered"}]), "not calibrated"),
         (two_members(detector="sface_2021dec"), "not a detector"),
         (ensemble(3, members=[{"artifact": "arcface_int8", "weight": 1.0}]), "not calibrated"),
         (ensemble(3, members=[{"artifact": DETECTOR, "weight": 1.0, "calibration": CALIBRATION}]), "not an embedder"),
     ],
     ids=[
         *("no thresholds", "other voter set", "falling", "no threshold", "strange voter", "short", "stranger"),
-        *("flat", "no base64", "falling cover", "half a cover", "detector", "no calibration", "embedder"),
+        *("flat", "no base64", "short centre", "half a centre", "falling condition", "condition without thresholds"),
+        *("unknown condition", "half a condition", "detector", "no calibration", "embedder"),
     ],
 )
 def test_validation_names_what_is_wrong(

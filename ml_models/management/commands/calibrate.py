@@ -25,9 +25,9 @@ Every image goes through the version's own pipeline, and all images of a list ar
 Each member's similarity, with the length of its features, becomes a log-likelihood ratio; each voter set
 learns how far to trust its members beyond their weights, and gets a last calibration and the threshold at
 which at most the version's target_fmr of the non-mated comparisons match: in every list, with --stress also
-under every stress, and for 1, 3 and 5 references by 1 and 3 frames, each by itself. With the stress face_mask
-it also learns what tells a covered face, and which member decides alone then, where that is better than all
-together. docs/decisions/fusion.md says it on a page.
+under every stress, and for 1, 3 and 5 references by 1 and 3 frames, each by itself. From the stresses
+motion_blur, defocus_blur and face_mask it also learns what tells a blurred or covered face, and numbers of
+their own for these, where that is better. docs/decisions/fusion.md says it on a page.
 
 The numbers go into the draft in the database and, with --output, into a copy of its ensemble file. A
 version that is no draft any more is not changed: only --output is written. Measure on other people than
@@ -91,18 +91,18 @@ these:
                 f"{cell['name']}, {cell['references']} references × {cell['frames']} frames: {cell['mated']} mated and "
                 f"{cell['non_mated']} non-mated attempts, FMR {cell['fmr']:.4%}, FNMR {cell['fnmr']:.3%}"
             )
-        for name, affine in result["members"].items():
-            self.stdout.write(f"{name}: a {affine['a']}, b {affine['b']}, d {affine['d']}")
-        for name, rule in result["voter_sets"].items():
+        self._show_rules("", result)
+        for condition in result["conditions"]:
+            self._show_rules(f"{condition['name']}: ", condition)
+
+    def _show_rules(self, where: str, rules: dict[str, Any]) -> None:
+        for name, c in rules["members"].items():
+            self.stdout.write(f"{where}{name}: a {c['a']}, b {c['b']}, d {c['d']}")
+        for name, rule in rules["voter_sets"].items():
             trust = ", ".join(f"{member} {value:.2f}" for member, value in rule["trust"].items())
             self.stdout.write(
-                f"{name}: a {rule['a']}, b {rule['b']}, threshold {rule['threshold']}, "
+                f"{where}{name}: a {rule['a']}, b {rule['b']}, threshold {rule['threshold']}, "
                 f"review from {rule['review_threshold']}; trust {trust}"
-            )
-        if cover := result["cover"]:
-            self.stdout.write(
-                f"lower face covered: {cover['voter']} alone, a {cover['a']}, "
-                f"b {cover['b']}, threshold {cover['threshold']}, review from {cover['review_threshold']}"
             )
 
 
@@ -127,16 +127,16 @@ def _store(config: EnsembleConfig, numbers: dict[str, Any], calibrated_on: dict[
         for member in config.members.all():
             member.calibration = numbers["members"][member.artifact.name]
             member.save(update_fields=["calibration"])
-        config.voter_sets, config.cover = numbers["voter_sets"], numbers["cover"]
+        config.voter_sets, config.conditions = numbers["voter_sets"], numbers["conditions"]
         config.calibrated_on = calibrated_on
-        config.save(update_fields=["voter_sets", "cover", "calibrated_on"])
+        config.save(update_fields=["voter_sets", "conditions", "calibrated_on"])
 
 
 def _content(config: EnsembleConfig, numbers: dict[str, Any]) -> dict[str, Any]:
     content = ensembles.export(config)
     for member in content["members"]:
         member["calibration"] = numbers["members"][member["artifact"]]
-    return ensembles.normalised({**content, "voter_sets": numbers["voter_sets"], "cover": numbers["cover"]})
+    return ensembles.normalised({**content, **{name: numbers[name] for name in ("voter_sets", "conditions")}})
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
