@@ -46,7 +46,7 @@ NORM_SHARE = 0.75
 # Log-norms are held within these quantiles of what was fitted: beyond them nothing is known.
 HELD = (0.01, 0.99)
 # In a condition a member abstains whose votes proved to be worth less than this part of its weight. On dev_eval the
-# others are at 0.7 and above, those who see little at 0.3 and below, whoever is left out.
+# others are above 0.6, those who see little at 0.33 and below, whoever is left out.
 HEARD = 0.5
 
 
