@@ -45,36 +45,37 @@ def learnt(lists: Sequence[Labelled], members: Sequence[Member]) -> list[Conditi
         lists: comparisons that took place; every list weighs the same.
         members: all tell a condition, together, and each is seen from its own centres.
     """
-    names = dict.fromkeys(item.condition for item in lists if item.condition)
-    found = (
-        _learnt(name, [item for item in lists if item.probes and len(item.comparisons)], members) for name in names
-    )
-    return [condition for condition in found if condition]
-
-
-def _learnt(name: str, lists: Sequence[Labelled], members: Sequence[Member]) -> Condition | None:
+    lists = [item for item in lists if item.probes and len(item.comparisons)]
+    if not lists:
+        return []
     shown = [np.unique(item.comparisons.b) for item in lists]
-    inside = np.array([item.condition == name for item in lists], bool)
-    if sum(len(at) for at, there in zip(shown, inside, strict=True) if there) < FEWEST or inside.all():
-        return None
-    names = [member.name for member in members]
-    vectors = [
-        np.concatenate([item.probes[member][at].mean(1) for member in names], 1)
-        for item, at in zip(lists, shown, strict=True)
-    ]
     counts = [len(at) for at in shown]
+    vectors = np.concatenate(
+        [
+            np.concatenate([item.probes[member.name][at].mean(1) for member in members], 1)
+            for item, at in zip(lists, shown, strict=True)
+        ]
+    ).astype(np.float64)
     weight = np.repeat([1 / count for count in counts], counts)
-    direction, offset = _discriminant(np.concatenate(vectors).astype(np.float64), np.repeat(inside, counts), weight)
-    sizes = [lists[0].probes[member].shape[2] for member in names]
-    parts = dict(zip(names, np.split(direction, np.cumsum(sizes)[:-1]), strict=True))
-    there = [item for item in lists if item.condition == name]
-    return Condition(
-        name,
-        {member: tuple(part.tolist()) for member, part in parts.items()},
-        offset,
-        {member: _centres(there, member) for member in names},
-        Fusion(tuple(members), {}),
-    )
+    ends = np.cumsum([lists[0].probes[member.name].shape[2] for member in members])[:-1]
+    found = []
+    for name in dict.fromkeys(item.condition for item in lists if item.condition):
+        inside = np.repeat([item.condition == name for item in lists], counts)
+        if inside.sum() < FEWEST or inside.all():
+            continue
+        direction, offset = _discriminant(vectors, inside, weight)
+        directions = zip(members, np.split(direction, ends), strict=True)
+        there = [item for item in lists if item.condition == name]
+        found.append(
+            Condition(
+                name,
+                {member.name: tuple(part.tolist()) for member, part in directions},
+                offset,
+                {member.name: _centres(there, member.name) for member in members},
+                Fusion(tuple(members), {}),
+            )
+        )
+    return found
 
 
 def _centres(lists: Sequence[Labelled], member: str) -> Centres:

@@ -73,9 +73,13 @@ def fit_affine(x: Values, same: NDArray[np.bool_], weight: Values | None = None)
 
 
 def _cases(same: NDArray[np.bool_], weight: Values | None = None, prior: float = 0.5) -> logistic.Cases:
+    _require_both(same)
+    return logistic.Cases.of(same, weight, prior)
+
+
+def _require_both(same: NDArray[np.bool_]) -> None:
     if not same.any() or same.all():
         raise CannotCalibrate("Calibration needs mated and non-mated comparisons.")
-    return logistic.Cases.of(same, weight, prior)
 
 
 def _rising(slope: float) -> float:
@@ -126,19 +130,16 @@ class _Sample:
     def within(self, conditions: Sequence[Condition], number: int) -> tuple[list[Labelled], list[Evidences]]:
         """The comparisons in one of the conditions, −1 for none, and the strangers: list by list where the list was
         put in it, and those that were only told to be together, for they are few in any one list, and the worst list's
-        threshold would be chance."""
-        name, centres = (conditions[number].name, conditions[number].centres) if number >= 0 else ("", {})
-
-        def inside(item: Labelled) -> Labelled:
-            part = item.take(item.told(conditions) == number) if conditions else item
-            return part.seen_from(centres) if centres else part
-
+        threshold would be chance. A list put in a condition that is none of these was put in none."""
+        condition = conditions[number] if number >= 0 else None
+        others = {other.name for other in conditions if other is not condition}
         strangers: list[Evidences] = []
         mistaken: list[Evidences] = []
         for item in self.all:
-            part = inside(item.take(~item.comparisons.same)).seen
-            (strangers if item.condition == name or not conditions else mistaken).append(part)
-        chosen = [inside(item) for item in self.chosen]
+            here = (item.told(conditions) == number) & ~item.comparisons.same
+            belongs = item.condition == condition.name if condition else item.condition not in others
+            (strangers if belongs else mistaken).append(item.within(here, condition).seen)
+        chosen = [item.within(item.told(conditions) == number, condition) for item in self.chosen]
         return chosen, [*strangers, Evidences.together(mistaken)] if mistaken else strangers
 
 
@@ -163,24 +164,26 @@ def _sighted(members: Sequence[Member], chosen: Sequence[Labelled]) -> list[Memb
     """The members to whom mated pictures look more alike than strangers'."""
     same = np.concatenate([item.comparisons.same for item in chosen])
 
+    _require_both(same)
+
     def sees(name: str) -> bool:
         similarity = np.concatenate([item.seen.similarities[name] for item in chosen])
         return bool(similarity[same].mean() > similarity[~same].mean())
 
-    if not same.any() or same.all():
-        raise CannotCalibrate("A condition needs mated and non-mated comparisons.")
     return [member for member in members if sees(member.name)]
 
 
 def _earns_its_place(fusion: Fusion, condition: Condition, sample: _Sample) -> bool:
     """Whether the lists in a condition fare better with a rule of their own."""
     lists = [item for item in sample.chosen if item.condition == condition.name and _suffices(item.comparisons.same)]
+    if not lists:
+        return False
     without = replace(fusion, conditions=())
     own, others = (
         tar(lists, lambda item, rule=rule: score(rule, item).margin, sample.target_fmr)  # type: ignore[misc]
         for rule in (fusion, without)
     )
-    return bool(lists) and own > others
+    return own > others
 
 
 def _fusion(

@@ -114,8 +114,12 @@ class Labelled:
         parts = (self.probes[name].mean(1).astype(np.float64) @ np.array(d) for name, d in condition.directions.items())
         return np.asarray(sum(parts) + condition.offset)
 
-    def seen_from(self, centres: Mapping[str, Centres]) -> Labelled:
-        """With similarities as seen from a condition's centres."""
+    def within(self, here: NDArray[np.bool_], condition: Condition | None) -> Labelled:
+        """The comparisons `here`, as a condition sees them; as they are in none."""
+        part = self.take(here)
+        return part._seen_from(condition.centres) if condition else part
+
+    def _seen_from(self, centres: Mapping[str, Centres]) -> Labelled:
         c, moved = self.comparisons, {}
         for name, centre in centres.items():
             sides = (self.references[name], centre.references), (self.probes[name], centre.probes)
@@ -177,13 +181,9 @@ def score(fusion: Fusion, item: Labelled) -> Scored:
         return _by_voters(fusion, item)
     told = item.told(fusion.conditions)
     whole = Scored(np.full(len(told), -np.inf), np.zeros(len(told)))
-    for number, here in ((number, told == number) for number in range(-1, len(fusion.conditions))):
-        part = item.take(here)
-        if number >= 0:
-            condition = fusion.conditions[number]
-            scored = _by_voters(condition.fusion, part.seen_from(condition.centres))
-        else:
-            scored = _by_voters(fusion, part)
+    for number, condition in enumerate((None, *fusion.conditions), -1):
+        here = told == number
+        scored = _by_voters(condition.fusion if condition else fusion, item.within(here, condition))
         whole.score[here], whole.threshold[here] = scored.score, scored.threshold
     return whole
 
