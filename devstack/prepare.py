@@ -77,7 +77,8 @@ def activate_first() -> None:
 
 def lacking_evidence() -> list[str]:
     """What the active version was not measured to do."""
-    from ml_models import evidence, selectors
+    from ml_models import selectors
+    from ml_models.versions import evidence
 
     active = selectors.configs().filter(state="active").first()
     return evidence.missing(active) if active else []

@@ -7,7 +7,8 @@ from django.core import checks
 from django.core.checks import CheckMessage, Error, register
 from django.core.exceptions import ImproperlyConfigured
 
-from . import conf, crypto, evidence
+from . import conf, crypto
+from .versions import evidence
 
 
 @register()

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 from uuid import UUID
 
 import numpy as np
@@ -14,12 +11,9 @@ from django.db.models import DurationField, ExpressionWrapper, F, FilteredRelati
 from django.db.models.functions import Now
 
 from . import crypto
-from .engine.calibrate import Affine, Calibration
-from .engine.fuse import Centres, Condition, Fusion, Member, VoterSet
-from .engine.quality import ENROLL_LIMITS, VERIFY_LIMITS, QualityLimits
 from .engine.types import Embeddings, Feature
-from .exceptions import ConfigInvalid, NotFound, NotReady, ReferencesLost
-from .models import EnsembleConfig, EnsembleMember, Reference, RolloutFailure, Subject
+from .exceptions import NotFound, NotReady, ReferencesLost
+from .models import EnsembleConfig, EnsembleMember, Reference, Rollout, RolloutFailure, Subject
 
 State = EnsembleConfig.State
 
@@ -28,6 +22,31 @@ def configs() -> QuerySet[EnsembleConfig]:
     """Versions with their members and artifacts, in two queries."""
     members = EnsembleMember.objects.select_related("artifact")
     return EnsembleConfig.objects.select_related("detector").prefetch_related(Prefetch("members", members))
+
+
+def get_config(version: int) -> EnsembleConfig:
+    """A version by its number.
+
+    Raises:
+        NotFound
+    """
+    config = configs().filter(version=version).first()
+    if config is None:
+        raise NotFound(f"There is no version {version}. Load one with load_ensemble.")
+    return config
+
+
+def get_rollout(rollout_id: UUID | None = None) -> Rollout:
+    """A rollout by its id, or the latest one.
+
+    Raises:
+        NotFound
+    """
+    found = Rollout.objects.select_related("config")
+    rollout = found.filter(pk=rollout_id).first() if rollout_id else found.first()
+    if rollout is None:
+        raise NotFound("There is no such rollout.")
+    return rollout
 
 
 def active_config() -> EnsembleConfig:
@@ -58,63 +77,6 @@ def served_configs() -> list[EnsembleConfig]:
 def members_by_space(served: list[EnsembleConfig]) -> dict[str, tuple[EnsembleMember, bool]]:
     """Every embedding space that is needed: a member that makes its vectors, and whether it flips."""
     return {member.space: (member, config.flip) for config in served for member in config.members.all()}
-
-
-def fusion(config: EnsembleConfig) -> Fusion:
-    """The version's decision rule.
-
-    Raises:
-        ConfigInvalid: a calibration or threshold is missing or not usable.
-    """
-    try:
-        rows = config.members.all()
-        members = tuple(
-            Member(m.artifact.name, m.weight, Calibration(**(m.calibration or {})), m.quality_threshold) for m in rows
-        )
-        dimensions = {m.artifact.name: m.artifact.contract["dimension"] for m in rows}
-        conditions = tuple(_condition(said, members, dimensions) for said in config.conditions)
-        return Fusion(members, _voter_sets(config.voter_sets), conditions)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ConfigInvalid([f"Version {config.version} is not calibrated: run calibrate. ({error})"]) from error
-
-
-def _voter_sets(said: Mapping[str, Any]) -> dict[str, VoterSet]:
-    return {
-        key: VoterSet(Affine(rule["a"], rule["b"]), rule["threshold"], rule["review_threshold"], rule.get("trust", {}))
-        for key, rule in said.items()
-    }
-
-
-def _condition(said: Mapping[str, Any], members: Sequence[Member], dimensions: Mapping[str, int]) -> Condition:
-    def vector(name: str, text: str) -> tuple[float, ...]:
-        numbers = np.frombuffer(base64.b64decode(text, validate=True), "<f2")
-        if dimensions.get(name) != len(numbers):
-            raise ValueError(f"{said['name']}: a vector of {name} has not the dimension of a member of that name")
-        return tuple(numbers.tolist())
-
-    if strangers := said["members"].keys() - {member.name for member in members}:
-        raise ValueError(f"{said['name']}: {', '.join(sorted(strangers))} is none of the version's members")
-    own = tuple(
-        replace(member, calibration=Calibration(**said["members"][member.name]))
-        for member in members
-        if member.name in said["members"]
-    )
-    return Condition(
-        said["name"],
-        {name: vector(name, text) for name, text in said["directions"].items()},
-        said["offset"],
-        {
-            name: Centres(vector(name, sides["probes"]), vector(name, sides["references"]))
-            for name, sides in said["centres"].items()
-        },
-        Fusion(own, _voter_sets(said["voter_sets"])),
-    )
-
-
-def quality_limits(config: EnsembleConfig, step: str) -> QualityLimits:
-    """The version's limits for `verify` or `enroll`: the defaults, changed where the version says so."""
-    defaults = VERIFY_LIMITS if step == "verify" else ENROLL_LIMITS
-    return QualityLimits.from_json({**defaults.to_json(), **config.quality_limits.get(step, {})})
 
 
 @dataclass(frozen=True, slots=True)

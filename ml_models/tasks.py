@@ -6,8 +6,9 @@ from uuid import UUID
 from celery import shared_task
 from kombu.exceptions import OperationalError as QueueDown
 
-from . import backfill, rollouts
+from . import rollouts
 from .exceptions import NotReady, RolloutRefused
+from .rollouts import backfill
 
 logger = logging.getLogger(__name__)
 

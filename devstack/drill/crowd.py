@@ -9,11 +9,12 @@ from itertools import islice
 
 from devstack.drill.people import People, Photo
 from devstack.state import say
-from ml_models import rollouts, runtime, selectors, services
+from ml_models import rollouts, runtime, services
 from ml_models.engine.errors import EngineError
 from ml_models.engine.fuse import Fusion, together
 from ml_models.engine.types import Decision, Embeddings, Extraction
 from ml_models.exceptions import ServiceError
+from ml_models.versions import numbers
 
 THREADS = 2
 
@@ -63,11 +64,11 @@ def offline(enrolled: list[Photo], probes: list[Photo], versions: Iterable[int])
     """Embed everything again, with the networks of the last of the versions, which has them all."""
     configs = [rollouts.get_config(version) for version in versions]
     pipeline = runtime.pipeline(configs[-1])
-    at_enrolment = selectors.quality_limits(configs[-1], "enroll")
+    at_enrolment = numbers.quality_limits(configs[-1], "enroll")
 
     def probe(photo: Photo) -> Extraction | None:
         try:
-            return pipeline.extract(photo.read(), selectors.quality_limits(configs[-1], "verify"))
+            return pipeline.extract(photo.read(), numbers.quality_limits(configs[-1], "verify"))
         except EngineError:
             return None
 
@@ -79,4 +80,4 @@ def offline(enrolled: list[Photo], probes: list[Photo], versions: Iterable[int])
         by_subject.setdefault(photo.subject, []).append(extraction)
     templates = {subject: together(faces) for subject, faces in by_subject.items()}
     usable = {photo: face for photo, face in shown.items() if face and photo.subject in templates}
-    return Offline(templates, usable, {config.version: selectors.fusion(config) for config in configs})
+    return Offline(templates, usable, {config.version: numbers.fusion(config) for config in configs})

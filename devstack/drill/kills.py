@@ -14,8 +14,9 @@ from devstack.drill.stack import Stack, pool_process, wait
 from devstack.drill.versions import NEW, OLD, active, embedded, forget_the_new_space, how_far, references, rows
 from devstack.processes import StackError, signal_group
 from devstack.state import say
-from ml_models import processes, tasks
+from ml_models import tasks
 from ml_models.models import RolloutChunk, RolloutFailure
+from ml_models.rollouts import processes
 
 # lease 60 s, a tick every 10 s, the broker's own memory 120 s
 _BACK_WITHIN_S = 420.0

@@ -12,10 +12,11 @@ from devstack.drill.report import Check, Report
 from devstack.drill.stack import Stack, pool_process, wait
 from devstack.drill.versions import NEW, active, embedded, forget_the_new_space, new_space, references
 from devstack.state import say
-from ml_models import backfill, crypto, processes, rollouts, runtime
+from ml_models import crypto, rollouts, runtime
 from ml_models.engine.align import decode_chip
 from ml_models.engine.pipeline import chip_crop
 from ml_models.models import Embedding, EnsembleConfig, Reference, Rollout, RolloutChunk
+from ml_models.rollouts import backfill, processes
 
 _ROUNDS = 3
 _FACES = 300

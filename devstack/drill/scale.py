@@ -10,9 +10,10 @@ from django.db import connection, transaction
 from devstack.drill.report import Check, Report
 from devstack.drill.versions import NEW, OLD, new_space
 from devstack.state import say
-from ml_models import backfill, rollouts
-from ml_models.estimates import activation_cost
+from ml_models import rollouts
 from ml_models.models import Embedding, Reference, Rollout
+from ml_models.rollouts import backfill
+from ml_models.rollouts.estimates import activation_cost
 
 FACES, MANY = 300_000, 10_000_000
 # a tick follows every chunk of about ten seconds: more than this would be a tenth of a worker

@@ -15,8 +15,8 @@ from devstack.services import create_bucket
 from devstack.state import ROOT, say
 from ml_models import rollouts, runtime
 from ml_models.models import Embedding, EnsembleConfig, Reference
-from ml_models.processes import artifacts_of
-from ml_models.progress import progress
+from ml_models.rollouts.processes import artifacts_of
+from ml_models.rollouts.progress import progress
 
 OLD, NEW, REWEIGHTED = 1, 2, 3
 WEIGHTS = {"arcface_int8": 0.35, "mobilefacenet_192": 0.35, "sface_2021dec": 0.30}

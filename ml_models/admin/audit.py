@@ -12,9 +12,9 @@ from django.urls import URLPattern, path
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from ml_models import processes
 from ml_models.models import Erasure, EvaluationReport, ServingProcess, Verification
-from ml_models.traffic import MAX_DAYS
+from ml_models.rollouts import processes
+from ml_models.services.traffic import MAX_DAYS
 
 from . import traffic
 from .base import Panel

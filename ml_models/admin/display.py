@@ -8,9 +8,9 @@ from django.template.defaultfilters import filesizeformat
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from ml_models.estimates import Cost
 from ml_models.models import EnsembleConfig, EvaluationReport, Rollout
-from ml_models.paired import Change
+from ml_models.rollouts.estimates import Cost
+from ml_models.versions.comparison import Change
 
 TONES = {
     EnsembleConfig.State.DRAFT: "grey",

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from django.db.models import Prefetch
 from django.http import HttpRequest
 
-from ml_models import conf, evidence
+from ml_models import conf
 from ml_models.models import Artifact, EnsembleConfig, EnsembleMember
+from ml_models.versions import evidence
 
 
 def notices() -> list[str]:

@@ -15,8 +15,8 @@ from django.utils.safestring import SafeString
 
 from ml_models import rollouts
 from ml_models.models import Actor, Rollout, RolloutFailure
-from ml_models.progress import progress
-from ml_models.shadow import Summary, summary
+from ml_models.rollouts.progress import progress
+from ml_models.services.shadow import Summary, summary
 
 from .base import Asked, Button, Done, Panel
 from .display import duration, label, words

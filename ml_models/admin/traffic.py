@@ -10,9 +10,11 @@ from django.http import HttpRequest
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from ml_models import evidence, selectors, traffic
+from ml_models import selectors
 from ml_models.models import EnsembleConfig, EvaluationReport
-from ml_models.traffic import Day, Span
+from ml_models.services import traffic
+from ml_models.services.traffic import Day, Span
+from ml_models.versions import evidence
 
 from .display import label, share, words
 

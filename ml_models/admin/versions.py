@@ -14,9 +14,10 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.timezone import now
 
-from ml_models import ensembles, evidence, paired, rollouts, tasks
-from ml_models.estimates import activation_cost
+from ml_models import rollouts, tasks
 from ml_models.models import Artifact, EnsembleConfig, EnsembleMember, EvaluationReport, Rollout
+from ml_models.rollouts.estimates import activation_cost
+from ml_models.versions import comparison, evidence, files
 
 from .base import Asked, Button, Done, Panel
 from .comparison import beside, difference
@@ -120,7 +121,7 @@ def _ask_discard(config: EnsembleConfig) -> Asked:
 
 
 def _clone(config: EnsembleConfig, request: HttpRequest) -> Done:
-    draft = ensembles.clone(config, request.user)
+    draft = files.clone(config, request.user)
     return Done(
         f"Version {draft.version} is a draft that says the same. Export it, edit the file, load it again.",
         reverse("admin:ml_models_ensembleconfig_change", args=[draft.pk]),
@@ -132,12 +133,12 @@ def _measured(config: EnsembleConfig, other: EnsembleConfig | None, request: Htt
     same."""
     if not request.user.has_perm("ml_models.view_evaluationreport"):
         return {}
-    both = paired.common(other, config)[:1] if other else []
+    both = comparison.common(other, config)[:1] if other else []
     return {
         "report": evidence.best(config) or report_of(config),
         "evidence": evidence.lines(config),
         "overridden": config.steps.filter(overrides_evidence=True).last(),
-        "changes": [change_facts(change) for one, two in both for change in paired.compare(one, two)],
+        "changes": [change_facts(change) for one, two in both for change in comparison.compare(one, two)],
         "compared_on": ", ".join(both[0][1].measured_on.get("lists", [])) if both else "",
     }
 
@@ -218,7 +219,7 @@ class EnsembleConfigAdmin(Panel):
 
     def _export(self, request: HttpRequest, object_id: str) -> HttpResponse:
         config = self.found(request, object_id)
-        text = yaml.safe_dump(ensembles.export(config), sort_keys=False, allow_unicode=True)
+        text = yaml.safe_dump(files.export(config), sort_keys=False, allow_unicode=True)
         name = f'attachment; filename="v{config.version}.yaml"'
         return HttpResponse(text, content_type="application/yaml", headers={"Content-Disposition": name})
 

@@ -9,7 +9,8 @@ from rest_framework.exceptions import PermissionDenied, Throttled
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
-from ml_models import conf, limits
+from ml_models import conf
+from ml_models.services import limits
 
 ACTIONS = ("enroll", "verify", "read", "erase")
 

@@ -14,7 +14,7 @@ from rest_framework.response import Response
 
 from ml_models import rollouts, selectors, tasks
 from ml_models.models import Actor, EnsembleConfig, Rollout
-from ml_models.progress import progress
+from ml_models.rollouts.progress import progress
 
 from .access import holds
 from .views import PROBLEM, FaceView, parse

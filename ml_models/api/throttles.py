@@ -7,7 +7,7 @@ from typing import Any
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
-from ml_models import limits
+from ml_models.services import limits
 
 
 class CallerThrottle(BaseThrottle):

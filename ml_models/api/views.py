@@ -16,9 +16,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from ml_models import conf, runtime, selectors, services, shadow
+from ml_models import conf, runtime, selectors, services
 from ml_models.engine.errors import ImageTooLarge
 from ml_models.exceptions import NotReady
+from ml_models.services import shadow
 
 from . import access, uploads
 from . import serializers as s

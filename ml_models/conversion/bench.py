@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 from ml_models.engine.embed import golden_crops
 
-from . import quantize
-from .adaface_export import INPUT, OUTPUT, contract, export, plain_export
-from .adaface_network import Architecture
-from .adaface_seeded import seeded_network
+from .adaface.export import INPUT, OUTPUT, contract, export, plain_export
+from .adaface.network import Architecture
+from .adaface.seeded import seeded_network
+from .int8 import static
 from .proof import cpu_name, has_vnni, network_input, open_session
 
 MIN_FOLDED, MIN_INT8 = 0.97, 2.5
@@ -40,11 +40,11 @@ def measure(architecture: Architecture = "ir50", rounds: int = 30) -> dict[str, 
         network = seeded_network(architecture)
         (folder / "plain.onnx").write_bytes(plain_export(network))
         export(network, {}, folder / "folded.onnx", with_norm=False)
-        ranges = quantize.measure_ranges(folder / "folded.onnx", [faces])
-        first = quantize.quantisable(quantize.prepare(folder / "folded.onnx"))[
+        ranges = static.measure_ranges(folder / "folded.onnx", [faces])
+        first = static.quantisable(static.prepare(folder / "folded.onnx"))[
             0
         ]  # stays in float, as in int8.quantize_model
-        quantize.quantize(folder / "folded.onnx", ranges, folder / "int8.onnx", exclude_nodes=[first])
+        static.quantize(folder / "folded.onnx", ranges, folder / "int8.onnx", exclude_nodes=[first])
         sessions = {kind: open_session(folder / f"{kind}.onnx") for kind in ("plain", "folded", "int8")}
         best = dict.fromkeys(sessions, float("inf"))
         for _ in range(rounds):

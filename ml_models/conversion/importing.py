@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml_models.engine.types import InputContract, canonical_json
-from ml_models.evaluation.metrics import Subjects, System
+from ml_models.evaluation.rates.metrics import Subjects, System
 from ml_models.evaluation.scoring import cosines as pair_cosines
 
 from . import foreign, onnx_graph

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from ml_models.engine.embed import Embedder
 from ml_models.engine.types import InputContract, Vectors
-from ml_models.evaluation.metrics import Subjects, System
-from ml_models.evaluation.pairs import Comparisons, PairList, PairListRefused, read
+from ml_models.evaluation.lists.pairs import Comparisons, PairList, PairListRefused, read
+from ml_models.evaluation.rates.metrics import Subjects, System
 from ml_models.evaluation.scoring import cosines
 
 from .errors import ConversionError

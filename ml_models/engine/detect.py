@@ -11,13 +11,7 @@ import cv2
 import numpy as np
 
 from .align import CROP_SIDE, TEMPLATE, similarity_transform, warp
-from .errors import (
-    ContractMismatch,
-    FaceTooSmall,
-    InferenceFailed,
-    MultipleFaces,
-    NoFaceFound,
-)
+from .errors import ContractMismatch, FaceTooSmall, InferenceFailed, MultipleFaces, NoFaceFound
 from .types import DetectedFace, Image, Landmarks
 
 LANDMARKS_ID = "yunet-upright-3"

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .embedding import Embedded
-from .pairs import Comparisons, Pool
+from .lists.pairs import Comparisons, Pool
+from .pictures.embedding import Embedded
 from .scoring import Evidences, Labelled
 
 Indices = NDArray[np.int32]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..engine.fuse import Centres, Condition, Fusion, Member, VoterSet, reachable_voter_sets, voter_key
 from ..engine.types import Vectors
-from .pairs import Comparisons
+from .lists.pairs import Comparisons
 
 Values = NDArray[np.float64]
 

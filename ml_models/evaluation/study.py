@@ -14,11 +14,11 @@ from ..engine.fuse import Fusion
 from ..engine.types import Vectors
 from . import scoring
 from .attempts import Attempts, every_cell
-from .embedding import Embedded
-from .metrics import TAR_AT, Rate, Subjects, System
-from .pairs import Comparisons, Pool, comparisons_needed
+from .lists.pairs import Comparisons, Pool, comparisons_needed
+from .pictures.embedding import Embedded
+from .rates.metrics import TAR_AT, Rate, Subjects, System
+from .rates.systems import Scores, Systems, advantage
 from .scoring import Labelled
-from .systems import Scores, Systems, advantage
 
 __all__ = ["Scores", "Study", "measure", "score_with"]
 

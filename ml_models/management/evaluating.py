@@ -14,15 +14,16 @@ import numpy as np
 from django.core.management.base import CommandError
 from numpy.typing import NDArray
 
-from ml_models import evidence, paired, selectors
 from ml_models.engine.fuse import voter_key
-from ml_models.evaluation import cross_validation, report, versions
-from ml_models.evaluation.page import page
-from ml_models.evaluation.pairs import Pool
+from ml_models.evaluation import report
+from ml_models.evaluation.calibration import cross_validation
+from ml_models.evaluation.lists.pairs import Pool
 from ml_models.evaluation.report import Scorer
+from ml_models.evaluation.report.page import page
 from ml_models.evaluation.scoring import Labelled
 from ml_models.evaluation.study import Scores, Study, acquired, cells, score_with
 from ml_models.models import EnsembleConfig
+from ml_models.versions import comparison, evidence, numbers
 
 from .study import StudyCommand
 
@@ -44,7 +45,7 @@ def evaluate(command: StudyCommand, config: EnsembleConfig, options: Mapping[str
     began, cpu = time.perf_counter(), time.process_time()
     crossed = options["cross_validate"]
     if not crossed:
-        selectors.fusion(config)  # fails before the images are embedded, not after
+        numbers.fusion(config)  # fails before the images are embedded, not after
     study = command.study(config, dict(options))
     stressed = {name: command.under(study, name) for name in options["stress"]}
     rated = study.all_pairs if options["all_pairs"] else study.listed
@@ -78,11 +79,11 @@ def against(
 ) -> list[dict[str, Any]]:
     """The second version, measured just now, against the first; measured too when no report is on the same."""
     latest = second.reports.order_by("-created_at")[0]
-    both = [pair for pair in paired.common(first, second) if pair[1].pk == latest.pk]
+    both = [pair for pair in comparison.common(first, second) if pair[1].pk == latest.pk]
     if not both:
         evaluate(command, first, options)
-        both = [pair for pair in paired.common(first, second) if pair[1].pk == latest.pk]
-    return [asdict(change) for change in paired.compare(*both[0])]
+        both = [pair for pair in comparison.common(first, second) if pair[1].pk == latest.pk]
+    return [asdict(change) for change in comparison.compare(*both[0])]
 
 
 def _kind(list_digest: str, options: Mapping[str, Any]) -> str:
@@ -112,7 +113,7 @@ def _artifacts(config: EnsembleConfig) -> dict[str, str]:
 
 
 def _own(config: EnsembleConfig) -> tuple[Scorer, float | None]:
-    fusion = selectors.fusion(config)
+    fusion = numbers.fusion(config)
     full = fusion.voter_sets[voter_key(member.name for member in fusion.members)]
     return partial(score_with, fusion), full.threshold
 
@@ -126,7 +127,7 @@ def _crossed(
     fit_on = acquired([study, *stressed.values()])
     attempts = [cell.labelled for _, cell in cells(study, stressed)]
     fusions = cross_validation.fit_parts(
-        fit_on, part_of, versions.members(config), config.target_fmr, attempts, command.progress("fitting")
+        fit_on, part_of, numbers.members(config), config.target_fmr, attempts, command.progress("fitting")
     )
 
     def score(labelled: Sequence[Labelled]) -> Scores:

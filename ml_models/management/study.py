@@ -14,14 +14,17 @@ import numpy as np
 from django.core.management.base import CommandError
 from numpy.typing import NDArray
 
-from ml_models import selectors
 from ml_models.engine.quality import QualityLimits
 from ml_models.engine.types import Extraction
-from ml_models.evaluation import cross_validation, embedding, pairs, stress, versions
-from ml_models.evaluation.embedding import Embedded, Progress, spread
-from ml_models.evaluation.pairs import Comparisons, EvidenceRefused
+from ml_models.evaluation.calibration import cross_validation
+from ml_models.evaluation.lists import pairs
+from ml_models.evaluation.lists.pairs import Comparisons, EvidenceRefused
+from ml_models.evaluation.pictures import embedding, stress
+from ml_models.evaluation.pictures.embedding import Embedded, Progress, spread
 from ml_models.evaluation.study import Study
 from ml_models.models import EnsembleConfig
+from ml_models.studies import loading
+from ml_models.versions import numbers
 
 from .base import MlCommand
 
@@ -160,9 +163,9 @@ class Engine:
 
     def __init__(self, config: EnsembleConfig, options: dict[str, Any]) -> None:
         self._options = options
-        self._pipeline = versions.pipeline(config)
-        self._limits = selectors.quality_limits(config, "verify")
-        self._digest = f"{versions.pipeline_digest(config)} {options['crowds']}"
+        self._pipeline = loading.pipeline(config)
+        self._limits = numbers.quality_limits(config, "verify")
+        self._digest = f"{numbers.pipeline_digest(config)} {options['crowds']}"
 
     def embed(self, images: Sequence[Path], progress: Progress, under: str = "") -> Embedded:
         """Embed every image once; `under` is the stress, none by default."""

@@ -6,7 +6,7 @@ import time
 
 from ml_models import rollouts, tasks
 from ml_models.models import Rollout
-from ml_models.progress import progress
+from ml_models.rollouts.progress import progress
 
 from .base import MlCommand
 

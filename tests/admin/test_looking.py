@@ -9,7 +9,7 @@ from django.db.models.functions import Now
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from ml_models import ensembles, rollouts
+from ml_models import rollouts
 from ml_models.models import (
     Artifact,
     EnsembleConfig,
@@ -21,6 +21,7 @@ from ml_models.models import (
     Subject,
     Verification,
 )
+from ml_models.versions import files
 from tests.support.panel import page
 from tests.support.uploads import verify
 
@@ -108,7 +109,7 @@ def test_lists_take_the_same_number_of_queries_however_long(operator: Client, ro
 
     before = count()
     for _ in range(3):
-        ensembles.clone(rows["ensembleconfig"])
+        files.clone(rows["ensembleconfig"])
     assert count() == before
 
 

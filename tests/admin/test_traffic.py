@@ -10,9 +10,11 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils.timezone import now
 
-from ml_models import evidence, rollouts, traffic
+from ml_models import rollouts
 from ml_models.models import EnsembleConfig, EvaluationReport, Verification
-from ml_models.traffic import Span
+from ml_models.services import traffic
+from ml_models.services.traffic import Span
+from ml_models.versions import evidence
 from tests.support.panel import page
 
 TODAY = datetime.now(UTC).date()

@@ -9,7 +9,7 @@ from django.core.management import call_command
 from django.test import Client
 from kombu.exceptions import OperationalError
 
-from ml_models import backfill, ensembles, rollouts, runtime, tasks
+from ml_models import rollouts, runtime, tasks
 from ml_models.admin import EnsembleConfigAdmin
 from ml_models.exceptions import RolloutRefused
 from ml_models.models import (
@@ -23,6 +23,8 @@ from ml_models.models import (
     RolloutChunk,
     Subject,
 )
+from ml_models.rollouts import backfill
+from ml_models.versions import files
 from tests.support.panel import page, press, told
 from tests.support.served import ensemble, write
 from tests.support.work import work_off
@@ -96,7 +98,7 @@ def test_every_reason_against_a_version_is_a_message(operator: Client, served: E
 def test_a_second_rollout_is_refused_with_what_to_do(
     operator: Client, validated: EnsembleConfig, people: list[str]
 ) -> None:
-    other = ensembles.clone(validated)
+    other = files.clone(validated)
     rollouts.validate(rollouts.get_config(other.version))
     rollouts.open_rollout(validated)
     answer = press(operator, "ensembleconfig", "activate", other.pk)
@@ -121,7 +123,7 @@ def test_one_click_clones_a_version_to_the_next_draft(operator: Client, served: 
     answer = press(operator, "ensembleconfig", "clone", served.pk)
     draft = rollouts.get_config(3)
     assert (draft.state, answer.redirect_chain[-1][0]) == ("draft", page("ensembleconfig", "change", draft.pk))
-    said, copied = ensembles.export(served), ensembles.export(draft)
+    said, copied = files.export(served), files.export(draft)
     assert {**copied, "version": 2} == said
     assert ConfigStep.objects.get(config=draft).reason == "cloned from version 2"
 

@@ -9,18 +9,9 @@ from django.core.cache import cache
 from django.db import OperationalError, connection
 from rest_framework.test import APIClient
 
-from ml_models import services
 from ml_models.api.errors import CODES
-from ml_models.models import (
-    ConfigStep,
-    Embedding,
-    EnsembleConfig,
-    Erasure,
-    Reference,
-    Rollout,
-    Subject,
-    Verification,
-)
+from ml_models.models import ConfigStep, Embedding, EnsembleConfig, Erasure, Reference, Rollout, Subject, Verification
+from ml_models.services import enrolment
 from tests.conftest import Portraits
 from tests.support.pictures import encoded, faceless, opened, side_by_side
 from tests.support.uploads import enroll, verify
@@ -143,7 +134,7 @@ def method_not_allowed(door: Door) -> list[Any]:
 @case
 def config_changed(door: Door) -> list[Any]:
     # somebody else's enrolment always comes first; test_erase_races loses this race for real
-    door.monkeypatch.setattr(services, "_write", lambda *_: None)
+    door.monkeypatch.setattr(enrolment, "_write", lambda *_: None)
     return [enroll(door.service, "child-1", door.portraits.eileen_collins)]
 
 

@@ -9,10 +9,13 @@ import pytest
 from django.core.management import call_command
 from rest_framework.test import APIClient
 
-from ml_models import audit, backfill, locks, rollouts, services
+from ml_models import rollouts, services
 from ml_models.engine.errors import UndecodableImage
 from ml_models.exceptions import NotEnrolled, NotFound, ReferenceMismatch
 from ml_models.models import Embedding, EnsembleConfig, Erasure, Reference, Subject, Verification
+from ml_models.rollouts import backfill
+from ml_models.services import audit, enrolment, verification
+from ml_models.versions import locks
 from tests.conftest import Portraits
 from tests.support import uploads
 from tests.support.races import LONG_S, Parking
@@ -52,11 +55,11 @@ def nothing_left() -> bool:
 def test_an_enrolment_parked_across_open_gets_the_new_versions_embeddings(
     served: EnsembleConfig, mirrored: EnsembleConfig, portraits: Portraits, monkeypatch: Any, background: Any
 ) -> None:
-    parking, enrolment = _enrolment_at_the_lock(portraits, monkeypatch, background)
+    parking, enrolling = _enrolment_at_the_lock(portraits, monkeypatch, background)
     rollouts.open_rollout(mirrored)
     parking.let_go()
 
-    reference = enrolment.result(LONG_S)
+    reference = enrolling.result(LONG_S)
 
     assert set(reference.embeddings.values_list("space", flat=True)) == spaces(served) | spaces(mirrored)
     assert backfill.count_missing(mirrored) == 0
@@ -65,11 +68,11 @@ def test_an_enrolment_parked_across_open_gets_the_new_versions_embeddings(
 def test_an_enrolment_parked_across_a_cut_over_gets_every_embedding(
     served: EnsembleConfig, mirrored: EnsembleConfig, portraits: Portraits, monkeypatch: Any, background: Any
 ) -> None:
-    parking, enrolment = _enrolment_at_the_lock(portraits, monkeypatch, background)
+    parking, enrolling = _enrolment_at_the_lock(portraits, monkeypatch, background)
     rollouts.cut_over(rollouts.open_rollout(mirrored))
     parking.let_go()
 
-    reference = enrolment.result(LONG_S)
+    reference = enrolling.result(LONG_S)
 
     assert set(reference.embeddings.values_list("space", flat=True)) == spaces(served) | spaces(mirrored)
     assert services.verify(None, "child-1", [portraits.eileen_collins]).config.version == 3
@@ -79,33 +82,33 @@ def test_a_change_of_version_waits_for_an_enrolment_that_is_being_written(
     served: EnsembleConfig, mirrored: EnsembleConfig, portraits: Portraits, monkeypatch: Any, background: Any
 ) -> None:
     parking = Parking(monkeypatch, locks, "share_versions", after=True)
-    enrolment = background(enroll, portraits.eileen_collins)
+    enrolling = background(enroll, portraits.eileen_collins)
     parking.arrive()
     opening = background(rollouts.open_rollout, mirrored)
     assert unfinished(opening)
     parking.let_go()
     opening.result(LONG_S)
-    enrolment.result(LONG_S)
+    enrolling.result(LONG_S)
     assert backfill.count_missing(mirrored) == 3  # written for the old version alone, and counted by the new one
 
 
 def _enrolment_at_the_lock(portraits: Portraits, monkeypatch: Any, background: Any) -> tuple[Parking, Any]:
     """An enrolment that has its vectors and is about to write."""
     parking = Parking(monkeypatch, locks, "share_versions")
-    enrolment = background(enroll, portraits.eileen_collins)
+    enrolling = background(enroll, portraits.eileen_collins)
     parking.arrive()
-    return parking, enrolment
+    return parking, enrolling
 
 
 def test_an_erasure_in_the_middle_of_an_enrolment_leaves_nothing(
     served: EnsembleConfig, portraits: Portraits, monkeypatch: Any, background: Any
 ) -> None:
     enroll(portraits.eileen_collins)
-    parking, enrolment = _enrolment_at_the_lock(portraits, monkeypatch, background)
+    parking, enrolling = _enrolment_at_the_lock(portraits, monkeypatch, background)
     assert services.erase_subject(None, "child-1") == 1
     parking.let_go()
     with pytest.raises(NotFound):
-        enrolment.result(LONG_S)
+        enrolling.result(LONG_S)
     assert nothing_left()
     assert Erasure.objects.count() == 1
 
@@ -113,12 +116,12 @@ def test_an_erasure_in_the_middle_of_an_enrolment_leaves_nothing(
 def test_an_erasure_of_a_subject_that_came_and_went_meanwhile_leaves_nothing(
     served: EnsembleConfig, portraits: Portraits, monkeypatch: Any, background: Any
 ) -> None:
-    parking, enrolment = _enrolment_at_the_lock(portraits, monkeypatch, background)
+    parking, enrolling = _enrolment_at_the_lock(portraits, monkeypatch, background)
     enroll(portraits.eileen_collins)
     services.erase_subject(None, "child-1")
     parking.let_go()
     with pytest.raises(NotFound):
-        enrolment.result(LONG_S)
+        enrolling.result(LONG_S)
     assert nothing_left()
 
 
@@ -126,13 +129,13 @@ def test_another_subject_under_the_same_id_does_not_get_the_picture_of_the_one_t
     served: EnsembleConfig, portraits: Portraits, monkeypatch: Any, background: Any
 ) -> None:
     enroll(portraits.eileen_collins)
-    parking, enrolment = _enrolment_at_the_lock(portraits, monkeypatch, background)
+    parking, enrolling = _enrolment_at_the_lock(portraits, monkeypatch, background)
     # by the host's own hand, or by a process whose new key this one does not have yet: there is no tombstone to see
     Subject.objects.all().delete()
     Subject.objects.create(subject_id="child-1")
     parking.let_go()
     with pytest.raises(NotFound):
-        enrolment.result(LONG_S)
+        enrolling.result(LONG_S)
     assert not Reference.objects.exists()
 
 
@@ -140,13 +143,13 @@ def test_an_erasure_waits_for_an_enrolment_that_is_being_written_and_takes_it_al
     served: EnsembleConfig, portraits: Portraits, monkeypatch: Any, background: Any
 ) -> None:
     enroll(portraits.eileen_collins)
-    parking = Parking(monkeypatch, services, "_write", after=True)
-    enrolment = background(enroll, portraits.eileen_collins)
+    parking = Parking(monkeypatch, enrolment, "_write", after=True)
+    enrolling = background(enroll, portraits.eileen_collins)
     parking.arrive()
     erasure = background(services.erase_subject, None, "child-1")
     assert unfinished(erasure)
     parking.let_go()
-    enrolment.result(LONG_S)
+    enrolling.result(LONG_S)
     assert erasure.result(LONG_S) == 2
     assert nothing_left()
 
@@ -211,7 +214,7 @@ def test_an_erasure_in_the_middle_of_a_verify_leaves_nothing_that_says_who(
 ) -> None:
     data = getattr(portraits, picture) if picture else b"no picture"
     enroll(portraits.eileen_collins)
-    parking = Parking(monkeypatch, services, "_frames")
+    parking = Parking(monkeypatch, verification, "_frames")
     attempt = background(services.verify, None, "child-1", [data])
     parking.arrive()
     services.erase_subject(None, "child-1")
@@ -251,7 +254,7 @@ def test_two_first_enrolments_of_one_person_at_once_both_succeed(
 def test_of_two_first_enrolments_of_different_people_the_later_is_refused(
     served: EnsembleConfig, portraits: Portraits, monkeypatch: Any, background: Any
 ) -> None:
-    parking = Parking(monkeypatch, services, "_write")
+    parking = Parking(monkeypatch, enrolment, "_write")
     first = background(enroll, portraits.eileen_collins)
     parking.arrive()
     enroll(portraits.grace_hopper)
@@ -264,8 +267,8 @@ def test_of_two_first_enrolments_of_different_people_the_later_is_refused(
 def test_an_enrolment_that_always_comes_second_is_told_so(
     served: EnsembleConfig, portraits: Portraits, monkeypatch: Any, background: Any, service: APIClient
 ) -> None:
-    monkeypatch.setattr(services, "_MAX_TRIES", 1)
-    parking = Parking(monkeypatch, services, "_write")
+    monkeypatch.setattr(enrolment, "_MAX_TRIES", 1)
+    parking = Parking(monkeypatch, enrolment, "_write")
     first = background(uploads.enroll, service, "child-1", portraits.eileen_collins)
     parking.arrive()
     enroll(portraits.eileen_collins)

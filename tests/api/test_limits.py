@@ -15,9 +15,10 @@ from django.utils import timezone
 from pytest_django import Settings
 from rest_framework.test import APIClient
 
-from ml_models import limits, lockout, signals
+from ml_models import signals
 from ml_models.exceptions import LockedOut
 from ml_models.models import EnsembleConfig, Reference, Subject, Verification
+from ml_models.services import limits, lockout
 from tests.conftest import Portraits
 from tests.support.served import ROOT
 from tests.support.uploads import enroll, verify
@@ -93,7 +94,7 @@ _ANOTHER_PROCESS = """
 import django
 django.setup()
 from django.test.utils import override_settings
-from ml_models import limits
+from ml_models.services import limits
 with override_settings(ML_MODELS={"LIMITS": {"caller": (20, 3600)}}):
     print(sum(limits.spend("caller", "kiosk") is None for _ in range(15)))
 """

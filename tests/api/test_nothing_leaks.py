@@ -12,7 +12,8 @@ from django.db import connection
 from redis import Redis
 from rest_framework.test import APIClient
 
-from ml_models import artifacts, crypto, storage
+from ml_models import artifacts, crypto
+from ml_models.artifacts import gcs
 from ml_models.models import EnsembleConfig, Reference
 from tests.conftest import Portraits
 from tests.support.uploads import enroll, verify
@@ -64,7 +65,7 @@ def valkey(settings: Any) -> Iterator[tuple[str, bytes]]:
 
 
 def bucket() -> Iterator[tuple[str, bytes]]:
-    for blob in storage.open_bucket().list_blobs(prefix=artifacts.object_name("").removesuffix(".onnx")):
+    for blob in gcs.open_bucket().list_blobs(prefix=artifacts.object_name("").removesuffix(".onnx")):
         assert blob.name.endswith(".onnx")
         yield blob.name, str(blob._properties).encode() + blob.download_as_bytes()
 

@@ -10,8 +10,9 @@ from django.db import IntegrityError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
 
-from ml_models import rotation, services
+from ml_models import services
 from ml_models.models import Embedding, EnsembleConfig, Reference, Subject, Verification
+from ml_models.services import rotation
 from tests.conftest import Portraits
 from tests.support.uploads import enroll
 

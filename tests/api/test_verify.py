@@ -9,7 +9,7 @@ from rest_framework.test import APIClient
 
 from ml_models import runtime
 from ml_models.engine.detect import Detector
-from ml_models.evaluation import stress
+from ml_models.evaluation.pictures import stress
 from ml_models.models import EnsembleConfig, Verification
 from tests.conftest import Portraits
 from tests.support.pictures import encoded, faceless

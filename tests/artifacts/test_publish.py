@@ -16,7 +16,8 @@ import pytest
 from django.core.management import CommandError, call_command
 from onnx import TensorProto
 
-from ml_models import artifacts, conf, storage
+from ml_models import artifacts, conf
+from ml_models.artifacts import gcs, publishing
 from ml_models.engine.embed import Embedder, golden_vectors
 from ml_models.engine.types import canonical_json
 from ml_models.exceptions import ArtifactCorrupt, BucketUnavailable
@@ -59,14 +60,14 @@ def publish(path: Path, name: str = "net", family: str = "adaface") -> dict[str,
 
 
 def the_object(name: str = "net") -> Any:
-    return storage.open_bucket().get_blob(artifacts.object_name(name))
+    return gcs.open_bucket().get_blob(artifacts.object_name(name))
 
 
 @pytest.fixture
 def line(bucket: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Line]:
     """A line that can be told to fail, pieces small enough for the file to need five, and no long waits."""
-    monkeypatch.setattr(storage, "PIECE_BYTES", PIECE)
-    monkeypatch.setattr(storage, "FIRST_WAIT_S", 0.001)
+    monkeypatch.setattr(gcs, "PIECE_BYTES", PIECE)
+    monkeypatch.setattr(gcs, "FIRST_WAIT_S", 0.001)
     with flaky_line(os.environ["STORAGE_EMULATOR_HOST"]) as line:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", line.url)
         yield line
@@ -99,7 +100,7 @@ def test_people_are_told_the_citation_and_where_it_lies(bucket: str, model: Path
 
 def test_the_same_bytes_again_change_nothing(bucket: str, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = publish(model)
-    monkeypatch.setattr(artifacts, "_measure", None)  # nor is the network run again
+    monkeypatch.setattr(publishing, "_measure", None)  # nor is the network run again
 
     assert publish(model) == {**first, "uploaded": False}
     assert Artifact.objects.count() == 1
@@ -125,13 +126,13 @@ def test_whoever_publishes_first_wins(
     bucket: str, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another process creates the object between our look and our upload."""
-    create, other = storage.create, stamped(tmp_path / "other.onnx", seed=1)
+    create, other = gcs.create, stamped(tmp_path / "other.onnx", seed=1)
 
     def late(path: Path, name: str, *args: Any) -> int:
-        storage.open_bucket().blob(name).upload_from_filename(str(other))
+        gcs.open_bucket().blob(name).upload_from_filename(str(other))
         return create(path, name, *args)
 
-    monkeypatch.setattr(storage, "create", late)
+    monkeypatch.setattr(gcs, "create", late)
     with pytest.raises(CommandError, match=r"^name_taken: "):
         publish(model)
     assert the_object().download_as_bytes() == other.read_bytes()
@@ -193,8 +194,8 @@ def test_bytes_damaged_on_the_way_are_noticed_and_deleted_again(
     if pieces:
         line.treat = lambda number, body: body[:-1] + bytes([body[-1] ^ 1]) if number == 2 else body
     else:
-        monkeypatch.setattr(storage, "PIECE_BYTES", 8 * 1024 * 1024)
-        monkeypatch.setattr(storage, "sha256_of", lambda blob: "0" * 64)
+        monkeypatch.setattr(gcs, "PIECE_BYTES", 8 * 1024 * 1024)
+        monkeypatch.setattr(gcs, "sha256_of", lambda blob: "0" * 64)
     with pytest.raises(CommandError, match=rf"^{ArtifactCorrupt.code}: "):
         publish(model)
 
@@ -204,7 +205,7 @@ def test_bytes_damaged_on_the_way_are_noticed_and_deleted_again(
 
 def test_a_bucket_that_does_not_answer_is_named(bucket: str, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:1")
-    monkeypatch.setattr(storage, "TIMEOUT_S", 0.5)
+    monkeypatch.setattr(gcs, "TIMEOUT_S", 0.5)
     with pytest.raises(CommandError, match=rf"^{BucketUnavailable.code}: .*{conf.get('BUCKET')}"):
         publish(model)
 

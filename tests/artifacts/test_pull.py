@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ml_models import artifacts, runtime, storage
+from ml_models import artifacts, runtime
+from ml_models.artifacts import gcs
 from ml_models.engine.errors import ArtifactRejected, ContractMismatch, GoldenMismatch
 from ml_models.exceptions import ArtifactCorrupt, ArtifactMissing, BucketUnavailable, CacheUnwritable, NameTaken
 from ml_models.models import Artifact
@@ -35,7 +36,7 @@ def published(bucket: str, network: Path) -> Artifact:
 
 def overwrite(artifact: Artifact, data: bytes) -> Artifact:
     """Somebody with write access to the bucket replaces the object, and the pin follows."""
-    blob = storage.open_bucket().blob(artifacts.object_name(artifact.name))
+    blob = gcs.open_bucket().blob(artifacts.object_name(artifact.name))
     blob.upload_from_string(data)
     Artifact.objects.filter(pk=artifact.pk).update(generation=blob.generation)
     artifact.refresh_from_db()
@@ -62,7 +63,7 @@ def test_with_the_bucket_down_and_nothing_cached_the_error_says_so(
     published: Artifact, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:1")
-    monkeypatch.setattr(storage, "TIMEOUT_S", 0.5)
+    monkeypatch.setattr(gcs, "TIMEOUT_S", 0.5)
     with pytest.raises(BucketUnavailable):
         artifacts.ensure_local(published)
 
@@ -106,7 +107,7 @@ def test_a_full_disk_is_named_and_leaves_nothing(published: Artifact) -> None:
 
 
 def test_only_the_pinned_generation_is_pulled(published: Artifact, network: Path) -> None:
-    storage.open_bucket().blob(artifacts.object_name(published.name)).upload_from_string(b"a later object")
+    gcs.open_bucket().blob(artifacts.object_name(published.name)).upload_from_string(b"a later object")
     assert artifacts.ensure_local(published).read_bytes() == network.read_bytes()
 
 
@@ -170,7 +171,7 @@ def test_the_same_bytes_under_another_name_are_refused(published: Artifact, netw
 
 
 def test_an_object_that_got_lost_is_uploaded_again_and_pinned(published: Artifact, network: Path) -> None:
-    storage.open_bucket().blob(artifacts.object_name(published.name)).delete()
+    gcs.open_bucket().blob(artifacts.object_name(published.name)).delete()
     again, uploaded = publish(network)
     assert uploaded
     assert again.pk == published.pk
@@ -181,4 +182,4 @@ def test_a_network_that_is_not_what_its_contract_says_is_never_published(bucket:
     with pytest.raises(ContractMismatch):
         publish(network, contract=contract(dimension=3).to_json())
     assert not Artifact.objects.exists()
-    assert storage.open_bucket().get_blob(artifacts.object_name("tiny")) is None
+    assert gcs.open_bucket().get_blob(artifacts.object_name("tiny")) is None

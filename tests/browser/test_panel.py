@@ -11,8 +11,10 @@ from django.db.models.functions import Now
 from playwright.sync_api import Page, expect
 from rest_framework.test import APIClient
 
-from ml_models import backfill, rollouts, runtime, shadow
+from ml_models import rollouts, runtime
 from ml_models.models import EnsembleConfig, Reference, RolloutChunk, RolloutFailure, ServingProcess, Verification
+from ml_models.rollouts import backfill
+from ml_models.services import shadow
 from tests.conftest import Portraits
 from tests.support.panel import page as address
 from tests.support.served import ensemble, write

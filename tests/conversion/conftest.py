@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ml_models.conversion.catalogue import Catalogue
 from ml_models.conversion.pack import BuiltFile, build
+from ml_models.conversion.pack.catalogue import Catalogue
 
 ROOT = Path(__file__).resolve().parents[2]
 

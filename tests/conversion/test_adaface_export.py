@@ -21,8 +21,9 @@ torch = pytest.importorskip("torch", reason="conversion tests run in the convers
 import onnx  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 
-from ml_models.conversion import adaface, adaface_export, bench, proof  # noqa: E402
-from ml_models.conversion.adaface_seeded import seeded_network  # noqa: E402
+from ml_models.conversion import bench, proof  # noqa: E402
+from ml_models.conversion.adaface import conversion, export  # noqa: E402
+from ml_models.conversion.adaface.seeded import seeded_network  # noqa: E402
 from ml_models.conversion.errors import ConversionError  # noqa: E402
 from ml_models.engine.embed import Embedder, golden_crops  # noqa: E402
 from ml_models.engine.graph import graph_digest, read_metadata  # noqa: E402
@@ -40,9 +41,9 @@ def source() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def converted(source: Path) -> Iterator[adaface.Converted]:
+def converted(source: Path) -> Iterator[conversion.Converted]:
     with TemporaryDirectory() as name:
-        yield adaface.convert(str(source), Path(name) / "adaface.onnx", dataset="ms1mv2", color_order="BGR")
+        yield conversion.convert(str(source), Path(name) / "adaface.onnx", dataset="ms1mv2", color_order="BGR")
 
 
 @pytest.fixture
@@ -59,7 +60,7 @@ def run(*args: Any) -> dict[str, Any]:
 
 
 def test_the_command_prints_one_object_and_writes_the_same_proof_beside_the_file(
-    converted: adaface.Converted, source: Path, folder: Path
+    converted: conversion.Converted, source: Path, folder: Path
 ) -> None:
     output = folder / "adaface.onnx"
 
@@ -87,7 +88,7 @@ def test_the_command_tells_people_the_same(source: Path, folder: Path) -> None:
     assert "comparing PyTorch with onnxruntime" in err.getvalue()
 
 
-def test_pytorch_and_onnxruntime_agree_on_noise_and_faces_alone_and_by_eight(converted: adaface.Converted) -> None:
+def test_pytorch_and_onnxruntime_agree_on_noise_and_faces_alone_and_by_eight(converted: conversion.Converted) -> None:
     assert {(a.inputs, a.batch) for a in converted.proof.agreements} == {
         ("random", 1),
         ("random", 8),
@@ -101,7 +102,7 @@ def test_pytorch_and_onnxruntime_agree_on_noise_and_faces_alone_and_by_eight(con
     assert converted.proof.accuracy == "not measured"
 
 
-def test_the_engine_loads_the_file_by_its_own_contract(converted: adaface.Converted, source: Path) -> None:
+def test_the_engine_loads_the_file_by_its_own_contract(converted: conversion.Converted, source: Path) -> None:
     metadata = read_metadata(converted.output)
     contract = InputContract.from_json(json.loads(metadata["ml_models.contract"]))
     embeddings = Embedder(converted.output, contract).embed(golden_crops())
@@ -114,7 +115,7 @@ def test_the_engine_loads_the_file_by_its_own_contract(converted: adaface.Conver
     assert (embeddings.vectors * (expected / expected.norm(dim=1, keepdim=True)).numpy()).sum(1).min() > 0.99999
 
 
-def test_the_file_carries_everything_that_is_known_of_it(converted: adaface.Converted, source: Path) -> None:
+def test_the_file_carries_everything_that_is_known_of_it(converted: conversion.Converted, source: Path) -> None:
     metadata = read_metadata(converted.output)
 
     assert metadata["ml_models.source_sha256"] == hashlib.sha256(source.read_bytes()).hexdigest()
@@ -128,7 +129,7 @@ def test_the_file_carries_everything_that_is_known_of_it(converted: adaface.Conv
     assert "Quality Adaptive Margin" in metadata["ml_models.citation"]
 
 
-def test_the_graph_is_folded_and_takes_any_batch(converted: adaface.Converted) -> None:
+def test_the_graph_is_folded_and_takes_any_batch(converted: conversion.Converted) -> None:
     model = onnx.load(converted.output)
     operators = [node.op_type for node in model.graph.node]
 
@@ -142,15 +143,15 @@ def test_the_graph_is_folded_and_takes_any_batch(converted: adaface.Converted) -
 
 @pytest.mark.parametrize("opset", [11, 20])
 def test_other_opsets_work_too(source: Path, folder: Path, opset: int) -> None:
-    done = adaface.convert(str(source), folder / "a.onnx", dataset="ms1mv2", color_order="RGB", opset=opset)
+    done = conversion.convert(str(source), folder / "a.onnx", dataset="ms1mv2", color_order="RGB", opset=opset)
 
     assert onnx.load(done.output).opset_import[0].version == opset
 
 
 def test_what_is_said_of_a_file_does_not_change_its_graph(
-    converted: adaface.Converted, source: Path, folder: Path
+    converted: conversion.Converted, source: Path, folder: Path
 ) -> None:
-    other = adaface.convert(str(source), folder / "other.onnx", dataset="webface4m", color_order="BGR")
+    other = conversion.convert(str(source), folder / "other.onnx", dataset="webface4m", color_order="BGR")
 
     assert other.proof.sha256 != converted.proof.sha256
     assert graph_digest(other.output) == graph_digest(converted.output)
@@ -191,15 +192,15 @@ def test_a_full_disk_leaves_nothing_and_keeps_the_file_before(source: Path, fold
     output = folder / "a.onnx"
     output.write_bytes(b"the file before")
     with full_disk(10_000_000), pytest.raises(ConversionError) as caught:
-        adaface.convert(str(source), output, dataset="ms1mv2", color_order="RGB")
+        conversion.convert(str(source), output, dataset="ms1mv2", color_order="RGB")
 
     assert caught.value.code == "write_failed"
     assert [path.name for path in folder.iterdir()] == ["a.onnx"]
     assert output.read_bytes() == b"the file before"
 
 
-def test_a_file_that_answers_otherwise_than_its_source_is_refused(converted: adaface.Converted) -> None:
-    contract = adaface_export.contract("BGR", with_norm=True)
+def test_a_file_that_answers_otherwise_than_its_source_is_refused(converted: conversion.Converted) -> None:
+    contract = export.contract("BGR", with_norm=True)
     stranger = seeded_network("ir18", seed=2)
 
     def reference(values: Any) -> Any:
@@ -211,8 +212,8 @@ def test_a_file_that_answers_otherwise_than_its_source_is_refused(converted: ada
     assert caught.value.code == "proof_failed"
 
 
-def test_a_source_that_gives_nan_is_refused(converted: adaface.Converted) -> None:
-    contract = adaface_export.contract("BGR", with_norm=True)
+def test_a_source_that_gives_nan_is_refused(converted: conversion.Converted) -> None:
+    contract = export.contract("BGR", with_norm=True)
 
     with pytest.raises(ConversionError, match="does not answer as its source"):
         proof.prove(

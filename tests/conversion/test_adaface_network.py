@@ -6,7 +6,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="conversion tests run in the conversion environment: make convert-env")
 
-from ml_models.conversion.adaface_network import (  # noqa: E402
+from ml_models.conversion.adaface.network import (  # noqa: E402
     UNITS,
     AdaFaceNetwork,
     Architecture,
@@ -15,7 +15,7 @@ from ml_models.conversion.adaface_network import (  # noqa: E402
     fold,
     layout,
 )
-from ml_models.conversion.adaface_seeded import seeded_network  # noqa: E402
+from ml_models.conversion.adaface.seeded import seeded_network  # noqa: E402
 
 
 @pytest.mark.parametrize(("architecture", "millions"), [("ir18", 24.0), ("ir50", 43.6), ("ir101", 65.2)])

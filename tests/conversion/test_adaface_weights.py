@@ -16,10 +16,10 @@ torch = pytest.importorskip("torch", reason="conversion tests run in the convers
 
 from safetensors.torch import save_file  # noqa: E402
 
-from ml_models.conversion.adaface_datasets import DATASETS, dataset_in_name, settle_dataset  # noqa: E402
-from ml_models.conversion.adaface_export import settle_color_order  # noqa: E402
-from ml_models.conversion.adaface_seeded import seeded_network  # noqa: E402
-from ml_models.conversion.adaface_weights import match_architecture, read_weights  # noqa: E402
+from ml_models.conversion.adaface.datasets import DATASETS, dataset_in_name, settle_dataset  # noqa: E402
+from ml_models.conversion.adaface.export import settle_color_order  # noqa: E402
+from ml_models.conversion.adaface.seeded import seeded_network  # noqa: E402
+from ml_models.conversion.adaface.weights import match_architecture, read_weights  # noqa: E402
 from ml_models.conversion.errors import ConversionError  # noqa: E402
 
 
@@ -151,7 +151,7 @@ def test_the_wrong_architecture_is_refused_with_names_and_shapes(tmp_path: Path,
 
 
 def test_the_architecture_is_found_though_a_tensor_is_missing() -> None:
-    from ml_models.conversion.adaface_network import layout
+    from ml_models.conversion.adaface.network import layout
 
     shapes = layout("ir101")
     del shapes["body.0.res_layer.1.weight"]

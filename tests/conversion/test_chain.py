@@ -20,12 +20,13 @@ torch = pytest.importorskip("torch", reason="conversion tests run in the convers
 
 from safetensors.torch import save_file  # noqa: E402
 
-from ml_models import artifacts, backfill, runtime  # noqa: E402
+from ml_models import artifacts, runtime  # noqa: E402
 from ml_models.adaface_model import AdaFaceModel  # noqa: E402
-from ml_models.conversion.adaface_datasets import CITATION  # noqa: E402
-from ml_models.conversion.adaface_seeded import seeded_network  # noqa: E402
+from ml_models.conversion.adaface.datasets import CITATION  # noqa: E402
+from ml_models.conversion.adaface.seeded import seeded_network  # noqa: E402
 from ml_models.engine.embed import golden_crops  # noqa: E402
 from ml_models.models import Artifact, EnsembleConfig, RolloutChunk  # noqa: E402
+from ml_models.rollouts import backfill  # noqa: E402
 from tests.conftest import Portraits  # noqa: E402
 from tests.support.served import CALIBRATION, RULE, activate  # noqa: E402
 from tests.support.uploads import enroll, verify  # noqa: E402

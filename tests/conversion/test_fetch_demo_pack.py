@@ -11,8 +11,9 @@ from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
 from ml_models import conversion
-from ml_models.conversion.catalogue import Catalogue
+from ml_models.conversion import pack
 from ml_models.conversion.pack import BuiltFile
+from ml_models.conversion.pack.catalogue import Catalogue
 from ml_models.engine.detect import Detector
 from ml_models.engine.embed import Embedder
 from ml_models.engine.graph import read_metadata
@@ -83,7 +84,7 @@ def test_the_first_run_publishes_and_the_second_does_nothing(tiny: TinyPack, mon
     first = tiny.run()
     assert (first["published_as"], first["uploaded"], first["matches_pin"]) == ("tiny", True, True)
     monkeypatch.setenv("PIP_FIND_LINKS", str(tiny.folder / "nowhere"))
-    monkeypatch.setitem(sys.modules, "ml_models.conversion.steps", None)  # a full cache needs no converter
+    monkeypatch.setitem(sys.modules, "ml_models.conversion.pack.steps", None)  # a full cache needs no converter
     second = tiny.run()
     assert (second["published_as"], second["uploaded"], second["built"]) == ("tiny", False, False)
     artifact = Artifact.objects.get()
@@ -139,9 +140,9 @@ def test_a_changed_catalogue_is_not_answered_from_the_cache(tiny: TinyPack) -> N
 def test_without_the_converters_the_refusal_says_what_to_install(
     tiny: TinyPack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("steps", "onnx_graph"):  # import them anew
-        monkeypatch.delitem(sys.modules, f"ml_models.conversion.{name}", raising=False)
-        monkeypatch.delattr(conversion, name, raising=False)
+    for package, name in ((pack, "steps"), (conversion, "onnx_graph"), (conversion, "tflite")):  # import them anew
+        monkeypatch.delitem(sys.modules, f"{package.__name__}.{name}", raising=False)
+        monkeypatch.delattr(package, name, raising=False)
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(CommandError, match=r"onnx.*requirements-dev\.txt"):
         tiny.run("--no-publish")

@@ -17,19 +17,14 @@ from django.core.management import CommandError, call_command
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from ml_models.conversion import int8, onnx_graph, quantize
+from ml_models.conversion import int8, onnx_graph
 from ml_models.conversion.errors import ConversionError
 from ml_models.conversion.faces import Aligner
-from ml_models.conversion.separation import (
-    LabelledFaces,
-    check_not_collapsed,
-    embedder,
-    read_faces,
-    separation,
-)
+from ml_models.conversion.int8 import static
+from ml_models.conversion.separation import LabelledFaces, check_not_collapsed, embedder, read_faces, separation
 from ml_models.engine.graph import read_metadata
 from ml_models.engine.types import InputContract, canonical_json
-from ml_models.evaluation.pairs import Comparisons, PairList
+from ml_models.evaluation.lists.pairs import Comparisons, PairList
 from tests.support.disk import full_disk
 from tests.support.networks import contract
 
@@ -147,7 +142,7 @@ def test_a_sound_network_passes_and_says_what_was_measured(tmp_path: Path) -> No
     assert done.attempts[-1].separations[0].passed
     assert done.layers == 2  # of three layers the first stays in float
     assert not done.costs  # the other two cost too little to ask which
-    first, *_ = quantize.quantisable(quantize.prepare(model))
+    first, *_ = static.quantisable(static.prepare(model))
     assert first in read_metadata(output)["ml_models.quantization"]
     metadata = read_metadata(output)
     assert metadata["ml_models.separation"] == "proven"
@@ -180,7 +175,7 @@ def test_a_layer_that_eight_bits_cannot_hold_stays_in_float(tmp_path: Path) -> N
 
     done = int8.quantize_model(model, tmp_path / "a.onnx", CONTRACT, {}, pictures(seed=5), [labelled()])
 
-    _, *others, last = quantize.quantisable(quantize.prepare(model))
+    _, *others, last = static.quantisable(static.prepare(model))
     assert set(done.costs) == {*others, last}
     assert done.attempts[-1].float_nodes == (last,)
     assert done.costs[last] > 0.1
@@ -200,8 +195,8 @@ def test_a_network_that_cannot_be_quantised_is_refused_with_what_its_layers_cost
 def test_a_collapsed_file_is_refused(tmp_path: Path) -> None:
     model, collapsed = network(tmp_path / "net.onnx", offset=3000.0), tmp_path / "collapsed.onnx"
     values = (pictures(seed=5).astype(np.float32).transpose(0, 3, 1, 2) - 127.5) / 128
-    ranges = quantize.measure_ranges(model, [values])
-    quantize.quantize(model, ranges | {"gemm2": (0.0, 6010.0)}, collapsed)
+    ranges = static.measure_ranges(model, [values])
+    static.quantize(model, ranges | {"gemm2": (0.0, 6010.0)}, collapsed)
 
     assert check_not_collapsed(embedder(model, CONTRACT), pictures()) < 0.5
     with pytest.raises(ConversionError, match="nearly the same vector") as caught:

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from ml_models.conversion.adaface_datasets import CITATION, DATASETS
-from ml_models.conversion.catalogue import Catalogue
+from ml_models.conversion.adaface.datasets import CITATION, DATASETS
+from ml_models.conversion.pack.catalogue import Catalogue
 
 NOTICE = (Path(__file__).resolve().parents[2] / "NOTICE").read_text()
 UNWRAPPED = " ".join(NOTICE.split())

@@ -10,15 +10,15 @@ import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
-from ml_models.conversion.catalogue import Catalogue
 from ml_models.conversion.errors import RangesMismatch
+from ml_models.conversion.int8.static import QuantizationFile, measure_ranges, quantize
 from ml_models.conversion.pack import BuiltFile, build
-from ml_models.conversion.quantize import QuantizationFile, measure_ranges, quantize
+from ml_models.conversion.pack.catalogue import Catalogue
 from ml_models.engine.embed import golden_crops
 from ml_models.engine.graph import read_metadata
 
 QUANTIZE = """
-import sys; from pathlib import Path; from ml_models.conversion.quantize import QuantizationFile, quantize
+import sys; from pathlib import Path; from ml_models.conversion.int8.static import QuantizationFile, quantize
 numbers = QuantizationFile.read(Path(sys.argv[2]))
 quantize(Path(sys.argv[1]), numbers.ranges, Path(sys.argv[3]), exclude_nodes=numbers.float_nodes)
 """

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from ml_models.conversion import sources
 from ml_models.conversion.errors import SourceError
-from ml_models.conversion.sources import Member, Source
+from ml_models.conversion.pack import sources
+from ml_models.conversion.pack.sources import Member, Source
 from tests.support.registry import serve_wheel
 
 FILES = {"demo/net.onnx": b"network", "demo/other.onnx": b"another", "demo/person.jpg": b"a photograph"}

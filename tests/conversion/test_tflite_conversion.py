@@ -8,9 +8,10 @@ import tflite as schema
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
-from ml_models.conversion import sources, tflite
-from ml_models.conversion.catalogue import Catalogue
+from ml_models.conversion import tflite
 from ml_models.conversion.errors import UnsupportedModel
+from ml_models.conversion.pack import sources
+from ml_models.conversion.pack.catalogue import Catalogue
 from ml_models.engine.embed import golden_crops
 from tests.support.tflite_files import TfliteFile
 

@@ -14,8 +14,8 @@ from ml_models.engine.fuse import Fusion, Member, VoterSet, compare
 from ml_models.engine.types import Embeddings
 from ml_models.evaluation import report
 from ml_models.evaluation.attempts import CELLS, FEWEST_STRANGERS, attempts
-from ml_models.evaluation.embedding import QUALITY_FIELDS, Embedded
-from ml_models.evaluation.pairs import Comparisons, Pool
+from ml_models.evaluation.lists.pairs import Comparisons, Pool
+from ml_models.evaluation.pictures.embedding import QUALITY_FIELDS, Embedded
 from ml_models.evaluation.study import Study, score_with
 
 SUBJECTS, PICTURES = 60, 8

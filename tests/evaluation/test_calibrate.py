@@ -15,6 +15,7 @@ from django.core.management.base import CommandError
 
 from ml_models import selectors
 from ml_models.models import EnsembleConfig
+from ml_models.versions import numbers
 from tests.support.served import EMBEDDERS, FULL_SET, ROOT, ensemble, write
 
 LONDON = ROOT.parent / "shared" / "data" / "dev_eval" / "london"
@@ -62,7 +63,7 @@ def test_a_draft_gets_numbers_and_remembers_on_whom(calibrate: Callable[..., dic
     config = selectors.configs().get(version=3)
     assert len(config.calibrated_on["subjects"]) == 40
     # the numbers in the database decide, and rise with every similarity
-    fusion = selectors.fusion(config)
+    fusion = numbers.fusion(config)
     assert all(
         member.calibration.a > 0 and member.calibration.low < member.calibration.high for member in fusion.members
     )
@@ -75,7 +76,7 @@ def test_a_draft_gets_numbers_and_remembers_on_whom(calibrate: Callable[..., dic
     assert calibrate("--stress", "jpeg,low_light", "--stress-images", "20")["voter_sets"] == found["voter_sets"]
     EnsembleConfig.objects.filter(version=3).delete()
     call_command("load_ensemble", str(output))
-    assert selectors.fusion(selectors.configs().get(version=3)) == fusion
+    assert numbers.fusion(selectors.configs().get(version=3)) == fusion
 
 
 def test_a_version_that_serves_is_left_alone(calibrate: Callable[..., dict[str, Any]], tmp_path: Path) -> None:

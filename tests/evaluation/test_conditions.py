@@ -8,8 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ml_models.evaluation import conditions, fitting, scoring
-from ml_models.evaluation.pairs import Comparisons
+from ml_models.evaluation import scoring
+from ml_models.evaluation.calibration import conditions, fitting
+from ml_models.evaluation.lists.pairs import Comparisons
 from ml_models.evaluation.scoring import Evidences, Labelled
 
 from .test_fitting import A, B, members

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from ml_models.engine.fuse import Fusion
-from ml_models.evaluation import cross_validation, fitting, scoring
-from ml_models.evaluation.pairs import Comparisons
+from ml_models.evaluation import scoring
+from ml_models.evaluation.calibration import cross_validation, fitting
+from ml_models.evaluation.lists.pairs import Comparisons
 from ml_models.evaluation.scoring import Labelled
 
 from .test_fitting import labelled, members

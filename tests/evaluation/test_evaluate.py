@@ -11,10 +11,11 @@ import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
 
-from ml_models import evidence, selectors
-from ml_models.evaluation.pairs import subject_hashes
-from ml_models.evaluation.stress import STRESSES
+from ml_models import selectors
+from ml_models.evaluation.lists.pairs import subject_hashes
+from ml_models.evaluation.pictures.stress import STRESSES
 from ml_models.models import EnsembleConfig, EvaluationReport
+from ml_models.versions import evidence
 from tests.conftest import Portraits
 from tests.support.served import EMBEDDERS, FULL_SET, RULE, ensemble, write
 from tests.support.studies import LIST, two_people

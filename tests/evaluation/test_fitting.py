@@ -11,12 +11,13 @@ import pytest
 from ml_models.engine.calibrate import Affine, Calibration
 from ml_models.engine.fuse import Centres, Condition, Fusion, Member, VoterSet
 from ml_models.engine.types import Embeddings
-from ml_models.evaluation import fitting, scoring
-from ml_models.evaluation.fitting import CannotCalibrate
-from ml_models.evaluation.intervals import Subjects
-from ml_models.evaluation.pairs import Comparisons
+from ml_models.evaluation import scoring
+from ml_models.evaluation.calibration import fitting
+from ml_models.evaluation.calibration.fitting import CannotCalibrate
+from ml_models.evaluation.lists.pairs import Comparisons
+from ml_models.evaluation.rates.intervals import Subjects
+from ml_models.evaluation.rates.systems import Scores, Systems, advantage
 from ml_models.evaluation.scoring import Evidences, Labelled
-from ml_models.evaluation.systems import Scores, Systems, advantage
 
 A, B = "arcface_int8", "mobilefacenet_192"
 

@@ -8,8 +8,8 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from ml_models.evaluation.metrics import Subjects, System, clopper_pearson, threshold_at_fmr
-from ml_models.evaluation.pairs import Comparisons
+from ml_models.evaluation.lists.pairs import Comparisons
+from ml_models.evaluation.rates.metrics import Subjects, System, clopper_pearson, threshold_at_fmr
 
 NORMAL = NormalDist()
 

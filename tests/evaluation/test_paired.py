@@ -12,11 +12,12 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.test import Client
 
-from ml_models import evidence, paired, rollouts
-from ml_models.evaluation.intervals import Subjects
-from ml_models.evaluation.metrics import System
-from ml_models.evaluation.pairs import Comparisons
+from ml_models import rollouts
+from ml_models.evaluation.lists.pairs import Comparisons
+from ml_models.evaluation.rates.intervals import Subjects
+from ml_models.evaluation.rates.metrics import System
 from ml_models.models import EnsembleConfig, EvaluationReport
+from ml_models.versions import comparison, evidence
 from tests.support.panel import page
 from tests.support.served import ensemble, write
 
@@ -50,7 +51,7 @@ def report(values: Any, list_digest: str = "a" * 64, **fields: Any) -> Evaluatio
 
 
 def verdicts(first: EvaluationReport, second: EvaluationReport) -> dict[str, str]:
-    return {change.what.split(" ")[0]: change.verdict for change in paired.compare(first, second)}
+    return {change.what.split(" ")[0]: change.verdict for change in comparison.compare(first, second)}
 
 
 def test_a_clear_change_is_better_one_way_and_worse_the_other() -> None:
@@ -81,14 +82,14 @@ def test_luck_is_not_taken_for_progress() -> None:
 
 def test_the_same_people_on_both_sides_tell_more_than_two_intervals() -> None:
     one, other = report(scores(3.5, 0.02, 1)), report(scores(3.7, 0.02, 2))
-    eer = paired.compare(one, other)[1]
+    eer = comparison.compare(one, other)[1]
     assert eer.verdict == "better"
     assert other.data["fused"]["eer"]["high"] > one.data["fused"]["eer"]["low"]  # the intervals overlap
 
 
 def test_reports_on_other_pairs_are_not_compared() -> None:
     with pytest.raises(ValueError, match="same comparisons"):
-        paired.compare(report(scores(3.5, 0.1, 1)), report(scores(3.5, 0.1, 1), list_digest="b" * 64))
+        comparison.compare(report(scores(3.5, 0.1, 1)), report(scores(3.5, 0.1, 1), list_digest="b" * 64))
 
 
 def test_the_command_and_the_panel_say_it(

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ml_models.evaluation import pairs
-from ml_models.evaluation.pairs import PairListRefused
+from ml_models.evaluation.lists import pairs
+from ml_models.evaluation.lists.pairs import PairListRefused
 
 
 def images(root: Path, *paths: str) -> Path:

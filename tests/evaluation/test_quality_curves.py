@@ -11,11 +11,11 @@ import pytest
 from django.core.management import call_command
 
 from ml_models.engine.quality import ENROLL_LIMITS
-from ml_models.evaluation.discard_plot import svg
-from ml_models.evaluation.embedding import QUALITY_FIELDS, Embedded
-from ml_models.evaluation.intervals import Subjects
-from ml_models.evaluation.pairs import Comparisons, Pool
-from ml_models.evaluation.quality_curves import SHARES, curve, goodness, report
+from ml_models.evaluation.lists.pairs import Comparisons, Pool
+from ml_models.evaluation.pictures.embedding import QUALITY_FIELDS, Embedded
+from ml_models.evaluation.rates.intervals import Subjects
+from ml_models.evaluation.report.discard_plot import svg
+from ml_models.evaluation.report.quality_curves import SHARES, curve, goodness, report
 from ml_models.evaluation.study import Study
 from ml_models.models import EnsembleConfig
 from tests.support.served import ROOT

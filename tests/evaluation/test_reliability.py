@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ml_models.evaluation.intervals import Subjects
-from ml_models.evaluation.metrics import System
-from ml_models.evaluation.pairs import Comparisons
-from ml_models.evaluation.reliability import EDGES, reliability
+from ml_models.evaluation.lists.pairs import Comparisons
+from ml_models.evaluation.rates.intervals import Subjects
+from ml_models.evaluation.rates.metrics import System
+from ml_models.evaluation.rates.reliability import EDGES, reliability
 
 
 def gaussian(stretch: float, subjects: int = 150) -> System:

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ml_models.evaluation import pairs, slices
-from ml_models.evaluation.embedding import QUALITY_FIELDS, Embedded
-from ml_models.evaluation.intervals import Subjects
-from ml_models.evaluation.pairs import Comparisons, Pool
-from ml_models.evaluation.systems import Systems
+from ml_models.evaluation.lists import pairs
+from ml_models.evaluation.lists.pairs import Comparisons, Pool
+from ml_models.evaluation.pictures.embedding import QUALITY_FIELDS, Embedded
+from ml_models.evaluation.rates.intervals import Subjects
+from ml_models.evaluation.rates.systems import Systems
+from ml_models.evaluation.report import slices
 
 SUBJECTS, IMAGES = 30, 4
 

@@ -13,7 +13,7 @@ from ml_models.engine.align import align
 from ml_models.engine.decode import decode
 from ml_models.engine.detect import Detector
 from ml_models.engine.types import DetectedFace, Image, Landmarks
-from ml_models.evaluation import stress
+from ml_models.evaluation.pictures import stress
 from ml_models.models import EnsembleConfig
 from tests.conftest import Portraits
 from tests.support.pictures import encoded, faceless

@@ -11,8 +11,9 @@ from django.core.management import CommandError, call_command
 from pytest_django import Settings
 from rest_framework.test import APIClient
 
-from ml_models import crypto, rotation
+from ml_models import crypto
 from ml_models.models import Embedding, EnsembleConfig, Reference
+from ml_models.services import rotation
 from tests.conftest import Portraits
 from tests.keys.test_crypto import keyset
 from tests.support.uploads import enroll, verify

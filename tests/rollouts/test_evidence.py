@@ -9,9 +9,10 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.test import Client
 
-from ml_models import checks, ensembles, evidence, rollouts
+from ml_models import checks, rollouts
 from ml_models.exceptions import ConfigInvalid, RolloutRefused
 from ml_models.models import EnsembleConfig, EvaluationReport
+from ml_models.versions import evidence, files
 from tests.support.panel import page, told
 from tests.support.served import CALIBRATION, FULL_SET, RULE, ensemble, write
 
@@ -122,7 +123,7 @@ def test_one_report_that_suffices_is_enough(draft: EnsembleConfig) -> None:
 def test_the_digest_follows_what_decides_and_nothing_else(load: Callable[..., EnsembleConfig]) -> None:
     first = evidence.config_digest(load(3))
     assert evidence.config_digest(load(3, name="renamed", notes="said otherwise")) == first
-    assert evidence.config_digest(ensembles.clone(rollouts.get_config(3))) == first
+    assert evidence.config_digest(files.clone(rollouts.get_config(3))) == first
     member = {"artifact": "sface_2021dec", "weight": 1.0, "calibration": CALIBRATION}
     changed = [
         {"flip": True},

@@ -8,16 +8,11 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 
-from ml_models import backfill, locks, rollouts, runtime
+from ml_models import rollouts, runtime
 from ml_models.exceptions import RolloutRefused
-from ml_models.models import (
-    ConfigStep,
-    Embedding,
-    EnsembleConfig,
-    Rollout,
-    RolloutChunk,
-    Subject,
-)
+from ml_models.models import ConfigStep, Embedding, EnsembleConfig, Rollout, RolloutChunk, Subject
+from ml_models.rollouts import backfill
+from ml_models.versions import locks
 from tests.conftest import Portraits
 from tests.support.races import LONG_S, Parking
 from tests.support.served import ensemble, write

@@ -10,17 +10,10 @@ from django.core.management import CommandError, call_command
 from django.db.models.functions import Now
 from rest_framework.test import APIClient
 
-from ml_models import backfill, processes, rollouts, runtime, signals
-from ml_models.models import (
-    Artifact,
-    Embedding,
-    EnsembleConfig,
-    Reference,
-    Rollout,
-    RolloutChunk,
-    ServingProcess,
-)
-from ml_models.progress import progress
+from ml_models import rollouts, runtime, signals
+from ml_models.models import Artifact, Embedding, EnsembleConfig, Reference, Rollout, RolloutChunk, ServingProcess
+from ml_models.rollouts import backfill, processes
+from ml_models.rollouts.progress import progress
 from tests.conftest import Portraits
 from tests.support.served import ensemble, write
 from tests.support.uploads import enroll, verify

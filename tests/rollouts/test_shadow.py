@@ -9,10 +9,12 @@ import pytest
 from django.core.management import call_command
 from rest_framework.test import APIClient
 
-from ml_models import backfill, rollouts, runtime, services, shadow
+from ml_models import rollouts, runtime, services
 from ml_models.engine.errors import InferenceFailed
 from ml_models.engine.pipeline import Pipeline
 from ml_models.models import EnsembleConfig, Rollout, ShadowScore, Verification
+from ml_models.rollouts import backfill
+from ml_models.services import shadow
 from tests.conftest import Portraits
 from tests.support.races import LONG_S, Parking
 from tests.support.uploads import verify

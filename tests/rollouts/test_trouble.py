@@ -14,11 +14,13 @@ from onnx import TensorProto, helper
 from PIL import Image, ImageEnhance
 from rest_framework.test import APIClient
 
-from ml_models import artifacts, backfill, rollouts, runtime, storage, tasks
+from ml_models import artifacts, rollouts, runtime, tasks
+from ml_models.artifacts import gcs
 from ml_models.engine.embed import golden_crops
 from ml_models.exceptions import NotReady, RolloutRefused
 from ml_models.models import Artifact, EnsembleConfig, RolloutChunk, ServingProcess
-from ml_models.progress import progress
+from ml_models.rollouts import backfill, transitions
+from ml_models.rollouts.progress import progress
 from tests.conftest import Portraits
 from tests.support.networks import contract, tiny_network
 from tests.support.served import EMBEDDERS, RULE, ensemble, write
@@ -163,9 +165,9 @@ def test_a_bucket_that_is_down_is_told_and_in_the_end_stops_the_rollout(
     emptied()
     with monkeypatch.context() as patch:
         patch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:1")
-        patch.setattr(storage, "TIMEOUT_S", 0.1)
+        patch.setattr(gcs, "TIMEOUT_S", 0.1)
         runtime._heartbeat()
-        for refused in range(1, rollouts._MAX_REFUSALS + 1):
+        for refused in range(1, transitions.MAX_REFUSALS + 1):
             with pytest.raises(NotReady):
                 backfill.embed_chunk(chunk)
             runtime._heartbeat()
@@ -173,7 +175,7 @@ def test_a_bucket_that_is_down_is_told_and_in_the_end_stops_the_rollout(
             assert (rollout.state, rollout.refusals) == ("embedding", refused)
             assert "newcomer (bucket_unavailable)" in progress(rollout).reason
             assert RolloutChunk.objects.get().attempts == 0  # not the chunk's fault
-            if refused < rollouts._MAX_REFUSALS:
+            if refused < transitions.MAX_REFUSALS:
                 assert rollouts.advance() == [chunk]  # free again at once
         tasks.tick()
     rollout.refresh_from_db()

@@ -11,10 +11,11 @@ from django.core.exceptions import ValidationError
 from django.core.management import CommandError, call_command
 from django.db import IntegrityError, transaction
 
-from ml_models import backfill, ensembles, evidence, rollouts, runtime, selectors
-from ml_models.evaluation import versions
+from ml_models import rollouts, runtime
 from ml_models.exceptions import ConfigInvalid, RolloutRefused
 from ml_models.models import Artifact, ConfigStep, Embedding, EnsembleConfig, Rollout
+from ml_models.rollouts import backfill
+from ml_models.versions import evidence, files, numbers
 from tests.conftest import Portraits
 from tests.support.served import CALIBRATION, DETECTOR, EMBEDDERS, FULL_SET, RULE, activate, ensemble, write
 from tests.support.uploads import enroll, verify
@@ -102,11 +103,11 @@ def test_a_file_that_is_not_an_ensemble_is_refused(
 
 def test_what_holds_in_a_condition_travels_with_the_version(served: EnsembleConfig, tmp_path: Path) -> None:
     config = load(tmp_path, condition())
-    (found,) = selectors.fusion(config).conditions
+    (found,) = numbers.fusion(config).conditions
     assert found.centres["arcface_int8"].probes == (0.25,) * 512
-    assert versions.numbers(selectors.fusion(config))["conditions"] == [CONDITION]
-    for said in (config, ensembles.clone(config)):
-        assert ensembles.export(said)["conditions"] == [CONDITION]
+    assert numbers.to_json(numbers.fusion(config))["conditions"] == [CONDITION]
+    for said in (config, files.clone(config)):
+        assert files.export(said)["conditions"] == [CONDITION]
     rollouts.validate(config)
     config.refresh_from_db()
     config.conditions = []

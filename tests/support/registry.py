@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ml_models.conversion.sources import Member, Source
+from ml_models.conversion.pack.sources import Member, Source
 
 PACKAGE, VERSION = "demo-weights", "1.0"
 

@@ -1,6 +1,7 @@
 """What beat and the workers do, in this thread and in order."""
 
-from ml_models import backfill, rollouts
+from ml_models import rollouts
+from ml_models.rollouts import backfill
 
 
 def work_off(steps: int = 50) -> None:

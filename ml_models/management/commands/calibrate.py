@@ -8,14 +8,16 @@ import yaml
 from django.core.management.base import CommandError
 from django.db import transaction
 
-from ml_models import ensembles
+from ml_models import selectors
 from ml_models.engine.fuse import Fusion
-from ml_models.evaluation import fitting, versions
-from ml_models.evaluation.pairs import subject_hashes
+from ml_models.evaluation.calibration import fitting
+from ml_models.evaluation.lists.pairs import subject_hashes
 from ml_models.evaluation.scoring import Labelled, score
 from ml_models.evaluation.study import acquired, cells
 from ml_models.management.study import StudyCommand
 from ml_models.models import EnsembleConfig
+from ml_models.versions import files
+from ml_models.versions.numbers import members, to_json
 
 
 class Command(StudyCommand):
@@ -42,7 +44,7 @@ these:
         parser.set_defaults(stress_images=200)
 
     def run(self, **options: Any) -> dict[str, Any]:
-        config = versions.find(options["config"])
+        config = selectors.get_config(options["config"])
         output: Path | None = options["output"]
         if config.state != EnsembleConfig.State.DRAFT and output is None:
             raise CommandError(f"Version {config.version} is {config.state} and cannot change: give an --output FILE.")
@@ -51,20 +53,18 @@ these:
         labelled = acquired([study, *stressed.values()])
         several = cells(study, stressed)
         self.say("fitting")
-        fusion = fitting.fit(
-            versions.members(config), labelled, config.target_fmr, [cell.labelled for _, cell in several]
-        )
-        numbers = versions.numbers(fusion)
+        fusion = fitting.fit(members(config), labelled, config.target_fmr, [cell.labelled for _, cell in several])
+        fitted = to_json(fusion)
         used = np.unique(np.concatenate([side for c in study.all_pairs.lists for side in (c.subject_a, c.subject_b)]))
         calibrated_on = {
             "subjects": subject_hashes(study.listed.subjects[i] for i in used),
             "lists": list(study.listed.names),
         }
         if config.state == EnsembleConfig.State.DRAFT:
-            _store(config, numbers, calibrated_on)
+            _store(config, fitted, calibrated_on)
         names = [_named(name, under) for under in ("", *stressed) for name in study.listed.names]
         if output:
-            _write(output, _content(config, numbers))
+            _write(output, _content(config, fitted))
         return {
             "config": config.version,
             "target_fmr": config.target_fmr,
@@ -75,7 +75,7 @@ these:
                 for under, cell in several
             ],
             "failures": study.embedded.failures(range(len(study.embedded.codes))),
-            **numbers,
+            **fitted,
             "stored": config.state == EnsembleConfig.State.DRAFT,
             "output": output and str(output),
         }
@@ -133,10 +133,10 @@ def _store(config: EnsembleConfig, numbers: dict[str, Any], calibrated_on: dict[
 
 
 def _content(config: EnsembleConfig, numbers: dict[str, Any]) -> dict[str, Any]:
-    content = ensembles.export(config)
+    content = files.export(config)
     for member in content["members"]:
         member["calibration"] = numbers["members"][member["artifact"]]
-    return ensembles.normalised({**content, **{name: numbers[name] for name in ("voter_sets", "conditions")}})
+    return files.normalised({**content, **{name: numbers[name] for name in ("voter_sets", "conditions")}})
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:

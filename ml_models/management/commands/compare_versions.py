@@ -4,9 +4,9 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
-from ml_models import paired
-from ml_models.evaluation import versions
+from ml_models import selectors
 from ml_models.management.base import MlCommand
+from ml_models.versions import comparison
 
 
 class Command(MlCommand):
@@ -27,10 +27,10 @@ or in one go: evaluate --config 2 --against 1 --pairs … --images …"""
         parser.add_argument("second", type=int, metavar="B")
 
     def run(self, **options: Any) -> dict[str, Any]:
-        first, second = (versions.find(options[name]) for name in ("first", "second"))
+        first, second = (selectors.get_config(options[name]) for name in ("first", "second"))
         found = [
-            {"lists": two.measured_on.get("lists", []), "changes": [asdict(c) for c in paired.compare(one, two)]}
-            for one, two in paired.common(first, second)
+            {"lists": two.measured_on.get("lists", []), "changes": [asdict(c) for c in comparison.compare(one, two)]}
+            for one, two in comparison.common(first, second)
         ]
         if not found:
             raise CommandError(

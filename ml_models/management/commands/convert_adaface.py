@@ -46,11 +46,12 @@ webface42m and casia (forbidden), seeded (random test weights)."""
         )
 
     def run(self, **options: Any) -> dict[str, Any]:
-        from ml_models.conversion import adaface, proof
+        from ml_models.conversion import proof
+        from ml_models.conversion.adaface import conversion
 
         if options["int8"] and not options["calibration"]:
             raise ConversionError("calibration_required", "--int8 needs --calibration DIR with pictures of faces.")
-        converted = adaface.convert(
+        converted = conversion.convert(
             options["weights"],
             options["output"],
             dataset=options["dataset"],
@@ -82,12 +83,13 @@ webface42m and casia (forbidden), seeded (random test weights)."""
         return folder and self.aligner(options["detector"]).folder(folder, self.progress(f"aligning {which}"))
 
     def _int8(self, converted: Any, options: dict[str, Any]) -> dict[str, Any]:
-        from ml_models.conversion import adaface_export, int8
+        from ml_models.conversion import int8
+        from ml_models.conversion.adaface import export
 
         if not options["int8"]:
             return {}
         output = converted.output.with_name(f"{converted.output.stem}_int8{converted.output.suffix}")
-        contract = adaface_export.contract(converted.color_order, with_norm=not options["no_norm"])
+        contract = export.contract(converted.color_order, with_norm=not options["no_norm"])
         done = int8.quantize_model(
             converted.output,
             output,

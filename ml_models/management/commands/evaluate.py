@@ -3,7 +3,7 @@ from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
-from ml_models.evaluation import versions
+from ml_models import selectors
 from ml_models.management.evaluating import UNKNOWN_PEOPLE, against, evaluate
 from ml_models.management.study import StudyCommand
 
@@ -52,8 +52,8 @@ was stopped goes on where it stopped when --cache is given.
         parser.add_argument("--output", type=Path, metavar="DIR", help="write report.html and report.json here")
 
     def run(self, **options: Any) -> dict[str, Any]:
-        config = versions.find(options["config"])
-        other = versions.find(options["against"]) if options["against"] else None
+        config = selectors.get_config(options["config"])
+        other = selectors.get_config(options["against"]) if options["against"] else None
         result, html = evaluate(self, config, options)
         if other:
             result["against"] = {"version": other.version, "changes": against(self, other, config, options)}

@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from ml_models import selectors
-from ml_models.evaluation import discard_plot, quality_curves, versions
+from ml_models.evaluation.report import discard_plot, quality_curves
 from ml_models.evaluation.study import score_with
 from ml_models.management.study import StudyCommand
+from ml_models.versions import numbers
 
 from .evaluate import percent
 
@@ -27,11 +28,11 @@ bootstrap over subjects. Also: how many images verification and enrolment refuse
         parser.add_argument("--output", type=Path, metavar="DIR", help="write quality.json and quality.svg there")
 
     def run(self, **options: Any) -> dict[str, Any]:
-        config = versions.find(options["config"])
-        fusion = selectors.fusion(config)
+        config = selectors.get_config(options["config"])
+        fusion = numbers.fusion(config)
         study = self.study(config, options)
         scores = [scored.score for scored in score_with(fusion, study.labelled(study.all_pairs)).fused]
-        limits = selectors.quality_limits(config, "enroll")
+        limits = numbers.quality_limits(config, "enroll")
         result = {
             "config": config.version,
             **quality_curves.report(study, scores, config.target_fmr, limits),

@@ -5,9 +5,9 @@ from django.conf import settings
 from django.core.management.base import CommandError
 
 from ml_models import artifacts, conf
-from ml_models.conversion.catalogue import Catalogue
 from ml_models.conversion.errors import ConversionError
 from ml_models.conversion.pack import BuiltFile, build
+from ml_models.conversion.pack.catalogue import Catalogue
 from ml_models.exceptions import NameTaken
 from ml_models.management.base import MlCommand
 

@@ -1,8 +1,8 @@
 from pathlib import Path
 from typing import Any
 
-from ml_models import ensembles
 from ml_models.management.base import MlCommand
+from ml_models.versions import files
 
 
 class Command(MlCommand):
@@ -16,7 +16,7 @@ version number. Next: validate_config VERSION, then activate_config VERSION."""
         parser.add_argument("file", type=Path, metavar="FILE")
 
     def run(self, **options: Any) -> dict[str, Any]:
-        config, done = ensembles.load(options["file"])
+        config, done = files.load(options["file"])
         return {"version": config.version, "state": config.state, "result": done}
 
     def show(self, result: dict[str, Any]) -> None:

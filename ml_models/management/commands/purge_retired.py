@@ -1,7 +1,7 @@
 from typing import Any
 
-from ml_models import backfill
 from ml_models.management.base import MlCommand
+from ml_models.rollouts import backfill
 
 
 class Command(MlCommand):

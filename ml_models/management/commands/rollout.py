@@ -5,7 +5,7 @@ from uuid import UUID
 from ml_models import rollouts
 from ml_models.management.base import MlCommand
 from ml_models.management.watching import watch
-from ml_models.progress import progress
+from ml_models.rollouts.progress import progress
 
 STEER = {
     "pause": rollouts.pause,

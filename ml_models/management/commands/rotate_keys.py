@@ -2,8 +2,9 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
-from ml_models import crypto, rotation
+from ml_models import crypto
 from ml_models.management.base import MlCommand
+from ml_models.services import rotation
 
 
 class Command(MlCommand):

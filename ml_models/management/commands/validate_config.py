@@ -4,8 +4,9 @@ from typing import Any
 from django.contrib.auth import get_user_model
 from django.core.management.base import CommandError
 
-from ml_models import evidence, rollouts
+from ml_models import rollouts
 from ml_models.management.base import MlCommand
+from ml_models.versions import evidence
 
 
 class Command(MlCommand):

@@ -1,0 +1,1 @@
+"""AdaFace, from the author's PyTorch file to a proven ONNX file."""

@@ -1,0 +1,281 @@
+"""AdaFace's published files → a state dict that is proven to be one of the three networks.
+
+Both published forms are read, `model.safetensors` with its `config.json` and the Lightning `.ckpt`; neither
+is trusted: nothing in a file is executed, and nothing is allocated because a header claims it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from ..errors import ConversionError
+from .datasets import dataset_in_name
+from .network import DIMENSION, UNITS, Architecture, layout
+
+ColorOrder = Literal["RGB", "BGR"]
+
+_ANCHOR = "input_layer.0.weight"
+_HEAD = "head."
+_SHOWN = 4
+_HUB_REFERENCE = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+?)@(?P<revision>\S+)")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """A state dict of the published layout, and what its source says of it.
+
+    `state` has the network's own names, float32 (`num_batches_tracked` int64); `prefix` is what stood before
+    them in the file and `dropped` the training head's tensors; `color_order` and `dataset` are None where the
+    source is silent.
+    """
+
+    state: dict[str, Tensor]
+    architecture: Architecture
+    prefix: str
+    dropped: tuple[str, ...]
+    source: str
+    revision: str | None
+    sha256: str
+    color_order: ColorOrder | None
+    dataset: str | None
+
+
+def read_weights(reference: str, architecture: Architecture | None = None) -> Weights:
+    """Read AdaFace weights.
+
+    Args:
+        reference: path of a `.safetensors` or `.ckpt` file, or a Hugging Face `owner/name@commit`.
+        architecture: None to infer it from the tensors.
+
+    Raises:
+        ConversionError: `not_found`, `hub_unavailable`, `revision_required`, `unsupported_format`,
+            `damaged_file`, `unsafe_pickle`, `config_invalid`, `network_not_found`, `layout_mismatch`,
+            `architecture_mismatch`, `not_finite`.
+    """
+    path, source, revision = _locate(reference)
+    try:
+        digest = _sha256(path)
+    except OSError as error:
+        raise ConversionError("not_found", f"{path.name} cannot be read: {error.strerror}.") from error
+    tensors = _read_tensors(path)
+    state, prefix, dropped = _unwrap(tensors)
+    config = _read_config(path)
+    found = match_architecture({name: tuple(t.shape) for name, t in state.items()}, architecture)
+    for name, tensor in state.items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise ConversionError("not_finite", f"{name} holds values that are not finite.")
+    stated = config.get("name")
+    if stated in UNITS and stated != found:
+        raise ConversionError("architecture_mismatch", f"config.json says {stated}, the tensors are those of {found}.")
+    return Weights(
+        state={k: t.to(torch.float32) if t.is_floating_point() else t for k, t in state.items()},
+        architecture=found,
+        prefix=prefix,
+        dropped=dropped,
+        source=source,
+        revision=revision,
+        sha256=digest,
+        color_order=_color_order(config),
+        dataset=dataset_in_name(str(config.get("_name_or_path", ""))) or dataset_in_name(source),
+    )
+
+
+def match_architecture(shapes: Mapping[str, tuple[int, ...]], wanted: Architecture | None = None) -> Architecture:
+    """Name the architecture whose layout `shapes` has exactly.
+
+    Raises:
+        ConversionError: `architecture_mismatch` when they are another one's than `wanted`; `layout_mismatch`,
+            naming what is missing, what is extra and what has the wrong shape, when they are nobody's.
+    """
+    differences = {name: _differences(layout(name), shapes) for name in UNITS}
+    nearest = min(UNITS, key=lambda name: sum(len(part) for part in differences[name]))
+    exact = not any(differences[nearest])
+    if exact and wanted in (None, nearest):
+        return nearest
+    target = wanted or nearest
+    described = f"not {target}'s layout: {_describe(*differences[target])}"
+    if exact:
+        raise ConversionError("architecture_mismatch", f"The tensors are those of {nearest}, {described}.")
+    raise ConversionError("layout_mismatch", f"The tensors are {described}.")
+
+
+_Shapes = dict[str, tuple[int, ...]]
+
+
+def _differences(
+    expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]
+) -> tuple[_Shapes, _Shapes, dict[str, tuple[tuple[int, ...], tuple[int, ...]]]]:
+    missing = {name: shape for name, shape in expected.items() if name not in found}
+    extra = {name: shape for name, shape in found.items() if name not in expected}
+    wrong = {name: (shape, found[name]) for name, shape in expected.items() if name in found and found[name] != shape}
+    return missing, extra, wrong
+
+
+def _describe(missing: _Shapes, extra: _Shapes, wrong: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]]) -> str:
+    parts = []
+    for title, items in (
+        ("missing", [f"{name} {list(shape)}" for name, shape in missing.items()]),
+        ("extra", [f"{name} {list(shape)}" for name, shape in extra.items()]),
+        (
+            "wrong shape",
+            [f"{name} {list(got)} instead of {list(want)}" for name, (want, got) in wrong.items()],
+        ),
+    ):
+        if items:
+            more = f" and {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
+            parts.append(f"{len(items)} {title} ({', '.join(items[:_SHOWN])}{more})")
+    return "; ".join(parts)
+
+
+def _unwrap(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], str, tuple[str, ...]]:
+    prefixes = [name.removesuffix(_ANCHOR) for name in tensors if name == _ANCHOR or name.endswith(f".{_ANCHOR}")]
+    if len(prefixes) != 1:
+        shown = ", ".join(list(tensors)[:_SHOWN]) or "no tensor at all"
+        raise ConversionError(
+            "network_not_found",
+            f"{len(prefixes)} tensors are named …{_ANCHOR}, one is expected; there are {shown}, ….",
+        )
+    prefix = prefixes[0]
+    # the margin head belongs to training: it holds one vector for every training subject
+    dropped = tuple(name for name in tensors if name.startswith(_HEAD) and not name.startswith(prefix or "\0"))
+    kept = {name: tensor for name, tensor in tensors.items() if name not in dropped}
+    # a tensor outside the prefix keeps its full name, so that the layout check names it as extra
+    return {name.removeprefix(prefix): tensor for name, tensor in kept.items()}, prefix, dropped
+
+
+def _locate(reference: str) -> tuple[Path, str, str | None]:
+    path = Path(reference)
+    if path.is_file():
+        return path, path.name, None
+    hub = _HUB_REFERENCE.fullmatch(reference)
+    if hub is None:
+        raise ConversionError(
+            "not_found",
+            f"There is no file {reference}, and it is not a repository written as owner/name@commit.",
+        )
+    repository, revision = hub["repo"], hub["revision"]
+    if not _COMMIT.fullmatch(revision):
+        raise ConversionError(
+            "revision_required",
+            f"Pin {repository} to a commit (40 hexadecimal digits): what a branch or tag names can change.",
+        )
+    return _download(repository, revision), repository, revision
+
+
+def _download(repository: str, revision: str) -> Path:
+    try:
+        import huggingface_hub  # type: ignore[import-not-found, unused-ignore]
+        from huggingface_hub.errors import HfHubHTTPError  # type: ignore[import-not-found, unused-ignore]
+    except ImportError as error:
+        raise ConversionError(
+            "hub_unavailable",
+            "Install huggingface_hub to download, or fetch model.safetensors and config.json yourself "
+            "and give the path.",
+        ) from error
+    try:
+        huggingface_hub.hf_hub_download(repository, "config.json", revision=revision)
+        return Path(huggingface_hub.hf_hub_download(repository, "model.safetensors", revision=revision))
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        raise ConversionError("hub_unavailable", f"{repository}@{revision} could not be downloaded.") from error
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    if path.suffix in (".ckpt", ".pt", ".pth"):
+        return _read_checkpoint(path)
+    raise ConversionError("unsupported_format", f"{path.name} is neither a .safetensors nor a .ckpt file.")
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        tensors: dict[str, Tensor] = safetensors.torch.load_file(path)
+    except (safetensors.SafetensorError, OSError, ValueError) as error:
+        raise ConversionError("damaged_file", f"{path.name} is not a whole safetensors file: {error}.") from error
+    return tensors
+
+
+def _read_checkpoint(path: Path) -> dict[str, Tensor]:
+    try:
+        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ConversionError(
+            "unsafe_pickle",
+            f"{path.name} asks for more than tensors and so could run code: {_asked_for(path)}. "
+            "Nothing of it was executed. Take the safetensors release instead.",
+        ) from error
+    except (
+        RuntimeError,
+        EOFError,
+        OSError,
+        ValueError,
+        KeyError,
+        IndexError,
+        AttributeError,
+        TypeError,
+    ) as error:
+        raise ConversionError("damaged_file", f"{path.name} is not a whole PyTorch checkpoint.") from error
+    state = content.get("state_dict", content) if isinstance(content, dict) else None
+    if not isinstance(state, dict):
+        raise ConversionError("network_not_found", f"{path.name} holds no state_dict.")
+    return {str(name): tensor for name, tensor in state.items() if isinstance(tensor, Tensor)}
+
+
+def _asked_for(path: Path) -> str:
+    """The names the pickle would import, read without importing them."""
+    try:
+        names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    except (RuntimeError, ValueError, OSError, EOFError, pickle.UnpicklingError):
+        return "its names cannot be listed"
+    return ", ".join(names[:_SHOWN]) or "its names cannot be listed"
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    """The source's `config.json`, flattened: the author's wrapper keeps the network's part under `conf`."""
+    beside = path.with_name("config.json")
+    if not beside.is_file():
+        return {}
+    try:
+        config = json.loads(beside.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise ConversionError("config_invalid", "config.json beside the weights is not readable JSON.") from error
+    if not isinstance(config, dict):
+        raise ConversionError("config_invalid", "config.json beside the weights is not an object.")
+    inner = config.get("conf")
+    flat = config | inner if isinstance(inner, dict) else config
+    if flat.get("output_dim", DIMENSION) != DIMENSION or flat.get("input_size", [3, 112, 112]) != [
+        3,
+        112,
+        112,
+    ]:
+        raise ConversionError(
+            "config_invalid", "config.json states another input size or dimension than 3×112×112 and 512."
+        )
+    return flat
+
+
+def _color_order(config: Mapping[str, Any]) -> ColorOrder | None:
+    stated = config.get("color_space")
+    if stated is None:
+        return None
+    if stated not in ("RGB", "BGR"):
+        raise ConversionError("config_invalid", f"config.json states the color_space {stated!r}, not RGB or BGR.")
+    return cast(ColorOrder, stated)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,1 @@
+"""Labelled comparisons → the numbers of a version."""

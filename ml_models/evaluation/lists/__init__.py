@@ -1,0 +1,1 @@
+"""Which pictures are compared, and of whom they are."""

@@ -1,0 +1,1 @@
+"""Pictures, clean or under a stress, embedded once."""

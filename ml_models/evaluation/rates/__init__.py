@@ -1,0 +1,1 @@
+"""Error rates, each with a 95 % interval."""

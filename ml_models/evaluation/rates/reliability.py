@@ -1,0 +1,77 @@
+"""Does a score mean what it says? A log-likelihood ratio of 2 should be e² times as frequent among mated
+comparisons as among the others. Seen as a probability, with both equally likely beforehand, a score s claims
+1 / (1 + e^−s)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..lists.pairs import Comparisons, Flags
+from .intervals import TAILS, Rate, Values, rate, small_count
+from .metrics import System
+
+EDGES = (-6.0, -4.0, -2.0, -1.0, 0.0, 1.0, 2.0, 4.0, 6.0)
+FEWEST = 5
+
+
+def reliability(system: System) -> list[dict[str, Any]]:
+    """By bins of the score: `low` and `high` (None for no bound), `mated`, `non_mated`, `claimed` (the mean
+    probability that the scores claim) and `observed` (the mated share), both classes weighing the same; None
+    where fewer than five comparisons fell.
+
+    Args:
+        system: scored in natural-log likelihood ratios.
+    """
+    sides = [_Side(system, side & system.acquired) for side in (system.same, ~system.same)]
+    weights = np.where(system.same, 1 / max(1, sides[0].among.sum()), 1 / max(1, sides[1].among.sum()))
+    found = []
+    for index in range(len(EDGES) + 1):
+        inside = np.digitize(system.scores, EDGES) == index
+        here = np.flatnonzero(inside & system.acquired)
+        enough = len(here) >= FEWEST
+        found.append(
+            {
+                "low": EDGES[index - 1] if index else None,
+                "high": EDGES[index] if index < len(EDGES) else None,
+                "mated": int((inside & sides[0].among).sum()),
+                "non_mated": int((inside & sides[1].among).sum()),
+                "claimed": float(np.average(_probability(system.scores[here]), weights=weights[here]))
+                if enough
+                else None,
+                "observed": _observed(*(side.shares(inside) for side in sides)) if enough else None,
+            }
+        )
+    return found
+
+
+def _probability(scores: Values) -> Values:
+    return np.asarray(1 / (1 + np.exp(-np.clip(scores, -700, 700))))
+
+
+class _Side:
+    """Mated or non-mated comparisons: which share of them fell into a bin, and where it lies with 95 %."""
+
+    def __init__(self, system: System, among: Flags) -> None:
+        self.among = among
+        self._subjects = system.subjects
+        self._part: Comparisons = system.comparisons.take(among)
+        self._totals = np.maximum(self._subjects.totals(self._part), 1e-9)
+
+    def shares(self, inside: Flags) -> tuple[float, tuple[float, float], Values]:
+        """The share, its interval where it is of a few people, and the share in every replicate."""
+        hit = inside[self.among]
+        share = float(hit.mean()) if len(hit) else 0.0
+        low, high = small_count(self._part, hit)
+        few = (low, high) if low <= high else (share, share)
+        return share, few, self._subjects.totals(self._part, hit) / self._totals
+
+
+def _observed(
+    mated: tuple[float, tuple[float, float], Values], other: tuple[float, tuple[float, float], Values]
+) -> Rate:
+    (m, (m_low, m_high), m_drawn), (o, (o_low, o_high), o_drawn) = mated, other
+    drawn = m_drawn / np.maximum(m_drawn + o_drawn, 1e-12)
+    low, high = np.quantile(drawn[m_drawn + o_drawn > 0], TAILS)
+    return rate(m / (m + o), min(low, m_low / (m_low + o_high)), max(high, m_high / (m_high + o_low)))

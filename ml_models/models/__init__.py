@@ -1,0 +1,28 @@
+"""What the database keeps: the one place to import models from. Reads live in `selectors`, changes in `services` and
+`rollouts`."""
+
+from .base import Actor, actor_id
+from .decisions import Verification
+from .enrolment import Embedding, Erasure, Reference, Subject
+from .rollouts import Rollout, RolloutChunk, RolloutFailure, ServingProcess, ShadowScore
+from .versions import Artifact, ConfigStep, EnsembleConfig, EnsembleMember, EvaluationReport
+
+__all__ = [
+    "Actor",
+    "Artifact",
+    "ConfigStep",
+    "Embedding",
+    "EnsembleConfig",
+    "EnsembleMember",
+    "Erasure",
+    "EvaluationReport",
+    "Reference",
+    "Rollout",
+    "RolloutChunk",
+    "RolloutFailure",
+    "ServingProcess",
+    "ShadowScore",
+    "Subject",
+    "Verification",
+    "actor_id",
+]

@@ -1,0 +1,46 @@
+"""What was asked and answered."""
+
+from __future__ import annotations
+
+import uuid
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+
+from .enrolment import Subject
+from .versions import EnsembleConfig
+
+
+class Verification(models.Model):
+    """The audit row of one verify: what was asked and answered; never an image or a vector."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    at = models.DateTimeField(auto_now_add=True, db_index=True)
+    caller = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    subject = models.ForeignKey(Subject, null=True, on_delete=models.SET_NULL, related_name="verifications")
+    config = models.ForeignKey(EnsembleConfig, null=True, on_delete=models.PROTECT, related_name="verifications")
+    decision = models.CharField(max_length=20, blank=True)
+    code = models.CharField(max_length=50, blank=True, help_text="Why there was no decision.")
+    score = models.FloatField(null=True)
+    threshold = models.FloatField(null=True)
+    voters = models.JSONField(default=list)
+    similarities = models.JSONField(default=dict)
+    quality = models.JSONField(default=dict)
+    references = models.PositiveSmallIntegerField(default=0)
+    frames = models.PositiveSmallIntegerField(default=0)
+    frames_dropped = models.JSONField(default=list)
+    timings_ms = models.JSONField(default=dict)
+    artifacts = models.JSONField(default=dict, help_text="sha256 by artifact name")
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(code="", decision__in=["match", "review", "no_match"]) | (Q(decision="") & ~Q(code="")),
+                name="a_decision_or_why_there_is_none",
+            )
+        ]
+        permissions = [("view_scores", "Can see scores, thresholds and similarities")]
+
+    def __str__(self) -> str:
+        return str(self.id)

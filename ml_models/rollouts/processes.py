@@ -1,0 +1,42 @@
+"""The web and worker processes that report themselves: which live, and what each has loaded."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.db.models.functions import Now
+
+from .. import conf
+from ..models import Artifact, EnsembleConfig, ServingProcess
+
+# A process is taken for gone after this many heartbeats without one.
+_MISSED_HEARTBEATS = 6
+
+
+def live() -> list[ServingProcess]:
+    """The processes that have reported themselves lately, by the database's clock, the oldest first."""
+    alive = Now() - timedelta(seconds=_MISSED_HEARTBEATS * conf.get("HEARTBEAT_S"))
+    return list(ServingProcess.objects.filter(heartbeat_at__gt=alive).order_by("started_at"))
+
+
+def workers() -> int:
+    """How many live Celery processes embed."""
+    return sum(process.kind == ServingProcess.Kind.WORKER for process in live())
+
+
+def unready(config: EnsembleConfig) -> list[ServingProcess]:
+    """Live processes that have not loaded every file of the version, its detector among them."""
+    needed = {artifact.sha256 for artifact in artifacts_of(config)}
+    return [process for process in live() if not needed <= set(process.artifacts)]
+
+
+def artifacts_of(config: EnsembleConfig) -> list[Artifact]:
+    """Every model file that a version runs on: the detector, then the members."""
+    return [config.detector, *(member.artifact for member in config.members.all())]
+
+
+def troubles(config: EnsembleConfig) -> dict[str, dict[str, str]]:
+    """What live processes cannot load of a version: by process, the code by artifact name."""
+    names = {artifact.name for artifact in artifacts_of(config)}
+    found = {str(p): {name: code for name, code in p.problems.items() if name in names} for p in live()}
+    return {process: problems for process, problems in found.items() if problems}

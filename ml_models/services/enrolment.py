@@ -1,0 +1,165 @@
+"""A further reference for a subject: compared with the ones there are, embedded for every served version, written."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from dataclasses import dataclass
+
+from django.db import transaction
+
+from .. import conf, crypto, runtime, selectors
+from ..engine.align import encode_chip
+from ..engine.fuse import together
+from ..engine.types import Extraction, Feature, Quality
+from ..exceptions import (
+    ConfigChanged,
+    InvalidRequest,
+    NotFound,
+    ReferenceMismatch,
+    ReferencesLost,
+)
+from ..models import Actor, Embedding, EnsembleConfig, Erasure, Reference, Subject, actor_id
+from ..versions import locks, numbers
+from . import lockout
+from .embeddings import embed_chip, sealed
+
+logger = logging.getLogger(__name__)
+
+# A version change and another enrolment of the same subject may both come between; more is a storm.
+_MAX_TRIES = 5
+_WORSE_REFERENCES = {
+    "covered": "The lower half of the face seems to be covered: take a picture without mask or scarf.",
+    "blurred": "The picture seems to be blurred: take another one and hold still.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolled:
+    reference: Reference
+    config: EnsembleConfig
+    quality: Quality
+    warnings: list[str]
+
+
+def enroll(caller: Actor, subject_id: str, image: bytes, override: bool = False) -> Enrolled:
+    """Add a reference to a subject, who begins to exist with the first one.
+
+    Args:
+        caller: kept with the reference.
+        subject_id: the host's id.
+        image: one picture.
+        override: enroll although the face does not match the template; the caller's right to it is the view's matter.
+
+    Raises:
+        ImageError: the picture is refused.
+        ReferenceMismatch: the subject has references and this face does not match them.
+        LockedOut: too many faces that were not the subject's were shown, this one perhaps the last.
+        InvalidRequest: the subject has as many references as it may have.
+        NotFound: the subject was erased meanwhile.
+        NotReady
+    """
+    config = selectors.active_config()
+    known = Subject.objects.filter(subject_id=subject_id).first()
+    erasures = _erasures(subject_id)
+    extraction = runtime.pipeline(config).extract(image, numbers.quality_limits(config, "enroll"), stored=True)
+    condition = numbers.rule(config).condition(together([extraction]))
+    new = _NewReference(subject_id, known.pk if known else None, erasures, extraction, caller)
+    features: dict[str, Feature] = {m.space: extraction.feature(m.artifact.name) for m in config.members.all()}
+    for _ in range(_MAX_TRIES):
+        checked = _check_against_template(config, new, override)
+        with transaction.atomic():
+            locks.share_versions()
+            needed = selectors.members_by_space(_embedded_here(selectors.served_configs()))
+            # a version went live, or a reference came, between our reads and this lock: let go, do the rest, come back
+            complete = needed.keys() <= features.keys()
+            reference = _write(new, checked, {space: features[space] for space in needed}) if complete else None
+        if reference:
+            break
+        for space in needed.keys() - features.keys():
+            member, flip = needed[space]
+            features[space] = embed_chip(extraction.chip, member, flip)
+    else:
+        raise ConfigChanged("The subject or the served versions changed while the picture was processed. Try again.")
+    warnings = ["This face was not matched to the subject's earlier references."] if checked.overridden else []
+    if condition:
+        warnings.append(_WORSE_REFERENCES[condition.name])
+    logger.info("enrolled reference %s", reference.pk)
+    return Enrolled(reference, config, extraction.quality, warnings)
+
+
+def _embedded_here(served: list[EnsembleConfig]) -> list[EnsembleConfig]:
+    """The versions that a new reference is embedded for at once. A version on its way whose networks this process has
+    not loaded yet refuses nobody: its workers find the reference missing, and the cut-over waits for them."""
+    rolling = EnsembleConfig.State.ROLLING_OUT
+    return [config for config in served if config.state != rolling or runtime.has_loaded(config)]
+
+
+@dataclass(frozen=True, slots=True)
+class _NewReference:
+    subject_id: str
+    known: uuid.UUID | None
+    erasures: int
+    extraction: Extraction
+    caller: Actor
+
+
+def _erasures(subject_id: str) -> int:
+    return Erasure.objects.filter(subject_hash__in=crypto.subject_hashes(subject_id)).count()
+
+
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """The references that the new one was compared with, and whether a mismatch was overridden."""
+
+    references: frozenset[uuid.UUID]
+    overridden: bool
+
+
+def _check_against_template(config: EnsembleConfig, new: _NewReference, override: bool) -> _Checked:
+    references = frozenset(Reference.objects.filter(subject__subject_id=new.subject_id).values_list("pk", flat=True))
+    try:
+        template = selectors.template(new.subject_id, config)
+    except ReferencesLost as lost:
+        if override:
+            return _Checked(references, True)
+        raise ReferenceMismatch(str(lost)) from lost
+    if template is None:
+        return _Checked(references, False)
+    if not override:
+        lockout.require_free(template.lock_left)
+    decision = numbers.rule(config).judge(template.embeddings, together([new.extraction]), new.extraction.quality.score)
+    mismatch = decision.decision != "match"
+    if mismatch and not override:
+        # or enrolling would be a way to try faces without end
+        lockout.settle(template.subject, new.subject_id, decision.decision)
+        raise ReferenceMismatch
+    return _Checked(references, mismatch)
+
+
+def _write(new: _NewReference, checked: _Checked, features: dict[str, Feature]) -> Reference | None:
+    """Write the reference; None when the subject's references are no longer the ones it was compared with."""
+    if new.known is None:
+        Subject.objects.get_or_create(subject_id=new.subject_id)
+    # NO KEY: two enrolments wait for each other, an embedding task's KEY SHARE does not wait for either
+    subject = Subject.objects.select_for_update(no_key=True).filter(subject_id=new.subject_id).first()
+    gone = subject is None or (new.known and subject.pk != new.known)
+    # the tombstone tells of a subject that came, and went, since we began
+    if subject is None or gone or _erasures(new.subject_id) != new.erasures:
+        raise NotFound("The subject was erased while the picture was processed.")
+    existing = frozenset(subject.references.values_list("pk", flat=True))
+    if not existing <= checked.references:
+        return None
+    if len(existing) >= conf.get("MAX_REFERENCES"):
+        raise InvalidRequest(f"The subject has {len(existing)} references; delete one before adding another.")
+    pk = uuid.uuid4()
+    reference = Reference.objects.create(
+        pk=pk,
+        subject=subject,
+        chip=crypto.seal_chip(pk, subject.pk, encode_chip(new.extraction.chip)),
+        quality=new.extraction.quality.to_json(),
+        overridden=checked.overridden,
+        enrolled_by_id=actor_id(new.caller),
+    )
+    Embedding.objects.bulk_create(sealed(pk, space, feature) for space, feature in features.items())
+    return reference

@@ -1,0 +1,53 @@
+"""Erase what is kept of a subject, in every version."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+
+from django.db import transaction
+
+from .. import crypto, signals
+from ..exceptions import (
+    NotFound,
+)
+from ..models import Actor, Erasure, Reference, Subject, actor_id
+
+logger = logging.getLogger(__name__)
+
+
+def erase_subject(caller: Actor, subject_id: str) -> int:
+    """Erase a subject: chips and the embeddings of every version. Returns how many references went.
+
+    Raises:
+        NotFound: there is no such subject.
+    """
+    with transaction.atomic():
+        # waits for running enrolments and embedding tasks of this subject; later ones find it gone
+        subject = Subject.objects.select_for_update().filter(subject_id=subject_id).first()
+        if subject is None:
+            raise NotFound("There is no such subject.")
+        pk, count = subject.pk, subject.references.count()
+        subject.delete()
+        Erasure.objects.create(subject_hash=crypto.subject_hash(subject_id), references=count, by_id=actor_id(caller))
+        signals.after_commit(signals.subject_erased, subject_id=subject_id, references=count)
+    logger.info("erased subject %s with %d references", pk, count)
+    return count
+
+
+def erase_reference(reference_id: uuid.UUID) -> None:
+    """Erase one reference and its embeddings of every version.
+
+    Raises:
+        NotFound: there is no such reference.
+    """
+    with transaction.atomic():
+        # an embedding task holds the subject while it writes: wait for it, and let later ones find the reference gone
+        subject = (
+            Subject.objects.select_for_update()
+            .filter(pk__in=Reference.objects.filter(pk=reference_id).values("subject_id"))
+            .first()
+        )
+        if subject is None:
+            raise NotFound("There is no such reference.")
+        Reference.objects.filter(pk=reference_id).delete()

@@ -1,0 +1,61 @@
+"""How often a caller may ask, and how often a subject may be asked for, counted once for all processes.
+
+The count lies in the host's default cache. When that does not answer, each process goes on counting for itself: the
+limits then hold per process. A child waiting at a door is not sent away because a cache is down, and guessing stays
+bounded by the lock-out, which the database counts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+
+from django.core.cache import cache
+from django.core.cache.backends.base import BaseCache
+from django.core.cache.backends.locmem import LocMemCache
+
+from .. import conf
+
+try:
+    from redis.exceptions import RedisError
+except ImportError:  # the host's cache is another one
+
+    class RedisError(Exception):  # type: ignore[no-redef]
+        """Never raised."""
+
+
+logger = logging.getLogger(__name__)
+
+_own = LocMemCache("ml_models.limits", {"OPTIONS": {"MAX_ENTRIES": 10_000}})
+
+
+def spend(scope: str, who: str) -> int | None:
+    """Count one use against `ML_MODELS["LIMITS"][scope]`, a pair (uses, seconds) or None for no limit.
+
+    Returns: None while within the limit, else the seconds until the next window opens.
+    """
+    limit = conf.get("LIMITS").get(scope)
+    if limit is None:
+        return None
+    uses, window_s = limit
+    window, elapsed_s = divmod(time.time(), window_s)
+    # an id may be a name, and memcached takes no blanks; the window is part of the key, so none needs to be reset
+    key = f"ml_models:{scope}:{hashlib.sha256(who.encode()).hexdigest()}:{int(window)}"
+    return None if _count(key, window_s) <= uses else max(1, round(window_s - elapsed_s))
+
+
+def _count(key: str, window_s: int) -> int:
+    try:
+        return _increment(cache, key, window_s)
+    except (OSError, RedisError, ValueError) as error:  # ValueError: the cache forgot the key at once
+        logger.warning("limits: the cache does not answer (%s); this process counts alone", type(error).__name__)
+        return _increment(_own, key, window_s)
+
+
+def _increment(store: BaseCache, key: str, window_s: int) -> int:
+    try:
+        return int(store.incr(key))
+    except ValueError:  # the first one of this window
+        store.add(key, 0, timeout=2 * window_s)  # sets it only where no other was first
+        return int(store.incr(key))

@@ -1,0 +1,193 @@
+"""Live verifies scored again under a version on its way: after the answer is sent, in the same process, from the bytes
+in memory. Of an attempt only the score is kept, and an attempt is dropped rather than let a live one wait.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import random
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+
+from django.db import DatabaseError, connection
+from django.db.models import Avg, Count, F
+
+from .. import conf, runtime, selectors
+from ..engine.errors import EngineError
+from ..engine.fuse import together
+from ..exceptions import CryptoError, NotReady
+from ..models import EnsembleConfig, Rollout, ShadowScore, Verification
+from ..versions import numbers
+
+logger = logging.getLogger(__name__)
+
+# What may wait: so many attempts, so many bytes of pictures.
+_MAX_WAITING = 8
+_MAX_BYTES = 16 * 1024 * 1024
+# Older than this, an attempt has found no quiet moment: there is load.
+_PATIENCE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    config: EnsembleConfig
+    verification: Verification
+    subject_id: str
+    images: Sequence[bytes]
+    at: float = field(default_factory=time.monotonic)
+
+    @property
+    def size(self) -> int:
+        return sum(map(len, self.images))
+
+
+class _Process:
+    """What belongs to one process; a forked child starts with an empty one."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.waiting: queue.Queue[_Sample] = queue.Queue(_MAX_WAITING)
+        self.bytes = 0
+        self.live = 0
+        self.dropped = 0
+        self.changed = threading.Condition()
+        self.thread: threading.Thread | None = None
+
+
+_process = _Process()
+
+
+def _current() -> _Process:
+    global _process
+    if _process.pid != os.getpid():
+        _process = _Process()
+    return _process
+
+
+@contextmanager
+def live() -> Iterator[None]:
+    """Around a live verify: while as many run as there are cores, nothing is scored beside them."""
+    process = _current()
+    with process.changed:
+        process.live += 1
+    try:
+        yield
+    finally:
+        with process.changed:
+            process.live -= 1
+            process.changed.notify_all()
+
+
+def offer(verification: Verification, subject_id: str, images: Sequence[bytes]) -> None:
+    """Take an answered attempt along, if the dice say so and there is room; never waits."""
+    config = runtime.rolling_out()
+    if config is None or random.random() >= conf.get("SHADOW_SHARE"):  # noqa: S311 - a sample, not a secret
+        return
+    process, sample = _current(), _Sample(config, verification, subject_id, tuple(images))
+    with process.changed:
+        try:
+            if process.live >= _cores() or process.bytes + sample.size > _MAX_BYTES:
+                raise queue.Full
+            process.waiting.put_nowait(sample)
+        except queue.Full:
+            process.dropped += 1
+            return
+        process.bytes += sample.size
+        if process.thread is None:
+            process.thread = threading.Thread(target=_work, args=(process,), name="ml_models-shadow", daemon=True)
+            process.thread.start()
+
+
+def dropped() -> int:
+    """How many sampled attempts this process has dropped under load."""
+    return _current().dropped
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+def _work(process: _Process) -> None:
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)  # this thread alone, on Linux
+    while True:
+        sample = process.waiting.get()
+        try:
+            if _quiet(process, sample.at + _PATIENCE_S):
+                score(sample.config, sample.verification, sample.subject_id, sample.images)
+            else:
+                process.dropped += 1
+        except DatabaseError as error:
+            logger.warning("shadow: the database does not answer (%s)", type(error).__name__)
+        except Exception:  # whatever a version on its way does, it must not end the scoring of the others
+            logger.exception("shadow: verification %s could not be scored", sample.verification.pk)
+        finally:
+            connection.close()  # this thread's own; it may have nothing to do for hours
+            with process.changed:
+                process.bytes -= sample.size
+            del sample
+
+
+def _quiet(process: _Process, until: float) -> bool:
+    with process.changed:
+        return process.changed.wait_for(lambda: process.live < _cores(), max(0.0, until - time.monotonic()))
+
+
+def score(config: EnsembleConfig, verification: Verification, subject_id: str, images: Sequence[bytes]) -> None:
+    """Score an attempt under a version as `services.verify` would, and keep the score alone.
+
+    Nothing is kept while not all of the subject's references are embedded, or once the rollout is over.
+    """
+    rollout = Rollout.objects.filter(config=config, state__in=Rollout.OPEN).first()
+    try:
+        template = selectors.template(subject_id, config)
+        pipeline = runtime.pipeline(config)
+    except (NotReady, CryptoError):
+        return
+    if rollout is None or template is None or len(template.references) != verification.references:
+        return
+    kept = ShadowScore(rollout=rollout, verification=verification)
+    try:
+        limits = numbers.quality_limits(config, "verify")
+        frames = [pipeline.extract(image, limits) for image in images]
+        quality = max(frame.quality.score for frame in frames)
+        decision = numbers.fusion(config).judge(template.embeddings, together(frames), quality)
+        kept.decision, kept.score = decision.decision, decision.score
+    except EngineError as error:
+        kept.code = error.code
+    ShadowScore.objects.bulk_create([kept], ignore_conflicts=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """`scored` live verifies under the version on its way. `agreement`: the share that it would have decided alike.
+    `score_shift`: its score minus the live one, natural log, the mean over the verifies with each live decision.
+    `changes`: how many it would have decided otherwise, as "match → no_match"; a code where it would have failed."""
+
+    scored: int
+    agreement: float | None
+    score_shift: dict[str, float]
+    changes: dict[str, int]
+
+
+def summary(rollout: Rollout) -> Summary:
+    """What the shadow has told so far, from rows."""
+    before = F("verification__decision")
+    rows = rollout.shadows.values("decision", "code", before=before).annotate(count=Count("pk")).order_by()
+    shifts = rollout.shadows.filter(score__isnull=False).values(before=before).order_by("before")
+    shifted = shifts.annotate(shift=Avg(F("score") - F("verification__score")))
+    scored = sum(row["count"] for row in rows)
+    agreed = sum(row["count"] for row in rows if row["decision"] == row["before"])
+    changed = [row for row in rows if row["decision"] != row["before"]]
+    changes = {f"{row['before']} → {row['decision'] or row['code']}": row["count"] for row in changed}
+    return Summary(
+        scored,
+        agreed / scored if scored else None,
+        {row["before"]: round(row["shift"], 4) for row in shifted},
+        dict(sorted(changes.items())),
+    )

@@ -1,0 +1,1 @@
+"""A version's life on paper: its file, its numbers, what must hold before it goes live, what was measured."""

@@ -1,0 +1,148 @@
+"""What a version must have been measured to do before it may decide about people in production."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .. import conf
+from ..engine.types import canonical_json
+from ..models import EnsembleConfig, EvaluationReport
+from . import files
+
+logger = logging.getLogger(__name__)
+
+MIN_SUBJECTS = 200
+MIN_MATED = 1_000
+MIN_NON_MATED = 30_000
+MODES = ("enforce", "warn")
+# what says which version it is, not how it decides; `calibrated_on` is held against each report by itself
+_NOT_DECIDING = {"version", "name", "notes", "calibrated_on"}
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One requirement, and what there is of it."""
+
+    met: bool
+    says: str
+
+
+def config_digest(config: EnsembleConfig) -> str:
+    """sha256 of everything that a version decides with: detector, members with their files and contracts,
+    weights, calibration, thresholds, aggregation, quality limits. Two versions that decide alike have the same."""
+    content = {key: value for key, value in files.export(config).items() if key not in _NOT_DECIDING}
+    digests = {
+        member.artifact.name: [member.artifact.sha256, member.artifact.contract] for member in config.members.all()
+    }
+    whole = {**content, "files": {**digests, config.detector.name: config.detector.sha256}}
+    return hashlib.sha256(canonical_json(whole).encode()).hexdigest()
+
+
+def store(
+    config: EnsembleConfig,
+    data: Mapping[str, Any],
+    html: str,
+    list_digest: str,
+    measured_on: Mapping[str, Any],
+    draws: Mapping[str, Any],
+) -> EvaluationReport:
+    """Keep a report. The same version measured on the same list again replaces what was kept."""
+    report, _ = EvaluationReport.objects.update_or_create(
+        config=config,
+        digest=config_digest(config),
+        list_digest=list_digest,
+        defaults={"data": data, "html": html, "measured_on": measured_on, "draws": draws},
+    )
+    shown = best(config) or report
+    EnsembleConfig.objects.filter(pk=config.pk).update(evaluation=shown)
+    return report
+
+
+def best(config: EnsembleConfig) -> EvaluationReport | None:
+    """The report on what this version decides with that meets the most lines; of equal ones the newest."""
+    found = _reports(config)
+    return max(found, key=lambda report: sum(line.met for line in _of(report, config)), default=None)
+
+
+def lines(config: EnsembleConfig) -> list[Line]:
+    """Every requirement, of the best report there is."""
+    report = best(config)
+    if report is None:
+        older = config.reports.exists()
+        why = "the version was changed since it was measured" if older else "it was never measured"
+        return [Line(False, f"No report is on what version {config.version} decides with: {why}. Run evaluate.")]
+    return [Line(True, f"Measured on {report.created_at:%Y-%m-%d}, report {report.pk}."), *_of(report, config)]
+
+
+def missing(config: EnsembleConfig) -> list[str]:
+    """The requirements that are not met, as sentences."""
+    return [line.says for line in lines(config) if not line.met]
+
+
+def enforced() -> bool:
+    """Whether this deployment declares itself production; everything but "warn" does."""
+    return bool(conf.get("EVIDENCE_GATE") != "warn")
+
+
+def refusals(config: EnsembleConfig, lacking: Sequence[str] | None = None) -> list[str]:
+    """Why a version may not go on: the evidence that is missing (`lacking`, when the caller knows it), unless the
+    deployment only warns, or a superuser has answered for it."""
+    lacking = missing(config) if lacking is None else lacking
+    if not lacking:
+        return []
+    if enforced() and not config.steps.filter(overrides_evidence=True).exists():
+        return [f"Evidence: {says}" for says in lacking]
+    logger.warning("version %d goes on without evidence: %s", config.version, " ".join(lacking))
+    return []
+
+
+def _reports(config: EnsembleConfig) -> list[EvaluationReport]:
+    found = EvaluationReport.objects.filter(digest=config_digest(config)).defer("html", "draws")
+    return [report for report in found if not report.data.get("cross_validated")]
+
+
+def _of(report: EvaluationReport, config: EnsembleConfig) -> list[Line]:
+    data, limits = report.data, (conf.get("FMR_LIMIT"), conf.get("FNMR_LIMIT"))
+    return [
+        _count(data, "subjects", "subjects", MIN_SUBJECTS),
+        _count(data, "mated", "mated comparisons", MIN_MATED),
+        _count(data, "non_mated", "non-mated comparisons", MIN_NON_MATED),
+        _apart(config.calibrated_on.get("subjects"), report.measured_on.get("subjects")),
+        _rate(
+            data.get("fmr"), "high", "The upper 95 % bound of the FMR", limits[0], "Calibrate at a lower target_fmr."
+        ),
+        _rate(data.get("fnmr"), "value", "The FNMR", limits[1], "Bring better pictures, or better members."),
+    ]
+
+
+def _count(data: Mapping[str, Any], key: str, words: str, needed: int) -> Line:
+    found = int(data.get(key) or 0)
+    more = "on more people" if key == "subjects" else "with --all-pairs, or on more people"
+    advice = f" Measure {more}." if found < needed else ""
+    return Line(found >= needed, f"{found:,} {words} of at least {needed:,}.{advice}")
+
+
+def _apart(calibrated: Sequence[str] | None, measured: Sequence[str] | None) -> Line:
+    if not calibrated:
+        return Line(False, "Nobody recorded on whom the version was calibrated. Run calibrate.")
+    if not measured:
+        return Line(False, "Nobody recorded on whom the version was measured. Run evaluate.")
+    shared = len(set(calibrated) & set(measured))
+    if shared:
+        return Line(
+            False,
+            f"{shared:,} of the people measured were used to calibrate. Measure on others, by --part for example.",
+        )
+    return Line(True, "None of the people measured was used to calibrate.")
+
+
+def _rate(rate: Mapping[str, float] | None, side: str, words: str, limit: float, advice: str) -> Line:
+    value = (rate or {}).get(side)
+    if value is None:
+        return Line(False, f"{words} was not measured.")
+    met = value <= limit
+    return Line(met, f"{words} is {value:.3%}, {'within' if met else 'over'} {limit:.3%}.{'' if met else f' {advice}'}")

@@ -1,0 +1,205 @@
+"""Ensemble files (config/ensembles/*.yaml) ↔ draft versions in the database."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import yaml
+from django.db import IntegrityError, transaction
+from django.db.models import Max
+
+from ..config import family
+from ..engine.quality import QualityLimits
+from ..exceptions import ConfigChanged, ConfigInvalid
+from ..models import Actor, Artifact, ConfigStep, EnsembleConfig, EnsembleMember, actor_id
+
+_FIELDS = {
+    "version",
+    "name",
+    "notes",
+    "detector",
+    "flip",
+    "target_fmr",
+    "quality_limits",
+    "members",
+    "voter_sets",
+    "conditions",
+}
+_LIMITED_STEPS = ("enroll", "verify")
+_MEMBER_FIELDS = {"artifact", "weight", "calibration", "quality_threshold"}
+
+
+def load(path: Path, by: Actor = None) -> tuple[EnsembleConfig, str]:
+    """Read an ensemble file into a draft.
+
+    Loading the same file again changes nothing; an edited file updates the draft; a version that has left `draft` is
+    never changed.
+
+    Returns: the version, and `created`, `updated` or `unchanged`.
+
+    Raises:
+        ConfigInvalid: the file is not an ensemble, or names artifacts that are not published.
+        ConfigChanged: the version is no draft any more and the file says something else.
+    """
+    data = _read(path)
+    artifacts = _artifacts(data)
+    for member in data["members"]:
+        entry = family(artifacts[member["artifact"]].family)
+        member.setdefault("quality_threshold", entry["quality_threshold"] if entry else 0.0)
+    with transaction.atomic():
+        config = EnsembleConfig.objects.select_for_update().filter(version=data["version"]).first()
+        if config and export(config) == normalised(data):
+            return config, "unchanged"
+        if config and config.state != EnsembleConfig.State.DRAFT:
+            raise ConfigChanged(
+                f"Version {config.version} is {config.state} and cannot change. Give the file a new version number."
+            )
+        said = normalised(data)
+        fields = {"conditions": [], **{key: said[key] for key in said.keys() - {"members", "detector", "version"}}}
+        done = "updated" if config else "created"
+        config, _ = EnsembleConfig.objects.update_or_create(
+            version=data["version"], defaults={**fields, "detector": artifacts[data["detector"]]}
+        )
+        config.members.all().delete()
+        for member in data["members"]:
+            EnsembleMember.objects.create(
+                config=config,
+                artifact=artifacts[member["artifact"]],
+                weight=member["weight"],
+                calibration=member.get("calibration"),
+                quality_threshold=member["quality_threshold"],
+            )
+        ConfigStep.objects.create(
+            config=config, to_state=config.state, by_id=actor_id(by), reason=f"{done} from a file"
+        )
+    return config, done
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        data = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigInvalid([f"{path.name} cannot be read: {error}"]) from error
+    if not isinstance(data, dict) or not isinstance(data.get("members"), list):
+        raise ConfigInvalid([f"{path.name} is not an ensemble file: it needs version, name, detector and members."])
+    found = [f"{path.name}: {key} is missing." for key in ("version", "name", "detector") if key not in data]
+    found += [f"{path.name}: {key} is not known." for key in sorted(set(data) - _FIELDS)]
+    for member in data["members"]:
+        if not isinstance(member, dict) or not {"artifact", "weight"} <= member.keys() <= _MEMBER_FIELDS:
+            found.append(f"{path.name}: a member has {', '.join(sorted(_MEMBER_FIELDS))}, the first two always.")
+    found += _wrong_values(path, data) if not found else []
+    if found:
+        raise ConfigInvalid(found)
+    return data
+
+
+def _wrong_values(path: Path, data: dict[str, Any]) -> list[str]:
+    found = []
+    weights = [member["weight"] for member in data["members"]]
+    if not all(isinstance(weight, int | float) and 0 <= weight <= 1 for weight in weights):
+        found.append(f"{path.name}: every weight is a number in [0, 1].")
+    elif abs(math.fsum(weights) - 1) > 1e-6:
+        found.append(f"{path.name}: the weights sum to {math.fsum(weights):.6f}, not to 1.")
+    if not isinstance(data["version"], int) or data["version"] < 1:
+        found.append(f"{path.name}: the version is a whole number from 1.")
+    conditions = data.get("conditions") or []
+    if not isinstance(conditions, list) or not all(isinstance(condition, dict) for condition in conditions):
+        found.append(f"{path.name}: conditions are what calibrate writes, or nothing.")
+    try:
+        limits = dict(data.get("quality_limits") or {})
+        if unknown := sorted(map(str, limits.keys() - _LIMITED_STEPS)):
+            found.append(f"{path.name}: quality_limits are for {' and '.join(_LIMITED_STEPS)}, not {unknown[0]}.")
+        for limit in limits.values():
+            QualityLimits.from_json(limit)
+    except (TypeError, ValueError, AttributeError) as error:
+        found.append(f"{path.name}: quality_limits: {error}.")
+    return found
+
+
+def _artifacts(data: dict[str, Any]) -> dict[str, Artifact]:
+    names = {data["detector"], *(member["artifact"] for member in data["members"])}
+    known = {artifact.name: artifact for artifact in Artifact.objects.filter(name__in=names)}
+    if absent := sorted(names - known.keys()):
+        raise ConfigInvalid([f"{name} is not published: run fetch_demo_pack or publish_model." for name in absent])
+    return known
+
+
+def normalised(data: dict[str, Any]) -> dict[str, Any]:
+    """An ensemble file's content with the defaults written out, members sorted by name."""
+    members = [
+        {
+            "artifact": member["artifact"],
+            "weight": float(member["weight"]),
+            "calibration": member.get("calibration"),
+            "quality_threshold": member.get("quality_threshold", 0.0),
+        }
+        for member in data["members"]
+    ]
+    return {
+        "version": data["version"],
+        "name": data["name"],
+        "notes": data.get("notes") or "",
+        "detector": data["detector"],
+        "flip": bool(data.get("flip", False)),
+        "target_fmr": float(data.get("target_fmr", 0.001)),
+        "quality_limits": data.get("quality_limits") or {},
+        "members": sorted(members, key=lambda member: str(member["artifact"])),
+        "voter_sets": data.get("voter_sets") or {},
+        # left out where there is none: what was said of versions before there was such a thing still holds
+        **({"conditions": data["conditions"]} if data.get("conditions") else {}),
+    }
+
+
+def export(config: EnsembleConfig) -> dict[str, Any]:
+    """A version as the content of an ensemble file."""
+    return normalised(
+        {
+            "version": config.version,
+            "name": config.name,
+            "notes": config.notes,
+            "detector": config.detector.name,
+            "flip": config.flip,
+            "target_fmr": config.target_fmr,
+            "quality_limits": config.quality_limits,
+            "voter_sets": config.voter_sets,
+            "conditions": config.conditions,
+            "members": [
+                {
+                    "artifact": member.artifact.name,
+                    "weight": member.weight,
+                    "calibration": member.calibration,
+                    "quality_threshold": member.quality_threshold,
+                }
+                for member in config.members.select_related("artifact").defer("artifact__golden")
+            ],
+        }
+    )
+
+
+def clone(config: EnsembleConfig, by: Actor = None) -> EnsembleConfig:
+    """A new draft with the next free number that says the same as `config`, whatever state that one is in.
+
+    Raises:
+        ConfigChanged: another version took the number meanwhile.
+    """
+    same = {field: getattr(config, field) for field in ("name", "notes", *EnsembleConfig.FROZEN) if field != "version"}
+    try:
+        with transaction.atomic():
+            latest = EnsembleConfig.objects.aggregate(latest=Max("version"))["latest"]
+            draft = EnsembleConfig.objects.create(version=latest + 1, **same)
+            for member in config.members.all():
+                EnsembleMember.objects.create(
+                    config=draft,
+                    artifact_id=member.artifact_id,
+                    weight=member.weight,
+                    calibration=member.calibration,
+                    quality_threshold=member.quality_threshold,
+                )
+            ConfigStep.objects.create(
+                config=draft, to_state=draft.state, by_id=actor_id(by), reason=f"cloned from version {config.version}"
+            )
+    except IntegrityError as error:
+        raise ConfigChanged("Another version was made at the same moment. Look at the list and try again.") from error
+    return draft

@@ -1,0 +1,155 @@
+"""A version's numbers: read from its rows, written as its ensemble file has them, named by a digest."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+
+from ..engine.calibrate import Affine, Calibration
+from ..engine.detect import LANDMARKS_ID
+from ..engine.errors import MissingThreshold
+from ..engine.fuse import Centres, Condition, Fusion, Member, VoterSet
+from ..engine.quality import ENROLL_LIMITS, SCORE_ID, VERIFY_LIMITS, QualityLimits
+from ..engine.types import canonical_json
+from ..exceptions import ConfigInvalid
+from ..models import EnsembleConfig
+
+
+def fusion(config: EnsembleConfig) -> Fusion:
+    """The version's decision rule.
+
+    Raises:
+        ConfigInvalid: a calibration or threshold is missing or not usable.
+    """
+    try:
+        rows = config.members.all()
+        members = tuple(
+            Member(m.artifact.name, m.weight, Calibration(**(m.calibration or {})), m.quality_threshold) for m in rows
+        )
+        dimensions = {m.artifact.name: m.artifact.contract["dimension"] for m in rows}
+        conditions = tuple(_condition(said, members, dimensions) for said in config.conditions)
+        return Fusion(members, _voter_sets(config.voter_sets), conditions)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ConfigInvalid([f"Version {config.version} is not calibrated: run calibrate. ({error})"]) from error
+
+
+def rule(config: EnsembleConfig) -> Fusion:
+    """The decision rule of a version that was validated.
+
+    Raises:
+        MissingThreshold: it is not usable after all, which is no fault of the caller's.
+    """
+    try:
+        return fusion(config)
+    except ConfigInvalid as error:
+        raise MissingThreshold(str(error)) from error
+
+
+def _voter_sets(said: Mapping[str, Any]) -> dict[str, VoterSet]:
+    return {
+        key: VoterSet(Affine(rule["a"], rule["b"]), rule["threshold"], rule["review_threshold"], rule.get("trust", {}))
+        for key, rule in said.items()
+    }
+
+
+def _condition(said: Mapping[str, Any], members: Sequence[Member], dimensions: Mapping[str, int]) -> Condition:
+    def vector(name: str, text: str) -> tuple[float, ...]:
+        numbers = np.frombuffer(base64.b64decode(text, validate=True), "<f2")
+        if dimensions.get(name) != len(numbers):
+            raise ValueError(f"{said['name']}: a vector of {name} has not the dimension of a member of that name")
+        return tuple(numbers.tolist())
+
+    if strangers := said["members"].keys() - {member.name for member in members}:
+        raise ValueError(f"{said['name']}: {', '.join(sorted(strangers))} is none of the version's members")
+    own = tuple(
+        replace(member, calibration=Calibration(**said["members"][member.name]))
+        for member in members
+        if member.name in said["members"]
+    )
+    return Condition(
+        said["name"],
+        {name: vector(name, text) for name, text in said["directions"].items()},
+        said["offset"],
+        {
+            name: Centres(vector(name, sides["probes"]), vector(name, sides["references"]))
+            for name, sides in said["centres"].items()
+        },
+        Fusion(own, _voter_sets(said["voter_sets"])),
+    )
+
+
+def quality_limits(config: EnsembleConfig, step: str) -> QualityLimits:
+    """The version's limits for `verify` or `enroll`: the defaults, changed where the version says so."""
+    defaults = VERIFY_LIMITS if step == "verify" else ENROLL_LIMITS
+    return QualityLimits.from_json({**defaults.to_json(), **config.quality_limits.get(step, {})})
+
+
+def members(config: EnsembleConfig) -> tuple[Member, ...]:
+    """The members with their weights, before any calibration."""
+    plain = Calibration(1.0, 0.0)
+    rows = config.members.all()
+    return tuple(Member(m.artifact.name, m.weight, plain, m.quality_threshold) for m in rows)
+
+
+def pipeline_digest(config: EnsembleConfig) -> str:
+    """sha256 of what makes the vectors: detector, spaces and quality limits."""
+    parts = {
+        "detector": config.detector.sha256,
+        "spaces": sorted(member.space for member in config.members.all()),
+        "limits": quality_limits(config, "verify").to_json(),
+        "landmarks": LANDMARKS_ID,
+        "quality": SCORE_ID,
+    }
+    return hashlib.sha256(canonical_json(parts).encode()).hexdigest()
+
+
+def to_json(fusion: Fusion) -> dict[str, Any]:
+    """A fitted rule as the ensemble file has it: `members` (calibration by name), `voter_sets` and `conditions`."""
+    return {
+        **_rules(fusion),
+        "conditions": [
+            {
+                "name": condition.name,
+                "directions": {name: _text(direction) for name, direction in condition.directions.items()},
+                "offset": condition.offset,
+                "centres": {
+                    name: {"probes": _text(centres.probes), "references": _text(centres.references)}
+                    for name, centres in condition.centres.items()
+                },
+                **_rules(condition.fusion),
+            }
+            for condition in fusion.conditions
+        ],
+    }
+
+
+def _rules(fusion: Fusion) -> dict[str, Any]:
+    def rounded(affine: Affine | Calibration) -> dict[str, float]:
+        return {name: round(value, 5) for name, value in asdict(affine).items()}
+
+    def thresholds(rule: VoterSet) -> dict[str, float]:
+        # rounded up: down would let through more than the target
+        names = ("threshold", "review_threshold")
+        return {name: math.ceil(getattr(rule, name) * 1e4) / 1e4 for name in names}
+
+    return {
+        "members": {member.name: rounded(member.calibration) for member in fusion.members},
+        "voter_sets": {
+            key: {
+                **rounded(rule.calibration),
+                "trust": {name: round(value, 5) for name, value in rule.trust.items()},
+                **thresholds(rule),
+            }
+            for key, rule in fusion.voter_sets.items()
+        },
+    }
+
+
+def _text(numbers: Sequence[float]) -> str:
+    return base64.b64encode(np.array(numbers, "<f2").tobytes()).decode()

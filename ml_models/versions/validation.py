@@ -1,0 +1,58 @@
+"""What must hold before a version may go live."""
+
+from __future__ import annotations
+
+import math
+
+from .. import conf
+from ..config import family as family_config
+from ..engine.fuse import reachable_voter_sets, voter_key
+from ..engine.quality import ADVICE
+from ..exceptions import ConfigInvalid
+from ..models import Artifact, EnsembleConfig
+from . import numbers
+
+
+def problems(config: EnsembleConfig) -> list[str]:
+    """Everything that keeps a version from going live, as sentences; the networks themselves are not loaded here."""
+    members = list(config.members.all())
+    found = []
+    total = math.fsum(member.weight for member in members)
+    if not members or abs(total - 1.0) > 1e-6:
+        found.append(f"The weights sum to {total:.6f}, not to 1.")
+    if config.detector.kind != Artifact.Kind.DETECTOR:
+        found.append(f"{config.detector.name} is not a detector.")
+    found += _licence_problems(config.detector)
+    for member in members:
+        found += _member_problems(member.artifact)
+    try:
+        fusion = numbers.fusion(config)
+    except ConfigInvalid as error:
+        return found + error.reasons
+    for where, rules in (("", fusion), *((f" of {c.name} faces", c.fusion) for c in fusion.conditions)):
+        for names in reachable_voter_sets(rules.members):
+            if voter_key(names) not in rules.voter_sets:
+                found.append(f"No threshold is set for the voter set {voter_key(names)}{where}: run calibrate.")
+    if strangers := sorted({condition.name for condition in fusion.conditions} - ADVICE.keys()):
+        found.append(f"Nobody knows what to advise against the condition {', '.join(strangers)}.")
+    return found
+
+
+def _member_problems(artifact: Artifact) -> list[str]:
+    found = []
+    if artifact.kind != Artifact.Kind.EMBEDDER:
+        found.append(f"{artifact.name} is not an embedder.")
+    if family_config(artifact.family) is None:
+        found.append(f"{artifact.name}: the family {artifact.family} is unknown to this build or disabled.")
+    return found + _licence_problems(artifact)
+
+
+def _licence_problems(artifact: Artifact) -> list[str]:
+    """Unknown is refused like forbidden wherever money may be earned."""
+    if conf.get("NONCOMMERCIAL") or artifact.commercial_use == Artifact.CommercialUse.ALLOWED:
+        return []
+    return [
+        f"{artifact.name}: commercial use of the weights is {artifact.commercial_use} "
+        f"({artifact.weights_licence or 'licence not said'}), and this deployment does not declare itself "
+        "non-commercial (ML_MODELS_NONCOMMERCIAL)."
+    ]
