@@ -45,13 +45,13 @@ def main() -> int:
 
 def measure(runs: int) -> dict[str, Any]:
     """Milliseconds are medians, rates are per second; every ratio is to the networks alone, timed in this same run."""
-    from ml_models import runtime, selectors
+    from ml_models import runtime
     from ml_models.engine.decode import decode
     from ml_models.engine.pipeline import chip_crop
 
     cv2.setNumThreads(1)  # as in the service
     runtime.refresh()
-    pipeline = runtime.pipeline(selectors.active_config())
+    pipeline = runtime.active().pipeline
     picture = eileen_collins()
     image, crop = decode(picture), chip_crop(pipeline.extract(picture).chip)[None]
     networks: dict[str, Work] = {name: partial(member.embed, crop) for name, member in pipeline.members.items()}

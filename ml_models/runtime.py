@@ -1,7 +1,7 @@
-"""The networks loaded in this process, and how it reports them.
+"""The networks and versions that this process answers with, and how it reports them.
 
 `start()` runs in a web worker or a Celery child after the fork. One background thread then keeps what is loaded equal
-to what the served versions need, another one writes heartbeats. Requests only look up; they never load.
+to what the served versions need, another one writes heartbeats. Requests only look up; they never load a network.
 """
 
 from __future__ import annotations
@@ -9,46 +9,90 @@ from __future__ import annotations
 import logging
 import os
 import socket
-import statistics
 import threading
-import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cached_property
+from typing import Any, Generic, TypeVar
 
 import cv2
 from django.db import DatabaseError, InterfaceError, close_old_connections
 from django.db.models.functions import Now
-from django.utils.module_loading import import_string
 
-from . import artifacts, conf, selectors
-from .config import family as family_config
+from . import conf, selectors
+from .artifacts import load
 from .engine.decode import DecodeLimits
-from .engine.detect import Detector
-from .engine.embed import Embedder, check_golden, golden_crops
-from .engine.errors import ArtifactRejected, ContractMismatch, InferenceFailed
-from .engine.graph import graph_digest
-from .engine.pipeline import Pipeline
+from .engine.errors import ArtifactRejected, InferenceFailed
+from .engine.fuse import Fusion
+from .engine.pipeline import EmbedsFaces, Pipeline
+from .engine.quality import QualityLimits
 from .exceptions import ArtifactError, NotReady
 from .models import Artifact, EnsembleConfig, ServingProcess
-from .wrapper import FaceModel
+from .versions import numbers
 
 logger = logging.getLogger(__name__)
+
+State = EnsembleConfig.State
+T = TypeVar("T")
 
 # A row of a process that ended without taking itself off the list is kept so long, for whoever looks into it.
 _FORGOTTEN_AFTER = timedelta(days=1)
 
 
-@dataclass
-class _Process:
-    """What belongs to one process; a forked child starts with an empty one."""
+class PerProcess(Generic[T]):
+    """A value of which every process makes its own: after a fork the parent's threads and sessions are dead."""
 
-    pid: int = field(default_factory=os.getpid)
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make, self._pid, self._value = make, os.getpid(), make()
+
+    def __call__(self) -> T:
+        if self._pid != os.getpid():
+            self._pid, self._value = os.getpid(), self._make()
+        return self._value
+
+    @contextmanager
+    def renewed(self) -> Iterator[T]:
+        """Inside, a new value as after a fork; the earlier one again afterwards."""
+        before, self._value = self(), self._make()
+        try:
+            yield self._value
+        finally:
+            self._value = before
+
+
+class ServedVersion:
+    """What this process needs to answer under a version, read and checked once: a version that left `draft` is
+    immutable. Only `config.state` and `config.warm_until` may have moved on since."""
+
+    def __init__(self, config: EnsembleConfig, pipeline: Pipeline) -> None:
+        self.config = config
+        self.pipeline = pipeline
+        self.verify_limits: QualityLimits = numbers.quality_limits(config, "verify")
+        self.enroll_limits: QualityLimits = numbers.quality_limits(config, "enroll")
+
+    @cached_property
+    def rule(self) -> Fusion:
+        """The decision rule.
+
+        Raises:
+            MissingThreshold: its numbers are not usable after all.
+        """
+        return numbers.rule(self.config)
+
+
+@dataclass
+class _State:
+    """`networks` by sha256; `configs` and `versions` by primary key: what was read, and what of it can answer."""
+
     id: uuid.UUID = field(default_factory=uuid.uuid4)
-    loaded: dict[str, FaceModel | Detector] = field(default_factory=dict)
+    networks: dict[str, Any] = field(default_factory=dict)
+    configs: dict[int, EnsembleConfig] = field(default_factory=dict)
+    versions: dict[int, ServedVersion] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
-    rolling: EnsembleConfig | None = None
+    rolling: int | None = None
     checked: bool = False
     threads: list[threading.Thread] = field(default_factory=list)
     kind: str = ServingProcess.Kind.WEB
@@ -57,19 +101,13 @@ class _Process:
     loading: threading.Lock = field(default_factory=threading.Lock)
 
 
-_process = _Process()
-
-
-def _current() -> _Process:
-    global _process
-    if _process.pid != os.getpid():  # forked: the parent's sessions and threads are dead in here
-        _process = _Process()
-    return _process
+current = PerProcess(_State)
+"""What belongs to this process."""
 
 
 def start(kind: str = ServingProcess.Kind.WEB) -> None:
     """Begin to load and report, in the background; a second call does nothing."""
-    process = _current()
+    process = current()
     with process.lock:
         if process.threads:
             return
@@ -79,7 +117,7 @@ def start(kind: str = ServingProcess.Kind.WEB) -> None:
         # apart, so that a download of minutes does not make this process look dead
         process.threads = [
             threading.Thread(target=_repeat, args=(process, work), name=name, daemon=True)
-            for name, work in (("ml_models-runtime", refresh), ("ml_models-heartbeat", _heartbeat))
+            for name, work in (("ml_models-runtime", refresh), ("ml_models-heartbeat", report))
         ]
         for thread in process.threads:
             thread.start()
@@ -87,7 +125,7 @@ def start(kind: str = ServingProcess.Kind.WEB) -> None:
 
 def stop() -> None:
     """End the background threads and take this process off the list of serving ones."""
-    process = _current()
+    process = current()
     if process.threads:
         process.stop.set()
         for thread in process.threads:
@@ -97,7 +135,7 @@ def stop() -> None:
         ServingProcess.objects.filter(pk=process.id).delete()
 
 
-def _repeat(process: _Process, work: Callable[[], None]) -> None:
+def _repeat(process: _State, work: Callable[[], None]) -> None:
     while True:
         close_old_connections()
         try:
@@ -112,51 +150,81 @@ def _repeat(process: _Process, work: Callable[[], None]) -> None:
 
 def refresh() -> None:
     """Load what the served versions need and let go of what none needs any more."""
-    process = _current()
+    process = current()
     with process.loading:  # a task that wants a network waits for the thread that is loading it
         _refresh(process)
 
 
-def _refresh(process: _Process) -> None:
-    served = selectors.served_configs()
-    wanted = _wanted(served)
+def _refresh(process: _State) -> None:
+    states = selectors.served_states()
+    # what cannot answer yet is read again: a lost file may have been published anew
+    configs = {pk: version.config for pk, version in process.versions.items() if pk in states}
+    unread = selectors.configs().filter(pk__in=states.keys() - configs.keys())
+    process.configs = configs = configs | {config.pk: config for config in unread}
+    wanted = {artifact.sha256: artifact for config in configs.values() for artifact in config.artifacts}
     for sha256, artifact in wanted.items():
-        if sha256 in process.loaded:
-            continue
-        try:
-            process.loaded[sha256] = load(artifact)
-            process.problems.pop(artifact.name, None)
-            logger.info("runtime: %s is loaded", artifact.name)
-        except (ArtifactError, ArtifactRejected, InferenceFailed) as error:
-            if process.problems.get(artifact.name) != error.code:
-                logger.warning("runtime: %s is not loaded: %s: %s", artifact.name, error.code, error)
-            process.problems[artifact.name] = error.code
-    for sha256 in set(process.loaded) - set(wanted):
-        del process.loaded[sha256]
+        if sha256 not in process.networks:
+            _load(process, artifact)
+    for sha256 in process.networks.keys() - wanted.keys():
+        del process.networks[sha256]
     names = {artifact.name for artifact in wanted.values()}
     process.problems = {name: code for name, code in process.problems.items() if name in names}
-    process.rolling = next((c for c in served if c.state == EnsembleConfig.State.ROLLING_OUT), None)
+    process.versions = {pk: version for pk, version in process.versions.items() if pk in configs}
+    for pk, config in configs.items():
+        if pk not in process.versions and _complete(process, config):
+            try:
+                process.versions[pk] = ServedVersion(config, assemble(config, process.networks))
+            except ArtifactRejected as error:
+                logger.error("runtime: version %d cannot answer here: %s", config.version, error)  # noqa: TRY400
+    process.rolling = next((pk for pk, state in states.items() if state == State.ROLLING_OUT), None)
     process.checked = True
 
 
-def _wanted(configs: list[EnsembleConfig]) -> dict[str, Artifact]:
-    members = {member.artifact for config in configs for member in config.members.all()}
-    return {artifact.sha256: artifact for artifact in members | {config.detector for config in configs}}
+def _load(process: _State, artifact: Artifact) -> None:
+    try:
+        process.networks[artifact.sha256] = load(artifact)
+        process.problems.pop(artifact.name, None)
+        logger.info("runtime: %s is loaded", artifact.name)
+    except (ArtifactError, ArtifactRejected, InferenceFailed) as error:
+        if process.problems.get(artifact.name) != error.code:
+            logger.warning("runtime: %s is not loaded: %s: %s", artifact.name, error.code, error)
+        process.problems[artifact.name] = error.code
 
 
-def _heartbeat() -> None:
-    process = _current()
-    loaded = set(process.loaded)
-    spaces = [
-        space
-        for space, (member, _) in selectors.members_by_space(selectors.served_configs()).items()
-        if member.artifact.sha256 in loaded
-    ]
+def _complete(process: _State, config: EnsembleConfig) -> bool:
+    return {artifact.sha256 for artifact in config.artifacts} <= process.networks.keys()
+
+
+def assemble(config: EnsembleConfig, networks: Mapping[str, Any]) -> Pipeline:
+    """A version's way from bytes to vectors, out of loaded networks by sha256.
+
+    Raises:
+        ArtifactRejected: a file is not of the kind that its place in the version takes.
+    """
+
+    def network(artifact: Artifact, kind: str) -> Any:
+        if artifact.kind != kind:
+            raise ArtifactRejected(f"{artifact.name} is published as {artifact.kind}; its place takes a {kind}.")
+        return networks[artifact.sha256]
+
+    return Pipeline(
+        network(config.detector, Artifact.Kind.DETECTOR),
+        {m.artifact.name: network(m.artifact, Artifact.Kind.EMBEDDER) for m in config.members.all()},
+        config.flip,
+        DecodeLimits(max_bytes=conf.get("MAX_IMAGE_BYTES")),
+    )
+
+
+def report() -> None:
+    """Write this process's heartbeat: what it has loaded, and what it could not."""
+    process = current()
+    loaded = set(process.networks)
+    members = (member for config in list(process.configs.values()) for member in config.members.all())
     facts = {
         "host": socket.gethostname()[:200],
-        "pid": process.pid,
+        "pid": os.getpid(),
         "heartbeat_at": Now(),
-        "spaces": sorted(spaces),
+        "spaces": sorted({member.space for member in members if member.artifact.sha256 in loaded}),
         "artifacts": sorted(loaded),
         "problems": process.problems,
         "kind": process.kind,
@@ -167,106 +235,66 @@ def _heartbeat() -> None:
     ServingProcess.objects.filter(heartbeat_at__lt=Now() - _FORGOTTEN_AFTER).delete()
 
 
-def load(artifact: Artifact) -> FaceModel | Detector:
-    """Pull an artifact, prove that it is what the database says, and make it ready to answer.
+def active() -> ServedVersion:
+    """The active version, ready to answer. One small query: which one it is.
 
     Raises:
-        ArtifactError: it cannot be had, or its bytes are other ones.
-        ArtifactRejected: its family is off, its contract does not fit, or it does not give its golden vectors.
-        InferenceFailed: it does not run.
+        NotReady: none is active, or this process has not loaded its networks.
     """
-    path = artifacts.ensure_local(artifact)
-    if artifact.kind == Artifact.Kind.DETECTOR:
-        detector = Detector(path)
-        detector.warm_up()
-        return detector
-    entry = family_config(artifact.family)
-    if entry is None:
-        raise ArtifactRejected(f"{artifact.name}: this build does not run the family {artifact.family}.")
-    if graph_digest(path) != artifact.graph_sha256:
-        raise ContractMismatch(f"{artifact.name}: the graph is not the one its embedding space is named after.")
-    embedder = Embedder(path, artifact.input_contract, threads=conf.get("THREADS_PER_CALL"))
-    if embedder.contract.dimension != artifact.dimension:
-        raise ContractMismatch(f"{artifact.name}: the dimension differs from the one in the database.")
-    check_golden(embedder, artifact.golden_vectors, artifact.golden_min_cosine)
-    wrapper: FaceModel = import_string(entry["class"])(embedder)
-    return wrapper
+    return served(selectors.active_pk())
 
 
-def seconds_per_face(model: FaceModel) -> float:
-    """How long a loaded network takes for one face on one core of this machine, in seconds: the median of five."""
-
-    def timed() -> float:
-        began = time.perf_counter()
-        model.embed(golden_crops()[:1])
-        return time.perf_counter() - began
-
-    return statistics.median(timed() for _ in range(5))
-
-
-def model(artifact: Artifact) -> FaceModel:
-    """A loaded network.
-
-    Raises:
-        NotReady: this process has not loaded it (yet).
-    """
-    loaded = _current().loaded.get(artifact.sha256)
-    if not isinstance(loaded, FaceModel):
-        raise NotReady(f"{artifact.name} is not loaded yet. Try again in a moment.")
-    return loaded
-
-
-def has_loaded(config: EnsembleConfig) -> bool:
-    """Whether this process could answer with the version now."""
-    return _wanted([config]).keys() <= _current().loaded.keys()
-
-
-def rolling_out() -> EnsembleConfig | None:
-    """The version on its way, once this process could answer with it; as of the last look, without a query."""
-    config = _current().rolling
-    return config if config is not None and has_loaded(config) else None
-
-
-def pipeline(config: EnsembleConfig) -> Pipeline:
-    """The version's way from bytes to vectors.
+def served(pk: int) -> ServedVersion:
+    """A version that this process can answer with. Read from the database only on first sight: a version with no new
+    network may go live between two looks of the background thread.
 
     Raises:
         NotReady: one of its networks is not loaded in this process.
     """
-    detector = _current().loaded.get(config.detector.sha256)
-    if not isinstance(detector, Detector):
-        raise NotReady(f"{config.detector.name} is not loaded yet. Try again in a moment.")
-    members = {member.artifact.name: model(member.artifact) for member in config.members.all()}
-    return Pipeline(detector, members, config.flip, DecodeLimits(max_bytes=conf.get("MAX_IMAGE_BYTES")))
+    process = current()
+    version = process.versions.get(pk)
+    if version is None:
+        config = selectors.configs().get(pk=pk)
+        if not _complete(process, config):
+            names = [a.name for a in config.artifacts if a.sha256 not in process.networks]
+            raise NotReady(f"{', '.join(sorted(names))} is not loaded yet. Try again in a moment.")
+        version = process.versions[pk] = ServedVersion(config, assemble(config, process.networks))
+    return version
 
 
-def active_embedder(family: str) -> Embedder:
-    """The active version's network of a family; loaded now where this process has not.
+def rolling_out() -> ServedVersion | None:
+    """The version on its way, once this process could answer with it; as of the last look, without a query."""
+    process = current()
+    return process.versions.get(process.rolling) if process.rolling is not None else None
+
+
+def model(artifact: Artifact) -> EmbedsFaces:
+    """A loaded face network.
 
     Raises:
-        NotReady: no version is active, or the active one has no member of this family.
+        NotReady: this process has not loaded it (yet).
     """
-    config = selectors.active_config()
-    for member in config.members.all():
-        if member.artifact.family == family:
-            loaded = _current().loaded.get(member.artifact.sha256) or load(member.artifact)
-            if isinstance(loaded, FaceModel):
-                return loaded.embedder
-    raise NotReady(f"The active version {config.version} has no member of the family {family}.")
+    network: EmbedsFaces | None = current().networks.get(artifact.sha256)
+    if network is None:
+        raise NotReady(f"{artifact.name} is not loaded yet. Try again in a moment.")
+    return network
 
 
 def problems() -> dict[str, str]:
     """What could not be loaded in this process and why: error code by artifact name."""
-    return dict(_current().problems)
+    return dict(current().problems)
 
 
 def missing() -> list[str]:
     """What keeps this process from serving, as sentences; empty when it is ready."""
-    process = _current()
+    process = current()
     if not process.checked:
         return ["The networks are being loaded."]
-    configs = selectors.served_configs()
-    if not any(config.state == EnsembleConfig.State.ACTIVE for config in configs):
+    states = selectors.served_states()
+    if State.ACTIVE not in states.values():
         return ["No version is active."]
-    absent = [a.name for sha256, a in _wanted(configs).items() if sha256 not in process.loaded]
-    return [f"{name} is not loaded: {process.problems.get(name, 'in progress')}." for name in sorted(absent)]
+    if states.keys() - process.configs.keys():
+        return ["A version's networks are being loaded."]
+    artifacts = {artifact.name: artifact.sha256 for pk in states for artifact in process.configs[pk].artifacts}
+    absent = sorted(name for name, sha256 in artifacts.items() if sha256 not in process.networks)
+    return [f"{name} is not loaded: {process.problems.get(name, 'in progress')}." for name in absent]

@@ -16,6 +16,7 @@ from .exceptions import NotFound, NotReady, ReferencesLost
 from .models import EnsembleConfig, EnsembleMember, Reference, Rollout, RolloutFailure, Subject
 
 State = EnsembleConfig.State
+_NONE_ACTIVE = "No version is active. An operator activates one with activate_config."
 
 
 def configs() -> QuerySet[EnsembleConfig]:
@@ -42,8 +43,8 @@ def get_rollout(rollout_id: UUID | None = None) -> Rollout:
     Raises:
         NotFound
     """
-    found = Rollout.objects.select_related("config")
-    rollout = found.filter(pk=rollout_id).first() if rollout_id else found.first()
+    rollouts = Rollout.objects.select_related("config")
+    rollout = rollouts.filter(pk=rollout_id).first() if rollout_id else rollouts.first()
     if rollout is None:
         raise NotFound("There is no such rollout.")
     return rollout
@@ -55,23 +56,48 @@ def active_config() -> EnsembleConfig:
     Raises:
         NotReady: none is active yet.
     """
-    # one query instead of two: every verify asks
-    members = list(
-        EnsembleMember.objects.select_related("artifact", "config__detector").filter(config__state=State.ACTIVE)
-    )
-    if not members:
-        raise NotReady("No version is active. An operator activates one with activate_config.")
-    config = members[0].config
-    for member in members:
-        member.config = config
-    config._prefetched_objects_cache = {"members": members}  # type: ignore[attr-defined]
+    config = configs().filter(state=State.ACTIVE).first()
+    if config is None:
+        raise NotReady(_NONE_ACTIVE)
     return config
 
 
+def active_pk() -> int:
+    """Which version is active, by primary key.
+
+    Raises:
+        NotReady: none is active yet.
+    """
+    pk = EnsembleConfig.objects.filter(state=State.ACTIVE).values_list("pk", flat=True).first()
+    if pk is None:
+        raise NotReady(_NONE_ACTIVE)
+    return pk
+
+
+def served_states() -> dict[int, str]:
+    """The versions that processes keep loaded and enrolments embed for (active, rolling out, and warm ones): state by
+    primary key."""
+    return dict(_served().values_list("pk", "state"))
+
+
 def served_configs() -> list[EnsembleConfig]:
-    """The versions that processes keep loaded and enrolments embed for: active, rolling out, and warm ones."""
-    warm = Q(state=State.RETIRED, warm_until__gt=Now())
-    return list(configs().filter(Q(state__in=[State.ACTIVE, State.ROLLING_OUT]) | warm))
+    """The same versions with their members and artifacts."""
+    return list(_served(configs()))
+
+
+def _served(rows: QuerySet[EnsembleConfig] | None = None) -> QuerySet[EnsembleConfig]:
+    rows = EnsembleConfig.objects.all() if rows is None else rows
+    return rows.filter(Q(state__in=[State.ACTIVE, State.ROLLING_OUT]) | warm())
+
+
+def warm() -> Q:
+    """Versions that a rollback could still lead to."""
+    return Q(state=State.RETIRED, warm_until__gt=Now())
+
+
+def rollback_target() -> EnsembleConfig | None:
+    """The version that a rollback would make active again: of the warm ones the one that was retired last."""
+    return EnsembleConfig.objects.filter(warm()).order_by("-warm_until").first()
 
 
 def members_by_space(served: list[EnsembleConfig]) -> dict[str, tuple[EnsembleMember, bool]]:
@@ -134,10 +160,10 @@ def subject(subject_id: str) -> Subject:
     Raises:
         NotFound
     """
-    found = Subject.objects.prefetch_related("references").filter(subject_id=subject_id).first()
-    if found is None:
+    enrolled = Subject.objects.prefetch_related("references").filter(subject_id=subject_id).first()
+    if enrolled is None:
         raise NotFound("There is no such subject.")
-    return found
+    return enrolled
 
 
 def subject_id_of(reference: UUID) -> str | None:

@@ -7,8 +7,10 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from . import artifacts, runtime, selectors
 from .engine.embed import Embedder
 from .engine.types import Embeddings, Image, Vector, Vectors
+from .exceptions import NotReady
 
 
 class FaceModel:
@@ -26,11 +28,7 @@ class FaceModel:
     family: ClassVar[str]
 
     def __init__(self, embedder: Embedder | None = None) -> None:
-        if embedder is None:
-            from . import runtime  # the runtime makes wrappers; only this convenience goes the other way
-
-            embedder = runtime.active_embedder(self.family)
-        self.embedder = embedder
+        self.embedder = embedder or _active_embedder(self.family)
 
     @property
     def dimension(self) -> int:
@@ -63,3 +61,17 @@ class FaceModel:
     def embed(self, crops: NDArray[np.uint8], flip: bool = False) -> Embeddings:
         """As `Embedder.embed`."""
         return self.embedder.embed(crops, flip)
+
+
+def _active_embedder(family: str) -> Embedder:
+    """The active version's network of a family; loaded now where this process has not.
+
+    Raises:
+        NotReady: no version is active, or the active one has no member of this family.
+    """
+    config = selectors.active_config()
+    for member in config.members.all():
+        if member.artifact.family == family:
+            model: FaceModel = runtime.current().networks.get(member.artifact.sha256) or artifacts.load(member.artifact)
+            return model.embedder
+    raise NotReady(f"The active version {config.version} has no member of the family {family}.")

@@ -63,7 +63,7 @@ class Offline:
 def offline(enrolled: list[Photo], probes: list[Photo], versions: Iterable[int]) -> Offline:
     """Embed everything again, with the networks of the last of the versions, which has them all."""
     configs = [rollouts.get_config(version) for version in versions]
-    pipeline = runtime.pipeline(configs[-1])
+    pipeline = runtime.served(configs[-1].pk).pipeline
     at_enrolment = numbers.quality_limits(configs[-1], "enroll")
 
     def probe(photo: Photo) -> Extraction | None:

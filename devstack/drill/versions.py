@@ -13,9 +13,8 @@ from devstack.accounts import ensure_accounts
 from devstack.drill.stack import Stack, wait
 from devstack.services import create_bucket
 from devstack.state import ROOT, say
-from ml_models import rollouts, runtime
+from ml_models import artifacts, rollouts, runtime
 from ml_models.models import Embedding, EnsembleConfig, Reference
-from ml_models.rollouts.processes import artifacts_of
 from ml_models.rollouts.progress import progress
 
 OLD, NEW, REWEIGHTED = 1, 2, 3
@@ -54,10 +53,10 @@ def _reweighted(folder: Path) -> Path:
 
 def load_everything(versions: tuple[int, ...]) -> None:
     """Load every network of the versions into this process, whatever is served."""
-    process = runtime._current()
+    networks = runtime.current().networks
     for version in versions:
-        for artifact in artifacts_of(rollouts.get_config(version)):
-            process.loaded.setdefault(artifact.sha256, runtime.load(artifact))
+        for artifact in rollouts.get_config(version).artifacts:
+            networks.setdefault(artifact.sha256, artifacts.load(artifact))
 
 
 def active() -> int:

@@ -115,7 +115,7 @@ class RolloutAdmin(Panel):
         _lever(
             "go",
             "Go",
-            rollouts.approve,
+            rollouts.cut_over,
             "The version is active.",
             "Everything is embedded. The versions change now; the one before stays warm, to be rolled back to.",
             State.AWAITING_APPROVAL,

@@ -12,10 +12,9 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
-from django.utils.timezone import now
 
-from ml_models import rollouts, tasks
-from ml_models.models import Artifact, EnsembleConfig, EnsembleMember, EvaluationReport, Rollout
+from ml_models import rollouts, selectors, tasks
+from ml_models.models import EnsembleConfig, EnsembleMember, EvaluationReport, Rollout
 from ml_models.rollouts.estimates import activation_cost
 from ml_models.versions import comparison, evidence, files
 
@@ -44,12 +43,6 @@ def active() -> EnsembleConfig | None:
 def report_of(config: EnsembleConfig) -> EvaluationReport | None:
     latest: list[EvaluationReport] = config.latest  # type: ignore[attr-defined]
     return latest[0] if latest else None
-
-
-def _warm() -> EnsembleConfig | None:
-    """The version that a rollback would lead to."""
-    warm = EnsembleConfig.objects.filter(state=State.RETIRED, warm_until__gt=now())
-    return warm.order_by("-warm_until").first()
 
 
 _OVERRIDE = "Evidence is missing. A superuser who answers for that says here why; it stays with the version:"
@@ -99,7 +92,7 @@ def _roll_back(config: EnsembleConfig, request: HttpRequest) -> Done:
 
 
 def _ask_roll_back(config: EnsembleConfig) -> Asked:
-    warm = _warm()
+    warm = selectors.rollback_target()
     facts = [("From", str(config))]
     if warm and warm.warm_until:
         facts += [("To", str(warm)), ("Stays warm until", f"{warm.warm_until:%Y-%m-%d %H:%M} UTC")]
@@ -175,7 +168,7 @@ class EnsembleConfigAdmin(Panel):
             "Roll back",
             "ml_models.rollback_config",
             _roll_back,
-            lambda config: config.state == State.ACTIVE and _warm() is not None,
+            lambda config: config.state == State.ACTIVE and selectors.rollback_target() is not None,
             _ask_roll_back,
             danger=True,
         ),
@@ -233,12 +226,11 @@ class EnsembleConfigAdmin(Panel):
         current = active()
         report = report_of(obj)
         other = None if current is None or current.pk == obj.pk else current
-        artifacts: list[Artifact] = [obj.detector, *(member.artifact for member in obj.members.all())]
         return {
             "state": label(obj.state),
             "active": other,
             "lines": beside(obj, report, other, report_of(other) if other else None),
-            "artifacts": artifacts,
+            "artifacts": obj.artifacts,
             "steps": obj.steps.select_related("by"),
             **_measured(obj, other, request),
             "rollouts": obj.rollouts.all()[:5] if request.user.has_perm("ml_models.view_rollout") else [],

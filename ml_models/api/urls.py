@@ -21,7 +21,7 @@ urlpatterns = [
             ("pause", rollouts.pause),
             ("resume", rollouts.resume),
             ("abort", rollouts.abort),
-            ("go", rollouts.approve),
+            ("go", rollouts.cut_over),
         )
     ),
 ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -19,7 +18,6 @@ from rest_framework.views import APIView
 from ml_models import conf, runtime, selectors, services
 from ml_models.engine.errors import ImageTooLarge
 from ml_models.exceptions import NotReady
-from ml_models.services import shadow
 
 from . import access, uploads
 from . import serializers as s
@@ -112,8 +110,7 @@ class VerifyView(FaceView):
         """Is the face in the frames the subject's?"""
         data = parse(s.VerifyRequest, request)
         access.require(request.user, "verify", data["subject_id"])
-        with shadow.live():
-            done = services.verify(request.user, data["subject_id"], data["image"])
+        done = services.verify(request.user, data["subject_id"], data["image"])
         answer = {
             "verification_id": done.verification.pk,
             "decision": done.decision.decision,
@@ -129,9 +126,7 @@ class VerifyView(FaceView):
             answer["members"] = [
                 {"name": name, "similarity": round(value, 4)} for name, value in done.decision.similarities.items()
             ]
-        return Afterwards(
-            s.VerifyAnswer(answer).data, partial(shadow.offer, done.verification, data["subject_id"], data["image"])
-        )
+        return Afterwards(s.VerifyAnswer(answer).data, done.afterwards)
 
 
 class SubjectView(FaceView):

@@ -12,18 +12,15 @@ from typing import Any
 from django.db.models import Q
 
 from .. import conf
-from ..engine.embed import Embedder, golden_tolerance, golden_vectors
-from ..engine.errors import ArtifactRejected, ContractMismatch
-from ..engine.graph import graph_digest, is_whole
-from ..engine.types import InputContract
+from ..engine.errors import ContractMismatch
+from ..engine.graph import is_whole
 from ..exceptions import ArtifactCorrupt, CacheUnwritable, InvalidRequest, NameTaken
 from ..models import Artifact
 from . import gcs
 from .gcs import Progress
+from .kinds import KINDS
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-# two people's cosine is near 0; a public INT8 file of this kind lay near 1 for everybody
-_COLLAPSED_COSINE = 0.98
 
 
 def object_name(name: str) -> str:
@@ -209,18 +206,9 @@ def _published(name: str, sha256: str, kind: str, family: str) -> Artifact | Non
 def _measure(path: Path, kind: str, contract: dict[str, Any]) -> dict[str, Any]:
     if not is_whole(path):
         raise ContractMismatch(f"{path.name} keeps weights in another file: take them in with import_model.")
-    if kind == Artifact.Kind.DETECTOR:
-        return {"graph_sha256": graph_digest(path)}
-    embedder = Embedder(path, InputContract.from_json(contract))
-    golden = golden_vectors(embedder)
-    if not float(golden[0] @ golden[1]) < _COLLAPSED_COSINE:
-        raise ArtifactRejected(f"{path.name} has collapsed: it gives two different people nearly the same vector.")
-    return {
-        "graph_sha256": graph_digest(path),
-        "dimension": embedder.contract.dimension,
-        "golden": golden.astype("<f4").tobytes(),
-        "golden_min_cosine": golden_tolerance(path, embedder.contract),
-    }
+    if kind not in KINDS:
+        raise ContractMismatch(f"{path.name} is of the kind {kind}; this build knows {', '.join(KINDS)}.")
+    return KINDS[kind].measure(path, contract)
 
 
 def _upload(path: Path, name: str, sha256: str, pinned: int | None, progress: Progress | None) -> tuple[int, bool]:

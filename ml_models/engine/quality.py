@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from .align import landmark_residual
+from .conditions import BLURRED, COVERED
 from .errors import LowQuality
 from .types import DetectedFace, Image, Landmarks, Quality
 
@@ -41,9 +42,6 @@ class QualityLimits:
         return asdict(self)
 
 
-UNCOVER, HOLD_STILL = "uncover the face", "blurred: hold still"
-ADVICE = {"covered": UNCOVER, "blurred": HOLD_STILL}
-"""What helps a probe out of a condition of `fuse.Condition`, by its name."""
 SCORE_ID = "norm-detector-1"
 """Named in the digest of what was measured: thresholds conditioned on another formula's score hold no longer."""
 
@@ -180,11 +178,11 @@ def reasons(q: Quality, limits: QualityLimits) -> tuple[str, ...]:
         (q.brightness < limits.min_brightness, "too dark"),
         (q.brightness > limits.max_brightness, "too bright"),
         (q.contrast < limits.min_contrast, "too little contrast"),
-        (q.sharpness < limits.min_sharpness, HOLD_STILL),
+        (q.sharpness < limits.min_sharpness, BLURRED.advice),
         (abs(q.yaw_deg) > limits.max_yaw_deg, "turn to the camera"),
         (abs(q.pitch_deg) > limits.max_pitch_deg, "hold the camera at eye level"),
         (abs(q.roll_deg) > limits.max_roll_deg, "hold the head upright"),
-        (q.detector_score < limits.min_detector_score, UNCOVER),
+        (q.detector_score < limits.min_detector_score, COVERED.advice),
         (q.landmark_residual > limits.max_landmark_residual, "turn to the camera"),
     )
     found = tuple(dict.fromkeys(text for wrong, text in checks if wrong))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -144,6 +145,11 @@ class EnsembleConfig(models.Model):
                 raise ValidationError(f"Version {before.version} is {before.state} and cannot change; clone it.")
         super().save(*args, **kwargs)
 
+    @property
+    def artifacts(self) -> list[Artifact]:
+        """Every model file that the version runs on: the detector, then the members."""
+        return [self.detector, *(member.artifact for member in self.members.all())]
+
 
 class EnsembleMember(models.Model):
     """An artifact's place in a version."""
@@ -170,7 +176,7 @@ class EnsembleMember(models.Model):
             raise ValidationError(f"The version is {state} and cannot change; clone it.")
         super().save(*args, **kwargs)
 
-    @property
+    @cached_property
     def space(self) -> str:
         """The embedding space of this member's vectors, sha256 hex."""
         return space_id(self.artifact.graph_sha256, self.artifact.input_contract, self.config.flip)

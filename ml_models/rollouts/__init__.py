@@ -4,7 +4,6 @@ from ..selectors import get_config, get_rollout
 from .transitions import (
     abort,
     advance,
-    approve,
     cut_over,
     discard,
     failures_allowed,
@@ -12,13 +11,12 @@ from .transitions import (
     pause,
     resume,
     roll_back,
-    validate,
 )
+from .validating import validate
 
 __all__ = [
     "abort",
     "advance",
-    "approve",
     "cut_over",
     "discard",
     "failures_allowed",

@@ -7,7 +7,7 @@ from datetime import timedelta
 from django.db.models.functions import Now
 
 from .. import conf
-from ..models import Artifact, EnsembleConfig, ServingProcess
+from ..models import EnsembleConfig, ServingProcess
 
 # A process is taken for gone after this many heartbeats without one.
 _MISSED_HEARTBEATS = 6
@@ -26,17 +26,12 @@ def workers() -> int:
 
 def unready(config: EnsembleConfig) -> list[ServingProcess]:
     """Live processes that have not loaded every file of the version, its detector among them."""
-    needed = {artifact.sha256 for artifact in artifacts_of(config)}
+    needed = {artifact.sha256 for artifact in config.artifacts}
     return [process for process in live() if not needed <= set(process.artifacts)]
-
-
-def artifacts_of(config: EnsembleConfig) -> list[Artifact]:
-    """Every model file that a version runs on: the detector, then the members."""
-    return [config.detector, *(member.artifact for member in config.members.all())]
 
 
 def troubles(config: EnsembleConfig) -> dict[str, dict[str, str]]:
     """What live processes cannot load of a version: by process, the code by artifact name."""
-    names = {artifact.name for artifact in artifacts_of(config)}
-    found = {str(p): {name: code for name, code in p.problems.items() if name in names} for p in live()}
-    return {process: problems for process, problems in found.items() if problems}
+    names = {artifact.name for artifact in config.artifacts}
+    by_process = {str(p): {name: code for name, code in p.problems.items() if name in names} for p in live()}
+    return {process: problems for process, problems in by_process.items() if problems}

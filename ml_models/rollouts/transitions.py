@@ -12,16 +12,15 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models.functions import Now
 
-from .. import artifacts, conf, runtime, selectors, signals
-from ..engine.errors import ArtifactRejected, InferenceFailed
-from ..exceptions import ArtifactError, ConfigInvalid, RolloutRefused
-from ..models import Actor, Artifact, ConfigStep, EnsembleConfig, Reference, Rollout, RolloutChunk, actor_id
-from ..versions import evidence, files, locks
+from .. import conf, runtime, selectors, signals
+from ..exceptions import ConfigInvalid, RolloutRefused
+from ..models import Actor, ConfigStep, EnsembleConfig, Reference, Rollout, RolloutChunk, actor_id
+from ..versions import evidence, locks
 from ..versions.validation import problems
-from ..wrapper import FaceModel
 from . import backfill, processes
 from .backfill import count_missing
 from .progress import in_words
+from .steps import move
 
 logger = logging.getLogger(__name__)
 State = EnsembleConfig.State
@@ -33,66 +32,6 @@ _FATAL |= {"inference_failed"}
 MAX_REFUSALS = 8
 
 
-def _move(
-    config: EnsembleConfig, source: str, target: str, by: Actor, reason: str = "", overrides_evidence: bool = False
-) -> None:
-    moved = EnsembleConfig.objects.filter(pk=config.pk, state=source).update(state=target)
-    if not moved:  # another operator moved it between our read and this write
-        raise RolloutRefused(f"Version {config.version} is not {source} any more. Look again.")
-    ConfigStep.objects.create(
-        config=config,
-        from_state=source,
-        to_state=target,
-        by_id=actor_id(by),
-        reason=reason,
-        overrides_evidence=overrides_evidence,
-    )
-
-
-def validate(config: EnsembleConfig, by: Actor = None, override_evidence: str = "") -> None:
-    """Move a draft to `validated` once its networks load here, it was measured as `evidence` asks, and nothing speaks
-    against it.
-
-    Args:
-        override_evidence: why a superuser answers for evidence that is missing; nothing else can be overridden.
-
-    Raises:
-        ConfigInvalid: with every reason, networks that cannot be had or are not what they should be among them.
-        RolloutRefused: it is not a draft, somebody changed it meanwhile, or who overrides is no superuser.
-    """
-    if override_evidence and not (by and by.is_active and getattr(by, "is_superuser", False)):
-        raise RolloutRefused("Only a superuser can answer for missing evidence.")
-    if config.state == State.VALIDATED:
-        return
-    proven = files.export(config)
-    found = problems(config)
-    for artifact in processes.artifacts_of(config):
-        try:
-            _prove(artifact)
-        except (ArtifactError, ArtifactRejected, InferenceFailed) as error:
-            found.append(f"{artifact.name} cannot be used: {error.code}: {error}")
-    lacking = evidence.missing(config)
-    if not override_evidence:
-        found += evidence.refusals(config, lacking)
-    if found:
-        raise ConfigInvalid(found)
-    reason = f"without evidence: {override_evidence} ({' '.join(lacking)})" if override_evidence and lacking else ""
-    with transaction.atomic():
-        EnsembleConfig.objects.select_for_update().get(pk=config.pk)
-        # a file loaded into the draft while its networks were being proven
-        if files.export(selectors.configs().get(pk=config.pk)) != proven:
-            raise RolloutRefused(f"Version {config.version} was changed while it was being validated. Validate again.")
-        _move(config, State.DRAFT, State.VALIDATED, by, reason, overrides_evidence=bool(reason))
-
-
-def _prove(artifact: Artifact) -> None:
-    """In the bucket as the database says, loadable, its golden vectors right; and how fast it is here."""
-    loaded = runtime.load(artifact)
-    artifacts.require_in_bucket(artifact)
-    if isinstance(loaded, FaceModel):
-        Artifact.objects.filter(pk=artifact.pk).update(seconds_per_face=runtime.seconds_per_face(loaded))
-
-
 def discard(config: EnsembleConfig, by: Actor = None) -> None:
     """Put a validated version away that is not to go live; `purge_retired` deletes what it alone has embedded.
 
@@ -101,7 +40,7 @@ def discard(config: EnsembleConfig, by: Actor = None) -> None:
     """
     with transaction.atomic():
         locks.change_versions()
-        _move(config, State.VALIDATED, State.RETIRED, by, "discarded")
+        move(config, State.VALIDATED, State.RETIRED, by, "discarded")
 
 
 def open_rollout(config: EnsembleConfig, by: Actor = None, hold_for_approval: bool = False) -> Rollout:
@@ -111,8 +50,8 @@ def open_rollout(config: EnsembleConfig, by: Actor = None, hold_for_approval: bo
         RolloutRefused: it is not validated, or another version is rolling out.
         ConfigInvalid: what held at validation holds no longer.
     """
-    if found := [*problems(config), *evidence.refusals(config)]:
-        raise ConfigInvalid(found)
+    if reasons := [*problems(config), *evidence.refusals(config)]:
+        raise ConfigInvalid(reasons)
     pairs = count_missing(config)  # before the lock: nobody's enrolment waits for a count of everything
     with transaction.atomic():
         locks.change_versions()
@@ -122,7 +61,7 @@ def open_rollout(config: EnsembleConfig, by: Actor = None, hold_for_approval: bo
         current = EnsembleConfig.objects.values_list("state", flat=True).get(pk=config.pk)
         if current not in (State.VALIDATED, State.RETIRED):
             raise RolloutRefused(f"Version {config.version} is {current}; only a validated one can be activated.")
-        _move(config, current, State.ROLLING_OUT, by)
+        move(config, current, State.ROLLING_OUT, by)
         return Rollout.objects.create(
             config=config,
             opened_by_id=actor_id(by),
@@ -147,29 +86,29 @@ def advance() -> list[UUID]:
             return []
         config = selectors.configs().get(pk=rollout.config_id)
         if reason := _reason_to_fail(rollout, config):
-            told, complete = [], False
+            chunks, complete = [], False
         else:
-            told = backfill.hand_out(rollout, config)
-            complete = not told and not rollout.chunks.exists()
-            if told and rollout.reason:  # it waits for nothing any more
+            chunks = backfill.hand_out(rollout, config)
+            complete = not chunks and not rollout.chunks.exists()
+            if chunks and rollout.reason:  # it waits for nothing any more
                 Rollout.objects.filter(pk=rollout.pk).update(reason="")
     if reason:
         _close(rollout, Rollout.State.FAILED, None, reason)
     elif complete:
         _finish(rollout, config)
-    return told
+    return chunks
 
 
 def _reason_to_fail(rollout: Rollout, config: EnsembleConfig) -> str:
     """Why this rollout can never complete, or nothing."""
-    names = {artifact.name for artifact in processes.artifacts_of(config)}
+    names = {artifact.name for artifact in config.artifacts}
     reported = [runtime.problems(), *processes.troubles(config).values()]
-    for name, code in ((name, code) for found in reported for name, code in found.items()):
+    for name, code in (item for codes in reported for item in codes.items()):
         if name in names and code in _FATAL:
             return f"{name} cannot be used: {code}. Publish a good file as a new artifact, in a new version."
     if rollout.refusals >= MAX_REFUSALS:
-        here = {"this worker": runtime.problems()} if runtime.problems() else {}
-        troubles = in_words(processes.troubles(config) or here)
+        own = {"this worker": runtime.problems()} if runtime.problems() else {}
+        troubles = in_words(processes.troubles(config) or own)
         return f"No worker can load the networks. {troubles} Activate again once they can: what is done stays."
     if chunk := backfill.deadly(rollout):
         return (
@@ -202,7 +141,8 @@ def _finish(rollout: Rollout, config: EnsembleConfig) -> None:
 
 
 def cut_over(rollout: Rollout, by: Actor = None) -> None:
-    """Retire the active version and activate the rolling one, in one transaction.
+    """Retire the active version and activate the rolling one, in one transaction: by itself once nothing is missing, or
+    at an operator's Go.
 
     Raises:
         RolloutRefused: something is missing, a live process has not loaded it, or the rollout is not open.
@@ -223,7 +163,7 @@ def cut_over(rollout: Rollout, by: Actor = None) -> None:
         before = EnsembleConfig.objects.filter(state=State.ACTIVE).first()
         if before:
             _retire(before, actor, f"version {config.version} took over")
-        _move(config, State.ROLLING_OUT, State.ACTIVE, actor)
+        move(config, State.ROLLING_OUT, State.ACTIVE, actor)
         Rollout.objects.filter(pk=current.pk).update(state=Rollout.State.COMPLETE, finished_at=Now(), reason="")
         RolloutChunk.objects.filter(rollout=current).delete()
         _announce(current, Rollout.State.COMPLETE)
@@ -231,7 +171,7 @@ def cut_over(rollout: Rollout, by: Actor = None) -> None:
 
 
 def _retire(config: EnsembleConfig, by: Actor, reason: str) -> None:
-    _move(config, State.ACTIVE, State.RETIRED, by, reason)
+    move(config, State.ACTIVE, State.RETIRED, by, reason)
     window = timedelta(days=conf.get("ROLLBACK_WINDOW_DAYS"))
     EnsembleConfig.objects.filter(pk=config.pk).update(warm_until=Now() + window)
 
@@ -252,13 +192,13 @@ def roll_back(by: Actor = None, leaving: int | None = None) -> EnsembleConfig:
     with transaction.atomic():
         locks.change_versions()
         active = EnsembleConfig.objects.filter(state=State.ACTIVE).first()
-        warm = EnsembleConfig.objects.filter(state=State.RETIRED, warm_until__gt=Now()).order_by("-warm_until").first()
+        warm = selectors.rollback_target()
         if warm is None or active is None:
             raise RolloutRefused("No earlier version is warm; activate one again instead.")
         if leaving not in (None, active.version):
             raise RolloutRefused(f"Version {active.version} is active, not {leaving}. Look again.")
         _retire(active, by, "rolled back")
-        _move(warm, State.RETIRED, State.ACTIVE, by, "rollback")
+        move(warm, State.RETIRED, State.ACTIVE, by, "rollback")
     return warm
 
 
@@ -296,10 +236,5 @@ def _close(rollout: Rollout, state: str, by: Actor, reason: str) -> None:
         if not closed:
             raise RolloutRefused("The rollout is over.")
         RolloutChunk.objects.filter(rollout=rollout).delete()
-        _move(rollout.config, State.ROLLING_OUT, State.VALIDATED, by, reason)
+        move(rollout.config, State.ROLLING_OUT, State.VALIDATED, by, reason)
         _announce(rollout, state)
-
-
-def approve(rollout: Rollout, by: Actor = None) -> None:
-    """An operator's Go: cut over now. Raises: RolloutRefused."""
-    cut_over(rollout, by)

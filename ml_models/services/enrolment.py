@@ -10,17 +10,20 @@ from django.db import transaction
 
 from .. import conf, crypto, runtime, selectors
 from ..engine.align import encode_chip
+from ..engine.conditions import CONDITIONS
 from ..engine.fuse import together
 from ..engine.types import Extraction, Feature, Quality
 from ..exceptions import (
     ConfigChanged,
     InvalidRequest,
     NotFound,
+    NotReady,
     ReferenceMismatch,
     ReferencesLost,
 )
 from ..models import Actor, Embedding, EnsembleConfig, Erasure, Reference, Subject, actor_id
-from ..versions import locks, numbers
+from ..runtime import ServedVersion
+from ..versions import locks
 from . import lockout
 from .embeddings import embed_chip, sealed
 
@@ -28,10 +31,6 @@ logger = logging.getLogger(__name__)
 
 # A version change and another enrolment of the same subject may both come between; more is a storm.
 _MAX_TRIES = 5
-_WORSE_REFERENCES = {
-    "covered": "The lower half of the face seems to be covered: take a picture without mask or scarf.",
-    "blurred": "The picture seems to be blurred: take another one and hold still.",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,18 +58,19 @@ def enroll(caller: Actor, subject_id: str, image: bytes, override: bool = False)
         NotFound: the subject was erased meanwhile.
         NotReady
     """
-    config = selectors.active_config()
+    version = runtime.active()
+    config = version.config
     known = Subject.objects.filter(subject_id=subject_id).first()
     erasures = _erasures(subject_id)
-    extraction = runtime.pipeline(config).extract(image, numbers.quality_limits(config, "enroll"), stored=True)
-    condition = numbers.rule(config).condition(together([extraction]))
+    extraction = version.pipeline.extract(image, version.enroll_limits, stored=True)
+    condition = version.rule.condition(together([extraction]))
     new = _NewReference(subject_id, known.pk if known else None, erasures, extraction, caller)
     features: dict[str, Feature] = {m.space: extraction.feature(m.artifact.name) for m in config.members.all()}
     for _ in range(_MAX_TRIES):
-        checked = _check_against_template(config, new, override)
+        checked = _check_against_template(version, new, override)
         with transaction.atomic():
             locks.share_versions()
-            needed = selectors.members_by_space(_embedded_here(selectors.served_configs()))
+            needed = selectors.members_by_space(_embedded_here())
             # a version went live, or a reference came, between our reads and this lock: let go, do the rest, come back
             complete = needed.keys() <= features.keys()
             reference = _write(new, checked, {space: features[space] for space in needed}) if complete else None
@@ -83,16 +83,26 @@ def enroll(caller: Actor, subject_id: str, image: bytes, override: bool = False)
         raise ConfigChanged("The subject or the served versions changed while the picture was processed. Try again.")
     warnings = ["This face was not matched to the subject's earlier references."] if checked.overridden else []
     if condition:
-        warnings.append(_WORSE_REFERENCES[condition.name])
+        warnings.append(CONDITIONS[condition.name].warning)
     logger.info("enrolled reference %s", reference.pk)
     return Enrolled(reference, config, extraction.quality, warnings)
 
 
-def _embedded_here(served: list[EnsembleConfig]) -> list[EnsembleConfig]:
-    """The versions that a new reference is embedded for at once. A version on its way whose networks this process has
-    not loaded yet refuses nobody: its workers find the reference missing, and the cut-over waits for them."""
-    rolling = EnsembleConfig.State.ROLLING_OUT
-    return [config for config in served if config.state != rolling or runtime.has_loaded(config)]
+def _embedded_here() -> list[EnsembleConfig]:
+    """The versions that a new reference is embedded for at once.
+
+    Raises:
+        NotReady: this process has not loaded the active version, or a warm one.
+    """
+    versions = []
+    for pk, state in selectors.served_states().items():
+        try:
+            versions.append(runtime.served(pk).config)
+        except NotReady:
+            # a version on its way refuses nobody: its workers find the reference missing, and the cut-over waits
+            if state != EnsembleConfig.State.ROLLING_OUT:
+                raise
+    return versions
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +126,10 @@ class _Checked:
     overridden: bool
 
 
-def _check_against_template(config: EnsembleConfig, new: _NewReference, override: bool) -> _Checked:
+def _check_against_template(version: ServedVersion, new: _NewReference, override: bool) -> _Checked:
     references = frozenset(Reference.objects.filter(subject__subject_id=new.subject_id).values_list("pk", flat=True))
     try:
-        template = selectors.template(new.subject_id, config)
+        template = selectors.template(new.subject_id, version.config)
     except ReferencesLost as lost:
         if override:
             return _Checked(references, True)
@@ -128,7 +138,7 @@ def _check_against_template(config: EnsembleConfig, new: _NewReference, override
         return _Checked(references, False)
     if not override:
         lockout.require_free(template.lock_left)
-    decision = numbers.rule(config).judge(template.embeddings, together([new.extraction]), new.extraction.quality.score)
+    decision = version.rule.judge(template.embeddings, together([new.extraction]), new.extraction.quality.score)
     mismatch = decision.decision != "match"
     if mismatch and not override:
         # or enrolling would be a way to try faces without end

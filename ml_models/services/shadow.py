@@ -21,21 +21,21 @@ from .. import conf, runtime, selectors
 from ..engine.errors import EngineError
 from ..engine.fuse import together
 from ..exceptions import CryptoError, NotReady
-from ..models import EnsembleConfig, Rollout, ShadowScore, Verification
-from ..versions import numbers
+from ..models import Rollout, ShadowScore, Verification
+from ..runtime import ServedVersion
 
 logger = logging.getLogger(__name__)
 
 # What may wait: so many attempts, so many bytes of pictures.
-_MAX_WAITING = 8
-_MAX_BYTES = 16 * 1024 * 1024
+MAX_WAITING = 8
+MAX_BYTES = 16 * 1024 * 1024
 # Older than this, an attempt has found no quiet moment: there is load.
-_PATIENCE_S = 5.0
+PATIENCE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class _Sample:
-    config: EnsembleConfig
+    version: ServedVersion
     verification: Verification
     subject_id: str
     images: Sequence[bytes]
@@ -46,12 +46,11 @@ class _Sample:
         return sum(map(len, self.images))
 
 
-class _Process:
-    """What belongs to one process; a forked child starts with an empty one."""
+class Waiting:
+    """What waits to be scored in this process."""
 
     def __init__(self) -> None:
-        self.pid = os.getpid()
-        self.waiting: queue.Queue[_Sample] = queue.Queue(_MAX_WAITING)
+        self.waiting: queue.Queue[_Sample] = queue.Queue(MAX_WAITING)
         self.bytes = 0
         self.live = 0
         self.dropped = 0
@@ -59,20 +58,13 @@ class _Process:
         self.thread: threading.Thread | None = None
 
 
-_process = _Process()
-
-
-def _current() -> _Process:
-    global _process
-    if _process.pid != os.getpid():
-        _process = _Process()
-    return _process
+current = runtime.PerProcess(Waiting)
 
 
 @contextmanager
 def live() -> Iterator[None]:
     """Around a live verify: while as many run as there are cores, nothing is scored beside them."""
-    process = _current()
+    process = current()
     with process.changed:
         process.live += 1
     try:
@@ -85,13 +77,13 @@ def live() -> Iterator[None]:
 
 def offer(verification: Verification, subject_id: str, images: Sequence[bytes]) -> None:
     """Take an answered attempt along, if the dice say so and there is room; never waits."""
-    config = runtime.rolling_out()
-    if config is None or random.random() >= conf.get("SHADOW_SHARE"):  # noqa: S311 - a sample, not a secret
+    version = runtime.rolling_out()
+    if version is None or random.random() >= conf.get("SHADOW_SHARE"):  # noqa: S311 - a sample, not a secret
         return
-    process, sample = _current(), _Sample(config, verification, subject_id, tuple(images))
+    process, sample = current(), _Sample(version, verification, subject_id, tuple(images))
     with process.changed:
         try:
-            if process.live >= _cores() or process.bytes + sample.size > _MAX_BYTES:
+            if process.live >= cores() or process.bytes + sample.size > MAX_BYTES:
                 raise queue.Full
             process.waiting.put_nowait(sample)
         except queue.Full:
@@ -105,21 +97,21 @@ def offer(verification: Verification, subject_id: str, images: Sequence[bytes]) 
 
 def dropped() -> int:
     """How many sampled attempts this process has dropped under load."""
-    return _current().dropped
+    return current().dropped
 
 
-def _cores() -> int:
+def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def _work(process: _Process) -> None:
+def _work(process: Waiting) -> None:
     with suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)  # this thread alone, on Linux
     while True:
         sample = process.waiting.get()
         try:
-            if _quiet(process, sample.at + _PATIENCE_S):
-                score(sample.config, sample.verification, sample.subject_id, sample.images)
+            if _quiet(process, sample.at + PATIENCE_S):
+                score(sample.version, sample.verification, sample.subject_id, sample.images)
             else:
                 process.dropped += 1
         except DatabaseError as error:
@@ -133,30 +125,28 @@ def _work(process: _Process) -> None:
             del sample
 
 
-def _quiet(process: _Process, until: float) -> bool:
+def _quiet(process: Waiting, until: float) -> bool:
     with process.changed:
-        return process.changed.wait_for(lambda: process.live < _cores(), max(0.0, until - time.monotonic()))
+        return process.changed.wait_for(lambda: process.live < cores(), max(0.0, until - time.monotonic()))
 
 
-def score(config: EnsembleConfig, verification: Verification, subject_id: str, images: Sequence[bytes]) -> None:
+def score(version: ServedVersion, verification: Verification, subject_id: str, images: Sequence[bytes]) -> None:
     """Score an attempt under a version as `services.verify` would, and keep the score alone.
 
     Nothing is kept while not all of the subject's references are embedded, or once the rollout is over.
     """
-    rollout = Rollout.objects.filter(config=config, state__in=Rollout.OPEN).first()
+    rollout = Rollout.objects.filter(config=version.config, state__in=Rollout.OPEN).first()
     try:
-        template = selectors.template(subject_id, config)
-        pipeline = runtime.pipeline(config)
+        template = selectors.template(subject_id, version.config)
     except (NotReady, CryptoError):
         return
     if rollout is None or template is None or len(template.references) != verification.references:
         return
     kept = ShadowScore(rollout=rollout, verification=verification)
     try:
-        limits = numbers.quality_limits(config, "verify")
-        frames = [pipeline.extract(image, limits) for image in images]
+        frames = [version.pipeline.extract(image, version.verify_limits) for image in images]
         quality = max(frame.quality.score for frame in frames)
-        decision = numbers.fusion(config).judge(template.embeddings, together(frames), quality)
+        decision = version.rule.judge(template.embeddings, together(frames), quality)
         kept.decision, kept.score = decision.decision, decision.score
     except EngineError as error:
         kept.code = error.code

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from .. import conf, runtime, selectors, signals
+from ..engine.conditions import CONDITIONS
 from ..engine.errors import EngineError, ImageError
 from ..engine.fuse import together
-from ..engine.pipeline import Pipeline
-from ..engine.quality import ADVICE, QualityLimits
 from ..engine.types import Decision, Extraction, Quality
 from ..exceptions import (
     InvalidRequest,
@@ -19,18 +19,22 @@ from ..exceptions import (
     NotEnrolled,
 )
 from ..models import Actor, EnsembleConfig, Verification
-from ..versions import numbers
-from . import audit, lockout
+from ..runtime import ServedVersion
+from . import audit, lockout, shadow
 
 
 @dataclass(frozen=True, slots=True)
 class Verified:
+    """What came of an attempt, and its audit row."""
+
     verification: Verification
     config: EnsembleConfig
     decision: Decision
     quality: Quality
     frames_dropped: list[dict[str, Any]]
     elapsed_ms: float
+    afterwards: Callable[[], None]
+    """To be called once the answer is out; it returns at once."""
 
 
 def verify(caller: Actor, subject_id: str, images: Sequence[bytes]) -> Verified:
@@ -48,20 +52,25 @@ def verify(caller: Actor, subject_id: str, images: Sequence[bytes]) -> Verified:
         ImageError: no frame could be used; the first one's reason.
         InferenceFailed, MissingThreshold: never a decision.
     """
-    started = time.perf_counter()
     if not 1 <= len(images) <= conf.get("MAX_FRAMES"):
         raise InvalidRequest(f"Send 1 to {conf.get('MAX_FRAMES')} images.")
-    config = selectors.active_config()
-    pipeline = runtime.pipeline(config)
+    with shadow.live():
+        return _verify(caller, subject_id, images)
+
+
+def _verify(caller: Actor, subject_id: str, images: Sequence[bytes]) -> Verified:
+    started = time.perf_counter()
+    version = runtime.active()
+    config = version.config
     template = selectors.template(subject_id, config)
     if template is None:
         raise NotEnrolled
     dropped: list[dict[str, Any]] = []
     try:
         lockout.require_free(template.lock_left)
-        frames = _frames(pipeline, images, numbers.quality_limits(config, "verify"), dropped)
+        frames = _frames(version, images, dropped)
         best = max((frame.quality for frame in frames), key=lambda quality: quality.score)
-        decision = numbers.rule(config).judge(template.embeddings, together(frames), best.score)
+        decision = version.rule.judge(template.embeddings, together(frames), best.score)
         best = _with_advice(best, decision)
         lockout.settle(template.subject, subject_id, decision.decision)
     except (EngineError, LockedOut) as error:
@@ -79,22 +88,22 @@ def verify(caller: Actor, subject_id: str, images: Sequence[bytes]) -> Verified:
         decision=decision.decision,
         config_version=config.version,
     )
-    return Verified(row, config, decision, best, dropped, elapsed_ms)
+    return Verified(row, config, decision, best, dropped, elapsed_ms, partial(shadow.offer, row, subject_id, images))
 
 
 def _with_advice(quality: Quality, decision: Decision) -> Quality:
-    advice = ADVICE.get(decision.condition)
-    return replace(quality, reasons=tuple(dict.fromkeys((*quality.reasons, advice)))) if advice else quality
+    if not decision.condition:
+        return quality
+    advice = CONDITIONS[decision.condition].advice
+    return replace(quality, reasons=tuple(dict.fromkeys((*quality.reasons, advice))))
 
 
-def _frames(
-    pipeline: Pipeline, images: Sequence[bytes], limits: QualityLimits, dropped: list[dict[str, Any]]
-) -> list[Extraction]:
+def _frames(version: ServedVersion, images: Sequence[bytes], dropped: list[dict[str, Any]]) -> list[Extraction]:
     frames = []
     first: ImageError | None = None
     for index, data in enumerate(images):
         try:
-            frames.append(pipeline.extract(data, limits))
+            frames.append(version.pipeline.extract(data, version.verify_limits))
         except ImageError as error:
             first = first or error
             dropped.append({"frame": index, "code": error.code, "detail": str(error)})

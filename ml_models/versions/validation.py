@@ -6,8 +6,8 @@ import math
 
 from .. import conf
 from ..config import family as family_config
+from ..engine.conditions import CONDITIONS
 from ..engine.fuse import reachable_voter_sets, voter_key
-from ..engine.quality import ADVICE
 from ..exceptions import ConfigInvalid
 from ..models import Artifact, EnsembleConfig
 from . import numbers
@@ -16,35 +16,38 @@ from . import numbers
 def problems(config: EnsembleConfig) -> list[str]:
     """Everything that keeps a version from going live, as sentences; the networks themselves are not loaded here."""
     members = list(config.members.all())
-    found = []
+    reasons = []
     total = math.fsum(member.weight for member in members)
     if not members or abs(total - 1.0) > 1e-6:
-        found.append(f"The weights sum to {total:.6f}, not to 1.")
+        reasons.append(f"The weights sum to {total:.6f}, not to 1.")
     if config.detector.kind != Artifact.Kind.DETECTOR:
-        found.append(f"{config.detector.name} is not a detector.")
-    found += _licence_problems(config.detector)
+        reasons.append(f"{config.detector.name} is not a detector.")
+    reasons += _licence_problems(config.detector)
     for member in members:
-        found += _member_problems(member.artifact)
+        reasons += _member_problems(member.artifact)
     try:
         fusion = numbers.fusion(config)
     except ConfigInvalid as error:
-        return found + error.reasons
+        return reasons + error.reasons
     for where, rules in (("", fusion), *((f" of {c.name} faces", c.fusion) for c in fusion.conditions)):
         for names in reachable_voter_sets(rules.members):
             if voter_key(names) not in rules.voter_sets:
-                found.append(f"No threshold is set for the voter set {voter_key(names)}{where}: run calibrate.")
-    if strangers := sorted({condition.name for condition in fusion.conditions} - ADVICE.keys()):
-        found.append(f"Nobody knows what to advise against the condition {', '.join(strangers)}.")
-    return found
+                reasons.append(f"No threshold is set for the voter set {voter_key(names)}{where}: run calibrate.")
+    if unknown := sorted({condition.name for condition in fusion.conditions} - CONDITIONS.keys()):
+        reasons.append(
+            f"This build does not know the condition {', '.join(unknown)}, only {', '.join(CONDITIONS)}. "
+            "Calibrate the version again with this build."
+        )
+    return reasons
 
 
 def _member_problems(artifact: Artifact) -> list[str]:
-    found = []
+    reasons = []
     if artifact.kind != Artifact.Kind.EMBEDDER:
-        found.append(f"{artifact.name} is not an embedder.")
+        reasons.append(f"{artifact.name} is not an embedder.")
     if family_config(artifact.family) is None:
-        found.append(f"{artifact.name}: the family {artifact.family} is unknown to this build or disabled.")
-    return found + _licence_problems(artifact)
+        reasons.append(f"{artifact.name}: the family {artifact.family} is unknown to this build or disabled.")
+    return reasons + _licence_problems(artifact)
 
 
 def _licence_problems(artifact: Artifact) -> list[str]:

@@ -14,6 +14,7 @@ from ml_models.models import ConfigStep, Embedding, EnsembleConfig, Erasure, Ref
 from ml_models.services import enrolment
 from tests.conftest import Portraits
 from tests.support.pictures import encoded, faceless, opened, side_by_side
+from tests.support.served import rewrite
 from tests.support.uploads import enroll, verify
 
 pytestmark = pytest.mark.django_db
@@ -272,7 +273,7 @@ def test_a_refusal_carries_its_code_and_writes_nothing(door: Door, code: str) ->
 
 def test_an_active_version_without_a_usable_rule_decides_nothing(door: Door) -> None:
     before = written()
-    EnsembleConfig.objects.update(voter_sets={"arcface_int8": {"threshold": None}})
+    rewrite(voter_sets={"arcface_int8": {"threshold": None}})
     for answer in door.both(door.portraits.eileen_collins):
         assert (answer.status_code, answer.json()["code"]) == (500, "inference_failed")
     assert written() == before

@@ -1,11 +1,14 @@
 """What a call costs the database, counted at the service and explained at 100,000 embeddings."""
 
+import json
 import re
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from django.db import IntegrityError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
@@ -14,6 +17,7 @@ from ml_models import services
 from ml_models.models import Embedding, EnsembleConfig, Reference, Subject, Verification
 from ml_models.services import rotation
 from tests.conftest import Portraits
+from tests.support.served import ROOT, activate
 from tests.support.uploads import enroll
 
 pytestmark = pytest.mark.django_db
@@ -34,6 +38,27 @@ def test_a_verify_costs_at_most_four_queries(enrolled: str, portraits: Portraits
     ) as queries:
         assert services.verify(None, enrolled, [picture, picture]).decision.decision == decision
     assert len(queries) <= 4, [query["sql"][:120] for query in queries]
+
+
+@pytest.mark.parametrize("decision", ["match", "no_match"])
+def test_a_verify_reads_which_version_is_active_and_nothing_more_of_it(
+    served: EnsembleConfig, service: APIClient, portraits: Portraits, tmp_path: Path, decision: str
+) -> None:
+    """The shipped version has rules for conditions, some 40 kB of numbers."""
+    shipped = yaml.safe_load((ROOT / "config" / "ensembles" / "v2.yaml").read_text())
+    config = activate(tmp_path, {**shipped, "version": 3})
+    assert len(json.dumps([config.voter_sets, config.conditions])) > 20_000
+    assert enroll(service, "child-1", portraits.eileen_collins).status_code == 201
+    picture = portraits.eileen_collins if decision == "match" else portraits.grace_hopper
+    with CaptureQueriesContext(connection) as queries:
+        assert services.verify(None, "child-1", [picture]).decision.decision == decision
+    tables = "ml_models_ensemble", "ml_models_artifact"
+    reads = [q["sql"] for q in queries if q["sql"].startswith("SELECT") and any(name in q["sql"] for name in tables)]
+    assert reads
+    with connection.cursor() as cursor:
+        for sql in reads:
+            cursor.execute(f"SELECT coalesce(sum(length(row_.*::text)), 0) FROM ({sql}) row_")  # noqa: S608
+            assert cursor.fetchone()[0] < 4_000
 
 
 def test_who_asks_costs_at_most_three_queries_more(enrolled: str, service: APIClient, portraits: Portraits) -> None:

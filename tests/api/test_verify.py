@@ -7,13 +7,13 @@ import pytest
 import yaml
 from rest_framework.test import APIClient
 
-from ml_models import runtime
+from ml_models import artifacts
 from ml_models.engine.detect import Detector
 from ml_models.evaluation.pictures import stress
 from ml_models.models import EnsembleConfig, Verification
 from tests.conftest import Portraits
 from tests.support.pictures import encoded, faceless
-from tests.support.served import ROOT, activate
+from tests.support.served import ROOT, activate, rewrite
 from tests.support.uploads import enroll, upload, verify
 
 pytestmark = pytest.mark.django_db
@@ -51,7 +51,7 @@ def test_verify_does_not_match_another_person(service: APIClient, enrolled: str,
 def worsen(served: EnsembleConfig, tmp_path: Path) -> Callable[[str, bytes], bytes]:
     """Puts a portrait under a stress; the version that ships is active, as number 3."""
     shipped = yaml.safe_load((ROOT / "config" / "ensembles" / "v2.yaml").read_text())
-    detector = runtime.load(activate(tmp_path, {**shipped, "version": 3}).detector)
+    detector = artifacts.load(activate(tmp_path, {**shipped, "version": 3}).detector)
     assert isinstance(detector, Detector)
     return lambda name, data: stress.apply(name, data, detector)
 
@@ -86,7 +86,7 @@ def test_enrolling_in_a_condition_is_warned_of(
     service: APIClient, portraits: Portraits, worsen: Callable[[str, bytes], bytes], name: str, warning: str
 ) -> None:
     # the version refuses the most blurred references by their sharpness; these get past it
-    EnsembleConfig.objects.filter(version=3).update(quality_limits={"enroll": {"min_sharpness": 0.0, "min_score": 0.0}})
+    rewrite(quality_limits={"enroll": {"min_sharpness": 0.0, "min_score": 0.0}})
     pictures = portraits.eileen_collins, worsen(name, portraits.eileen_collins)
     answers = [enroll(service, f"child-{i}", data).json() for i, data in enumerate(pictures)]
     assert [len(answer["warnings"]) for answer in answers] == [0, 1]

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ml_models import artifacts, runtime
+from ml_models import artifacts
 from ml_models.artifacts import gcs
 from ml_models.engine.errors import ArtifactRejected, ContractMismatch, GoldenMismatch
 from ml_models.exceptions import ArtifactCorrupt, ArtifactMissing, BucketUnavailable, CacheUnwritable, NameTaken
@@ -48,7 +48,7 @@ def test_a_published_file_is_pulled_proven_and_loaded(published: Artifact, netwo
 
     assert path.name == f"{published.sha256}.onnx"
     assert path.read_bytes() == network.read_bytes()
-    model = runtime.load(published)
+    model = artifacts.load(published)
     assert model.dimension == published.dimension
 
 
@@ -135,16 +135,16 @@ def test_a_generation_that_is_gone_is_missing(published: Artifact) -> None:
 def test_a_file_that_is_not_what_the_row_says_is_refused_at_load(
     published: Artifact, change: dict[str, Any], error: type[Exception]
 ) -> None:
-    runtime.load(published)
+    artifacts.load(published)
     Artifact.objects.filter(pk=published.pk).update(**change)
     with pytest.raises(error):
-        runtime.load(Artifact.objects.get(pk=published.pk))
+        artifacts.load(Artifact.objects.get(pk=published.pk))
 
 
 def test_a_disabled_family_is_refused_at_load(published: Artifact, settings: Any) -> None:
     settings.ML_MODELS = {**settings.ML_MODELS, "FAMILIES": {"arcface": {"enabled": False}}}
     with pytest.raises(ArtifactRejected, match="arcface"):
-        runtime.load(published)
+        artifacts.load(published)
 
 
 def test_publishing_the_same_bytes_again_does_nothing(published: Artifact, network: Path) -> None:

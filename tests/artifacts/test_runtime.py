@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,10 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
-def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+def fresh() -> Iterator[None]:
     """A process that has loaded nothing yet."""
-    monkeypatch.setattr(runtime, "_process", runtime._Process())
+    with runtime.current.renewed():
+        yield
 
 
 def test_readyz_is_503_until_every_network_is_loaded_and_says_what_is_missing(
@@ -50,7 +52,7 @@ def test_readyz_names_the_network_that_cannot_be_loaded(served: EnsembleConfig, 
     assert answer.status_code == 503
     assert "sface_2021dec is not loaded: golden_mismatch" in answer.json()["detail"]
     with pytest.raises(NotReady):
-        runtime.pipeline(served)
+        runtime.served(served.pk)
 
 
 def test_healthz_needs_nothing(fresh: None) -> None:
@@ -61,7 +63,7 @@ def test_networks_that_no_served_version_needs_are_let_go(served: EnsembleConfig
     runtime.refresh()
     EnsembleConfig.objects.update(state="retired")
     runtime.refresh()
-    assert not runtime._process.loaded
+    assert not runtime.current().networks
 
 
 @pytest.mark.parametrize(("wrapper", "dimension"), [(MobileFaceNetModel, 192), (ArcFaceModel, 512), (SFaceModel, 128)])
@@ -140,7 +142,7 @@ call_command("check")
 call_command("migrate", "--plan")
 assert not [t for t in threading.enumerate() if t.name == "ml_models-runtime"]
 from ml_models import runtime
-assert not runtime._process.loaded
+assert not runtime.current().networks
 """
     done = python(code, DJANGO_SETTINGS_MODULE="backend_easy.settings", ML_MODELS_AUTOSTART="1")
     assert done.returncode == 0, done.stderr
@@ -148,11 +150,11 @@ assert not runtime._process.loaded
 
 def test_a_forked_child_starts_with_nothing_loaded(served: EnsembleConfig) -> None:
     runtime.refresh()
-    assert runtime._current().loaded
+    assert runtime.current().networks
     read, write = os.pipe()
     child = os.fork()
     if child == 0:  # no test code runs on in the child
-        os.write(write, b"empty" if not runtime._current().loaded else b"inherited")
+        os.write(write, b"empty" if not runtime.current().networks else b"inherited")
         os._exit(0)
     os.waitpid(child, 0)
     assert os.read(read, 20) == b"empty"

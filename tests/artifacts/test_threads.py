@@ -16,7 +16,7 @@ def test_eight_threads_get_the_landmarks_and_vectors_that_one_gets(
     served: EnsembleConfig, portraits: Portraits
 ) -> None:
     cv2.setNumThreads(1)
-    pipeline = runtime.pipeline(served)
+    pipeline = runtime.served(served.pk).pipeline
     pictures = [
         encoded(opened(data).resize((size, round(size * ratio))), quality=95)
         for data in (portraits.eileen_collins, portraits.grace_hopper)

@@ -14,7 +14,6 @@ from rest_framework.test import APIClient
 from ml_models import rollouts, runtime
 from ml_models.models import EnsembleConfig, Reference, RolloutChunk, RolloutFailure, ServingProcess, Verification
 from ml_models.rollouts import backfill
-from ml_models.services import shadow
 from tests.conftest import Portraits
 from tests.support.panel import page as address
 from tests.support.served import ensemble, write
@@ -149,7 +148,6 @@ def test_a_held_rollout_shows_its_shadow_and_goes_live_on_go(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     settings.ML_MODELS = {**settings.ML_MODELS, "SHADOW_SHARE": 1.0}
-    monkeypatch.setattr(shadow, "_process", shadow._Process())
     rollout = rollouts.open_rollout(validated, hold_for_approval=True)
     runtime.refresh()
     work_off()

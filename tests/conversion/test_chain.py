@@ -20,7 +20,7 @@ torch = pytest.importorskip("torch", reason="conversion tests run in the convers
 
 from safetensors.torch import save_file  # noqa: E402
 
-from ml_models import artifacts, runtime  # noqa: E402
+from ml_models import artifacts  # noqa: E402
 from ml_models.adaface_model import AdaFaceModel  # noqa: E402
 from ml_models.conversion.adaface.datasets import CITATION  # noqa: E402
 from ml_models.conversion.adaface.seeded import seeded_network  # noqa: E402
@@ -109,7 +109,7 @@ def test_from_the_authors_file_to_a_verified_face(
     settings.ML_MODELS = {**settings.ML_MODELS, "CACHE_DIR": str(tmp_path / "cache")}
     adaface = Artifact.objects.get(name=NAME)
     assert artifacts.ensure_local(adaface).read_bytes() == (converted / f"{NAME}.onnx").read_bytes()
-    quantised = runtime.load(Artifact.objects.get(name=f"{NAME}_int8"))
+    quantised = artifacts.load(Artifact.objects.get(name=f"{NAME}_int8"))
     assert isinstance(quantised, AdaFaceModel)
 
     # the guide's version is loadable now, and refused until it is calibrated

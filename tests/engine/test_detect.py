@@ -91,7 +91,7 @@ def test_a_second_look_that_finds_nobody_or_somebody_else_changes_nothing() -> N
 @pytest.mark.django_db
 @pytest.mark.parametrize("angle", [-50, -25, 25, 50])
 def test_a_tilted_head_is_found_as_it_stands(served: EnsembleConfig, portraits: Portraits, angle: int) -> None:
-    pipeline = runtime.pipeline(served)
+    pipeline = runtime.served(served.pk).pipeline
     for data in (portraits.eileen_collins, portraits.grace_hopper):
         straight = pipeline.extract(data)
         grey = opened(data).rotate(angle, Image.Resampling.BICUBIC, fillcolor=(128, 128, 128))

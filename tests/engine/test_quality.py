@@ -19,6 +19,7 @@ from ml_models.engine.types import DetectedFace, Quality
 from ml_models.models import EnsembleConfig, Reference
 from tests.conftest import Portraits
 from tests.support.pictures import encoded, opened
+from tests.support.served import rewrite
 from tests.support.uploads import enroll, verify
 
 pytestmark = pytest.mark.django_db
@@ -37,7 +38,7 @@ Change = Callable[[Image.Image], Image.Image]
 
 @pytest.fixture
 def pipeline(served: EnsembleConfig) -> Pipeline:
-    return runtime.pipeline(served)
+    return runtime.served(served.pk).pipeline
 
 
 @pytest.fixture
@@ -179,7 +180,7 @@ def test_a_version_sets_the_limits_of_both(
     service: APIClient, served: EnsembleConfig, portraits: Portraits, step: str
 ) -> None:
     assert enroll(service, "child-1", portraits.eileen_collins).status_code == 201
-    EnsembleConfig.objects.update(quality_limits={step: {"min_score": 1.0}})
+    rewrite(quality_limits={step: {"min_score": 1.0}})
     answers: dict[str, Any] = {
         "verify": verify(service, "child-1", portraits.eileen_collins),
         "enroll": enroll(service, "child-1", portraits.eileen_collins),

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ml_models import runtime
+from ml_models import artifacts
 from ml_models.engine.align import align
 from ml_models.engine.decode import decode
 from ml_models.engine.detect import Detector
@@ -21,7 +21,7 @@ from tests.support.pictures import encoded, faceless
 
 @pytest.fixture
 def detector(served: EnsembleConfig) -> Detector:
-    found = runtime.load(served.detector)
+    found = artifacts.load(served.detector)
     assert isinstance(found, Detector)
     return found
 

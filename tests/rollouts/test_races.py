@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 
-from ml_models import rollouts, runtime
-from ml_models.exceptions import RolloutRefused
+from ml_models import artifacts, rollouts, runtime
+from ml_models.exceptions import NotReady, RolloutRefused
 from ml_models.models import ConfigStep, Embedding, EnsembleConfig, Rollout, RolloutChunk, Subject
 from ml_models.rollouts import backfill
 from ml_models.versions import locks
@@ -49,6 +49,18 @@ def rivals(people: list[str], tmp_path: Path) -> tuple[EnsembleConfig, EnsembleC
     return rollouts.get_config(3), rollouts.get_config(4)
 
 
+def not_loaded(config: EnsembleConfig) -> Callable[[int], runtime.ServedVersion]:
+    """`runtime.served` of a process that has all networks but the ones of this version."""
+    served = runtime.served
+
+    def lookup(pk: int) -> runtime.ServedVersion:
+        if pk == config.pk:
+            raise NotReady("not loaded here")
+        return served(pk)
+
+    return lookup
+
+
 def test_of_two_operators_who_activate_two_versions_at_once_one_wins(
     rivals: tuple[EnsembleConfig, EnsembleConfig], background: Any
 ) -> None:
@@ -86,7 +98,7 @@ def test_the_cut_over_counts_again_inside_the_lock(
     parking = Parking(monkeypatch, locks, "change_versions")
     cutting = background(rollouts.cut_over, rollout)
     parking.arrive()  # it has looked, and everything was there
-    monkeypatch.setattr(runtime, "has_loaded", lambda config: False)  # a process that has not loaded it yet
+    monkeypatch.setattr(runtime, "served", not_loaded(mirrored))  # a process that has not loaded it yet
     assert enroll(service, "child-3", portraits.eileen_collins).status_code == 201
     parking.let_go()
     with pytest.raises(RolloutRefused, match="3 embeddings are missing"):
@@ -151,7 +163,7 @@ def test_a_draft_that_is_changed_while_it_is_validated_stays_a_draft(
     people: list[str], tmp_path: Path, background: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     call_command("load_ensemble", str(write(tmp_path, ensemble(3))))
-    parking = Parking(monkeypatch, runtime, "load")
+    parking = Parking(monkeypatch, artifacts, "load")
     validating = background(rollouts.validate, rollouts.get_config(3))
     parking.arrive()
     changed = ensemble(3)
@@ -168,7 +180,7 @@ def test_somebody_enrolled_where_the_new_networks_are_not_loaded_yet_is_embedded
 ) -> None:
     rollouts.open_rollout(mirrored)
     with monkeypatch.context() as patch:
-        patch.setattr(runtime, "has_loaded", lambda config: False)
+        patch.setattr(runtime, "served", not_loaded(mirrored))
         assert enroll(service, "child-3", portraits.eileen_collins).status_code == 201
     assert Subject.objects.get(subject_id="child-3").references.get().embeddings.count() == 3
     assert backfill.count_missing(mirrored) == 9

@@ -12,7 +12,7 @@ from rest_framework.test import APIClient
 
 from ml_models import rollouts, runtime, signals
 from ml_models.models import Artifact, Embedding, EnsembleConfig, Reference, Rollout, RolloutChunk, ServingProcess
-from ml_models.rollouts import backfill, processes
+from ml_models.rollouts import backfill
 from ml_models.rollouts.progress import progress
 from tests.conftest import Portraits
 from tests.support.served import ensemble, write
@@ -168,7 +168,7 @@ def test_the_cut_over_waits_for_live_processes_and_not_for_dead_ones(mirrored: E
     rollout.refresh_from_db()
     assert (rollout.state, "web-1:1" in rollout.reason) == ("embedding", True)
 
-    ServingProcess.objects.filter(pk=live.pk).update(artifacts=[a.sha256 for a in processes.artifacts_of(mirrored)])
+    ServingProcess.objects.filter(pk=live.pk).update(artifacts=[a.sha256 for a in mirrored.artifacts])
     work_off()
     assert state_of(3) == "active"
     assert not ServingProcess.objects.get(pk=dead.pk).artifacts
@@ -224,13 +224,13 @@ def test_a_reference_that_is_only_not_embedded_yet_is_worth_another_try(
 
 
 def test_a_network_that_is_not_what_it_should_be_stops_the_rollout_with_its_reason(
-    mirrored: EnsembleConfig, monkeypatch: pytest.MonkeyPatch, service: APIClient, portraits: Portraits
+    mirrored: EnsembleConfig, service: APIClient, portraits: Portraits
 ) -> None:
     rollout = rollouts.open_rollout(mirrored)
     Artifact.objects.filter(name="sface_2021dec").update(golden_min_cosine=1.5)
-    monkeypatch.setattr(runtime, "_process", runtime._Process())
-    runtime.refresh()
-    assert rollouts.advance() == []
+    with runtime.current.renewed():
+        runtime.refresh()
+        assert rollouts.advance() == []
     rollout.refresh_from_db()
     assert (rollout.state, state_of(2), state_of(3)) == ("failed", "active", "validated")
     assert "sface_2021dec cannot be used: golden_mismatch" in rollout.reason

@@ -3,6 +3,8 @@
 import json
 import threading
 import time
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -23,10 +25,11 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
-def always(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def always(settings: Any) -> Iterator[None]:
     """Every live verify is sampled, in a process whose shadow is fresh."""
     settings.ML_MODELS = {**settings.ML_MODELS, "SHADOW_SHARE": 1.0}
-    monkeypatch.setattr(shadow, "_process", shadow._Process())
+    with shadow.current.renewed():
+        yield
 
 
 @pytest.fixture
@@ -52,7 +55,7 @@ def scored(count: int) -> list[ShadowScore]:
 def idle() -> None:
     """Until nothing waits and nothing is being scored."""
     until = time.monotonic() + LONG_S
-    while shadow._process.bytes:
+    while shadow.current().bytes:
         assert time.monotonic() < until
         time.sleep(0.02)
 
@@ -90,10 +93,9 @@ def test_a_live_verify_gets_the_score_that_the_new_version_will_give(
 def test_decisions_that_would_change_are_counted(
     awaiting: Rollout, service: APIClient, portraits: Portraits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rules = runtime.rolling_out().voter_sets
-    monkeypatch.setattr(
-        runtime._process.rolling, "voter_sets", {k: {**rule, "threshold": 99.0} for k, rule in rules.items()}
-    )
+    version = runtime.rolling_out()
+    rules = {key: replace(rule, threshold=99.0) for key, rule in version.rule.voter_sets.items()}
+    monkeypatch.setattr(version, "rule", replace(version.rule, voter_sets=rules))
     verify(service, "child-1", portraits.eileen_collins)
     scored(1)
     monkeypatch.setattr(Pipeline, "extract", _failing(Pipeline.extract))
@@ -119,16 +121,16 @@ def test_the_answer_does_not_wait_and_what_finds_no_room_is_dropped(
     awaiting: Rollout, service: APIClient, portraits: Portraits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parking = Parking(monkeypatch, shadow, "score")
-    for _ in range(shadow._MAX_WAITING + 3):
+    for _ in range(shadow.MAX_WAITING + 3):
         assert verify(service, "child-1", portraits.eileen_collins).json()["decision"] == "match"
     parking.arrive()
     assert not ShadowScore.objects.exists()
     assert shadow.dropped() == 2  # one in hand, eight waiting
     parking.let_go()
-    scored(shadow._MAX_WAITING + 1)
+    scored(shadow.MAX_WAITING + 1)
     idle()
 
-    monkeypatch.setattr(shadow, "_MAX_BYTES", len(portraits.eileen_collins) - 1)
+    monkeypatch.setattr(shadow, "MAX_BYTES", len(portraits.eileen_collins) - 1)
     verify(service, "child-1", portraits.eileen_collins)
     assert shadow.dropped() == 3
 
@@ -136,16 +138,16 @@ def test_the_answer_does_not_wait_and_what_finds_no_room_is_dropped(
 def test_under_load_the_shadow_goes_first(
     awaiting: Rollout, service: APIClient, portraits: Portraits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shadow, "_cores", lambda: 1)
+    monkeypatch.setattr(shadow, "cores", lambda: 1)
     with shadow.live():  # another verify in flight
         assert verify(service, "child-1", portraits.eileen_collins).status_code == 200
     assert shadow.dropped() == 1
-    monkeypatch.setattr(shadow, "_PATIENCE_S", 0.05)
+    monkeypatch.setattr(shadow, "PATIENCE_S", 0.05)
     verification = Verification.objects.latest("at")
     with shadow.live():
-        monkeypatch.setattr(shadow, "_cores", lambda: 2)
+        monkeypatch.setattr(shadow, "cores", lambda: 2)
         shadow.offer(verification, "child-1", [portraits.eileen_collins])
-        monkeypatch.setattr(shadow, "_cores", lambda: 1)
+        monkeypatch.setattr(shadow, "cores", lambda: 1)
         idle()
     assert shadow.dropped() == 2
     assert not ShadowScore.objects.exists()
@@ -155,10 +157,10 @@ def test_nothing_is_scored_without_a_rollout_before_all_is_embedded_or_beyond_th
     mirrored: EnsembleConfig, always: None, service: APIClient, portraits: Portraits, settings: Any
 ) -> None:
     verify(service, "child-1", portraits.eileen_collins)
-    assert shadow._process.thread is None
+    assert shadow.current().thread is None
     rollouts.open_rollout(mirrored)
     verify(service, "child-1", portraits.eileen_collins)
-    assert shadow._process.thread is None  # this process has not looked yet
+    assert shadow.current().thread is None  # this process has not looked yet
     runtime.refresh()
     verify(service, "child-1", portraits.eileen_collins)
     idle()

@@ -2,7 +2,8 @@
 
 import io
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -49,14 +50,16 @@ def newcomer(people: list[str], tmp_path: Path, settings: Any) -> Callable[[Path
 
 
 @pytest.fixture
-def emptied(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, settings: Any) -> Callable[[], None]:
-    """Another machine's worker: nothing loaded, an empty cache."""
+def emptied(tmp_path: Path, settings: Any) -> Iterator[Callable[[], Callable[[], None]]]:
+    """Another machine's worker: nothing loaded, an empty cache. Gives back what ends it."""
+    with ExitStack() as stack:
 
-    def empty() -> None:
-        monkeypatch.setattr(runtime, "_process", runtime._Process())
-        settings.ML_MODELS = {**settings.ML_MODELS, "CACHE_DIR": str(tmp_path / "cache")}
+        def empty() -> Callable[[], None]:
+            stack.enter_context(runtime.current.renewed())
+            settings.ML_MODELS = {**settings.ML_MODELS, "CACHE_DIR": str(tmp_path / "cache")}
+            return stack.close
 
-    return empty
+        yield empty
 
 
 def nan_when_bright(path: Path) -> Path:
@@ -161,16 +164,15 @@ def test_a_bucket_that_is_down_is_told_and_in_the_end_stops_the_rollout(
     config = newcomer(tiny_network(tmp_path / "good.onnx", seed=9))
     rollout = rollouts.open_rollout(config)
     [chunk] = rollouts.advance()
-    before = runtime._process
-    emptied()
+    back_here = emptied()
     with monkeypatch.context() as patch:
         patch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:1")
         patch.setattr(gcs, "TIMEOUT_S", 0.1)
-        runtime._heartbeat()
+        runtime.report()
         for refused in range(1, transitions.MAX_REFUSALS + 1):
             with pytest.raises(NotReady):
                 backfill.embed_chunk(chunk)
-            runtime._heartbeat()
+            runtime.report()
             rollout.refresh_from_db()
             assert (rollout.state, rollout.refusals) == ("embedding", refused)
             assert "newcomer (bucket_unavailable)" in progress(rollout).reason
@@ -182,7 +184,7 @@ def test_a_bucket_that_is_down_is_told_and_in_the_end_stops_the_rollout(
     assert (rollout.state, *states()) == ("failed", "active", "validated")
     assert "No worker can load the networks." in rollout.reason
     assert "newcomer (bucket_unavailable)" in rollout.reason
-    monkeypatch.setattr(runtime, "_process", before)
+    back_here()
     assert still_answering(service, portraits)
 
     ServingProcess.objects.all().delete()
@@ -221,7 +223,7 @@ def test_a_version_whose_detector_is_not_loaded_everywhere_does_not_go_live(
     path = tmp_path / "other.onnx"
     path.write_bytes(other.SerializeToString())
     artifacts.publish(path, "other_yunet", kind="detector", family=detector.family, contract=detector.contract)
-    runtime._heartbeat()  # of a process that serves, and has not looked again
+    runtime.report()  # of a process that serves, and has not looked again
     call_command("load_ensemble", str(write(tmp_path, ensemble(3, detector="other_yunet"))))
     rollouts.validate(rollouts.get_config(3))
     rollout = rollouts.open_rollout(rollouts.get_config(3))
@@ -231,7 +233,7 @@ def test_a_version_whose_detector_is_not_loaded_everywhere_does_not_go_live(
     assert rollout.reason.startswith("Waiting for ")
 
     runtime.refresh()
-    runtime._heartbeat()
+    runtime.report()
     tasks.tick()
     assert states() == ("retired", "active")
 

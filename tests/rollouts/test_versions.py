@@ -140,7 +140,7 @@ def test_what_holds_in_a_condition_travels_with_the_version(served: EnsembleConf
         (condition(centres={"arcface_int8": {"probes": vector(512)}}), "not calibrated"),
         (condition(members={"arcface_int8": {"a": 0.0, "b": 0.0}}), "not calibrated.*slope"),
         (condition(voter_sets={}), "No threshold is set for the voter set arcface_int8 of covered faces"),
-        (condition(name="fog"), "what to advise against the condition fog"),
+        (condition(name="fog"), "does not know the condition fog"),
         (two_members(conditions=[{"name": "covered"}]), "not calibrated"),
         (two_members(detector="sface_2021dec"), "not a detector"),
         (ensemble(3, members=[{"artifact": "arcface_int8", "weight": 1.0}]), "not calibrated"),

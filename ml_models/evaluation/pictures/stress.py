@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...engine.align import TEMPLATE, similarity_transform
+from ...engine.conditions import BLURRED, COVERED
 from ...engine.decode import decode
 from ...engine.detect import Detector, the_one_face
 from ...engine.errors import ImageError
@@ -204,7 +205,11 @@ STRESSES: dict[str, Stress] = {
     )
 }
 
-CONDITIONS = {"motion_blur": "blurred", "defocus_blur": "blurred", "face_mask": "covered"}
+CONDITIONS = {
+    "motion_blur": BLURRED.name,
+    "defocus_blur": BLURRED.name,
+    "face_mask": COVERED.name,
+}
 """The stresses from which an `engine.fuse.Condition` is learnt, and its name."""
 
 

@@ -1,6 +1,6 @@
 from typing import Any
 
-from ml_models import artifacts, runtime, selectors
+from ml_models import artifacts, selectors
 from ml_models.management.base import MlCommand
 from ml_models.models import Artifact
 
@@ -19,13 +19,11 @@ does the same when it starts; run this before, so that it starts at once."""
         if options["all"]:
             wanted = set(Artifact.objects.all())
         else:
-            served = selectors.served_configs()
-            wanted = {member.artifact for config in served for member in config.members.all()}
-            wanted |= {config.detector for config in served}
+            wanted = {artifact for config in selectors.served_configs() for artifact in config.artifacts}
         pulled = {}
         for artifact in sorted(wanted, key=lambda a: a.name):
             artifacts.ensure_local(artifact, self.progress(artifact.name))
-            runtime.load(artifact)
+            artifacts.load(artifact)
             pulled[artifact.name] = artifact.sha256
         return {"artifacts": pulled}
 

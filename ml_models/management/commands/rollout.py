@@ -11,7 +11,7 @@ STEER = {
     "pause": rollouts.pause,
     "resume": rollouts.resume,
     "abort": rollouts.abort,
-    "go": rollouts.approve,
+    "go": rollouts.cut_over,
 }
 
 

@@ -1,0 +1,40 @@
+"""The kinds of model files, each a file here and a line in `KINDS`.
+
+A kind knows what to note of a file when it is published, and how to load it, prove it and have it answer once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from ...models import Artifact
+from . import detector, embedder
+
+
+class Kind(Protocol):
+    """What each module of this package offers."""
+
+    def measure(self, path: Path, contract: Mapping[str, Any]) -> dict[str, Any]:
+        """The fields of `Artifact` that are read off the file itself.
+
+        Raises:
+            ArtifactRejected, InferenceFailed: the file is not what the contract says, or no use.
+        """
+
+    def load(self, artifact: Artifact, path: Path) -> Any:
+        """The network in a verified local file, proven against its row and warmed up.
+
+        Raises:
+            ArtifactRejected, InferenceFailed: it is not what the row says, or does not run.
+        """
+
+    def seconds_per_face(self, network: Any) -> float | None:
+        """How long a loaded network takes for one face on one core of this machine; None where nobody asks."""
+
+
+KINDS: dict[str, Kind] = {
+    Artifact.Kind.DETECTOR: detector,
+    Artifact.Kind.EMBEDDER: embedder,
+}

@@ -1,0 +1,25 @@
+"""A face detector."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ...engine.detect import Detector
+from ...engine.graph import graph_digest
+from ...models import Artifact
+
+
+def measure(path: Path, contract: Mapping[str, Any]) -> dict[str, Any]:
+    return {"graph_sha256": graph_digest(path)}
+
+
+def load(artifact: Artifact, path: Path) -> Detector:
+    detector = Detector(path)
+    detector.warm_up()
+    return detector
+
+
+def seconds_per_face(network: Detector) -> float | None:
+    return None

@@ -1,0 +1,22 @@
+"""An artifact's row → a network ready to answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..models import Artifact
+from .kinds import KINDS
+from .publishing import ensure_local
+
+
+def load(artifact: Artifact) -> Any:
+    """Pull an artifact, prove that it is what the database says, and make it ready to answer.
+
+    Returns: what its kind makes of it, see `artifacts.kinds`.
+
+    Raises:
+        ArtifactError: it cannot be had, or its bytes are other ones.
+        ArtifactRejected: its family is off, its contract does not fit, or it does not give its golden vectors.
+        InferenceFailed: it does not run.
+    """
+    return KINDS[artifact.kind].load(artifact, ensure_local(artifact))

@@ -1,0 +1,28 @@
+"""A version's step from one state to the next: a conditional update, and a row that says who did it and why."""
+
+from __future__ import annotations
+
+from ..exceptions import RolloutRefused
+from ..models import Actor, ConfigStep, EnsembleConfig, actor_id
+
+
+def move(
+    config: EnsembleConfig, source: str, target: str, by: Actor, reason: str = "", overrides_evidence: bool = False
+) -> None:
+    """Move a version from one state to another and write the step down; the caller holds `locks.change_versions`, or
+    the version's row.
+
+    Raises:
+        RolloutRefused: it is not in `source` any more.
+    """
+    moved = EnsembleConfig.objects.filter(pk=config.pk, state=source).update(state=target)
+    if not moved:  # another operator moved it between our read and this write
+        raise RolloutRefused(f"Version {config.version} is not {source} any more. Look again.")
+    ConfigStep.objects.create(
+        config=config,
+        from_state=source,
+        to_state=target,
+        by_id=actor_id(by),
+        reason=reason,
+        overrides_evidence=overrides_evidence,
+    )
