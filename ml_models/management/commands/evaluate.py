@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from ml_models import selectors
-from ml_models.management.evaluating import UNKNOWN_PEOPLE, against, evaluate
 from ml_models.management.study import StudyCommand
+from ml_models.studies.evaluating import UNKNOWN_PEOPLE, Measurement, compare, evaluate
 
 from .compare_versions import in_words
 
@@ -54,9 +54,12 @@ was stopped goes on where it stopped when --cache is given.
     def run(self, **options: Any) -> dict[str, Any]:
         config = selectors.get_config(options["config"])
         other = selectors.get_config(options["against"]) if options["against"] else None
-        result, html = evaluate(self, config, options)
+        how = Measurement(
+            self.sources(options), options["all_pairs"], options["cross_validate"] or "", options["about"]
+        )
+        result, html = evaluate(config, how, self)
         if other:
-            result["against"] = {"version": other.version, "changes": against(self, other, config, options)}
+            result["against"] = {"version": other.version, "changes": compare(other, config, how, self)}
         if options["output"]:
             options["output"].mkdir(parents=True, exist_ok=True)
             (options["output"] / "report.json").write_text(json.dumps(result, indent=1) + "\n")

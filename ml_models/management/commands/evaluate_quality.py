@@ -7,6 +7,7 @@ from ml_models import selectors
 from ml_models.evaluation.report import discard_plot, quality_curves
 from ml_models.evaluation.study import score_with
 from ml_models.management.study import StudyCommand
+from ml_models.studies.pictures import prepare
 from ml_models.versions import numbers
 
 from .evaluate import percent
@@ -30,7 +31,7 @@ bootstrap over subjects. Also: how many images verification and enrolment refuse
     def run(self, **options: Any) -> dict[str, Any]:
         config = selectors.get_config(options["config"])
         fusion = numbers.fusion(config)
-        study = self.study(config, options)
+        study, _ = prepare(config, self.sources({**options, "stress": ()}), self)
         scores = [scored.score for scored in score_with(fusion, study.labelled(study.all_pairs)).fused]
         limits = numbers.quality_limits(config, "enroll")
         result = {

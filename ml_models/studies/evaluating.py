@@ -1,0 +1,169 @@
+"""A version measured on one study, its report kept, and compared with another version's."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..engine.fuse import voter_key
+from ..evaluation import report
+from ..evaluation.calibration import cross_validation
+from ..evaluation.errors import EvidenceRefused
+from ..evaluation.lists.pairs import Pool
+from ..evaluation.report import Scorer
+from ..evaluation.report.page import page
+from ..evaluation.scoring import Labelled
+from ..evaluation.study import Scores, Study, acquired, cells, score_with
+from ..exceptions import ConfigChanged
+from ..models import EnsembleConfig, EvaluationReport
+from ..versions import comparison, evidence, numbers
+from .pictures import Sources, Watcher, prepare
+
+UNKNOWN_PEOPLE = (
+    "Unknown: nobody said whom the pictures show. Public benchmarks show adults, and figures for adults do not hold "
+    "for children."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """How a version is measured. `all_pairs`: every picture of a list against every other, not the lists' own pairs.
+    `cross_validate`: a number of parts, `folds` for the lists' own, "" for the version's own numbers. `people`: whom
+    the pictures show."""
+
+    sources: Sources
+    all_pairs: bool = False
+    cross_validate: str = ""
+    people: str = UNKNOWN_PEOPLE
+
+
+def evaluate(config: EnsembleConfig, how: Measurement, watcher: Watcher) -> tuple[dict[str, Any], str]:
+    """Measure a version and keep the report.
+
+    Returns: the report's object and page.
+
+    Raises:
+        PairListRefused: a list that no honest figure can come from.
+        ConfigInvalid: the version has no numbers, and none are to be fitted.
+    """
+    began, cpu = time.perf_counter(), time.process_time()
+    if not how.cross_validate:
+        numbers.fusion(config)  # fails before the images are embedded, not after
+    study, stressed = prepare(config, how.sources, watcher)
+    rated = study.all_pairs if how.all_pairs else study.listed
+    score, threshold = _crossed(config, study, stressed, how, watcher) if how.cross_validate else _own(config)
+    watcher.say("measuring")
+    measured = report.build(study, rated, score, threshold, config.target_fmr, stressed)
+    about = {
+        "version": config.version,
+        "name": config.name,
+        "artifacts": {artifact.name: artifact.sha256 for artifact in config.artifacts},
+    }
+    lists = list(study.listed.names)
+    data = {
+        "config": config.version,
+        "about": {**about, "lists": lists, "people": how.people, "all_pairs": how.all_pairs},
+        **measured.data,
+        "cross_validated": how.cross_validate or None,
+        "digest": evidence.config_digest(config),
+        "list_digest": _kind(measured.list_digest, how),
+        "calibrated_on": len(config.calibrated_on.get("subjects", [])),
+        "timing": _timing(study, stressed, began, cpu),
+    }
+    measured_on = {"subjects": measured.subjects, "lists": lists, "people": how.people}
+    row = evidence.store(config, data, "", data["list_digest"], measured_on, measured.draws)
+    # what the report itself proves is part of what it says
+    data["evidence"] = [asdict(line) for line in evidence.lines(config)]
+    html = page(data)
+    row.data, row.html = data, html
+    row.save(update_fields=["data", "html"])
+    return data, html
+
+
+def compare(first: EnsembleConfig, second: EnsembleConfig, how: Measurement, watcher: Watcher) -> list[dict[str, Any]]:
+    """The second version, measured just now, against the first; measured too when no report is on the same.
+
+    Raises:
+        ConfigChanged: one of them was changed meanwhile.
+    """
+    latest = second.reports.order_by("-created_at")[0]
+
+    def reports() -> tuple[EvaluationReport, EvaluationReport] | None:
+        return next((pair for pair in comparison.common(first, second) if pair[1].pk == latest.pk), None)
+
+    both = reports()
+    if both is None:
+        evaluate(first, how, watcher)
+        both = reports()
+    if both is None:
+        raise ConfigChanged(f"Version {first.version} or {second.version} was changed meanwhile. Run evaluate again.")
+    return [asdict(change) for change in comparison.compare(*both)]
+
+
+def _kind(list_digest: str, how: Measurement) -> str:
+    """The comparisons, and what else makes two reports incomparable."""
+    whole = f"{list_digest} {how.sources.crowds} {how.cross_validate}"
+    return hashlib.sha256(whole.encode()).hexdigest()
+
+
+def _timing(study: Study, stressed: Mapping[str, Study], began: float, cpu: float) -> dict[str, Any]:
+    """Seconds: `engine` is the processor time of the engine alone, `processor` of everything, `wall` on the clock.
+    `overhead` is processor over engine, None where vectors came from the cache."""
+    embedded = [study.embedded, *(other.probes for other in stressed.values() if other.probes)]
+    engine, processor = sum(item.engine_s for item in embedded), time.process_time() - cpu
+    fresh = not any(item.reused for item in embedded)
+    return {
+        "engine": round(engine, 1),
+        "processor": round(processor, 1),
+        "wall": round(time.perf_counter() - began, 1),
+        "threads": os.cpu_count(),
+        "overhead": round(processor / engine, 3) if fresh and engine else None,
+    }
+
+
+def _own(config: EnsembleConfig) -> tuple[Scorer, float | None]:
+    fusion = numbers.fusion(config)
+    full = fusion.voter_sets[voter_key(member.name for member in fusion.members)]
+    return partial(score_with, fusion), full.threshold
+
+
+def _crossed(
+    config: EnsembleConfig, study: Study, stressed: Mapping[str, Study], how: Measurement, watcher: Watcher
+) -> tuple[Scorer, None]:
+    """Scores from numbers fitted on other subjects, clean and under stress. There is no one threshold then: margins
+    are compared with 0."""
+    part_of = _parts(study.listed, how.cross_validate)
+    fit_on = acquired([study, *stressed.values()])
+    attempts = [cell.labelled for _, cell in cells(study, stressed)]
+    fusions = cross_validation.fit_parts(
+        fit_on, part_of, numbers.members(config), config.target_fmr, attempts, watcher.progress("fitting")
+    )
+
+    def score(labelled: Sequence[Labelled]) -> Scores:
+        return Scores(list(labelled), cross_validation.crossed(fusions, labelled, part_of)).scored_ones()
+
+    return score, None
+
+
+def _parts(pool: Pool, how: str) -> NDArray[np.int32]:
+    if how.isdigit() and int(how) > 1:
+        return cross_validation.parts(pool.subjects, int(how))
+    if how != "folds":
+        raise EvidenceRefused("cross_validate", "--cross-validate takes a number from 2, or `folds`.")
+    part_of = pool.fold_parts()
+    if part_of is None:
+        raise EvidenceRefused(
+            "cross_validate", "The lists' folds do not part the subjects: give --cross-validate a number."
+        )
+    free = np.flatnonzero(part_of < 0)
+    numbers = np.unique(part_of[part_of >= 0])
+    part_of[free] = numbers[cross_validation.parts(pool.subjects, len(numbers))[free]]
+    return part_of

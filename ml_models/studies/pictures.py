@@ -1,0 +1,136 @@
+"""Which pictures a version is measured on, embedded by its own pipeline: clean, and under stress."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..engine.quality import QualityLimits
+from ..engine.types import Extraction
+from ..evaluation.calibration import cross_validation
+from ..evaluation.lists import pairs
+from ..evaluation.lists.pairs import Comparisons
+from ..evaluation.pictures import embedding, stress
+from ..evaluation.pictures.embedding import Embedded, Progress, spread
+from ..evaluation.study import Study
+from ..models import EnsembleConfig
+from ..versions import numbers
+from . import loading
+
+
+class Watcher(Protocol):
+    """Who is told how a long study goes on; every command is one."""
+
+    def say(self, text: str) -> None:
+        """A line of progress."""
+
+    def progress(self, what: str) -> Callable[[int, int], None]:
+        """A callback (done, total) for one step."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """The pictures of a study, and how they are taken.
+
+    `lists`: files of pairs, each with the folder of its pictures. `attributes`: a CSV that says more of subjects or
+    pictures. `part`: (I, K), only the subjects of part I of K. `crowds`: whether a picture with several faces counts
+    by its largest one or as a failure to acquire. `stresses`: names in `evaluation.pictures.stress`. `stress_images`:
+    at most so many of a list's pictures under a stress; None for all. `cache`: a folder that keeps the vectors, which
+    are biometric, so that a long run can be resumed.
+    """
+
+    lists: Sequence[tuple[Path, Path]]
+    attributes: Path | None = None
+    part: tuple[int, int] | None = None
+    crowds: Literal["largest", "refuse"] = "largest"
+    stresses: Sequence[str] = ()
+    stress_images: int | None = None
+    threads: int = 1
+    cache: Path | None = None
+
+
+def prepare(config: EnsembleConfig, sources: Sources, watcher: Watcher) -> tuple[Study, dict[str, Study]]:
+    """Read the lists and embed their pictures. Returns: the study, and the same under each stress, by its name.
+
+    Raises:
+        PairListRefused: a list that no honest figure can come from.
+        ArtifactError, ArtifactRejected: the version's networks cannot be had.
+    """
+    listed, everything = _pools(sources)
+    for warning in listed.warnings:
+        watcher.say(warning)
+    if any(not c.same.any() or c.same.all() for c in listed.lists):
+        raise pairs.PairListRefused("one_class", "In this part a list has not both mated and non-mated pairs.")
+    engine = _Engine(config, sources)
+    used = np.union1d(listed.used(), everything.used())
+    embedded = engine.embed([listed.images[i] for i in used], watcher.progress("embedding"))
+    study = Study(listed, everything, spread(embedded, used, len(listed.images)))
+    return study, {name: _under(study, name, engine, sources, watcher) for name in sources.stresses}
+
+
+def _pools(sources: Sources) -> tuple[pairs.Pool, pairs.Pool]:
+    """The lists as written, and every picture of a list against every other."""
+    lists = [pairs.read(file, folder, sources.attributes) for file, folder in sources.lists]
+    listed, everything = pairs.pool(lists), pairs.pool([item.all_pairs() for item in lists])
+    if sources.part is None:
+        return listed, everything
+    number, count = sources.part
+    wanted = cross_validation.parts(listed.subjects, count) == number - 1
+    return listed.of_subjects(wanted), everything.of_subjects(wanted)
+
+
+def _under(study: Study, name: str, engine: _Engine, sources: Sources, watcher: Watcher) -> Study:
+    """The study with its second pictures under a stress; of a list with more than `stress_images`, some that have a
+    mate, drawn by a fixed seed, and only the comparisons with them."""
+    most = sources.stress_images
+    pools = (study.all_pairs,) if most else (study.all_pairs, study.listed)
+    at = np.unique(np.concatenate([_drawn(c, most) for pool in pools for c in pool.lists]))
+    if most:
+        study = study.of_seconds(at)
+    images = [study.listed.images[i] for i in at]
+    embedded = engine.embed(images, watcher.progress(f"embedding under {name}"), under=name)
+    return study.under(spread(embedded, at, len(study.listed.images)), stress.CONDITIONS.get(name, ""))
+
+
+def _drawn(c: Comparisons, most: int | None) -> NDArray[np.int32]:
+    seconds = np.unique(c.b)
+    if not most or len(seconds) <= most:
+        return seconds
+    return np.random.default_rng(0).permutation(np.unique(c.b[c.same]))[:most]
+
+
+class _Engine:
+    """A version's own pipeline, for many pictures, clean or under a stress."""
+
+    def __init__(self, config: EnsembleConfig, sources: Sources) -> None:
+        self._sources = sources
+        self._pipeline = loading.pipeline(config)
+        self._limits = numbers.quality_limits(config, "verify")
+        self._digest = f"{numbers.pipeline_digest(config)} {sources.crowds}"
+
+    def embed(self, images: Sequence[Path], progress: Progress, under: str = "") -> Embedded:
+        """Embed every image once; `under` is the stress, none by default."""
+
+        def extract(data: bytes, limits: QualityLimits) -> Extraction:
+            if under:
+                data = stress.apply(under, data, self._pipeline.detector)
+            return self._pipeline.extract(data, limits)
+
+        anybody = replace(self._limits, bystander_ratio=math.inf)
+        changed = f" {under} {stress.SEED} {stress.REVISION}" if under else ""
+        folder = self._sources.cache
+        return embedding.embed(
+            images,
+            lambda data: extract(data, self._limits),
+            list(self._pipeline.members),
+            crowd=(lambda data: extract(data, anybody)) if self._sources.crowds == "largest" else None,
+            threads=self._sources.threads,
+            progress=progress,
+            cache=embedding.VectorCache(folder, self._digest + changed) if folder else None,
+        )
