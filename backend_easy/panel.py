@@ -46,10 +46,10 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
 
 
 def _items(request: HttpRequest, rows: tuple[tuple[str, str, str, str], ...]) -> list[dict[str, Any]]:
-    seen = [row for row in rows if request.user.has_perms([f"{row[0]}.view_{row[1].removesuffix('proxy')}"])]
+    visible = [row for row in rows if request.user.has_perms([f"{row[0]}.view_{row[1].removesuffix('proxy')}"])]
     return [
         {"title": name, "icon": icon, "link": reverse(f"admin:{app}_{model}_changelist")}
-        for app, model, name, icon in seen
+        for app, model, name, icon in visible
     ]
 
 

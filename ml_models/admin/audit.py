@@ -60,8 +60,8 @@ class VerificationAdmin(Panel):
 
     def _traffic(self, request: HttpRequest) -> HttpResponse:
         shared = {**self.admin_site.each_context(request), "title": "Live traffic", "opts": self.opts}
-        told = {"media": self.media, "notices": notices(), "legend": traffic.legend(), "max_days": MAX_DAYS}
-        return TemplateResponse(request, "admin/ml_models/traffic.html", {**shared, **told, **traffic.context(request)})
+        page = {"media": self.media, "notices": notices(), "legend": traffic.legend(), "max_days": MAX_DAYS}
+        return TemplateResponse(request, "admin/ml_models/traffic.html", {**shared, **page, **traffic.context(request)})
 
     def get_list_display(self, request: HttpRequest) -> list[str]:
         return self._seen(request, self.list_display)
@@ -104,7 +104,7 @@ class EvaluationReportAdmin(Panel):
     def _html(self, request: HttpRequest, object_id: str) -> HttpResponse:
         # a page from a row: it may be looked at, and must not act in the operator's name
         policy = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"
-        html = self.found(request, object_id).html or "This report was kept without a page."
+        html = self.require(request, object_id).html or "This report was kept without a page."
         return HttpResponse(html, headers={"Content-Security-Policy": policy})
 
     @admin.display(description="headline")

@@ -142,7 +142,7 @@ class Panel(ModelAdmin):
 
         return update_wrapper(self.admin_site.admin_view(wrapped), wrapped)
 
-    def found(self, request: HttpRequest, object_id: str) -> Any:
+    def require(self, request: HttpRequest, object_id: str) -> Any:
         obj = self.get_object(request, unquote(object_id))
         if obj is None:
             raise Http404
@@ -163,7 +163,7 @@ class Panel(ModelAdmin):
     def _press(self, request: HttpRequest, object_id: str, button: Button) -> HttpResponse:
         if not request.user.has_perm(button.permission):
             raise PermissionDenied
-        obj = self.found(request, object_id)
+        obj = self.require(request, object_id)
         page = self.url("change", obj.pk)
         if request.method == "POST":
             return HttpResponseRedirect(self._do(request, obj, button) or page)

@@ -77,8 +77,8 @@ def _member(member: EnsembleMember) -> str:
 
 def _rule(rule: Mapping[str, Any]) -> str:
     known = {"threshold": "match from", "review_threshold": "review from"}
-    told = [f"{text} {rule[key]:g}" for key, text in known.items() if isinstance(rule.get(key), int | float)]
-    return "; ".join(told) or "not set"
+    parts = [f"{text} {rule[key]:g}" for key, text in known.items() if isinstance(rule.get(key), int | float)]
+    return "; ".join(parts) or "not set"
 
 
 def _pairs(values: Mapping[str, Any]) -> str:

@@ -62,8 +62,8 @@ class SubjectAdmin(Panel):
         return super().get_queryset(request).annotate(count=Count("references"))
 
     def page(self, request: HttpRequest, obj: Subject) -> dict[str, object]:
-        seen = request.user.has_perm("ml_models.view_reference")
-        return {"references": obj.references.defer("chip") if seen else []}
+        allowed = request.user.has_perm("ml_models.view_reference")
+        return {"references": obj.references.defer("chip") if allowed else []}
 
     @admin.display(description="references", ordering="count")
     def references_count(self, subject: Subject) -> int:

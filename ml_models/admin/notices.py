@@ -28,10 +28,10 @@ def _licences(facts: Sequence[tuple[str, str, str]]) -> list[str]:
     if not conf.get("NONCOMMERCIAL"):
         return []
     unlicensed = sorted(name for name, _, use in facts if use != Artifact.CommercialUse.ALLOWED)
-    told = f" Now in use: {', '.join(unlicensed)}." if unlicensed else ""
+    in_use = f" Now in use: {', '.join(unlicensed)}." if unlicensed else ""
     return [
         "This deployment declares itself non-commercial: weights may serve here whose commercial use is "
-        f"forbidden or unknown.{told}"
+        f"forbidden or unknown.{in_use}"
     ]
 
 

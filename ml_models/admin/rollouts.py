@@ -40,7 +40,7 @@ def _lever(
     asks: str,
     *states: str,
     danger: bool = False,
-    told: Callable[[Rollout], Sequence[tuple[str, str]]] = lambda rollout: (),
+    facts: Callable[[Rollout], Sequence[tuple[str, str]]] = lambda rollout: (),
 ) -> Button:
     return Button(
         name,
@@ -48,7 +48,7 @@ def _lever(
         "ml_models.control_rollout",
         _steer(deed, says),
         lambda rollout: rollout.state in states,
-        lambda rollout: Asked(asks, told(rollout)),
+        lambda rollout: Asked(asks, facts(rollout)),
         danger,
     )
 
@@ -119,7 +119,7 @@ class RolloutAdmin(Panel):
             "The version is active.",
             "Everything is embedded. The versions change now; the one before stays warm, to be rolled back to.",
             State.AWAITING_APPROVAL,
-            told=_shadow_facts,
+            facts=_shadow_facts,
         ),
         _lever(
             "pause",
@@ -151,7 +151,8 @@ class RolloutAdmin(Panel):
         return [progress, *super().get_urls()]
 
     def _progress(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return JsonResponse(self._facts(request, self.found(request, object_id)), headers={"Cache-Control": "no-store"})
+        facts = self._facts(request, self.require(request, object_id))
+        return JsonResponse(facts, headers={"Cache-Control": "no-store"})
 
     def _facts(self, request: HttpRequest, rollout: Rollout) -> dict[str, Any]:
         return facts(rollout, linked=request.user.has_perm("ml_models.view_rolloutfailure"))

@@ -56,28 +56,28 @@ def _version(config: EnsembleConfig, days: Sequence[Day], scores: Any, qualities
         "report": report,
         "acquisition": _acquisition(days, report),
         "scores": _bars(by_decision, traffic.SCORE_LOW, 1.0, held.get("matches")) if sees else "",
-        "score_drift": _told(traffic.drift(matches, held.get("matches"))) if sees else "",
+        "score_drift": _drift_label(traffic.drift(matches, held.get("matches"))) if sees else "",
         "quality": _bars({"quality": quality}, 0.0, 1 / traffic.QUALITY_BINS, held.get("quality")),
-        "quality_drift": _told(traffic.drift(quality, held.get("quality"))),
+        "quality_drift": _drift_label(traffic.drift(quality, held.get("quality"))),
     }
 
 
 def _acquisition(days: Sequence[Day], report: EvaluationReport | None) -> str:
     attempts, lost = sum(day.attempts for day in days), sum(day.not_acquired for day in days)
-    told = f"{lost} of {attempts} attempts, {lost / attempts:.1%}".replace("%", " %") if attempts else "no attempt"
-    return f"{told}; in the report {share(report.data.get('fta'))} of the pictures" if report else told
+    summary = f"{lost} of {attempts} attempts, {lost / attempts:.1%}".replace("%", " %") if attempts else "no attempt"
+    return f"{summary}; in the report {share(report.data.get('fta'))} of the pictures" if report else summary
 
 
 def _codes(days: Iterable[Day]) -> list[tuple[int | None, str, int]]:
-    found: dict[tuple[int | None, str], int] = {}
+    totals: dict[tuple[int | None, str], int] = {}
     for day in days:
         for code, count in day.codes.items():
-            found[day.version, code] = found.get((day.version, code), 0) + count
-    ordered = sorted(found.items(), key=lambda item: (-(item[0][0] or 0), -item[1]))
+            totals[day.version, code] = totals.get((day.version, code), 0) + count
+    ordered = sorted(totals.items(), key=lambda item: (-(item[0][0] or 0), -item[1]))
     return [(version, words(code), count) for (version, code), count in ordered]
 
 
-def _told(drift: dict[str, Any]) -> SafeString:
+def _drift_label(drift: dict[str, Any]) -> SafeString:
     if drift["psi"] is None:
         return format_html("{}", drift["word"])
     tone = {"steady": "green", "moved": "orange", "shifted": "red"}[drift["word"]]
@@ -108,13 +108,13 @@ def _bars(live: dict[str, Sequence[int]], low: float, step: float, reference: Se
     points = " ".join(f"{(i + 0.5) * wide:.1f},{_HEIGHT * (1 - value / top):.1f}" for i, value in enumerate(held))
     line = format_html('<polyline points="{}" fill="none" stroke="currentColor" stroke-width="1.5"/>', points)
     ticks = [(f"{i / 5 * _WIDTH:.0f}", _anchor(i), f"{low + i / 5 * bins * step:g}") for i in range(6)]
-    told = format_html_join("", '<text x="{}" y="166" text-anchor="{}">{}</text>', ticks)
+    labels = format_html_join("", '<text x="{}" y="166" text-anchor="{}">{}</text>', ticks)
     return format_html(
         '<svg class="fv-chart" viewBox="0 -4 460 176" role="img" aria-label="{} values">{}{}{}</svg>',
         total,
         rects,
         line if held else "",
-        told,
+        labels,
     )
 
 

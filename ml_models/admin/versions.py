@@ -211,7 +211,7 @@ class EnsembleConfigAdmin(Panel):
         return [export, *super().get_urls()]
 
     def _export(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        config = self.found(request, object_id)
+        config = self.require(request, object_id)
         text = yaml.safe_dump(files.export(config), sort_keys=False, allow_unicode=True)
         name = f'attachment; filename="v{config.version}.yaml"'
         return HttpResponse(text, content_type="application/yaml", headers={"Content-Disposition": name})

@@ -105,7 +105,7 @@ class FrameDropped(serializers.Serializer[Any]):
 class MemberSimilarity(serializers.Serializer[Any]):
     name = serializers.CharField()
     similarity = serializers.FloatField(
-        help_text="cosine, [-1, 1]; of a blurred or covered face as seen from where such faces lie"
+        help_text="cosine, [-1, 1]; of a blurred or covered face relative to the centroid of such faces"
     )
 
 

@@ -18,15 +18,15 @@ _TICK_S = 10.0
 def watch(command: MlCommand, rollout: Rollout) -> Rollout:
     """Keep a progress bar up until the rollout is over. Returns: the rollout as it ended."""
     report = command.progress(f"version {rollout.config.version}")
-    said, ticked = "", time.monotonic()
+    shown, ticked = "", time.monotonic()
     while rollout.state in Rollout.OPEN:
         where = progress(rollout)
         if where.pairs:
             report(where.pairs - where.missing, where.pairs)
-        if (told := where.reason or (rollout.state if rollout.state != Rollout.State.EMBEDDING else "")) != said:
-            said = told
-            if said:
-                command.say(f"{rollout.state}: {said}" if said != rollout.state else said)
+        if (status := where.reason or (rollout.state if rollout.state != Rollout.State.EMBEDDING else "")) != shown:
+            shown = status
+            if shown:
+                command.say(f"{rollout.state}: {shown}" if shown != rollout.state else shown)
         time.sleep(_PERIOD_S)
         if time.monotonic() - ticked > _TICK_S:
             tasks.nudge()

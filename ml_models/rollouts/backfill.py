@@ -74,14 +74,15 @@ def hand_out(rollout: Rollout, config: EnsembleConfig) -> list[UUID]:
     chunks = RolloutChunk.objects.filter(rollout=rollout)
     expired = list(chunks.filter(leased_until__lt=Now()).select_for_update(skip_locked=True))
     chunks.filter(pk__in=[c.pk for c in expired]).update(leased_until=Now() + _LEASE)
-    told = [chunk.pk for chunk in expired]
+    leased = [chunk.pk for chunk in expired]
     in_flight = max(conf.get("CHUNKS_IN_FLIGHT"), 2 * processes.workers())
     for _ in range(in_flight - chunks.count()):
         references = _next(rollout, config)
         if not references:
             break
-        told.append(RolloutChunk.objects.create(rollout=rollout, references=references, leased_until=Now() + _LEASE).pk)
-    return told
+        chunk = RolloutChunk.objects.create(rollout=rollout, references=references, leased_until=Now() + _LEASE)
+        leased.append(chunk.pk)
+    return leased
 
 
 def _next(rollout: Rollout, config: EnsembleConfig) -> list[UUID]:
@@ -217,8 +218,8 @@ def failures_by_code(rollout: Rollout) -> dict[str, int]:
 
 def unneeded() -> QuerySet[Embedding]:
     """Embeddings in spaces of no version that is served, warm, or validated and so about to be served."""
-    kept = [*selectors.served_configs(), *selectors.configs().filter(state=EnsembleConfig.State.VALIDATED)]
-    return Embedding.objects.exclude(space__in={space for config in kept for space in spaces_of(config)})
+    needed = [*selectors.served_configs(), *selectors.configs().filter(state=EnsembleConfig.State.VALIDATED)]
+    return Embedding.objects.exclude(space__in={space for config in needed for space in spaces_of(config)})
 
 
 def purge_some(limit: int = 5000) -> int:

@@ -47,20 +47,20 @@ def settle(subject: UUID, subject_id: str, decision: str) -> None:
     """Count a decision before it is told: `no_match` adds to the row of failures, `match` ends it. One query.
 
     Raises:
-        LockedOut: other attempts have locked the subject since this one began; the decision must not be told.
+        LockedOut: other attempts have locked the subject since this one began; the decision must not be answered.
         NotEnrolled: the subject was erased since then.
     """
     if not conf.get("LOCKOUT_AFTER"):
         return
     free = Subject.objects.filter(_FREE, pk=subject)
     if decision == "no_match":
-        told = _fail(subject, subject_id)
+        settled = _fail(subject, subject_id)
     elif decision == "match":
-        told = free.update(failures=0) > 0
+        settled = free.update(failures=0) > 0
     else:
         # a write all the same: it holds the row, so that an erasure waits for the transaction's end, if one runs
-        told = free.update(failures=F("failures")) > 0
-    if not told:
+        settled = free.update(failures=F("failures")) > 0
+    if not settled:
         if not Subject.objects.filter(pk=subject).exists():
             raise NotEnrolled
         raise LockedOut(conf.get("LOCKOUT_S"))

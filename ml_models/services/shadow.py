@@ -142,15 +142,15 @@ def score(version: ServedVersion, verification: Verification, subject_id: str, i
         return
     if rollout is None or template is None or len(template.references) != verification.references:
         return
-    kept = ShadowScore(rollout=rollout, verification=verification)
+    row = ShadowScore(rollout=rollout, verification=verification)
     try:
         frames = [version.pipeline.extract(image, version.verify_limits) for image in images]
         quality = max(frame.quality.score for frame in frames)
         decision = version.rule.judge(template.embeddings, together(frames), quality)
-        kept.decision, kept.score = decision.decision, decision.score
+        row.decision, row.score = decision.decision, decision.score
     except EngineError as error:
-        kept.code = error.code
-    ShadowScore.objects.bulk_create([kept], ignore_conflicts=True)
+        row.code = error.code
+    ShadowScore.objects.bulk_create([row], ignore_conflicts=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,27 +75,27 @@ class Day:
 
 def days(span: Span) -> list[Day]:
     """Decisions, and failures by code; newest day first. One aggregate."""
-    found: dict[tuple[date, int | None], Day] = {}
+    by_day: dict[tuple[date, int | None], Day] = {}
     counted = span.rows().annotate(day=TruncDate("at", tzinfo=UTC)).values("day", "config__version", "decision", "code")
     for row in counted.annotate(count=Count("pk")).order_by("-day", "-config__version"):
         key = (row["day"], row["config__version"])
-        day = found.setdefault(key, Day(row["config__version"], row["day"]))
+        day = by_day.setdefault(key, Day(row["config__version"], row["day"]))
         into, name = (day.decisions, row["decision"]) if row["decision"] else (day.codes, row["code"])
         into[name] = into.get(name, 0) + row["count"]
-    return list(found.values())
+    return list(by_day.values())
 
 
 def scores(span: Span) -> dict[int | None, dict[str, list[int]]]:
     """By version and decision, how many scores lie in each unit from SCORE_LOW on. One aggregate."""
     whole = Cast(Floor(Greatest(Least(F("score"), float(SCORE_HIGH)), float(SCORE_LOW))), IntegerField())
     decided = span.rows().exclude(decision="").annotate(bin=whole).values("config__version", "decision", "bin")
-    found: dict[int | None, dict[str, list[int]]] = defaultdict(
+    counts: dict[int | None, dict[str, list[int]]] = defaultdict(
         lambda: defaultdict(lambda: [0] * (SCORE_HIGH - SCORE_LOW + 1))
     )
     for row in decided.annotate(count=Count("pk")):
         if row["bin"] is not None:
-            found[row["config__version"]][row["decision"]][row["bin"] - SCORE_LOW] += row["count"]
-    return found
+            counts[row["config__version"]][row["decision"]][row["bin"] - SCORE_LOW] += row["count"]
+    return counts
 
 
 def qualities(span: Span) -> dict[int | None, list[int]]:
@@ -103,11 +103,11 @@ def qualities(span: Span) -> dict[int | None, list[int]]:
     value = Cast(KeyTextTransform("score", "quality"), FloatField())
     twentieth = Cast(Floor(Greatest(Least(value, 0.9999), 0.0) * QUALITY_BINS), IntegerField())
     decided = span.rows().exclude(decision="").annotate(bin=twentieth).values("config__version", "bin")
-    found: dict[int | None, list[int]] = defaultdict(lambda: [0] * QUALITY_BINS)
+    counts: dict[int | None, list[int]] = defaultdict(lambda: [0] * QUALITY_BINS)
     for row in decided.annotate(count=Count("pk")):
         if row["bin"] is not None:
-            found[row["config__version"]][row["bin"]] += row["count"]
-    return found
+            counts[row["config__version"]][row["bin"]] += row["count"]
+    return counts
 
 
 def psi(live: Sequence[int], reference: Sequence[int]) -> float:
@@ -132,13 +132,13 @@ def drift(live: Sequence[int], reference: Sequence[int] | None) -> dict[str, Any
 
 def _tenths(live: Sequence[int], reference: Sequence[int]) -> list[tuple[int, int]]:
     """Neighbouring bins put together until each holds a tenth of the reference."""
-    found, n, m = [], 0, 0
-    for here, there in zip(live, reference, strict=True):
-        n, m = n + here, m + there
+    merged, n, m = [], 0, 0
+    for ours, theirs in zip(live, reference, strict=True):
+        n, m = n + ours, m + theirs
         if 10 * m >= sum(reference):
-            found.append((n, m))
+            merged.append((n, m))
             n, m = 0, 0
     if n or m:
-        last = found.pop() if found else (0, 0)
-        found.append((last[0] + n, last[1] + m))
-    return found
+        last = merged.pop() if merged else (0, 0)
+        merged.append((last[0] + n, last[1] + m))
+    return merged

@@ -64,8 +64,8 @@ def store(
 
 def best(config: EnsembleConfig) -> EvaluationReport | None:
     """The report on what this version decides with that meets the most lines; of equal ones the newest."""
-    found = _reports(config)
-    return max(found, key=lambda report: sum(line.met for line in _of(report, config)), default=None)
+    reports = _reports(config)
+    return max(reports, key=lambda report: sum(line.met for line in _of(report, config)), default=None)
 
 
 def lines(config: EnsembleConfig) -> list[Line]:
@@ -101,8 +101,8 @@ def refusals(config: EnsembleConfig, lacking: Sequence[str] | None = None) -> li
 
 
 def _reports(config: EnsembleConfig) -> list[EvaluationReport]:
-    found = EvaluationReport.objects.filter(digest=config_digest(config)).defer("html", "draws")
-    return [report for report in found if not report.data.get("cross_validated")]
+    reports = EvaluationReport.objects.filter(digest=config_digest(config)).defer("html", "draws")
+    return [report for report in reports if not report.data.get("cross_validated")]
 
 
 def _of(report: EvaluationReport, config: EnsembleConfig) -> list[Line]:
@@ -120,10 +120,10 @@ def _of(report: EvaluationReport, config: EnsembleConfig) -> list[Line]:
 
 
 def _count(data: Mapping[str, Any], key: str, words: str, needed: int) -> Line:
-    found = int(data.get(key) or 0)
+    count = int(data.get(key) or 0)
     more = "on more people" if key == "subjects" else "with --all-pairs, or on more people"
-    advice = f" Measure {more}." if found < needed else ""
-    return Line(found >= needed, f"{found:,} {words} of at least {needed:,}.{advice}")
+    advice = f" Measure {more}." if count < needed else ""
+    return Line(count >= needed, f"{count:,} {words} of at least {needed:,}.{advice}")
 
 
 def _apart(calibrated: Sequence[str] | None, measured: Sequence[str] | None) -> Line:

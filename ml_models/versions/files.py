@@ -56,8 +56,9 @@ def load(path: Path, by: Actor = None) -> tuple[EnsembleConfig, str]:
             raise ConfigChanged(
                 f"Version {config.version} is {config.state} and cannot change. Give the file a new version number."
             )
-        said = normalised(data)
-        fields = {"conditions": [], **{key: said[key] for key in said.keys() - {"members", "detector", "version"}}}
+        content = normalised(data)
+        own = {key: content[key] for key in content.keys() - {"members", "detector", "version"}}
+        fields = {"conditions": [], **own}
         done = "updated" if config else "created"
         config, _ = EnsembleConfig.objects.update_or_create(
             version=data["version"], defaults={**fields, "detector": artifacts[data["detector"]]}
@@ -84,38 +85,38 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigInvalid([f"{path.name} cannot be read: {error}"]) from error
     if not isinstance(data, dict) or not isinstance(data.get("members"), list):
         raise ConfigInvalid([f"{path.name} is not an ensemble file: it needs version, name, detector and members."])
-    found = [f"{path.name}: {key} is missing." for key in ("version", "name", "detector") if key not in data]
-    found += [f"{path.name}: {key} is not known." for key in sorted(set(data) - _FIELDS)]
+    reasons = [f"{path.name}: {key} is missing." for key in ("version", "name", "detector") if key not in data]
+    reasons += [f"{path.name}: {key} is not known." for key in sorted(set(data) - _FIELDS)]
     for member in data["members"]:
         if not isinstance(member, dict) or not {"artifact", "weight"} <= member.keys() <= _MEMBER_FIELDS:
-            found.append(f"{path.name}: a member has {', '.join(sorted(_MEMBER_FIELDS))}, the first two always.")
-    found += _wrong_values(path, data) if not found else []
-    if found:
-        raise ConfigInvalid(found)
+            reasons.append(f"{path.name}: a member has {', '.join(sorted(_MEMBER_FIELDS))}, the first two always.")
+    reasons += _wrong_values(path, data) if not reasons else []
+    if reasons:
+        raise ConfigInvalid(reasons)
     return data
 
 
 def _wrong_values(path: Path, data: dict[str, Any]) -> list[str]:
-    found = []
+    reasons = []
     weights = [member["weight"] for member in data["members"]]
     if not all(isinstance(weight, int | float) and 0 <= weight <= 1 for weight in weights):
-        found.append(f"{path.name}: every weight is a number in [0, 1].")
+        reasons.append(f"{path.name}: every weight is a number in [0, 1].")
     elif abs(math.fsum(weights) - 1) > 1e-6:
-        found.append(f"{path.name}: the weights sum to {math.fsum(weights):.6f}, not to 1.")
+        reasons.append(f"{path.name}: the weights sum to {math.fsum(weights):.6f}, not to 1.")
     if not isinstance(data["version"], int) or data["version"] < 1:
-        found.append(f"{path.name}: the version is a whole number from 1.")
+        reasons.append(f"{path.name}: the version is a whole number from 1.")
     conditions = data.get("conditions") or []
     if not isinstance(conditions, list) or not all(isinstance(condition, dict) for condition in conditions):
-        found.append(f"{path.name}: conditions are what calibrate writes, or nothing.")
+        reasons.append(f"{path.name}: conditions are what calibrate writes, or nothing.")
     try:
         limits = dict(data.get("quality_limits") or {})
         if unknown := sorted(map(str, limits.keys() - _LIMITED_STEPS)):
-            found.append(f"{path.name}: quality_limits are for {' and '.join(_LIMITED_STEPS)}, not {unknown[0]}.")
+            reasons.append(f"{path.name}: quality_limits are for {' and '.join(_LIMITED_STEPS)}, not {unknown[0]}.")
         for limit in limits.values():
             QualityLimits.from_json(limit)
     except (TypeError, ValueError, AttributeError) as error:
-        found.append(f"{path.name}: quality_limits: {error}.")
-    return found
+        reasons.append(f"{path.name}: quality_limits: {error}.")
+    return reasons
 
 
 def _artifacts(data: dict[str, Any]) -> dict[str, Artifact]:

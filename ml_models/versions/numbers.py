@@ -33,7 +33,7 @@ def fusion(config: EnsembleConfig) -> Fusion:
             Member(m.artifact.name, m.weight, Calibration(**(m.calibration or {})), m.quality_threshold) for m in rows
         )
         dimensions = {m.artifact.name: m.artifact.contract["dimension"] for m in rows}
-        conditions = tuple(_condition(said, members, dimensions) for said in config.conditions)
+        conditions = tuple(_condition(entry, members, dimensions) for entry in config.conditions)
         return Fusion(members, _voter_sets(config.voter_sets), conditions)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ConfigInvalid([f"Version {config.version} is not calibrated: run calibrate. ({error})"]) from error
@@ -51,36 +51,36 @@ def rule(config: EnsembleConfig) -> Fusion:
         raise MissingThreshold(str(error)) from error
 
 
-def _voter_sets(said: Mapping[str, Any]) -> dict[str, VoterSet]:
+def _voter_sets(rules: Mapping[str, Any]) -> dict[str, VoterSet]:
     return {
         key: VoterSet(Affine(rule["a"], rule["b"]), rule["threshold"], rule["review_threshold"], rule.get("trust", {}))
-        for key, rule in said.items()
+        for key, rule in rules.items()
     }
 
 
-def _condition(said: Mapping[str, Any], members: Sequence[Member], dimensions: Mapping[str, int]) -> Condition:
+def _condition(entry: Mapping[str, Any], members: Sequence[Member], dimensions: Mapping[str, int]) -> Condition:
     def vector(name: str, text: str) -> tuple[float, ...]:
         numbers = np.frombuffer(base64.b64decode(text, validate=True), "<f2")
         if dimensions.get(name) != len(numbers):
-            raise ValueError(f"{said['name']}: a vector of {name} has not the dimension of a member of that name")
+            raise ValueError(f"{entry['name']}: a vector of {name} has not the dimension of a member of that name")
         return tuple(numbers.tolist())
 
-    if strangers := said["members"].keys() - {member.name for member in members}:
-        raise ValueError(f"{said['name']}: {', '.join(sorted(strangers))} is none of the version's members")
+    if strangers := entry["members"].keys() - {member.name for member in members}:
+        raise ValueError(f"{entry['name']}: {', '.join(sorted(strangers))} is none of the version's members")
     own = tuple(
-        replace(member, calibration=Calibration(**said["members"][member.name]))
+        replace(member, calibration=Calibration(**entry["members"][member.name]))
         for member in members
-        if member.name in said["members"]
+        if member.name in entry["members"]
     )
     return Condition(
-        said["name"],
-        {name: vector(name, text) for name, text in said["directions"].items()},
-        said["offset"],
+        entry["name"],
+        {name: vector(name, text) for name, text in entry["directions"].items()},
+        entry["offset"],
         {
             name: Centres(vector(name, sides["probes"]), vector(name, sides["references"]))
-            for name, sides in said["centres"].items()
+            for name, sides in entry["centres"].items()
         },
-        Fusion(own, _voter_sets(said["voter_sets"])),
+        Fusion(own, _voter_sets(entry["voter_sets"])),
     )
 
 

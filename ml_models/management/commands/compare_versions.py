@@ -28,16 +28,16 @@ or in one go: evaluate --config 2 --against 1 --pairs … --images …"""
 
     def run(self, **options: Any) -> dict[str, Any]:
         first, second = (selectors.get_config(options[name]) for name in ("first", "second"))
-        found = [
+        comparisons = [
             {"lists": two.measured_on.get("lists", []), "changes": [asdict(c) for c in comparison.compare(one, two)]}
             for one, two in comparison.common(first, second)
         ]
-        if not found:
+        if not comparisons:
             raise CommandError(
                 f"No report of version {first.version} and of version {second.version} as they are now is on the same "
                 f"pairs: run evaluate --config {second.version} --against {first.version} --pairs … --images …"
             )
-        return {"first": first.version, "second": second.version, "comparisons": found}
+        return {"first": first.version, "second": second.version, "comparisons": comparisons}
 
     def show(self, result: dict[str, Any]) -> None:
         for item in result["comparisons"]:

@@ -57,8 +57,8 @@ bootstrap over subjects. Also: how many images verification and enrolment refuse
                 f"  refused: {percent(figures['fta'])} at verification, "
                 f"{percent(figures['refused_at_enrolment'])} at enrolment"
             )
-            for measure, found in figures["measures"].items():
-                gain, left = found["gain"], found["fnmr_at_discard"]
+            for measure, curve in figures["measures"].items():
+                gain, left = curve["gain"], curve["fnmr_at_discard"]
                 at = "  ".join(f"{float(share):.0%}: {value['value']:.3%}" for share, value in left.items())
                 self.stdout.write(
                     f"  {measure:34} gain {gain['value']:+.3f} ({gain['low']:+.3f} – {gain['high']:+.3f})  FNMR at {at}"
