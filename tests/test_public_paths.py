@@ -6,18 +6,46 @@ from django.utils.module_loading import import_string
 from ml_models import models
 from ml_models.wrapper import FaceModel
 
-PATHS = """
-config.FACE_RECOGNITION_MODELS
-adaface_model.AdaFaceModel arcface_model.ArcFaceModel mobilefacenet_model.MobileFaceNetModel sface_model.SFaceModel
-services.verify services.enroll services.erase_subject services.erase_reference
-rollouts.validate rollouts.discard rollouts.open_rollout rollouts.advance rollouts.cut_over rollouts.roll_back
-rollouts.pause rollouts.resume rollouts.abort rollouts.get_config rollouts.get_rollout rollouts.failures_allowed
-artifacts.publish artifacts.ensure_local artifacts.require_in_bucket artifacts.local_path artifacts.object_name
-runtime.start runtime.stop runtime.refresh
-signals.verification_decided signals.subject_erased signals.rollout_finished signals.subject_locked_out
-crypto.EnvironmentKeys crypto.KeyProvider api.access.default_policy
-tasks.tick tasks.embed_chunk
-""".split()
+PATHS = [
+    "config.FACE_RECOGNITION_MODELS",
+    "adaface_model.AdaFaceModel",
+    "arcface_model.ArcFaceModel",
+    "mobilefacenet_model.MobileFaceNetModel",
+    "sface_model.SFaceModel",
+    "services.verify",
+    "services.enroll",
+    "services.erase_subject",
+    "services.erase_reference",
+    "rollouts.validate",
+    "rollouts.discard",
+    "rollouts.open_rollout",
+    "rollouts.advance",
+    "rollouts.cut_over",
+    "rollouts.roll_back",
+    "rollouts.pause",
+    "rollouts.resume",
+    "rollouts.abort",
+    "rollouts.get_config",
+    "rollouts.get_rollout",
+    "rollouts.failures_allowed",
+    "artifacts.publish",
+    "artifacts.ensure_local",
+    "artifacts.require_in_bucket",
+    "artifacts.local_path",
+    "artifacts.object_name",
+    "runtime.start",
+    "runtime.stop",
+    "runtime.refresh",
+    "signals.verification_decided",
+    "signals.subject_erased",
+    "signals.rollout_finished",
+    "signals.subject_locked_out",
+    "crypto.EnvironmentKeys",
+    "crypto.KeyProvider",
+    "api.access.default_policy",
+    "tasks.tick",
+    "tasks.embed_chunk",
+]
 
 
 @pytest.mark.parametrize("path", PATHS)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import yaml
 from django.contrib import admin, messages
 from django.db.models import Prefetch, QuerySet
 from django.forms import ModelForm
@@ -212,7 +211,7 @@ class EnsembleConfigAdmin(Panel):
 
     def _export(self, request: HttpRequest, object_id: str) -> HttpResponse:
         config = self.require(request, object_id)
-        text = yaml.safe_dump(files.export(config), sort_keys=False, allow_unicode=True)
+        text = files.dump(files.export(config))
         name = f'attachment; filename="v{config.version}.yaml"'
         return HttpResponse(text, content_type="application/yaml", headers={"Content-Disposition": name})
 

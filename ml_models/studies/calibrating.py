@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from django.db import transaction
 
 from ..engine.fuse import Fusion
@@ -42,11 +41,11 @@ def calibrate(config: EnsembleConfig, sources: Sources, watcher: Watcher, output
     fusion = fitting.fit(
         numbers.members(config), labelled, config.target_fmr, [attempt.labelled for _, attempt in attempts]
     )
-    fitted = numbers.to_json(fusion)
+    fitted, people = numbers.to_json(fusion), _calibrated_on(study)
     if draft:
-        _store(config, fitted, _calibrated_on(study))
+        _store(config, fitted, people)
     if output:
-        _write(output, _content(config, fitted))
+        _write(output, _content(config, fitted, people))
     names = [_named(name, under) for under in ("", *stressed) for name in study.listed.names]
     return {
         "config": config.version,
@@ -99,15 +98,15 @@ def _store(config: EnsembleConfig, fitted: dict[str, Any], calibrated_on: dict[s
         config.save(update_fields=["voter_sets", "conditions", "calibrated_on"])
 
 
-def _content(config: EnsembleConfig, fitted: dict[str, Any]) -> dict[str, Any]:
+def _content(config: EnsembleConfig, fitted: dict[str, Any], people: dict[str, Any]) -> dict[str, Any]:
     content = files.export(config)
     for member in content["members"]:
         member["calibration"] = fitted["members"][member["artifact"]]
-    return files.normalised({**content, **{name: fitted[name] for name in ("voter_sets", "conditions")}})
+    rules = {name: fitted[name] for name in ("voter_sets", "conditions")}
+    return files.normalised({**content, **rules, "calibrated_on": people})
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
     """The ensemble file, keeping the comment that a file of this name begins with."""
     head = re.match(r"(#.*\n)*", path.read_text()) if path.exists() else None
-    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110)
-    path.write_text((head.group() if head else "") + text)
+    path.write_text((head.group() if head else "") + files.dump(content))

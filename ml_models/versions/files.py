@@ -26,6 +26,7 @@ _FIELDS = {
     "members",
     "voter_sets",
     "conditions",
+    "calibrated_on",
 }
 _LIMITED_STEPS = ("enroll", "verify")
 _MEMBER_FIELDS = {"artifact", "weight", "calibration", "quality_threshold"}
@@ -50,15 +51,15 @@ def load(path: Path, by: Actor = None) -> tuple[EnsembleConfig, str]:
         member.setdefault("quality_threshold", entry["quality_threshold"] if entry else 0.0)
     with transaction.atomic():
         config = EnsembleConfig.objects.select_for_update().filter(version=data["version"]).first()
-        if config and export(config) == normalised(data):
+        content = normalised(data)
+        if config and _agrees(config, content):
             return config, "unchanged"
         if config and config.state != EnsembleConfig.State.DRAFT:
             raise ConfigChanged(
                 f"Version {config.version} is {config.state} and cannot change. Give the file a new version number."
             )
-        content = normalised(data)
         own = {key: content[key] for key in content.keys() - {"members", "detector", "version"}}
-        fields = {"conditions": [], **own}
+        fields = {"conditions": [], "calibrated_on": {}, **own}
         done = "updated" if config else "created"
         config, _ = EnsembleConfig.objects.update_or_create(
             version=data["version"], defaults={**fields, "detector": artifacts[data["detector"]]}
@@ -76,6 +77,14 @@ def load(path: Path, by: Actor = None) -> tuple[EnsembleConfig, str]:
             config=config, to_state=config.state, by_id=actor_id(by), reason=f"{done} from a file"
         )
     return config, done
+
+
+def _agrees(config: EnsembleConfig, content: dict[str, Any]) -> bool:
+    """Whether a version says what a file says; a file need not name whom it was calibrated on."""
+    current = export(config)
+    if "calibrated_on" not in content:
+        current.pop("calibrated_on", None)
+    return current == content
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -108,6 +117,8 @@ def _wrong_values(path: Path, data: dict[str, Any]) -> list[str]:
     conditions = data.get("conditions") or []
     if not isinstance(conditions, list) or not all(isinstance(condition, dict) for condition in conditions):
         reasons.append(f"{path.name}: conditions are what calibrate writes, or nothing.")
+    if not _names_people(data.get("calibrated_on") or {}):
+        reasons.append(f"{path.name}: calibrated_on has lists (names) and subjects (hashes), as calibrate writes them.")
     try:
         limits = dict(data.get("quality_limits") or {})
         if unknown := sorted(map(str, limits.keys() - _LIMITED_STEPS)):
@@ -117,6 +128,15 @@ def _wrong_values(path: Path, data: dict[str, Any]) -> list[str]:
     except (TypeError, ValueError, AttributeError) as error:
         reasons.append(f"{path.name}: quality_limits: {error}.")
     return reasons
+
+
+def _names_people(calibrated_on: Any) -> bool:
+    return (
+        isinstance(calibrated_on, dict)
+        and calibrated_on.keys() <= {"lists", "subjects"}
+        and isinstance(calibrated_on.get("lists", []), list)
+        and isinstance(calibrated_on.get("subjects", ""), str | list)
+    )
 
 
 def _artifacts(data: dict[str, Any]) -> dict[str, Artifact]:
@@ -150,7 +170,21 @@ def normalised(data: dict[str, Any]) -> dict[str, Any]:
         "voter_sets": data.get("voter_sets") or {},
         # left out where there is none: what was said of versions before there was such a thing still holds
         **({"conditions": data["conditions"]} if data.get("conditions") else {}),
+        **({"calibrated_on": _people(data["calibrated_on"])} if data.get("calibrated_on") else {}),
     }
+
+
+def _people(calibrated_on: dict[str, Any]) -> dict[str, Any]:
+    """In a file the hashes are one text, separated by blanks: a line for each would be thousands."""
+    subjects = calibrated_on.get("subjects", [])
+    return {**calibrated_on, "subjects": subjects.split() if isinstance(subjects, str) else subjects}
+
+
+def dump(content: dict[str, Any]) -> str:
+    """An ensemble file's text."""
+    if people := content.get("calibrated_on"):
+        content = {**content, "calibrated_on": {**people, "subjects": " ".join(people["subjects"])}}
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110)
 
 
 def export(config: EnsembleConfig) -> dict[str, Any]:
@@ -166,6 +200,7 @@ def export(config: EnsembleConfig) -> dict[str, Any]:
             "quality_limits": config.quality_limits,
             "voter_sets": config.voter_sets,
             "conditions": config.conditions,
+            "calibrated_on": config.calibrated_on,
             "members": [
                 {
                     "artifact": member.artifact.name,

@@ -76,7 +76,10 @@ def test_a_draft_gets_numbers_and_remembers_on_whom(calibrate: Callable[..., dic
     assert calibrate("--stress", "jpeg,low_light", "--stress-images", "20")["voter_sets"] == found["voter_sets"]
     EnsembleConfig.objects.filter(version=3).delete()
     call_command("load_ensemble", str(output))
-    assert numbers.fusion(selectors.configs().get(version=3)) == fusion
+    again = selectors.configs().get(version=3)
+    assert numbers.fusion(again) == fusion
+    # whom it was calibrated on travels with the file, so that the gate can tell an overlap elsewhere, too
+    assert again.calibrated_on == config.calibrated_on
 
 
 def test_a_version_that_serves_is_left_alone(calibrate: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
