@@ -1,5 +1,7 @@
-"""Model files: the bucket ↔ a verified local file."""
+"""Model files: the storage ↔ a verified local file."""
 
-from .publishing import ensure_local, local_path, object_name, publish, require_in_bucket, sha256_of
+from ..engine.files import sha256_of
+from .publishing import publish
+from .pulling import ensure_local, local_path, object_name, require_in_bucket
 
 __all__ = ["ensure_local", "local_path", "object_name", "publish", "require_in_bucket", "sha256_of"]
