@@ -8,6 +8,9 @@ from django.conf import settings
 DEFAULTS: dict[str, Any] = {
     # start pulling and loading the networks when the app starts: on in web and worker processes only
     "AUTOSTART": False,
+    # dotted path of an `artifacts.storage.Storage`; `ml_models.artifacts.folder.FolderStorage` needs no bucket
+    "STORAGE": "ml_models.artifacts.gcs.GcsStorage",
+    # the bucket's name, or the folder's path
     "BUCKET": "easypool-ml-models",
     "PREFIX": "face_recognition/models/",
     # verified model files, named by their sha256

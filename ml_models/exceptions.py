@@ -12,9 +12,10 @@ ServiceError
 ├── NotReady             not_ready           503  the networks of the version are not loaded here
 ├── Overloaded           overloaded          503
 ├── ArtifactError
-│   ├── ArtifactMissing  artifact_missing    the bucket does not have the pinned object
+│   ├── ArtifactMissing  artifact_missing    the storage has no such object, or there is no bucket
 │   ├── ArtifactCorrupt  artifact_corrupt    size or sha256 differ from the database
-│   ├── BucketUnavailable bucket_unavailable
+│   ├── BucketUnavailable bucket_unavailable 503  it refuses, cannot be reached, or credentials are missing
+│   ├── ObjectExists     object_exists       409  no creation over an object; `publish` looks whose bytes it has
 │   ├── CacheUnwritable  cache_unwritable    the local cache is full, or may not be written
 │   └── NameTaken        name_taken          other bytes are published under this name
 ├── ConfigInvalid        config_invalid      an ensemble that may not go live, with every reason
@@ -115,6 +116,11 @@ class ArtifactCorrupt(ArtifactError):
 class BucketUnavailable(ArtifactError):
     code = "bucket_unavailable"
     status = 503
+
+
+class ObjectExists(ArtifactError):
+    code = "object_exists"
+    status = 409
 
 
 class CacheUnwritable(ArtifactError):

@@ -1,26 +1,32 @@
-"""The bucket: create an object once, in pieces that survive a lost connection, and hash what lies there."""
+"""Google Cloud Storage: an object is created once, in pieces that survive a lost connection, and read back.
+
+Imported on first use, by its dotted path: Google's packages cost a second that `migrate` and `check` need not pay.
+"""
 
 from __future__ import annotations
 
-import base64
+import contextlib
 import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
+
+import requests
+from google.api_core import exceptions as google
+from google.auth.credentials import AnonymousCredentials
+from google.auth.exceptions import GoogleAuthError, TransportError
+from google.cloud.storage import Blob, Bucket, Client
+from google.cloud.storage.exceptions import DataCorruption
+from google.cloud.storage.retry import DEFAULT_RETRY
 
 from .. import conf
-from ..exceptions import ArtifactCorrupt, ArtifactMissing, BucketUnavailable
-
-if TYPE_CHECKING:
-    from google.cloud.storage import Blob, Bucket
-
-Progress = Callable[[int, int], None]
-"""Called with (bytes done, bytes in all)."""
+from ..exceptions import ArtifactCorrupt, ArtifactMissing, BucketUnavailable, ObjectExists
+from .storage import Progress, StoredObject, Writable, crc32c_of, stored_sha256
 
 TIMEOUT_S = 20.0
 # up to here a file is sent whole; the bucket takes multiples of 256 KiB
@@ -29,106 +35,151 @@ PIECE_BYTES = 8 * 1024 * 1024
 _TRIES, FIRST_WAIT_S = 6, 0.5
 
 
-def open_bucket() -> Bucket:
-    # imported on use: it costs a second that `migrate` and `check` need not pay
-    from google.auth.credentials import AnonymousCredentials
-    from google.cloud import storage
+class GcsStorage:
+    """The bucket that `ML_MODELS["BUCKET"]` names, at Google or at the emulator in STORAGE_EMULATOR_HOST.
 
-    if os.environ.get("STORAGE_EMULATOR_HOST"):
-        client = storage.Client(project="emulated", credentials=AnonymousCredentials())  # type: ignore[no-untyped-call]
-    else:
-        client = storage.Client()
-    return client.bucket(conf.get("BUCKET"))
+    A pinned generation outlives a replacement where the bucket keeps versions. A large upload that was interrupted,
+    in this process or in one that is gone, goes on where the bucket last said it was.
+    """
+
+    @property
+    def root(self) -> str:
+        return f"gs://{conf.get('BUCKET')}/"
+
+    def stat(self, name: str, generation: int | None = None) -> StoredObject:
+        with _errors(name, generation):
+            blob = open_bucket().blob(name, generation=generation)
+            blob.reload(timeout=TIMEOUT_S, retry=_retry())
+        claimed = (blob.metadata or {}).get("sha256", "")
+        return StoredObject(int(blob.generation), int(blob.size), str(blob.crc32c), claimed)
+
+    def create(self, path: Path, name: str, sha256: str, progress: Progress | None = None) -> StoredObject:
+        with _errors(name):
+            bucket, crc32c, size = open_bucket(), crc32c_of(path), path.stat().st_size
+            blob = bucket.blob(name)
+            blob.metadata, blob.crc32c = {"sha256": sha256}, crc32c
+            send = _send_whole if size <= PIECE_BYTES else _send_in_pieces
+            try:
+                with path.open("rb") as file:
+                    generation, arrived = send(blob, file, size, progress)
+            except google.BadRequest as error:  # what it says to other bytes than their checksum
+                raise ArtifactCorrupt(f"The bucket refuses {name}: {_reason(error)}. Publish it once more.") from error
+            if arrived != crc32c or stored_sha256(self, name, generation) != sha256:
+                raise ArtifactCorrupt(_delete(bucket.blob(name, generation=generation)))
+        return StoredObject(generation, size, arrived, sha256)
+
+    def download(self, name: str, generation: int, file: Writable) -> None:
+        with _errors(name, generation):
+            blob = open_bucket().blob(name, generation=generation)
+            blob.download_to_file(file, checksum="crc32c", timeout=TIMEOUT_S, retry=_retry())
 
 
-@contextmanager
-def errors(what: str) -> Iterator[None]:
-    """Turn what the client raises into our own errors; a failed precondition passes."""
-    import requests
-    from google.api_core import exceptions as google
-    from google.auth.exceptions import GoogleAuthError
-    from google.cloud.storage.exceptions import DataCorruption
-
+def _delete(damaged: Blob) -> str:
+    """Delete a generation that arrived damaged. Returns: what is to be said of it."""
     try:
-        yield
-    except google.NotFound as error:
-        raise ArtifactMissing(
-            f"The bucket {conf.get('BUCKET')} has no {what}, or does not exist. Publish it with publish_model."
+        damaged.delete(if_generation_match=damaged.generation, timeout=TIMEOUT_S, retry=_retry())
+    except google.Forbidden:
+        return (
+            f"{damaged.name} arrived damaged, and this service account may not delete it. Delete its generation"
+            f" {damaged.generation}, then publish it once more."
+        )
+    return f"{damaged.name} arrived damaged and was deleted again. Publish it once more."
+
+
+def open_bucket() -> Bucket:
+    name = conf.get("BUCKET")
+    try:
+        if os.environ.get("STORAGE_EMULATOR_HOST"):
+            client = Client(project="emulated", credentials=AnonymousCredentials())  # type: ignore[no-untyped-call]
+        else:
+            client = Client()
+    except OSError as error:  # the key file; as an OSError it would pass for one of the caller's own file
+        raise BucketUnavailable(_no_credentials(str(error))) from error
+    try:
+        return client.bucket(name)
+    except ValueError as error:
+        raise BucketUnavailable(
+            f"{name!r} cannot be a bucket's name: {error} Set ML_MODELS['BUCKET'], or ML_MODELS['STORAGE'] if it is a"
+            " folder."
         ) from error
-    except google.BadRequest as error:  # what it says to other bytes than their checksum
-        raise ArtifactCorrupt(f"The bucket refuses {what}: {error.message}") from error
-    except DataCorruption as error:
-        raise ArtifactCorrupt(f"The download of {what} was damaged on the way.") from error
-    except google.PreconditionFailed:
-        raise
-    except (google.GoogleAPIError, GoogleAuthError, requests.RequestException, OSError) as error:
-        if isinstance(error, OSError) and not isinstance(error, requests.RequestException | ConnectionError):
-            raise
-        raise BucketUnavailable(f"The bucket {conf.get('BUCKET')} cannot be reached for {what}.") from error
 
 
-def retry() -> Any:
-    from google.cloud.storage.retry import DEFAULT_RETRY
-
+def _retry() -> Any:
     return DEFAULT_RETRY.with_timeout(TIMEOUT_S)
 
 
-def crc32c_of(path: Path) -> str:
-    """CRC32C of a file as the bucket writes it: base64 of four big-endian bytes."""
-    import google_crc32c
-
-    checksum: Any = google_crc32c.Checksum()
-    with path.open("rb") as file:
-        while piece := file.read(PIECE_BYTES):
-            checksum.update(piece)
-    return base64.b64encode(checksum.digest()).decode()
-
-
-def sha256_of(blob: Blob, progress: Progress | None = None) -> str:
-    """SHA-256 (hex) of an object's bytes as the bucket gives them back; nothing is kept."""
-    sink = _Hashing(blob.size or 0, progress)
-    blob.download_to_file(sink, checksum="crc32c", timeout=TIMEOUT_S, retry=retry())
-    return sink.digest.hexdigest()
+@contextmanager
+def _errors(name: str, generation: int | None = None) -> Iterator[None]:
+    """Turn what the client raises into our own errors."""
+    try:
+        yield
+    except google.NotFound as error:
+        raise ArtifactMissing(_missing(name, generation)) from error
+    except google.PreconditionFailed as error:
+        raise ObjectExists(f"The bucket {conf.get('BUCKET')} has a {name} already.") from error
+    except DataCorruption as error:
+        raise ArtifactCorrupt(f"The download of {name} was damaged on the way. Try again.") from error
+    except (google.GoogleAPIError, GoogleAuthError, requests.RequestException, ConnectionError) as error:
+        raise BucketUnavailable(_trouble(name, error)) from error
 
 
-class _Hashing:
-    def __init__(self, size: int, progress: Progress | None) -> None:
-        self.digest, self._done, self._size, self._progress = hashlib.sha256(), 0, size, progress
+def _missing(name: str, generation: int | None) -> str:
+    bucket = conf.get("BUCKET")
+    # a 404 alone does not tell a bucket from an object
+    try:
+        next(iter(open_bucket().list_blobs(max_results=1, timeout=TIMEOUT_S, retry=_retry())), None)
+    except google.NotFound:
+        return f"There is no bucket {bucket}. Create it, or set ML_MODELS['BUCKET']."
+    except (google.GoogleAPIError, GoogleAuthError, requests.RequestException):
+        pass  # who may not list has still been told of the object
+    pinned = "" if generation is None else f" of generation {generation}"
+    return f"The bucket {bucket} has no {name}{pinned}. Publish it with publish_model."
 
-    def write(self, data: bytes) -> int:
-        self.digest.update(data)
-        self._done += len(data)
-        if self._progress:
-            self._progress(self._done, self._size)
-        return len(data)
+
+def _trouble(name: str, error: Exception) -> str:
+    """Whether the bucket refused, could not be reached, or had no usable credentials; and the next step."""
+    bucket = conf.get("BUCKET")
+    cause = error.cause if isinstance(error, google.RetryError) and error.cause else error
+    status = getattr(getattr(cause, "response", None), "status_code", None)
+    if status == 401 or (isinstance(cause, GoogleAuthError) and not isinstance(cause, TransportError)):
+        return _no_credentials(_reason(cause))
+    if status is None or status in (408, 429) or status >= 500:
+        reason = f"it answers {status}" if status else _kind(cause)
+        return (
+            f"The bucket {bucket} cannot be reached for {name}: {reason}. Check the network, and STORAGE_EMULATOR_HOST"
+            " if it is set; then try again."
+        )
+    if status == 403:
+        return (
+            f"The bucket {bucket} refuses {name}: {_reason(cause)} (403). Give this service account the role"
+            " storage.objectViewer, or storage.objectUser to publish."
+        )
+    return f"The bucket {bucket} refuses {name}: {_reason(cause)}. Check ML_MODELS['BUCKET'] and ML_MODELS['PREFIX']."
 
 
-def create(path: Path, name: str, sha256: str, progress: Progress | None = None) -> int:
-    """Upload a file as a new object, and prove that the bucket has it whole. Returns the object's generation.
+def _no_credentials(reason: str) -> str:
+    return (
+        f"The bucket {conf.get('BUCKET')} needs credentials, and there are no usable ones: {reason.rstrip('.')}. Set"
+        " GOOGLE_APPLICATION_CREDENTIALS to a service account's key file, or run where an account is attached."
+    )
 
-    A large upload that was interrupted, here or in a process that is gone, goes on where the bucket last said it was.
 
-    Raises:
-        PreconditionFailed (google.api_core): the object exists.
-        ArtifactCorrupt: the bucket has other bytes than were sent; they are deleted again.
-        BucketUnavailable
-    """
-    with errors(name):
-        bucket, crc32c, size = open_bucket(), crc32c_of(path), path.stat().st_size
-        blob = bucket.blob(name)
-        blob.metadata, blob.crc32c = {"sha256": sha256}, crc32c
-        send = _send_whole if size <= PIECE_BYTES else _send_in_pieces
-        with path.open("rb") as file:
-            generation, arrived = send(blob, file, size, progress)
-        stored = bucket.blob(name, generation=generation)
-        if arrived != crc32c or sha256_of(stored) != sha256:
-            stored.delete(if_generation_match=generation, timeout=TIMEOUT_S, retry=retry())
-            raise ArtifactCorrupt(f"{name} arrived damaged and was deleted again. Publish it once more.")
-    return generation
+def _reason(error: Exception) -> str:
+    """Google's own words, without the request around them."""
+    answer = getattr(error, "response", None)
+    with contextlib.suppress(AttributeError, ValueError, KeyError, TypeError):
+        return str(answer.json()["error"]["message"]).rstrip(".")  # type: ignore[union-attr]
+    text = answer.text if answer is not None else str(error.args[0] if error.args else error)
+    return text.strip()[:300].rstrip(".")
+
+
+def _kind(error: Exception) -> str:
+    """`ConnectionError`, `ReadTimeout`, `SSLError`, …: requests' own class, also behind google.auth's."""
+    return type(error.__cause__ if isinstance(error, TransportError) and error.__cause__ else error).__name__
 
 
 def _send_whole(blob: Blob, file: IO[bytes], size: int, progress: Progress | None) -> tuple[int, str]:
-    blob.upload_from_file(file, size=size, if_generation_match=0, checksum=None, timeout=TIMEOUT_S, retry=retry())
+    blob.upload_from_file(file, size=size, if_generation_match=0, checksum=None, timeout=TIMEOUT_S, retry=_retry())
     if progress:
         progress(size, size)
     return int(blob.generation or 0), str(blob.crc32c)
@@ -141,26 +192,23 @@ def _send_in_pieces(blob: Blob, file: IO[bytes], size: int, progress: Progress |
     knows its address may finish it. A piece of which we do not know whether it arrived is sent again; the bucket
     passes over what it has.
     """
-    import requests
-    from google.api_core import exceptions as google
-
     upload, failures = _Upload.resume_or_begin(blob, size), 0
     while True:
         file.seek(upload.sent)
         try:
             facts = upload.put(file.read(PIECE_BYTES))
+        except (requests.ConnectionError, requests.Timeout, google.ServerError, google.TooManyRequests):
+            failures += 1
+            if failures == _TRIES:
+                raise
+            time.sleep(FIRST_WAIT_S * 2 ** (failures - 1))
+            continue
         except google.GoogleAPICallError as error:
             upload.forget()
             failures += 1
             if error.code not in (404, 410) or failures == _TRIES:
                 raise
             upload = _Upload.resume_or_begin(blob, size)  # the bucket keeps an upload for a week
-            continue
-        except (requests.ConnectionError, requests.Timeout):
-            failures += 1
-            if failures == _TRIES:
-                raise
-            time.sleep(FIRST_WAIT_S * 2 ** (failures - 1))
             continue
         failures = 0
         if progress:
@@ -184,7 +232,7 @@ class _Upload:
         if note.is_file():
             return cls(size=size, note=note, **json.loads(note.read_text()))
         url = blob.create_resumable_upload_session(
-            size=size, if_generation_match=0, checksum=None, timeout=TIMEOUT_S, retry=retry()
+            size=size, if_generation_match=0, checksum=None, timeout=TIMEOUT_S, retry=_retry()
         )
         upload = cls(str(url), 0, size, note)
         upload._keep()
@@ -192,16 +240,11 @@ class _Upload:
 
     def put(self, piece: bytes) -> dict[str, Any] | None:
         """Send what follows `sent`. Returns the object's facts once the bucket has all of it."""
-        import requests
-        from google.api_core import exceptions as google
-
         last = self.sent + len(piece) - 1
         headers = {"Content-Range": f"bytes {self.sent}-{last}/{self.size}"}
         answer = requests.put(self.url, data=piece, headers=headers, timeout=TIMEOUT_S)
         if answer.status_code in (200, 201):
             return dict(answer.json())
-        if answer.status_code == 429 or answer.status_code >= 500:
-            raise requests.ConnectionError(f"the bucket answers {answer.status_code}")
         if answer.status_code != 308:
             raise google.from_http_response(answer)  # type: ignore[no-untyped-call]
         has = answer.headers.get("Range")  # "bytes=0-LAST", absent while it has nothing

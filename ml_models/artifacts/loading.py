@@ -6,7 +6,7 @@ from typing import Any
 
 from ..models import Artifact
 from .kinds import KINDS
-from .publishing import ensure_local
+from .pulling import ensure_local
 
 
 def load(artifact: Artifact) -> Any:

@@ -1,132 +1,23 @@
-"""Model files: the bucket ↔ a verified local file. Only bytes that hash to what the database says get through."""
+"""From a file to the storage and the database: created once, never overwritten."""
 
 from __future__ import annotations
 
-import hashlib
-import os
 import re
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from django.db.models import Q
 
-from .. import conf
 from ..engine.errors import ContractMismatch
+from ..engine.files import sha256_of
 from ..engine.graph import is_whole
-from ..exceptions import ArtifactCorrupt, CacheUnwritable, InvalidRequest, NameTaken
+from ..exceptions import ArtifactMissing, InvalidRequest, NameTaken, ObjectExists
 from ..models import Artifact
-from . import gcs
-from .gcs import Progress
 from .kinds import KINDS
+from .pulling import object_name
+from .storage import Progress, storage, stored_sha256
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-
-
-def object_name(name: str) -> str:
-    """Where an artifact lies in the bucket."""
-    return f"{conf.get('PREFIX')}{name}.onnx"
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def local_path(artifact: Artifact) -> Path:
-    return conf.cache_dir() / f"{artifact.sha256}.onnx"
-
-
-def ensure_local(artifact: Artifact, progress: Progress | None = None) -> Path:
-    """The artifact as a local file whose bytes hash to `artifact.sha256`: from the cache, else from the bucket.
-
-    A file in the cache is hashed again, so that a damaged disk never serves a network.
-
-    Raises:
-        ArtifactMissing: the pinned generation is not in the bucket.
-        ArtifactCorrupt: what came has another size or sha256; nothing was replaced.
-        BucketUnavailable: the bucket does not answer and the cache does not have it.
-        CacheUnwritable: the disk is full, or the folder may not be written.
-    """
-    path = local_path(artifact)
-    try:
-        if path.exists() and sha256_of(path) == artifact.sha256:
-            return path
-        return _pull(artifact, path, progress)
-    except OSError as error:
-        raise CacheUnwritable(
-            f"{artifact.name} cannot be kept in the cache ({path.parent}): {error.strerror}."
-        ) from error
-
-
-def _pull(artifact: Artifact, path: Path, progress: Progress | None) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".pull-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            _download(artifact, _Verifying(file, artifact, progress))
-            file.flush()
-            os.fsync(file.fileno())
-        if sha256_of(Path(temporary)) != artifact.sha256:
-            raise ArtifactCorrupt(f"{artifact.name}: the sha256 differs from the one in the database.")
-        Path(temporary).replace(path)
-        _fsync_folder(path.parent)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
-    return path
-
-
-def require_in_bucket(artifact: Artifact) -> None:
-    """Prove that the bucket holds the pinned generation with the bytes of the verified local file: what one machine has
-    in its cache, another one must be able to pull.
-
-    Raises:
-        ArtifactMissing: the pinned generation is not in the bucket.
-        ArtifactCorrupt: its size or CRC32C differs from the local file's.
-        BucketUnavailable
-    """
-    with gcs.errors(artifact.name):
-        blob = gcs.open_bucket().blob(_object_of(artifact), generation=artifact.generation)
-        blob.reload(timeout=gcs.TIMEOUT_S, retry=gcs.retry())
-    if (blob.size, blob.crc32c) != (artifact.size, gcs.crc32c_of(ensure_local(artifact))):
-        raise ArtifactCorrupt(f"{artifact.name}: the bucket holds other bytes than the ones that were published.")
-
-
-def _object_of(artifact: Artifact) -> str:
-    return artifact.uri.split("/", 3)[3]
-
-
-def _download(artifact: Artifact, file: _Verifying) -> None:
-    with gcs.errors(artifact.name):
-        blob = gcs.open_bucket().blob(_object_of(artifact), generation=artifact.generation)
-        blob.download_to_file(file, checksum="crc32c", timeout=gcs.TIMEOUT_S, retry=gcs.retry())
-    if file.size != artifact.size:
-        raise ArtifactCorrupt(f"{artifact.name}: {file.size} bytes came, {artifact.size} were expected.")
-
-
-class _Verifying:
-    """A file that counts what is written, stops at the size expected and reports progress."""
-
-    def __init__(self, file: Any, artifact: Artifact, progress: Progress | None) -> None:
-        self._file, self._artifact, self._progress = file, artifact, progress
-        self.size = 0
-
-    def write(self, data: bytes) -> int:
-        self.size += len(data)
-        if self.size > self._artifact.size:
-            raise ArtifactCorrupt(f"{self._artifact.name}: more bytes came than the {self._artifact.size} expected.")
-        if self._progress:
-            self._progress(self.size, self._artifact.size)
-        return int(self._file.write(data))
-
-
-def _fsync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def publish(
@@ -142,10 +33,10 @@ def publish(
     citation: str = "",
     progress: Progress | None = None,
 ) -> tuple[Artifact, bool]:
-    """Put a model file into the bucket and its row into the database.
+    """Put a model file into the storage and its row into the database.
 
     The object is created, never overwritten. The same bytes again are a no-op; an object that got lost is uploaded
-    again and its new generation pinned.
+    again and its new address and generation pinned.
 
     Args:
         path: the ONNX file.
@@ -170,16 +61,18 @@ def publish(
     known = _published(name, sha256, kind, family)
     if known is None:
         measured = _measure(path, kind, contract)
-    generation, uploaded = _upload(path, object_name(name), sha256, known.generation if known else None, progress)
+    uri = storage().root + object_name(name)
+    pinned = known.generation if known and known.uri == uri else None
+    generation, uploaded = _upload(path, object_name(name), sha256, pinned, progress)
     if known is not None:
-        if known.generation != generation:
-            Artifact.objects.filter(pk=known.pk).update(generation=generation)
-            known.generation = generation
+        if pinned != generation:
+            Artifact.objects.filter(pk=known.pk).update(uri=uri, generation=generation)
+            known.uri, known.generation = uri, generation
         return known, uploaded
     facts = {
         "kind": kind,
         "family": family,
-        "uri": f"gs://{conf.get('BUCKET')}/{object_name(name)}",
+        "uri": uri,
         "generation": generation,
         "size": path.stat().st_size,
         "contract": contract,
@@ -217,18 +110,16 @@ def _upload(path: Path, name: str, sha256: str, pinned: int | None, progress: Pr
     Args:
         pinned: a generation that was proven to have these bytes.
     """
-    from google.api_core.exceptions import PreconditionFailed
-
-    found = _generation_of_same_bytes(name, sha256, pinned)
-    if found is not None:
-        return found, False
+    same = _generation_of_same_bytes(name, sha256, pinned)
+    if same is not None:
+        return same, False
     try:
-        return gcs.create(path, name, sha256, progress), True
-    except PreconditionFailed:  # somebody else published between our look and our upload
-        found = _generation_of_same_bytes(name, sha256, pinned)
-        if found is None:
+        return storage().create(path, name, sha256, progress).generation, True
+    except ObjectExists:  # somebody else published between our look and our upload
+        same = _generation_of_same_bytes(name, sha256, pinned)
+        if same is None:
             raise
-        return found, False
+        return same, False
 
 
 def _generation_of_same_bytes(name: str, sha256: str, pinned: int | None) -> int | None:
@@ -237,11 +128,13 @@ def _generation_of_same_bytes(name: str, sha256: str, pinned: int | None) -> int
     Raises:
         NameTaken: it has other bytes.
     """
-    with gcs.errors(name):
-        blob = gcs.open_bucket().get_blob(name, timeout=gcs.TIMEOUT_S, retry=gcs.retry())
-        if blob is None:
-            return None
-        generation = int(blob.generation)
-        if generation != pinned and gcs.sha256_of(blob) != sha256:
-            raise NameTaken(f"The bucket has other bytes under {name}. Publish under a new name.")
-        return generation
+    try:
+        stored = storage().stat(name)
+    except ArtifactMissing:
+        return None
+    if stored.generation == pinned:
+        return pinned
+    # bytes that their own uploader called others need no download; bytes called the same are read to prove it
+    if stored.sha256 not in ("", sha256) or stored_sha256(storage(), name, stored.generation) != sha256:
+        raise NameTaken(f"The bucket has other bytes under {name}. Publish under a new name.")
+    return stored.generation

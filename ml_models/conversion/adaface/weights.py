@@ -6,7 +6,6 @@ is trusted: nothing in a file is executed, and nothing is allocated because a he
 
 from __future__ import annotations
 
-import hashlib
 import json
 import pickle
 import re
@@ -19,6 +18,8 @@ import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
+
+from ml_models.engine.files import sha256_of
 
 from ..errors import ConversionError
 from .datasets import dataset_in_name
@@ -67,7 +68,7 @@ def read_weights(reference: str, architecture: Architecture | None = None) -> We
     """
     path, source, revision = _locate(reference)
     try:
-        digest = _sha256(path)
+        digest = sha256_of(path)
     except OSError as error:
         raise ConversionError("not_found", f"{path.name} cannot be read: {error.strerror}.") from error
     tensors = _read_tensors(path)
@@ -274,8 +275,3 @@ def _color_order(config: Mapping[str, Any]) -> ColorOrder | None:
     if stated not in ("RGB", "BGR"):
         raise ConversionError("config_invalid", f"config.json states the color_space {stated!r}, not RGB or BGR.")
     return cast(ColorOrder, stated)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -9,10 +9,11 @@ from typing import Any
 
 import yaml
 
+from ml_models.engine.files import sha256_of
 from ml_models.engine.types import canonical_json
 
 from ..errors import ConversionError
-from .sources import Member, Source, sha256_of
+from .sources import Member, Source
 
 COMMERCIAL_USE = ("allowed", "forbidden", "unknown")
 

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
 
+from ml_models.engine.files import sha256_of
+
 from ..errors import SourceError
 from ..files import replacing
 
@@ -48,12 +50,6 @@ class Source:
     @property
     def label(self) -> str:
         return f"{self.package} {self.version} ({self.registry})"
-
-
-def sha256_of(path: Path) -> str:
-    """The file's SHA-256, lower-case hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def cached(cache_dir: Path, sha256: str, suffix: str = "") -> Path | None:

@@ -1,0 +1,20 @@
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from ml_models.artifacts import gcs
+from tests.support.flaky import Line, flaky_line
+
+PIECE = 256 * 1024
+
+
+@pytest.fixture
+def line(bucket: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Line]:
+    """A line to the bucket that can be told to fail, uploads in pieces of 256 KiB, and no long waits."""
+    monkeypatch.setattr(gcs, "PIECE_BYTES", PIECE)
+    monkeypatch.setattr(gcs, "FIRST_WAIT_S", 0.001)
+    monkeypatch.setattr(gcs, "TIMEOUT_S", 2.0)
+    with flaky_line(os.environ["STORAGE_EMULATOR_HOST"]) as line:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", line.url)
+        yield line
