@@ -8,6 +8,7 @@ import pytest
 
 from ml_models import artifacts, runtime
 from ml_models.artifacts import gcs
+from ml_models.engine.detect import Detector
 from ml_models.engine.errors import ArtifactRejected, ContractMismatch, GoldenMismatch
 from ml_models.exceptions import ArtifactCorrupt, ArtifactMissing, BucketUnavailable, CacheUnwritable, NameTaken
 from ml_models.models import Artifact
@@ -49,6 +50,7 @@ def test_a_published_file_is_pulled_proven_and_loaded(published: Artifact, netwo
     assert path.name == f"{published.sha256}.onnx"
     assert path.read_bytes() == network.read_bytes()
     model = runtime.load(published)
+    assert not isinstance(model, Detector)
     assert model.dimension == published.dimension
 
 

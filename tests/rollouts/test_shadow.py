@@ -82,6 +82,8 @@ def test_a_live_verify_gets_the_score_that_the_new_version_will_give(
         row = rows[body["verification_id"]]
         assert (row.decision, row.code) == (now.decision.decision, "")
         assert row.score == pytest.approx(now.decision.score, abs=1e-4)
+        assert row.score is not None
+        assert row.verification.score is not None
         shift = told["score_shift"][body["decision"]]
         assert shift == pytest.approx(row.score - row.verification.score, abs=1e-4)
     assert ShadowScore.objects.count() == 2  # the rollout is over
@@ -90,7 +92,9 @@ def test_a_live_verify_gets_the_score_that_the_new_version_will_give(
 def test_decisions_that_would_change_are_counted(
     awaiting: Rollout, service: APIClient, portraits: Portraits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rules = runtime.rolling_out().voter_sets
+    rolling = runtime.rolling_out()
+    assert rolling is not None
+    rules = rolling.voter_sets
     monkeypatch.setattr(
         runtime._process.rolling, "voter_sets", {k: {**rule, "threshold": 99.0} for k, rule in rules.items()}
     )
