@@ -37,7 +37,7 @@ test-drill: $(INSTALLED)  ## the rollout drill in its shortest form, as a test
 fuzz: $(INSTALLED)  ## 100,000 damaged pictures against the decoder: make fuzz ARGS="--runs 5000 --seed 1"
 	@exec $(PY) -m tests.fuzz $(ARGS)
 
-check: $(INSTALLED)  ## lint, types, import contracts, missing migrations, OpenAPI snapshot
+check: $(INSTALLED)  ## lint, types, import contracts, dependencies, missing migrations, OpenAPI snapshot
 	@exec $(PY) -m devstack check
 
 bench: $(INSTALLED) $(CONVERT_INSTALLED)  ## how far verify and enroll are from their limit; what INT8 brings AdaFace

@@ -8,11 +8,15 @@ from devstack.ephemeral import ephemeral_services
 from devstack.state import ROOT, say
 
 MANAGE = ["manage.py"]
+DEPTRY = ["-m", "deptry", ".", "--no-ansi"]
 CHECKS = {
     "format": ["-m", "ruff", "format", "--check", "."],
     "lint": ["-m", "ruff", "check", "."],
     "types": ["-m", "mypy"],
     "import contracts": ["-c", "from importlinter.cli import lint_imports_command; lint_imports_command()"],
+    "wheel dependencies": DEPTRY,
+    "service dependencies": [*DEPTRY, "--config", "devstack/dependencies/service.toml"],
+    "development dependencies": [*DEPTRY, "--config", "devstack/dependencies/development.toml"],
     "system checks": [*MANAGE, "check", "--fail-level", "WARNING"],
     "missing migrations": [*MANAGE, "makemigrations", "--check", "--dry-run"],
 }

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from django.conf import settings as django_settings
@@ -24,7 +24,7 @@ from tests.support.served import PACK_CACHE, activate, ensemble
 from tests.support.uploads import enroll
 
 # a cache that is slow because the cores have much else to do is not one that is down
-django_settings.CACHES["default"]["OPTIONS"].update(socket_connect_timeout=30, socket_timeout=30)
+cast(dict[str, Any], django_settings.CACHES["default"]["OPTIONS"]).update(socket_connect_timeout=30, socket_timeout=30)
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def _version_rows(
         tables = (Artifact, EnsembleConfig, EnsembleMember, ConfigStep, Rollout)
         rows = serializers.serialize("json", [row for table in tables for row in table.objects.all()])
         for table in reversed(tables):
-            table.objects.all().delete()
+            table._default_manager.all().delete()
     return rows
 
 

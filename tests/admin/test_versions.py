@@ -57,6 +57,7 @@ def test_validate_activate_and_roll_back(operator: Client, draft: EnsembleConfig
     assert "Version 2 is active again" in told(back)
     assert (state_of(2), state_of(3)) == ("active", "retired")
     by = ConfigStep.objects.filter(config=draft, to_state="rolling_out").get().by
+    assert by is not None
     assert by.username in back.text or by.username in operator.get(page("ensembleconfig", "change", draft.pk)).text
 
 
@@ -65,7 +66,7 @@ def test_the_activation_page_says_what_it_costs(operator: Client, validated: Ens
     assert [str(value) for _, value in operator.get(url).context["asked"].facts][:2] == ["2", "6"]
     # timed at the validation: three networks, two faces, each with its mirror image
     timed = validated.members.values_list("artifact__seconds_per_face", flat=True)
-    assert all(0 < seconds < 5 for seconds in timed)
+    assert all(seconds is not None and 0 < seconds < 5 for seconds in timed)
     Artifact.objects.update(seconds_per_face=10.0)
     assert "about 2 minutes with one worker" in operator.get(url).text
     Artifact.objects.update(seconds_per_face=None)

@@ -63,9 +63,9 @@ def patterns(resolver: URLResolver, path: str = "") -> Iterator[tuple[str, URLPa
 def ours() -> dict[str, tuple[str, type[FaceView]]]:
     """Route name → path and view of every endpoint whose view the app defines."""
     return {
-        str(entry.name): (path, entry.callback.view_class)
+        str(entry.name): (path, view)
         for path, entry in patterns(get_resolver())
-        if getattr(entry.callback, "view_class", None) and entry.callback.view_class.__module__.startswith("ml_models.")
+        if (view := getattr(entry.callback, "view_class", None)) and view.__module__.startswith("ml_models.")
     }
 
 
@@ -127,7 +127,7 @@ def call(made: APIClient, name: str, method: str, subject_id: str, reference_id:
         path = path.replace(key, value)
     # complete, so that a refusal is about the caller; a caller who gets further is told that this is no picture
     body = {"subject_id": subject_id, "image": "bm8gcGljdHVyZQ=="} if method == "POST" else None
-    return made.generic(method, path, *([json.dumps(body), "application/json"] if body else []))
+    return made.generic(method, path, json.dumps(body) if body else "", "application/json")
 
 
 def expected(role: str, name: str, needed: str) -> int:

@@ -236,7 +236,7 @@ def test_an_erasure_between_a_decision_and_its_audit_row_leaves_the_row_without_
     parking.let_go()
     assert attempt.result(LONG_S).decision.decision == "match"
     assert nothing_left()
-    assert list(Verification.objects.values_list("subject", "decision")) == [(None, "match")]
+    assert list(Verification.objects.values("subject", "decision")) == [{"subject": None, "decision": "match"}]
 
 
 def test_two_first_enrolments_of_one_person_at_once_both_succeed(

@@ -194,7 +194,7 @@ def test_a_network_that_cannot_be_quantised_is_refused_with_what_its_layers_cost
 
 def test_a_collapsed_file_is_refused(tmp_path: Path) -> None:
     model, collapsed = network(tmp_path / "net.onnx", offset=3000.0), tmp_path / "collapsed.onnx"
-    values = (pictures(seed=5).astype(np.float32).transpose(0, 3, 1, 2) - 127.5) / 128
+    values = (pictures(seed=5).transpose(0, 3, 1, 2) - np.float32(127.5)) / np.float32(128)
     ranges = static.measure_ranges(model, [values])
     static.quantize(model, ranges | {"gemm2": (0.0, 6010.0)}, collapsed)
 

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -15,7 +16,7 @@ RNG = np.random.default_rng(7)
 
 def model(*, reshape_to: tuple[int, ...] = (1, -1)) -> onnx.ModelProto:
     """Conv, BatchNormalization, PRelu and a constant Reshape, batch fixed at 1, weights listed as inputs too."""
-    tensors = {
+    tensors: dict[str, NDArray[Any]] = {
         "kernel": RNG.normal(size=(4, 3, 3, 3)).astype(np.float32),
         "gamma": RNG.uniform(0.5, 2, size=4).astype(np.float32),
         "beta": RNG.normal(size=4).astype(np.float32),

@@ -22,7 +22,7 @@ ALWAYS = (
 )
 
 
-def test_nobody_notices_a_new_network_going_live():
+def test_nobody_notices_a_new_network_going_live() -> None:
     options = ["--references", "16", "--before", "2", "--only", "live", "--json"]
     command = [sys.executable, "-m", "devstack.drill", *options]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=600)

@@ -10,6 +10,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -68,7 +69,7 @@ def plain_environment(state: Path, port: int) -> dict[str, str]:
     return environment | {"DEVSTACK_DIR": str(state), "PORT": str(port), "ML_MODELS_CACHE_DIR": cache}
 
 
-def paste(line: str) -> dict:
+def paste(line: str) -> dict[str, Any]:
     outcome = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True, timeout=PATIENCE_S)
     return json.loads(outcome.stdout)
 
@@ -94,7 +95,7 @@ def start(state: Path) -> Iterator[Callable[[], MakeRun]]:
             stack.process.wait(30)
 
 
-def test_the_first_start_serves_and_the_second_repeats_nothing(start):
+def test_the_first_start_serves_and_the_second_repeats_nothing(start: Callable[[], MakeRun]) -> None:
     _first(start())
     _second(start())
 
@@ -152,14 +153,15 @@ def _second(make_run: MakeRun) -> None:
     assert "✗" not in demo.stdout
 
     family = make_run.family()
-    worker = next(p for p in family if "worker" in p.cmdline() and p.parent().cmdline()[-1:] == ["run"])
+    workers = (process for process in family if "worker" in process.cmdline())
+    worker = next(p for p in workers if (parent := p.parent()) and parent.cmdline()[-1:] == ["run"])
     worker.kill()
     assert make_run.process.wait(PATIENCE_S) != 0
     assert "worker ended unexpectedly (signal SIGKILL)" in make_run.said()
     assert [process for process in family if process.is_running()] == []
 
 
-def test_a_taken_port_is_refused_before_anything_starts(tmp_path):
+def test_a_taken_port_is_refused_before_anything_starts(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         stack = MakeRun(tmp_path, port)
@@ -168,7 +170,7 @@ def test_a_taken_port_is_refused_before_anything_starts(tmp_path):
     assert not (tmp_path / "postgres").exists()
 
 
-def test_a_management_command_starts_and_stops_what_it_needs(state):
+def test_a_management_command_starts_and_stops_what_it_needs(state: Path) -> None:
     environment = plain_environment(state, free_port())
     line = "import os; print(os.environ['STORAGE_EMULATOR_HOST'])"
     outcome = subprocess.run(

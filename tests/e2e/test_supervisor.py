@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from devstack.processes import Interruption, StackError, Supervisor
+from devstack.processes import Child, Interruption, StackError, Supervisor
 from devstack.state import ROOT
 
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
@@ -19,7 +19,7 @@ STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); 
 PATIENCE_S = 40
 
 
-def start(supervisor: Supervisor, name: str, code: str):
+def start(supervisor: Supervisor, name: str, code: str) -> Child:
     command = [sys.executable, "-c", code]
     return supervisor.start(name, command, env={"PATH": os.environ["PATH"]}, cwd=ROOT)
 
@@ -40,21 +40,23 @@ def supervisor(tmp_path: Path) -> Iterator[Supervisor]:
     supervisor.stop()
 
 
-def test_a_child_that_ends_is_named_with_the_tail_of_its_log(supervisor):
+def test_a_child_that_ends_is_named_with_the_tail_of_its_log(supervisor: Supervisor) -> None:
     child = start(supervisor, "web", "print('no such table'); raise SystemExit(3)")
     child.process.wait()
     with pytest.raises(StackError, match=r"web ended unexpectedly \(exit code 3\)(.|\n)*no such table"):
         supervisor.check()
 
 
-def test_a_child_that_ignores_the_signal_is_killed(supervisor):
+def test_a_child_that_ignores_the_signal_is_killed(supervisor: Supervisor) -> None:
     child = start(supervisor, "stubborn", STUBBORN)
-    supervisor.wait_until(lambda: "\nup\n" in child.log.read_text(), child, PATIENCE_S, "start")
+    log = child.log
+    assert log is not None
+    supervisor.wait_until(lambda: "\nup\n" in log.read_text(), child, PATIENCE_S, "start")
     supervisor.stop()
     assert child.process.returncode == -signal.SIGKILL
 
 
-def test_grandchildren_are_stopped_with_their_parent(supervisor, tmp_path):
+def test_grandchildren_are_stopped_with_their_parent(supervisor: Supervisor, tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
     code = (
         "import subprocess, sys, time, pathlib;"
@@ -68,7 +70,7 @@ def test_grandchildren_are_stopped_with_their_parent(supervisor, tmp_path):
     assert wait_gone(grandchild)
 
 
-def test_children_are_stopped_when_the_supervisor_is_killed(tmp_path):
+def test_children_are_stopped_when_the_supervisor_is_killed(tmp_path: Path) -> None:
     code = (
         "import sys, time; from pathlib import Path; from devstack.processes import *;"
         f"s = Supervisor(Path({str(tmp_path)!r}), Interruption());"
@@ -76,6 +78,7 @@ def test_children_are_stopped_when_the_supervisor_is_killed(tmp_path):
         "print(c.process.pid, flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE) as owner:
+        assert owner.stdout is not None
         child = psutil.Process(int(owner.stdout.readline()))
         owner.kill()
     assert wait_gone(child)

@@ -1,4 +1,6 @@
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +23,7 @@ from ml_models.engine.types import Embeddings
 RULE = VoterSet(Affine(2.0, -1.0), threshold=4.0, review_threshold=2.0)
 
 
-def features(*rows: list[float]) -> Embeddings:
+def features(*rows: Sequence[float]) -> Embeddings:
     return Embeddings.of_features([np.array(row, np.float32) for row in rows])
 
 
@@ -100,7 +102,7 @@ def test_the_evidence_is_the_mean_over_references_and_frames() -> None:
 
 def test_a_feature_keeps_its_direction_and_its_length_when_it_is_stored() -> None:
     stored = features([3, 4], [0, 0.5])
-    np.testing.assert_allclose(stored.vectors, [[0.6, 0.8], [0, 1]], atol=1e-6)
+    np.testing.assert_allclose(stored.vectors, [[0.6, 0.8], [0.0, 1.0]], atol=1e-6)
     np.testing.assert_allclose(stored.norms, [5, 0.5], atol=1e-6)
     np.testing.assert_allclose(Embeddings.of_features(list(stored.features)).vectors, stored.vectors, atol=1e-6)
 
@@ -118,7 +120,9 @@ def test_a_feature_keeps_its_direction_and_its_length_when_it_is_stored() -> Non
     ],
     ids=["unknown member", "silent member", "dimension", "no reference", "nan", "no direction", "nobody"],
 )
-def test_embeddings_that_do_not_belong_together_are_never_compared(template: dict, probes: dict) -> None:
+def test_embeddings_that_do_not_belong_together_are_never_compared(
+    template: dict[str, Embeddings], probes: dict[str, Embeddings]
+) -> None:
     with pytest.raises(InferenceFailed):
         compare(template, probes)
 
@@ -160,7 +164,7 @@ def test_a_review_threshold_above_the_threshold_is_refused() -> None:
         VoterSet(Affine(1, 0), threshold=1.0, review_threshold=2.0)
 
 
-def condition(name: str = "covered", **changes: object) -> Condition:
+def condition(name: str = "covered", **changes: Any) -> Condition:
     """`a` tells it by its first number, `b` decides then."""
     alone = (Member("b", 0.5, Calibration(10.0, -2.0), 0.5),)
     return Condition(
@@ -249,7 +253,7 @@ def test_in_a_condition_a_voter_set_without_threshold_is_an_error(fusion: Fusion
     [{}, {"b": features([1, 0])}, {"a": features([1, 0, 0])}, {"a": features([np.nan, 0])}],
     ids=["nobody", "another", "dimension", "nan"],
 )
-def test_where_the_condition_cannot_be_told_nothing_is_decided(masked: Fusion, frames: dict) -> None:
+def test_where_the_condition_cannot_be_told_nothing_is_decided(masked: Fusion, frames: dict[str, Embeddings]) -> None:
     with pytest.raises(InferenceFailed):
         masked.judge(frames, frames, 1.0)
 
@@ -271,7 +275,7 @@ def test_a_centre_of_other_dimensions_is_an_error(fusion: Fusion) -> None:
         {"centres": {"b": Centres((0.0, 0.0), (float("inf"), 0.0))}},
     ],
 )
-def test_a_condition_that_tells_nothing_is_refused(changes: dict) -> None:
+def test_a_condition_that_tells_nothing_is_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="finite"):
         condition(**changes)
 
@@ -289,6 +293,6 @@ def test_a_condition_has_no_conditions(masked: Fusion) -> None:
         {"fusion": Fusion((Member("c", 1.0, Calibration(1.0, 0.0)),), {})},
     ],
 )
-def test_in_a_condition_only_members_have_a_say(fusion: Fusion, stranger: dict) -> None:
+def test_in_a_condition_only_members_have_a_say(fusion: Fusion, stranger: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="members"):
         replace(fusion, conditions=(condition(**stranger),))

@@ -11,7 +11,8 @@ import pytest
 
 from ml_models.engine.errors import InferenceFailed, MultipleFaces, NoFaceFound
 from ml_models.engine.types import Chip, Extraction, Quality
-from ml_models.evaluation.pictures.embedding import UNUSED, Embedded, VectorCache, cosines, embed, spread
+from ml_models.evaluation.pictures.embedding import UNUSED, Embedded, VectorCache, embed, spread
+from ml_models.evaluation.scoring import cosines
 
 
 class Engine:

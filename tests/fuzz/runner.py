@@ -9,8 +9,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from PIL import Image as PillowImage
+
 from ml_models.engine import decode as decoding
 from ml_models.engine.errors import ImageError
+from ml_models.engine.types import Image
 from tests.fuzz.mutations import mutated
 
 HANG_S = 2.0
@@ -36,9 +39,9 @@ def one(index: int, seed: int, report: Report) -> None:
     name, data = mutated(index, seed)
     original = decoding._decode_opened
 
-    def counting(*args: Any) -> Any:
+    def counting(picture: PillowImage.Image, limits: decoding.DecodeLimits) -> Image:
         report.reached[name] += 1
-        return original(*args)
+        return original(picture, limits)
 
     decoding._decode_opened = counting
     started = time.process_time()

@@ -4,7 +4,6 @@ import base64
 import json
 import secrets
 import uuid
-from typing import Any
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
@@ -47,7 +46,7 @@ def test_the_same_vector_never_gives_the_same_ciphertext(sealed: bytes) -> None:
     ],
     ids=["another row", "another reference", "another space"],
 )
-def test_a_ciphertext_that_was_moved_is_refused(sealed: bytes, row: Any) -> None:
+def test_a_ciphertext_that_was_moved_is_refused(sealed: bytes, row: tuple[uuid.UUID, uuid.UUID, str]) -> None:
     with pytest.raises(CryptoError):
         crypto.open_vector(*row, sealed)
 

@@ -2,7 +2,6 @@
 
 import json
 import threading
-from collections.abc import Iterator
 from io import StringIO
 from typing import Any
 
@@ -45,7 +44,7 @@ def old(settings: Settings) -> dict[str, str]:
 
 
 @pytest.fixture
-def new_primary(enrolled: str, old: dict[str, str], settings: Settings) -> Iterator[str]:
+def new_primary(enrolled: str, old: dict[str, str], settings: Settings) -> str:
     settings.ML_MODELS = {**settings.ML_MODELS, "KEYSET": keyset("k2-new", "k2-new", **old)}
     return "k2-new"
 

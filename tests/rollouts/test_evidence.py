@@ -125,7 +125,7 @@ def test_the_digest_follows_what_decides_and_nothing_else(load: Callable[..., En
     assert evidence.config_digest(load(3, name="renamed", notes="said otherwise")) == first
     assert evidence.config_digest(files.clone(rollouts.get_config(3))) == first
     member = {"artifact": "sface_2021dec", "weight": 1.0, "calibration": CALIBRATION}
-    changed = [
+    changed: list[dict[str, Any]] = [
         {"flip": True},
         {"target_fmr": 0.0005},
         {"quality_limits": {"verify": {"min_face_px": 80.0}}},

@@ -22,7 +22,7 @@ from tests.support.work import work_off
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def both(background: Any, *calls: tuple[Callable[..., Any], ...]) -> list[Any]:
+def both(background: Any, *calls: tuple[Any, ...]) -> list[Any]:
     """Do all at once; each one's result, or the refusal that it met."""
     barrier = threading.Barrier(len(calls))
 

@@ -85,6 +85,8 @@ def test_a_live_verify_gets_the_score_that_the_new_version_will_give(
         row = rows[body["verification_id"]]
         assert (row.decision, row.code) == (now.decision.decision, "")
         assert row.score == pytest.approx(now.decision.score, abs=1e-4)
+        assert row.score is not None
+        assert row.verification.score is not None
         shift = told["score_shift"][body["decision"]]
         assert shift == pytest.approx(row.score - row.verification.score, abs=1e-4)
     assert ShadowScore.objects.count() == 2  # the rollout is over
@@ -94,6 +96,7 @@ def test_decisions_that_would_change_are_counted(
     awaiting: Rollout, service: APIClient, portraits: Portraits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     version = runtime.rolling_out()
+    assert version is not None
     rules = {key: replace(rule, threshold=99.0) for key, rule in version.rule.voter_sets.items()}
     monkeypatch.setattr(version, "rule", replace(version.rule, voter_sets=rules))
     verify(service, "child-1", portraits.eileen_collins)

@@ -214,6 +214,7 @@ def test_a_version_that_left_draft_cannot_change(served: EnsembleConfig) -> None
     with pytest.raises(ValidationError, match="clone"):
         served.save()
     member = served.members.first()
+    assert member is not None
     member.weight = 0.1
     with pytest.raises(ValidationError, match="clone"):
         member.save()

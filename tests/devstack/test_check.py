@@ -1,0 +1,90 @@
+"""What `make check` refuses, on a copy of the tree with faults in it."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from devstack.check import CHECKS
+from devstack.state import ROOT
+
+# the contract that must break → modules that break it, each with its only line
+STRAYS = {
+    "Dependencies point one way": {
+        "ml_models.stray": "",
+        "ml_models.services.above": "import ml_models.tasks",
+    },
+    "An evaluation goes from lists to a report": {
+        "ml_models.evaluation.stray": "",
+        "ml_models.evaluation.lists.above": "import ml_models.evaluation.study",
+    },
+    "The engine and the evaluation run where Django is not installed": {
+        "ml_models.engine.django": "import django.db",
+        "ml_models.evaluation.rates.django": "from rest_framework import views",
+    },
+    "Conversion and evaluation stay out of the serving path": {
+        "ml_models.versions.measuring": "import ml_models.evaluation.rates",
+        "ml_models.artifacts.converting": "import ml_models.conversion.errors",
+    },
+    "Training frameworks are for conversion only": {
+        "ml_models.management.training": "import torch",
+    },
+    "The app does not know its host, nor the service its development stack": {
+        "ml_models.admin.host": "import backend_easy.panel",
+        "backend_easy.tooling": "import devstack.state",
+    },
+}
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A copy of all that the checks read."""
+    for name in ("backend_easy", "config", "devstack", "ml_models", "tests"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for file in [ROOT / "manage.py", ROOT / "pyproject.toml", *ROOT.glob("requirements*")]:
+        shutil.copy(file, tmp_path)
+    return tmp_path
+
+
+def refusal(check: str, tree: Path) -> str:
+    """What a check of the tree says, which must refuse it."""
+    command = [sys.executable, *CHECKS[check]]
+    done = subprocess.run(command, cwd=tree, capture_output=True, text=True, check=False)
+    output = done.stdout + done.stderr
+    assert done.returncode == 1, output
+    return output
+
+
+def test_modules_out_of_place_break_their_contracts(tree: Path) -> None:
+    for modules in STRAYS.values():
+        for module, line in modules.items():
+            (tree / f"{module.replace('.', '/')}.py").write_text(f"{line}\n")
+    _, broken = refusal("import contracts", tree).split("Broken contracts\n")
+    # a heading is a line with a rule under it
+    headings = re.split(r"^(.+)\n-+\n", broken, flags=re.MULTILINE)[1:]
+    sections = dict(zip(headings[::2], headings[1::2], strict=True))
+    assert sections.keys() == STRAYS.keys()
+    for contract, modules in STRAYS.items():
+        for module in modules:
+            assert module in sections[contract]
+
+
+@pytest.mark.parametrize(
+    ("check", "file", "used", "imported"),
+    [
+        ("wheel dependencies", "pyproject.toml", '    "numpy>=2",\n', "numpy"),
+        ("service dependencies", "requirements.in", "dj-database-url\n", "dj_database_url"),
+        ("development dependencies", "requirements-dev.in", "\ntflite\n", "tflite"),
+    ],
+)
+def test_unused_and_undeclared_dependencies_fail(check: str, file: str, used: str, imported: str, tree: Path) -> None:
+    declared = (tree / file).read_text()
+    assert used in declared
+    # certifi is installed, since others need it, and imported nowhere
+    (tree / file).write_text(declared.replace(used, used.replace(used.strip(' ",\n'), "certifi"), 1))
+    output = refusal(check, tree)
+    assert f"DEP003 '{imported}' imported" in output
+    assert "DEP002 'certifi' defined as a dependency but not used" in output
