@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
+from jinja2 import UndefinedError
 
 from ml_models import selectors
 from ml_models.evaluation.lists.pairs import subject_hashes
 from ml_models.evaluation.pictures.stress import STRESSES
+from ml_models.evaluation.report.page import page
 from ml_models.models import EnsembleConfig, EvaluationReport
 from ml_models.versions import evidence
 from tests.conftest import Portraits
@@ -100,6 +102,14 @@ def test_the_page_stands_alone_and_names_nobody(evaluate: Callable[..., dict[str
         assert word not in html, word
     for section in ("What to do next", "DET curve", "Reliability", "Under stress", "The worst errors"):
         assert section in html
+
+
+def test_a_figure_that_is_missing_is_no_blank_on_the_page(evaluate: Callable[..., dict[str, Any]]) -> None:
+    data = evaluate()
+    assert page(data) == EvaluationReport.objects.get().html
+    del data["digest"]
+    with pytest.raises(UndefinedError, match="digest"):
+        page(data)
 
 
 def test_a_report_says_so_when_nobody_knows_whom_the_pictures_show(evaluate: Callable[..., dict[str, Any]]) -> None:

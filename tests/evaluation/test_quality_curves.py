@@ -14,7 +14,7 @@ from ml_models.engine.quality import ENROLL_LIMITS
 from ml_models.evaluation.lists.pairs import Comparisons, Pool
 from ml_models.evaluation.pictures.embedding import QUALITY_FIELDS, Embedded
 from ml_models.evaluation.rates.intervals import Subjects
-from ml_models.evaluation.report.discard_plot import svg
+from ml_models.evaluation.report.page import discard_plot
 from ml_models.evaluation.report.quality_curves import SHARES, curve, goodness, report
 from ml_models.evaluation.study import Study
 from ml_models.models import EnsembleConfig
@@ -111,7 +111,8 @@ def test_the_report_counts_ranks_and_says_who_is_refused() -> None:
 
 def test_the_plot_has_a_panel_a_list_and_a_line_a_measure() -> None:
     curves = {"score": [0.1] * len(SHARES), "yaw_deg": [0.2] * len(SHARES), "unknown": [0.3] * len(SHARES)}
-    drawn = svg(SHARES.tolist(), {"a<b": curves, "other": curves})
+    drawn = discard_plot(SHARES.tolist(), {"a<b": curves, "other": curves})
+    assert drawn.startswith("<svg")
     assert drawn.count("<polyline") == 4
     assert "a&lt;b" in drawn
     assert not re.search(r"<image|href", drawn)

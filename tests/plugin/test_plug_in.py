@@ -123,6 +123,20 @@ print(align.align(image, face.landmarks).shape)
 """
 
 
+_REPORT_ALONE = """
+import sys
+for name in ("django", "rest_framework", "celery", "google", "psycopg", "redis", "cryptography"):
+    sys.modules[name] = None
+from ml_models.evaluation.report.page import discard_plot
+print(discard_plot([0.0, 0.3], {"all": {"score": [0.1, 0.05]}}))
+"""
+
+
+def test_a_report_is_drawn_from_the_wheel_where_django_is_not_installed(wheel: Path, tmp_path: Path) -> None:
+    plot = run([sys.executable, "-c", _REPORT_ALONE], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(wheel)})
+    assert plot.count("<polyline") == 1
+
+
 @pytest.mark.django_db
 def test_the_engine_runs_where_django_is_not_installed(
     wheel: Path, tmp_path: Path, portraits: Portraits, demo_pack: dict[str, Artifact]

@@ -1,4 +1,4 @@
-"""Everything that one evaluation says of a version: its figures, its charts, its page."""
+"""The report of one evaluation of a version: its figures, charts and page."""
 
 from .contents import Report, Scorer, build
 

@@ -1,127 +1,171 @@
-"""A report's curves as small SVG, in the page's own text colour: readable in light, in dark and on a phone."""
+"""A report's charts as plain values: where every line, bar and dot lies. `templates/chart.svg` draws them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from html import escape
+from dataclasses import dataclass, field
 from statistics import NormalDist
 from typing import Any
 
 Point = tuple[float, float]
-_NORMAL = NormalDist()
-# Okabe and Ito (2008): told apart with every kind of colour vision
+Curves = Mapping[str, Sequence[float]]
+# Okabe and Ito (2008): distinct with every kind of colour vision
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 _DASHES = ("6 3", "2 3", "8 3 2 3", "4 2", "1 2", "10 4")
-_LEFT, _RIGHT, _TOP, _BOTTOM = 62, 12, 12, 46
+_LEFT, _RIGHT, _TOP, _BOTTOM = 62, 18, 12, 46
+_NORMAL = NormalDist()
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
-    """The plot's area, and how values lie in it: `x` and `y` are (lowest, highest)."""
+class Axis:
+    """From `low` to `high` in the data's units; `ticks` are values with their text."""
 
-    x: Point
-    y: Point
+    label: str
+    low: float
+    high: float
+    ticks: Sequence[tuple[float, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Stroke:
+    """How a line is drawn: `width` in pixels, `dash` as in SVG's `stroke-dasharray`."""
+
+    colour: str = "currentColor"
+    width: float = 1.8
+    dash: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """`points` in pixels; a line with a name stands in the key."""
+
+    points: Sequence[Point]
+    stroke: Stroke
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Bars:
+    """`boxes` are (x, y, width, height) in pixels."""
+
+    boxes: Sequence[tuple[float, float, float, float]]
+    colour: str
+    name: str
+
+
+@dataclass(slots=True)
+class Chart:
+    """Axes and what is drawn between them. The methods take data's units; what they store is in pixels, with y
+    downwards: `ticks_x` and `ticks_y` (pixel, text), `lines`, `bars`, `dots` (centre, colour), `rings` (centre) and
+    `notes` (place, text)."""
+
+    title: str
+    x: Axis
+    y: Axis
     width: int = 560
     height: int = 380
+    lines: list[Line] = field(default_factory=list)
+    bars: list[Bars] = field(default_factory=list)
+    dots: list[tuple[Point, str]] = field(default_factory=list)
+    rings: list[Point] = field(default_factory=list)
+    notes: list[tuple[Point, str]] = field(default_factory=list)
+
+    left = _LEFT
+    top = _TOP
+
+    @property
+    def right(self) -> int:
+        return self.width - _RIGHT
+
+    @property
+    def bottom(self) -> int:
+        return self.height - _BOTTOM
+
+    @property
+    def ticks_x(self) -> list[tuple[float, str]]:
+        return [(self.at(value, self.y.low)[0], text) for value, text in self.x.ticks]
+
+    @property
+    def ticks_y(self) -> list[tuple[float, str]]:
+        return [(self.at(self.x.low, value)[1], text) for value, text in self.y.ticks]
 
     def at(self, x: float, y: float) -> Point:
-        across = (x - self.x[0]) / (self.x[1] - self.x[0])
-        up = (y - self.y[0]) / (self.y[1] - self.y[0])
+        """Where a pair of values lies, in pixels; values beyond an axis lie on its end."""
+        across = (min(max(x, self.x.low), self.x.high) - self.x.low) / (self.x.high - self.x.low)
+        up = (min(max(y, self.y.low), self.y.high) - self.y.low) / (self.y.high - self.y.low)
         return (
-            round(_LEFT + across * (self.width - _LEFT - _RIGHT), 1),
-            round(self.height - _BOTTOM - up * (self.height - _TOP - _BOTTOM), 1),
+            round(self.left + across * (self.right - self.left), 1),
+            round(self.bottom - up * (self.bottom - self.top), 1),
         )
 
-    def svg(self, title: str, labels: tuple[str, str], ticks: tuple[Ticks, Ticks], inside: Iterable[str]) -> str:
-        """The whole chart: axes with their ticks, then what is drawn inside."""
-        parts = [
-            f'<svg viewBox="0 0 {self.width} {self.height}" role="img" aria-label="{escape(title)}">',
-            *(self._tick(at, text, across=True) for at, text in ticks[0]),
-            *(self._tick(at, text, across=False) for at, text in ticks[1]),
-            f'<text x="{(self.width + _LEFT) / 2}" y="{self.height - 8}" text-anchor="middle">'
-            f"{escape(labels[0])}</text>",
-            f'<text transform="translate(14 {self.height / 2 - 20}) rotate(-90)" text-anchor="middle">'
-            f"{escape(labels[1])}</text>",
-            *inside,
-            "</svg>",
-        ]
-        return "".join(parts)
+    def add_line(self, points: Iterable[Point], stroke: Stroke, name: str = "") -> None:
+        self.lines.append(Line([self.at(x, y) for x, y in points], stroke, name))
 
-    def _tick(self, at: float, text: str, across: bool) -> str:
-        (x, y) = self.at(at, self.y[0]) if across else self.at(self.x[0], at)
-        (x2, y2) = self.at(at, self.y[1]) if across else self.at(self.x[1], at)
-        place = f'x="{x}" y="{y + 16}" text-anchor="middle"' if across else f'x="{x - 6}" y="{y + 4}" text-anchor="end"'
-        return f'<path class="grid" d="M{x} {y}L{x2} {y2}"/><text {place}>{escape(text)}</text>'
+    def add_bars(self, edges: Sequence[float], heights: Sequence[float], colour: str, name: str) -> None:
+        """Bars from 0; empty bins have none. A pixel is left between neighbours."""
+        boxes = []
+        for low, high, value in zip(edges, edges[1:], heights, strict=False):
+            (x, y), (x_end, y_end) = self.at(low, value), self.at(high, 0)
+            if value:
+                boxes.append((x + 0.5, y, round(x_end - x - 1, 1), round(y_end - y, 1)))
+        self.bars.append(Bars(boxes, colour, name))
 
 
-Ticks = Sequence[tuple[float, str]]
-
-
-def line(points: Iterable[Point], colour: str, dash: str = "", width: float = 1.8) -> str:
-    path = "L".join(f"{x} {y}" for x, y in points)
-    style = f'stroke="{colour}" stroke-width="{width}"' + (f' stroke-dasharray="{dash}"' if dash else "")
-    return f'<path d="M{path}" fill="none" {style}/>' if path else ""
-
-
-def det(curves: Mapping[str, Sequence[Mapping[str, float]]], at: Mapping[str, Any]) -> str:
-    """FNMR against FMR on normal-deviate axes (Martin et al., 1997), and where the threshold lies.
+def det(curves: Mapping[str, Sequence[Mapping[str, float]]], at: Mapping[str, Any]) -> Chart:
+    """FNMR against FMR on normal-deviate axes (Martin et al., 1997), with a ring at the version's threshold.
 
     Args:
         curves: by system, points with `fmr` and `fnmr`; "fused" is drawn as the strong line.
         at: the report's `fmr` and `fnmr` at its threshold.
     """
     rates = (0.00001, 0.0001, 0.001, 0.01, 0.05, 0.2, 0.5)
-    ticks = [(_NORMAL.inv_cdf(rate), f"{100 * rate:g} %") for rate in rates]
+    ticks = [(_deviate(rate), f"{100 * rate:g} %") for rate in rates]
     lowest = min((p["fmr"] for curve in curves.values() for p in curve if p["fmr"] > 0), default=1e-4)
     first = max(i for i, rate in enumerate(rates[:4]) if rate <= lowest or i == 0)
-    frame = Frame((ticks[first][0], ticks[-1][0]), (ticks[1][0], ticks[-1][0]))
-
-    def placed(fmr: float, fnmr: float) -> Point:
-        x, y = (_NORMAL.inv_cdf(min(max(rate, 1e-9), 1 - 1e-9)) for rate in (fmr, fnmr))
-        return frame.at(min(max(x, frame.x[0]), frame.x[1]), min(max(y, frame.y[0]), frame.y[1]))
-
-    drawn = []
+    chart = Chart(
+        "DET curve",
+        Axis("FMR: strangers that match", ticks[first][0], ticks[-1][0], ticks[first:]),
+        Axis("FNMR: the same person does not match", ticks[1][0], ticks[-1][0], ticks[1:]),
+    )
     for index, (name, curve) in enumerate(curves.items()):
-        points = [placed(p["fmr"], p["fnmr"]) for p in curve if p["fnmr"] <= 0.5 and p["fmr"] <= 0.5]
-        drawn.append(line(points, **stroke(name, index)))
-    x, y = placed(at["fmr"]["value"], at["fnmr"]["value"])
-    drawn.append(f'<circle cx="{x}" cy="{y}" r="6" fill="none" stroke="currentColor" stroke-width="2"/>')
-    labels = ("FMR: strangers that match", "FNMR: the same person does not match")
-    return frame.svg("DET curve", labels, (ticks[first:], ticks[1:]), drawn)
+        points = [(_deviate(p["fmr"]), _deviate(p["fnmr"])) for p in curve if p["fnmr"] <= 0.5 and p["fmr"] <= 0.5]
+        chart.add_line(points, _stroke(name, index), name)
+    chart.rings.append(chart.at(_deviate(at["fmr"]["value"]), _deviate(at["fnmr"]["value"])))
+    return chart
 
 
-def stroke(name: str, index: int) -> dict[str, Any]:
+def _deviate(rate: float) -> float:
+    return _NORMAL.inv_cdf(min(max(rate, 1e-9), 1 - 1e-9))
+
+
+def _stroke(name: str, index: int) -> Stroke:
     if name == "fused":
-        return {"colour": "currentColor", "width": 2.6}
-    return {"colour": COLOURS[index % len(COLOURS)], "dash": _DASHES[index % len(_DASHES)]}
+        return Stroke(width=2.6)
+    return Stroke(COLOURS[index % len(COLOURS)], dash=_DASHES[index % len(_DASHES)])
 
 
-def histogram(data: Mapping[str, Any], threshold: float | None) -> str:
-    """Both classes' scores, each as a share of its own comparisons."""
+def histogram(data: Mapping[str, Any], threshold: float | None) -> Chart:
+    """Both classes' scores, each as a share of its own comparisons.
+
+    Args:
+        data: the report's `histogram`: bin `edges` and the counts of `mated` and `non_mated` comparisons.
+        threshold: in the score's units; None where it differed by part.
+    """
     edges = data["edges"]
     shares = {side: _shares(data[side]) for side in ("non_mated", "mated")}
     top = max(0.05, *(max(values) for values in shares.values()))
-    frame = Frame((edges[0], edges[-1]), (0.0, top))
-    drawn = []
-    for side, colour in (("non_mated", COLOURS[1]), ("mated", COLOURS[0])):
-        bars = zip(edges, edges[1:], shares[side], strict=False)
-        drawn += [_bar(frame, low, high, share, colour) for low, high, share in bars if share]
-    if threshold is not None:
-        drawn.append(line([frame.at(threshold, 0), frame.at(threshold, top)], "currentColor", "4 3"))
-        x, y = frame.at(threshold, top)
-        drawn.append(f'<text x="{x + 5}" y="{y + 12}">threshold {threshold:.2f}</text>')
-    ticks = [(float(e), f"{e:g}") for e in edges if e % 5 == 0]
-    up = [(top * i / 4, f"{100 * top * i / 4:.0f} %") for i in range(5)]
-    return frame.svg("Scores", ("score (natural-log likelihood ratio)", "share of its class"), (ticks, up), drawn)
-
-
-def _bar(frame: Frame, low: float, high: float, share: float, colour: str) -> str:
-    (x, y), (x2, bottom) = frame.at(low, share), frame.at(high, 0)
-    return (
-        f'<rect x="{x + 0.5}" y="{y}" width="{x2 - x - 1:.1f}" height="{bottom - y:.1f}" fill="{colour}" '
-        'fill-opacity="0.55"/>'
+    chart = Chart(
+        "Scores",
+        Axis("score (natural-log likelihood ratio)", edges[0], edges[-1], [(e, f"{e:g}") for e in edges if e % 5 == 0]),
+        Axis("share of its class", 0.0, top, [(top * i / 4, f"{100 * top * i / 4:.0f} %") for i in range(5)]),
     )
+    chart.add_bars(edges, shares["non_mated"], COLOURS[1], "strangers")
+    chart.add_bars(edges, shares["mated"], COLOURS[0], "the same person")
+    if threshold is not None:
+        chart.add_line([(threshold, 0), (threshold, top)], Stroke(dash="4 3"))
+        x, y = chart.at(threshold, top)
+        chart.notes.append(((x + 5, y + 12), f"threshold {threshold:.2f}"))
+    return chart
 
 
 def _shares(counts: Sequence[int]) -> list[float]:
@@ -129,17 +173,55 @@ def _shares(counts: Sequence[int]) -> list[float]:
     return [count / total for count in counts]
 
 
-def reliability(bins: Sequence[Mapping[str, Any]]) -> str:
-    """What the scores claim against what is so, with intervals; on the diagonal they are the same."""
-    frame = Frame((0.0, 1.0), (0.0, 1.0), width=420, height=400)
-    drawn = [line([frame.at(0, 0), frame.at(1, 1)], "currentColor", "2 4", 1)]
-    for item in bins:
-        if item["observed"] is None:
-            continue
-        x, y = frame.at(item["claimed"], item["observed"]["value"])
-        low, high = (frame.at(item["claimed"], item["observed"][side]) for side in ("low", "high"))
-        drawn.append(line([low, high], COLOURS[0], width=2))
-        drawn.append(f'<circle cx="{x}" cy="{y}" r="4" fill="{COLOURS[0]}"/>')
+def reliability(bins: Sequence[Mapping[str, Any]]) -> Chart:
+    """The probability that the scores claim against the observed share, with intervals; on the diagonal both are equal.
+
+    Args:
+        bins: the report's `reliability`; a bin of too few comparisons (`observed` is None) is not drawn.
+    """
     ticks = [(i / 4, f"{i / 4:g}") for i in range(5)]
-    labels = ("probability that the score claims", "share that is the same person")
-    return frame.svg("Reliability", labels, (ticks, ticks), drawn)
+    chart = Chart(
+        "Reliability",
+        Axis("probability that the score claims", 0.0, 1.0, ticks),
+        Axis("share that is the same person", 0.0, 1.0, ticks),
+        width=420,
+        height=400,
+    )
+    chart.add_line([(0, 0), (1, 1)], Stroke(width=1, dash="2 4"))
+    for item in bins:
+        if item["observed"] is not None:
+            ends = [(item["claimed"], item["observed"][side]) for side in ("low", "high")]
+            chart.add_line(ends, Stroke(COLOURS[0], width=2))
+            chart.dots.append((chart.at(item["claimed"], item["observed"]["value"]), COLOURS[0]))
+    return chart
+
+
+_MEASURES = ("feature_norm", "detector_score", "yaw_deg", "face_px", "sharpness", "brightness", "contrast")
+MEASURE_STROKES: Mapping[str, Stroke] = {
+    "score": Stroke(width=3),
+    **{name: Stroke(colour, 1.3) for name, colour in zip(_MEASURES, (*COLOURS, "#999999"), strict=True)},
+}
+"""The quality measures that are drawn; a measure has the same colour in every plot."""
+
+
+def error_versus_discard(shares: Sequence[float], name: str, curves: Curves) -> Chart:
+    """The FNMR of what is left against the share discarded, the quality score as the strong line.
+
+    Args:
+        shares: what is discarded, in [0, 1], rising.
+        name: of the list.
+        curves: by measure, FNMR in [0, 1], one value a share; measures without a stroke are left out.
+    """
+    drawn = {measure: curves[measure] for measure in MEASURE_STROKES if measure in curves}
+    top = max(map(max, drawn.values())) * 1.05 or 1.0
+    last = shares[-1]
+    chart = Chart(
+        f"{name}: FNMR of what is left",
+        Axis("discarded", 0.0, last, [(last * i / 3, f"{last * i / 3:.0%}") for i in range(4)]),
+        Axis("FNMR", 0.0, top, [(top * i / 2, f"{top * i / 2:.1%}") for i in range(3)]),
+        width=330,
+        height=230,
+    )
+    for measure, values in drawn.items():
+        chart.add_line(zip(shares, values, strict=True), MEASURE_STROKES[measure], measure)
+    return chart

@@ -1,4 +1,4 @@
-"""Everything that one evaluation says of a version."""
+"""The figures of a report, from one evaluation of a version."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from . import slices
 from .details import details
 
 Scorer = Callable[[Sequence[Labelled]], Scores]
-"""Scores comparisons, list by list: by a version's own numbers, or by numbers fitted on other people."""
+"""Scores comparisons, list by list: with the version's own numbers, or with numbers fitted on other people."""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """`data` is what `--json` prints; `draws` are `System.draws` of the fused decision, so that
-    two versions measured on the same `list_digest` can be compared; `subjects` are hashes of who was measured."""
+    """`data` is what `--json` prints. `draws` are the bootstrap's rates of the fused decision (`System.draws`): with
+    them two versions measured on the same `list_digest` can be compared. `subjects` are hashes of who was measured."""
 
     data: dict[str, Any]
     draws: dict[str, list[float | None]]
@@ -43,10 +43,11 @@ def build(
     """Measure a version on one study.
 
     Args:
-        rated: which of the study's pools error rates are counted on.
-        threshold: of the full voter set, for the reader; None where it differed by part.
-        target_fmr: at which members get the thresholds that slices and stress tables use.
-        stressed: the same study with its probes under a stress, by the stress's name.
+        rated: the study's pool on which error rates are counted: all pairs, or those listed.
+        score: gives every comparison its score.
+        threshold: of the full voter set, to be shown; None where it differed by part.
+        target_fmr: sets each member's own threshold in the tables of slices and stresses.
+        stressed: by the stress's name, the same study with its probes under it.
     """
 
     def rated_of(other: Study) -> Scores:
@@ -71,19 +72,19 @@ def build(
         ],
     }
     draws = systems.fused.draws(TAR_IN_TABLES, 0.0)
-    used = np.union1d(systems.comparisons.subject_a, systems.comparisons.subject_b)
+    measured = np.union1d(systems.comparisons.subject_a, systems.comparisons.subject_b)
     return Report(
         data,
         {name: [None if np.isnan(x) else round(float(x), 6) for x in values] for name, values in draws.items()},
         study.digest(rated),
-        subject_hashes(study.listed.subjects[i] for i in used),
+        subject_hashes(study.listed.subjects[i] for i in measured),
     )
 
 
 def _cell(cell: Attempts, scores: Scores, subjects: Subjects) -> dict[str, Any]:
-    """Attempts of several references and frames, at the version's own threshold."""
+    """The error rates of attempts with several references and frames, at the version's own threshold."""
     systems = Systems.of(scores, 0, subjects)
-    decided, same = systems.fused, systems.comparisons.same
+    fused, same = systems.fused, systems.comparisons.same
     return {
         "list": cell.labelled.name,
         "references": cell.references,
@@ -91,8 +92,8 @@ def _cell(cell: Attempts, scores: Scores, subjects: Subjects) -> dict[str, Any]:
         "subjects": len(np.union1d(systems.comparisons.subject_a, systems.comparisons.subject_b)),
         "mated": int(same.sum()),
         "non_mated": int((~same).sum()),
-        "fmr": decided.fmr(0.0) if (~same & systems.acquired).any() else None,
-        "fnmr": decided.fnmr(0.0) if (same & systems.acquired).any() else None,
+        "fmr": fused.fmr(0.0) if (~same & systems.acquired).any() else None,
+        "fnmr": fused.fnmr(0.0) if (same & systems.acquired).any() else None,
     }
 
 
@@ -100,21 +101,20 @@ def _stressed(
     study: Study, scores: Scores, thresholds: Mapping[str, float | None], subjects: Subjects
 ) -> dict[str, Any]:
     systems = Systems.each(scores, subjects)
-    each = [_under(study, item, thresholds) for item in systems]
-    if len(each) == 1:
-        return {**each[0], "lists": {}}
-    lists = dict(zip(study.listed.names, each, strict=True))
-    return {**_under(study, Systems.together(systems), thresholds), "lists": lists}
+    by_list = [_row(study, item, thresholds) for item in systems]
+    if len(by_list) == 1:
+        return {**by_list[0], "lists": {}}
+    lists = dict(zip(study.listed.names, by_list, strict=True))
+    return {**_row(study, Systems.together(systems), thresholds), "lists": lists}
 
 
-def _under(study: Study, systems: Systems, thresholds: Mapping[str, float | None]) -> dict[str, Any]:
+def _row(study: Study, systems: Systems, thresholds: Mapping[str, float | None]) -> dict[str, Any]:
     probes = np.unique(systems.comparisons.b)
     embedded = study.probes or study.embedded
-    decided = systems.fused
     return {
         **row(systems, thresholds, compared=True),
         "fta": failure_rate(study, embedded, systems.subjects, probes),
         "failures": embedded.failures(probes),
-        "frr": decided.frr(0.0),
-        "far": decided.far(0.0),
+        "frr": systems.fused.frr(0.0),
+        "far": systems.fused.far(0.0),
     }

@@ -1,5 +1,5 @@
-"""What a report shows besides the rates: curves, distributions, the worst errors, and what live traffic is held
-against."""
+"""What a report shows besides the rates: curves, distributions, the worst errors, and what live traffic is compared
+with."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def details(systems: Systems, embedded: Embedded) -> dict[str, Any]:
 
 
 def counts(values: Values, edges: tuple[float, ...]) -> list[int]:
-    """How many values fall into each bin; what lies outside counts in the first or last."""
+    """How many values fall into each bin; values beyond the edges count in the first or last bin."""
     inside = np.clip(values, edges[0], np.nextafter(edges[-1], -np.inf))
     return [int(count) for count in np.histogram(inside, edges)[0]]
 
@@ -53,8 +53,8 @@ def _histogram(systems: Systems) -> dict[str, Any]:
 
 
 def _live(systems: Systems, embedded: Embedded) -> dict[str, Any]:
-    """The scores of mated comparisons that match, and the probes' quality: what these looked like when the version was
-    measured."""
+    """The distributions that live traffic is compared with: scores of mated comparisons that match, and the probes'
+    quality."""
     matched = systems.comparisons.same & systems.acquired & (systems.margin >= 0)
     quality = embedded.quality["score"][np.unique(systems.comparisons.b)]
     return {
@@ -66,8 +66,8 @@ def _live(systems: Systems, embedded: Embedded) -> dict[str, Any]:
 
 
 def _worst(systems: Systems, embedded: Embedded) -> dict[str, list[dict[str, Any]]]:
-    """The errors furthest on the wrong side, by the first twelve hex digits of both files' sha256: whoever has the
-    pictures can find them, and nobody else learns whom they show."""
+    """The errors furthest from the threshold. A pair is named by the first twelve hex digits of both files' sha256:
+    whoever has the pictures can find it, and nobody else learns whom it shows."""
     matched, same = systems.margin >= 0, systems.comparisons.same
     return {
         "false_matches": _named(systems, embedded, ~same & matched, -systems.margin),
@@ -77,11 +77,11 @@ def _worst(systems: Systems, embedded: Embedded) -> dict[str, list[dict[str, Any
 
 def _named(systems: Systems, embedded: Embedded, wrong: Flags, order: Values) -> list[dict[str, Any]]:
     at = np.flatnonzero(wrong)
-    found = []
+    errors = []
     for index in at[np.argsort(order[at], kind="stable")[:WORST]]:
         pair = [int(systems.comparisons.a[index]), int(systems.comparisons.b[index])]
         quality = {name: values[pair] for name, values in embedded.quality.items()}
-        found.append(
+        errors.append(
             {
                 "pair": "–".join(embedded.digests[i][:12] for i in pair),
                 "score": round(float(systems.score[index]), 2),
@@ -92,4 +92,4 @@ def _named(systems: Systems, embedded: Embedded, wrong: Flags, order: Values) ->
                 "face_px": round(float(quality["face_px"].min()), 1),
             }
         )
-    return found
+    return errors

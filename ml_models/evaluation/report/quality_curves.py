@@ -1,8 +1,8 @@
-"""Does a quality measure point at the pictures that will fail? Error-versus-discard curves.
+"""Error-versus-discard curves: does a quality measure predict errors?
 
-The mated comparisons are put in the order of the poorer picture's quality; the FNMR of what is left falls as the
-poorest share is discarded, if the measure predicts errors (Grother and Tabassi, 2007; ISO/IEC 29794-1:2024, 7.4). The
-threshold is the one at which the FMR is at its target with nothing discarded.
+Mated comparisons are sorted by their poorer picture's quality. If the measure predicts errors, the FNMR of the
+remaining comparisons falls as the poorest share is discarded (Grother and Tabassi, 2007; ISO/IEC 29794-1:2024, 7.4).
+The threshold is set once, at the target FMR with nothing discarded.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from ..rates.metrics import System, threshold_at_fmr
 from ..study import Study, failure_rate
 
 SHARES = np.linspace(0.0, 0.3, 31)
-"""What is discarded; a service that sends away more than three in ten has other worries."""
+"""The shares discarded. No service would send away more than three in ten."""
 SHOWN = (0.01, 0.05, 0.1, 0.2)
 
-# where the luminance of a well exposed face lies; both ends of the scale are worse
+# luminance of a well exposed face; darker and lighter are both worse
 _EXPOSED = 130.0
-# measures of which more is not better, turned so that it is
+# for measures of which more is not better: a value that is higher for better pictures
 _ORDER: Mapping[str, Callable[[Values], Values]] = {
     "brightness": lambda values: -np.abs(values - _EXPOSED),
     "yaw_deg": lambda values: -np.abs(values),
@@ -39,15 +39,15 @@ _ORDER: Mapping[str, Callable[[Values], Values]] = {
 
 
 def goodness(name: str, values: Values) -> Values:
-    """A measure of `engine.types.Quality` as a number of which more is better, shape (I,)."""
+    """A measure of `engine.types.Quality` as values that are higher for better pictures, shape (I,)."""
     return _ORDER[name](values) if name in _ORDER else values
 
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """`fnmr[k]` of what is left when `SHARES[k]` is discarded; `gain` is how much of the area between the flat line of
-    a measure that knows nothing (0) and the curve of one that knows the errors (1) this one wins, below 0 when it
-    discards the wrong ones."""
+    """`fnmr[k]` is the FNMR of the comparisons left when `SHARES[k]` is discarded. `gain` is the part won of the area
+    between the flat line of an uninformative measure (0) and the curve of a perfect one (1); it is negative when the
+    measure discards comparisons that would have matched."""
 
     fnmr: tuple[Rate, ...]
     gain: Rate
@@ -60,34 +60,34 @@ def curve(comparisons: Comparisons, quality: Values, missed: Flags, subjects: Su
     """The error-versus-discard curve of one measure.
 
     Args:
-        comparisons: mated ones that took place.
+        comparisons: mated, of two acquired pictures.
         quality: of the poorer picture of each, higher is better, finite, shape (N,).
         missed: which fall under the threshold, shape (N,).
 
-    The intervals come from a bootstrap over subjects; the pictures that a share discards are those of the whole set.
+    The intervals come from a bootstrap over subjects. Every replicate discards the same pictures as the whole set.
     """
-    counts, errors = _kept(comparisons, quality, missed, subjects.count)
+    counts, errors = _remaining(comparisons, quality, missed, subjects.count)
     drawn = subjects.drawn.astype(np.float64)
     value = _curve(counts.sum(1), errors.sum(1))
     replicated = _curve(counts @ drawn.T, errors @ drawn.T)
     low, high = np.nanquantile(replicated, TAILS, axis=1)
     gain, gains = _gain(value[:, None])[0], _gain(replicated)
-    around = np.quantile(gains, TAILS)
+    gain_low, gain_high = np.quantile(gains, TAILS)
     return Curve(
         tuple(rate(v, a, b) for v, a, b in zip(value, low, high, strict=True)),
-        {"value": float(gain), "low": float(min(around[0], gain)), "high": float(max(around[1], gain))},
+        {"value": float(gain), "low": float(min(gain_low, gain)), "high": float(max(gain_high, gain))},
     )
 
 
-def _kept(
+def _remaining(
     comparisons: Comparisons, quality: Values, missed: Flags, subjects: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """By share and subject: how many comparisons are left, and how many of them are errors."""
+    """How many comparisons are left, and how many of them are errors; each by share and subject, shape (shares, S)."""
     order = np.argsort(quality, kind="stable")
-    who, wrong = comparisons.subject_a[order], missed[order]
+    subject, wrong = comparisons.subject_a[order], missed[order]
     starts = np.floor(SHARES * len(order) + 1e-9).astype(int)
-    counts = np.stack([np.bincount(who[start:], minlength=subjects) for start in starts])
-    errors = np.stack([np.bincount(who[start:][wrong[start:]], minlength=subjects) for start in starts])
+    counts = np.stack([np.bincount(subject[start:], minlength=subjects) for start in starts])
+    errors = np.stack([np.bincount(subject[start:][wrong[start:]], minlength=subjects) for start in starts])
     return counts.astype(np.float64), errors.astype(np.float64)
 
 
@@ -96,25 +96,26 @@ def _curve(counts: NDArray[np.float64], errors: NDArray[np.float64]) -> NDArray[
 
 
 def _gain(fnmr: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Of curves in columns, shape (shares, K) → (K,)."""
+    """`Curve.gain` of curves in columns, shape (shares, K) → (K,)."""
     first = fnmr[0]
-    knows_nothing = first * SHARES[-1]
-    knows_all = np.trapezoid(np.maximum(0, first - SHARES[:, None]) / (1 - SHARES[:, None]), SHARES, axis=0)
-    between = knows_nothing - knows_all
-    won = knows_nothing - np.trapezoid(fnmr, SHARES, axis=0)
-    # where there are no errors, nothing can be known about them
+    uninformative = first * SHARES[-1]
+    perfect = np.trapezoid(np.maximum(0, first - SHARES[:, None]) / (1 - SHARES[:, None]), SHARES, axis=0)
+    between = uninformative - perfect
+    won = uninformative - np.trapezoid(fnmr, SHARES, axis=0)
+    # without errors there is nothing to win
     gain: NDArray[np.float64] = np.where(between > 0, won, 0.0) / np.where(between > 0, between, 1.0)
     return gain
 
 
 def report(study: Study, scores: Sequence[Values], target_fmr: float, enroll: QualityLimits) -> dict[str, Any]:
-    """How well each measure predicts errors: `subjects`, `images`, `mated`, `non_mated`, `threshold`, `fnmr`, `fta` (at
-    verification), `refused_at_enrolment`, `measures.NAME` with `gain` and `fnmr_at_discard`, and the same by list.
+    """How well each quality measure predicts errors: `subjects`, `images`, `mated`, `non_mated`, `threshold`, `fnmr`,
+    `fta` (at verification), `refused_at_enrolment`, `measures.NAME` with `gain` and `fnmr_at_discard`, and the same by
+    list.
 
     Args:
-        scores: of every comparison of `study.all_pairs`, list by list, −inf where an image was not acquired.
-        target_fmr: sets the threshold, on the very non-mated comparisons of the list.
-        enroll: the limits of an enrolment.
+        scores: of every comparison of `study.all_pairs`, list by list; −inf where an image was not acquired.
+        target_fmr: sets the threshold, on the list's own non-mated comparisons.
+        enroll: the limits at enrolment.
     """
     subjects, measures = Subjects(len(study.listed.subjects)), _measures(study.embedded)
     refused = _refused(study.embedded, enroll)
@@ -129,10 +130,10 @@ def report(study: Study, scores: Sequence[Values], target_fmr: float, enroll: Qu
 
 
 def _measures(embedded: Embedded) -> dict[str, Values]:
-    """Every measure, turned so that more is better, shape (I,); the networks' norms one by one as well."""
-    known = {name: values for name, values in embedded.quality.items() if np.isfinite(values).any()}
-    turned = {name: goodness(name, values) for name, values in known.items()}
-    return {**turned, **{f"feature_norm of {name}": norms for name, norms in embedded.norms.items()}}
+    """Every measure, and each network's feature norm, as values that are higher for better pictures, shape (I,)."""
+    measured = {name: values for name, values in embedded.quality.items() if np.isfinite(values).any()}
+    ordered = {name: goodness(name, values) for name, values in measured.items()}
+    return {**ordered, **{f"feature_norm of {name}": norms for name, norms in embedded.norms.items()}}
 
 
 def _refused(embedded: Embedded, limits: QualityLimits) -> Flags:
@@ -150,30 +151,30 @@ def _figures(
     comparisons = system.comparisons
     threshold = threshold_at_fmr(system.non_mated, target)
     mated = np.flatnonzero(system.same & system.acquired)
-    part, missed = comparisons.take(mated), system.scores[mated] < threshold
+    compared, missed = comparisons.take(mated), system.scores[mated] < threshold
     curves = {
-        name: curve(part, np.minimum(values[part.a], values[part.b]), missed, subjects)
+        name: curve(compared, np.minimum(values[compared.a], values[compared.b]), missed, subjects)
         for name, values in measures.items()
     }
-    used = np.union1d(comparisons.a, comparisons.b)
+    images = np.union1d(comparisons.a, comparisons.b)
     return {
         "subjects": len(np.union1d(comparisons.subject_a, comparisons.subject_b)),
-        "images": len(used),
-        "mated": len(part),
+        "images": len(images),
+        "mated": len(compared),
         "non_mated": len(system.non_mated),
         "threshold": threshold,
         "fnmr": curves["score"].at(0.0),
-        "fta": failure_rate(study, study.embedded, subjects, used),
-        "refused_at_enrolment": _share_of_images(study, subjects, used, refused[used]),
+        "fta": failure_rate(study, study.embedded, subjects, images),
+        "refused_at_enrolment": _share_of_images(study, subjects, images, refused[images]),
         "measures": {
-            name: {"gain": found.gain, "fnmr_at_discard": {f"{share:g}": found.at(share) for share in SHOWN}}
-            for name, found in sorted(curves.items(), key=lambda item: -item[1].gain["value"])
+            name: {"gain": one.gain, "fnmr_at_discard": {f"{share:g}": one.at(share) for share in SHOWN}}
+            for name, one in sorted(curves.items(), key=lambda item: -item[1].gain["value"])
         },
-        "curves": {name: [round(r["value"], 6) for r in found.fnmr] for name, found in curves.items()},
+        "curves": {name: [round(r["value"], 6) for r in one.fnmr] for name, one in curves.items()},
     }
 
 
 def _share_of_images(study: Study, subjects: Subjects, images: NDArray[np.int32], hit: Flags) -> Rate:
-    who = study.listed.subject_of[images]
-    alone = Comparisons(images, images, who, who, np.zeros(len(images), np.int32))
+    subject_of = study.listed.subject_of[images]
+    alone = Comparisons(images, images, subject_of, subject_of, np.zeros(len(images), np.int32))
     return System(alone, np.zeros(len(images)), subjects).share(hit, np.ones(len(images), bool))

@@ -1,4 +1,4 @@
-"""Where a version is good and where it is not: the comparisons by pose, light, blur, size, and by what a list says."""
+"""Error rates by slice: by pose, light, blur and size, and by the attributes that a list has."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from ..rates.systems import Systems, row
 from ..scoring import Values
 
 MOST_VALUES = 12
-"""Of an attribute in words the most frequent are shown; one in numbers with more values is cut into quarters."""
+"""Of an attribute in words, this many of the most frequent values are shown. An attribute in numbers that has more
+values is cut at its quartiles."""
 FEWEST = 10
-"""A slice with fewer comparisons says nothing and is left out."""
+"""A slice with fewer comparisons is left out."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """One measure of the engine's `Quality`, cut at `bounds`: the worse of the two pictures decides. `worst` is which
-    of two is the worse, `unit` what the bounds are in."""
+    """A measure of the engine's `Quality`, cut at `bounds`, which are in `unit`. A comparison belongs to the slice of
+    its poorer picture, whose value `worst` gives from both pictures' values."""
 
     name: str
     field: str
@@ -49,14 +50,14 @@ def table(
     embedded: Embedded,
     thresholds: Mapping[str, float | None],
 ) -> list[dict[str, Any]]:
-    """A line a slice: `by`, `slice`, and what `systems.row` counts. Only comparisons of two acquired pictures have a
-    place in it: failures to acquire have no pose or light to be sorted by."""
+    """One row for each slice: `by`, `slice`, and the figures of `systems.row`. Only comparisons of two acquired
+    pictures are counted: a failure to acquire has no pose or light to be sorted by."""
     systems = systems.take(systems.acquired)
-    found = []
+    rows = []
     for by, name, inside in _all(systems.comparisons, pool, embedded):
         if inside.sum() >= FEWEST:
-            found.append({"by": by, "slice": name, **row(systems.take(inside), thresholds)})
-    return found
+            rows.append({"by": by, "slice": name, **row(systems.take(inside), thresholds)})
+    return rows
 
 
 def _all(comparisons: Comparisons, pool: Pool, embedded: Embedded) -> Iterator[tuple[str, str, Flags]]:
@@ -86,13 +87,14 @@ def _ranges(values: Values, bounds: tuple[float, ...]) -> Iterator[tuple[str, Fl
 
 
 def _values(words: Words) -> Words:
-    """The words themselves; numbers of many values as the quarter of the pictures they lie in."""
-    told = np.unique(words[words != ""])
+    """The attribute's words; where these are numbers of more than MOST_VALUES values, the range between quartiles that
+    each lies in."""
+    distinct = np.unique(words[words != ""])
     try:
         numbers = np.where(words == "", "nan", words).astype(np.float64)
     except ValueError:
         return words
-    if len(told) <= MOST_VALUES:
+    if len(distinct) <= MOST_VALUES:
         return words
     bounds = tuple(dict.fromkeys(float(q) for q in np.nanquantile(numbers, (0.25, 0.5, 0.75))))
     ranged = np.full(len(words), "", dtype="<U32")
@@ -103,5 +105,5 @@ def _values(words: Words) -> Words:
 
 def _frequent(words: Words) -> list[str]:
     values, counts = np.unique(words[words != ""], return_counts=True)
-    kept = np.sort(np.argsort(-counts, kind="stable")[:MOST_VALUES])
-    return [str(value) for value in values[kept]]
+    most_frequent = np.sort(np.argsort(-counts, kind="stable")[:MOST_VALUES])
+    return [str(value) for value in values[most_frequent]]

@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from ml_models import selectors
-from ml_models.evaluation.report import discard_plot, quality_curves
+from ml_models.evaluation.report import quality_curves
+from ml_models.evaluation.report.page import discard_plot
 from ml_models.evaluation.study import score_with
 from ml_models.management.study import StudyCommand
 from ml_models.studies.pictures import prepare
@@ -43,7 +44,7 @@ bootstrap over subjects. Also: how many images verification and enrolment refuse
         if options["output"]:
             options["output"].mkdir(parents=True, exist_ok=True)
             (options["output"] / "quality.json").write_text(json.dumps(result, indent=2) + "\n")
-            (options["output"] / "quality.svg").write_text(discard_plot.svg(quality_curves.SHARES.tolist(), curves))
+            (options["output"] / "quality.svg").write_text(discard_plot(quality_curves.SHARES.tolist(), curves))
         return result
 
     def show(self, result: dict[str, Any]) -> None:
