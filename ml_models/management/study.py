@@ -18,7 +18,7 @@ from ml_models.engine.quality import QualityLimits
 from ml_models.engine.types import Extraction
 from ml_models.evaluation.calibration import cross_validation
 from ml_models.evaluation.lists import pairs
-from ml_models.evaluation.lists.pairs import Comparisons, EvidenceRefused
+from ml_models.evaluation.lists.pairs import Comparisons, StudyRefused
 from ml_models.evaluation.pictures import embedding, stress
 from ml_models.evaluation.pictures.embedding import Embedded, Progress, spread
 from ml_models.evaluation.study import Study
@@ -109,7 +109,7 @@ class StudyCommand(MlCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             super().handle(*args, **options)
-        except EvidenceRefused as error:
+        except StudyRefused as error:
             raise CommandError(f"{error.code}: {error}") from error
 
     def study(self, config: EnsembleConfig, options: dict[str, Any]) -> Study:

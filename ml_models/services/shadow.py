@@ -19,7 +19,7 @@ from django.db.models import Avg, Count, F
 
 from .. import conf, runtime, selectors
 from ..engine.errors import EngineError
-from ..engine.fuse import together
+from ..engine.fuse import by_member
 from ..exceptions import CryptoError, NotReady
 from ..models import EnsembleConfig, Rollout, ShadowScore, Verification
 from ..versions import numbers
@@ -156,7 +156,7 @@ def score(config: EnsembleConfig, verification: Verification, subject_id: str, i
         limits = numbers.quality_limits(config, "verify")
         frames = [pipeline.extract(image, limits) for image in images]
         quality = max(frame.quality.score for frame in frames)
-        decision = numbers.fusion(config).judge(template.embeddings, together(frames), quality)
+        decision = numbers.fusion(config).judge(template.embeddings, by_member(frames), quality)
         kept.decision, kept.score = decision.decision, decision.score
     except EngineError as error:
         kept.code = error.code

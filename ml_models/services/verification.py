@@ -9,7 +9,7 @@ from typing import Any
 
 from .. import conf, runtime, selectors, signals
 from ..engine.errors import EngineError, ImageError
-from ..engine.fuse import together
+from ..engine.fuse import by_member
 from ..engine.pipeline import Pipeline
 from ..engine.quality import ADVICE, QualityLimits
 from ..engine.types import Decision, Extraction, Quality
@@ -61,7 +61,7 @@ def verify(caller: Actor, subject_id: str, images: Sequence[bytes]) -> Verified:
         lockout.require_free(template.lock_left)
         frames = _frames(pipeline, images, numbers.quality_limits(config, "verify"), dropped)
         best = max((frame.quality for frame in frames), key=lambda quality: quality.score)
-        decision = numbers.rule(config).judge(template.embeddings, together(frames), best.score)
+        decision = numbers.rule(config).judge(template.embeddings, by_member(frames), best.score)
         best = _with_advice(best, decision)
         lockout.settle(template.subject, subject_id, decision.decision)
     except (EngineError, LockedOut) as error:
