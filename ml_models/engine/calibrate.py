@@ -27,8 +27,8 @@ class Calibration:
     """A member's similarity `s` → its log-likelihood ratio, `a · s + b + d · q`.
 
     `q` is the natural logarithm of the shorter of the two features' norms, clipped to [`low`, `high`], the range of the
-    fit. A short feature means a face of poor quality (Meng et al., 2021; Kim et al., 2022). Then even a mated comparison
-    has a low similarity, and `d`, negative as a rule, makes up for that. With `d` 0 the norms do not count.
+    fit. A short feature means a face of poor quality (Meng et al., 2021; Kim et al., 2022): even a mated comparison has
+    a low similarity then. `d`, negative as a rule, makes up for that. With `d` 0 the norms do not count.
     """
 
     a: float

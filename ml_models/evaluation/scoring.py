@@ -1,4 +1,4 @@
-"""The decision rule of `engine.fuse`, for a million comparisons at once. A test holds the two together."""
+"""The decision rule of `engine.fuse`, for a million comparisons at once. A test compares the two."""
 
 from __future__ import annotations
 

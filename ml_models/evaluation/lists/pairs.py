@@ -206,7 +206,7 @@ def _build(name: str, pairs: list[Pair], root: Path, table: Mapping[str, Mapping
         mated = sum(pair.same for pair in unique)
         raise PairListRefused(
             "one_class",
-            f"{name} has {mated} mated and {len(unique) - mated} non-mated pairs, and needs some of both for error rates.",
+            f"{name} has {mated} mated and {len(unique) - mated} non-mated pairs: error rates need some of both.",
         )
     who: dict[str, str] = {}
     for path, subject in (side for p in unique for side in ((p.a, p.subject_a), (p.b, p.subject_b))):

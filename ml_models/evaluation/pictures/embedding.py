@@ -198,7 +198,7 @@ def _stack(rows: Sequence[_Row], members: Sequence[str]) -> Embedded:
 
 class VectorCache:
     """Vectors on disk, so that a long run can be resumed. They are biometric: only in a folder the operator
-    names, readable by nobody else, one file an image, named by a hash of its bytes and of what embeds it.
+    names, readable by nobody else, one file an image, named by a hash of its bytes and the pipeline.
 
     Args:
         folder: made when absent, mode 0700.
