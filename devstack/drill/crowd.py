@@ -11,7 +11,7 @@ from devstack.drill.people import People, Photo
 from devstack.state import say
 from ml_models import rollouts, runtime, services
 from ml_models.engine.errors import EngineError
-from ml_models.engine.fuse import Fusion, together
+from ml_models.engine.fuse import Fusion, by_member
 from ml_models.engine.types import Decision, Embeddings, Extraction
 from ml_models.exceptions import ServiceError
 from ml_models.versions import numbers
@@ -53,7 +53,7 @@ class Offline:
     def decide(self, photo: Photo, subject: str, version: int) -> Decision:
         rule = self.rules[version]
         probe = self.probes[photo]
-        template, frames = self.templates[subject], together([probe])
+        template, frames = self.templates[subject], by_member([probe])
         names = [member.name for member in rule.members]
         return rule.judge(
             {name: template[name] for name in names}, {name: frames[name] for name in names}, probe.quality.score
@@ -78,6 +78,6 @@ def offline(enrolled: list[Photo], probes: list[Photo], versions: Iterable[int])
     by_subject: dict[str, list[Extraction]] = {}
     for photo, extraction in zip(enrolled, references, strict=True):
         by_subject.setdefault(photo.subject, []).append(extraction)
-    templates = {subject: together(faces) for subject, faces in by_subject.items()}
+    templates = {subject: by_member(faces) for subject, faces in by_subject.items()}
     usable = {photo: face for photo, face in shown.items() if face and photo.subject in templates}
     return Offline(templates, usable, {config.version: numbers.fusion(config) for config in configs})

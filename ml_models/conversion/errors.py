@@ -4,7 +4,7 @@ ConversionError
 ├── SourceError         unreachable, tool_missing, wrong_hash, bad_archive, member_missing, member_too_large
 ├── UnsupportedModel    unsupported_model: an operator or a layout the converter has no rule for
 ├── RangesMismatch      ranges_mismatch: the activation ranges belong to another network
-└── QuantizationRefused separation_lost, too_costly: an INT8 file that would tell people apart less well
+└── QuantizationRefused separation_lost, too_costly: an INT8 file that would separate people less well
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ class ConversionError(Exception):
 
     Args:
         code: stable, for scripts.
-        message: what was found and what to do about it.
+        message: what is wrong and what to do about it.
     """
 
     def __init__(self, code: str, message: str) -> None:

@@ -1,8 +1,7 @@
-"""Somebody else's network, brought to our form: one float input, one raw feature, any batch, plain names."""
+"""Somebody else's network, repaired to our form: one float input, one raw feature, any batch, plain names."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -10,7 +9,6 @@ from typing import Literal
 import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
-from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
 from . import onnx_graph, tflite
@@ -20,7 +18,7 @@ from .proof import open_session
 SIDE = 112
 INPUT, OUTPUT = "input", "output"
 _MIN_DIMENSION = 64
-# What lies between a feature and its own length, in the exports that were seen.
+# The operators between a feature and its own length, in the exports that we know.
 _LENGTH_OPERATORS = {
     *("ReduceL2", "ReduceSum", "ReduceSumSquare", "Pow", "Mul", "Sqrt", "Abs", "Reciprocal"),
     *("Clip", "Max", "Add", "Expand", "Unsqueeze", "Squeeze", "Reshape", "Identity", "Cast"),
@@ -30,7 +28,7 @@ _LENGTH_OPERATORS = {
 
 @dataclass(frozen=True, slots=True)
 class Foreign:
-    """`repairs` says what was changed; `head_cut` that the normalising head was taken off."""
+    """`repairs` lists the changes; `head_cut` is true when the normalising head was cut off."""
 
     model: onnx.ModelProto
     layout: Literal["NCHW", "NHWC"]
@@ -56,7 +54,7 @@ def bring_to_form(path: Path, output_name: str | None = None) -> Foreign:
     if len(graph.input) < before:
         repairs.append(f"{before - len(graph.input)} weights were listed as inputs")
     if len(graph.input) != 1:
-        raise UnsupportedModel(f"{path.name} has {len(graph.input)} inputs; one picture is expected.")
+        raise UnsupportedModel(f"{path.name} has {len(graph.input)} inputs: export it with one, the picture.")
     if _to_float32(graph):
         repairs.append("float16 became float32")
     layout = _layout(graph.input[0])
@@ -103,21 +101,28 @@ def load(path: Path) -> onnx.ModelProto:
 
 
 def _read_external(model: onnx.ModelProto, path: Path) -> None:
-    """Take external weights in; a path that leads out of the model's folder would read any file of this machine."""
+    """Read external weights into the model. A path out of the model's folder is refused: it could be any file of this
+    machine."""
     folder = path.parent.resolve()
     for tensor in model.graph.initializer:
         if tensor.data_location != TensorProto.EXTERNAL:
             continue
-        said = {entry.key: entry.value for entry in tensor.external_data}
-        place = (folder / said.get("location", "")).resolve()
+        entries = {entry.key: entry.value for entry in tensor.external_data}
+        place = (folder / entries.get("location", "")).resolve()
         if not place.is_relative_to(folder):
             raise ConversionError(
-                "external_data_outside", f"{path.name} wants its weights from outside its folder. Nothing was read."
+                "external_data_outside",
+                f"{path.name} names a weights' file outside its folder. Nothing was read: export the network again, "
+                "with its weights beside it.",
             )
-        offset = int(said.get("offset", 0))
-        length = int(said.get("length", 0))
+        offset = int(entries.get("offset", 0))
+        length = int(entries.get("length", 0))
         if not place.is_file() or place.stat().st_size < offset + length:
-            raise ConversionError("external_data_missing", f"{path.name}: its weights' file is missing or too short.")
+            raise ConversionError(
+                "external_data_missing",
+                f"{path.name}: its weights' file {place.name} is missing or shorter than {offset + length} bytes. "
+                "Copy it beside the model again.",
+            )
         with place.open("rb") as file:
             file.seek(offset)
             tensor.raw_data = file.read(length) if length else file.read()
@@ -126,13 +131,16 @@ def _read_external(model: onnx.ModelProto, path: Path) -> None:
 
 
 def _to_float32(graph: onnx.GraphProto) -> bool:
-    """Turn every float16 tensor, cast and signature to float32; whether there was one."""
-    found = False
+    """Turn every float16 tensor, cast and signature to float32.
+
+    Returns: whether there was one.
+    """
+    changed = False
 
     def widen(tensor: TensorProto) -> None:
-        nonlocal found
+        nonlocal changed
         if tensor.data_type == TensorProto.FLOAT16:
-            found = True
+            changed = True
             tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float32), tensor.name))
 
     for tensor in graph.initializer:
@@ -142,18 +150,18 @@ def _to_float32(graph: onnx.GraphProto) -> bool:
             if attribute.type == onnx.AttributeProto.TENSOR:
                 widen(attribute.t)
             elif node.op_type == "Cast" and attribute.i == TensorProto.FLOAT16:
-                attribute.i, found = TensorProto.FLOAT, True
+                attribute.i, changed = TensorProto.FLOAT, True
     for value in (*graph.input, *graph.output):
         if value.type.tensor_type.elem_type == TensorProto.FLOAT16:
-            value.type.tensor_type.elem_type, found = TensorProto.FLOAT, True
+            value.type.tensor_type.elem_type, changed = TensorProto.FLOAT, True
     del graph.value_info[:]
-    return found
+    return changed
 
 
 def _layout(value: onnx.ValueInfoProto) -> Literal["NCHW", "NHWC"]:
     shape = [dim.dim_value for dim in value.type.tensor_type.shape.dim]
     if value.type.tensor_type.elem_type != TensorProto.FLOAT or len(shape) != 4:
-        raise UnsupportedModel("The input is not one float picture of four dimensions.")
+        raise UnsupportedModel(f"The input has the shape {shape}: one float picture with four dimensions is expected.")
     if shape[1:] == [3, SIDE, SIDE]:
         return "NCHW"
     if shape[1:] == [SIDE, SIDE, 3]:
@@ -165,18 +173,22 @@ def _keep_one_output(graph: onnx.GraphProto, wanted: str | None) -> None:
     if wanted is None and len(graph.output) > 1:
         named = ", ".join(value.name for value in graph.output)
         raise UnsupportedModel(f"The network has the outputs {named}: say which is the feature with --output-name.")
-    kept = [value for value in graph.output if wanted in (None, value.name)]
-    if len(kept) != 1:
-        raise UnsupportedModel(f"The network has no output called {wanted}.")
+    outputs = [value for value in graph.output if wanted in (None, value.name)]
+    if len(outputs) != 1:
+        names = ", ".join(value.name for value in graph.output)
+        raise UnsupportedModel(f"The network has no output called {wanted}; it has {names}.")
     del graph.output[:]
-    graph.output.extend(kept)
-    if not kept[0].type.tensor_type.shape.dim:
-        kept[0].type.tensor_type.shape.dim.add()
-        kept[0].type.tensor_type.shape.dim.add()
+    graph.output.extend(outputs)
+    if not outputs[0].type.tensor_type.shape.dim:
+        outputs[0].type.tensor_type.shape.dim.add()
+        outputs[0].type.tensor_type.shape.dim.add()
 
 
 def _cut_head(graph: onnx.GraphProto) -> bool:
-    """Take off a division by the feature's own length: it would hide AdaFace's quality signal."""
+    """Cut off a division by the feature's own length: it would hide AdaFace's quality signal.
+
+    Returns: whether there was one.
+    """
     producers = {name: node for node in graph.node for name in node.output}
     name = graph.output[0].name
     node = producers[name]
@@ -187,10 +199,10 @@ def _cut_head(graph: onnx.GraphProto) -> bool:
     elif node.op_type in ("Div", "Mul"):
         pairs = [(node.input[0], node.input[1]), (node.input[1], node.input[0])]
         pairs = pairs[:1] if node.op_type == "Div" else pairs
-        found = [a for a, b in pairs if a in producers and _is_length(b, a, producers)]
-        if not found:
+        features = [a for a, b in pairs if a in producers and _is_length(b, a, producers)]
+        if not features:
             return False
-        feature = found[0]
+        feature = features[0]
     else:
         return False
     graph.output[0].name = feature
@@ -198,13 +210,13 @@ def _cut_head(graph: onnx.GraphProto) -> bool:
 
 
 def _is_length(name: str, feature: str, producers: dict[str, onnx.NodeProto]) -> bool:
-    """Whether `name` is computed from `feature` and constants alone, by way of a sum over it."""
-    todo, seen, summed = [name], set(), False
+    """Whether the graph computes `name` from `feature` and constants alone, with a sum over the feature on the way."""
+    todo, visited, summed = [name], set(), False
     while todo:
         current = todo.pop()
-        if current == feature or current in seen or current not in producers:
+        if current == feature or current in visited or current not in producers:
             continue
-        seen.add(current)
+        visited.add(current)
         node = producers[current]
         if node.op_type not in _LENGTH_OPERATORS:
             return False
@@ -228,65 +240,21 @@ def _rename(graph: onnx.GraphProto, old: str, new: str) -> None:
 
 
 def _dimension(model: onnx.ModelProto) -> int:
-    """Run the repaired network once: what it gives, not what it declares, is its dimension."""
+    """The dimension of the feature that the repaired network really gives; the declared one is corrected."""
     value = model.graph.input[0]
     shape = [2, *(dim.dim_value for dim in value.type.tensor_type.shape.dim[1:])]
     session = open_session(model.SerializeToString())
     (feature,) = session.run([model.graph.output[0].name], {value.name: np.zeros(shape, np.float32)})
     if feature.shape[0] != 2 or feature.size // 2 < _MIN_DIMENSION or feature.ndim != 2:
         raise UnsupportedModel(
-            f"For two pictures the network gives the shape {list(feature.shape)}: no feature of each."
+            f"For two pictures the network gives the shape {list(feature.shape)}; (2, D) with D of at least "
+            f"{_MIN_DIMENSION} is expected."
         )
     dims = model.graph.output[0].type.tensor_type.shape.dim
     del dims[:]
     dims.add().dim_param = onnx_graph.BATCH
     dims.add().dim_value = feature.shape[1]
     return int(feature.shape[1])
-
-
-def original(path: Path, output_name: str | None = None) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
-    """The file as it came, to be compared with: takes any number of pictures, in its own layout."""
-    return _original_tflite(path) if path.suffix == ".tflite" else _original_onnx(path, output_name)
-
-
-def _original_onnx(path: Path, output_name: str | None) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
-    session = open_session(path)
-    source = next(value for value in session.get_inputs() if len(value.shape) == 4)
-    name = output_name or session.get_outputs()[0].name
-    kind = np.float16 if source.type == "tensor(float16)" else np.float32
-    batch = source.shape[0] if isinstance(source.shape[0], int) else None
-
-    def run(values: NDArray[np.float32]) -> NDArray[np.float32]:
-        return _by_batch(values, batch, lambda part: session.run([name], {source.name: part.astype(kind)})[0])
-
-    return run
-
-
-def _original_tflite(path: Path) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
-    from ai_edge_litert.interpreter import Interpreter
-
-    interpreter = Interpreter(model_path=str(path))
-    interpreter.allocate_tensors()
-    source, target = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-
-    def once(part: NDArray[np.float32]) -> NDArray[np.float32]:
-        interpreter.set_tensor(source["index"], part.transpose(0, 2, 3, 1))  # the converted file takes NCHW
-        interpreter.invoke()
-        return np.array(interpreter.get_tensor(target["index"]))
-
-    def run(values: NDArray[np.float32]) -> NDArray[np.float32]:
-        return _by_batch(values, int(source["shape"][0]), once)
-
-    return run
-
-
-def _by_batch(
-    values: NDArray[np.float32], batch: int | None, once: Callable[[NDArray[np.float32]], NDArray[np.float32]]
-) -> NDArray[np.float32]:
-    size = batch or len(values)
-    padded = np.resize(values, (-(-len(values) // size) * size, *values.shape[1:]))
-    rows = [np.asarray(once(padded[i : i + size]), np.float32).reshape(size, -1) for i in range(0, len(padded), size)]
-    return np.concatenate(rows)[: len(values)]
 
 
 def count_flops(model: onnx.ModelProto) -> int:

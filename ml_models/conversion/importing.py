@@ -1,4 +1,4 @@
-"""An ONNX or TFLite file of somebody else → our contract, its colour order and normalisation found by evidence."""
+"""Somebody else's ONNX or TFLite file → ours with a contract; colour order and normalisation are found by trying."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from ml_models.engine.types import InputContract, canonical_json
 from ml_models.evaluation.rates.metrics import Subjects, System
-from ml_models.evaluation.scoring import cosines as pair_cosines
+from ml_models.evaluation.scoring import dot_products
 
-from . import foreign, onnx_graph
+from . import foreign, onnx_graph, originals
 from .errors import ConversionError
 from .files import replacing
 from .proof import Proof, proof_path, prove
@@ -42,7 +42,7 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """`trials` best first, empty where the caller said how to feed the network; `repairs` what was changed."""
+    """`trials` are sorted, the best first; empty where the caller gave the contract. `repairs` lists the changes."""
 
     output: Path
     contract: InputContract
@@ -62,15 +62,17 @@ def import_model(
     lists: Sequence[LabelledFaces] = (),
     say: Callable[[str], None] = lambda text: None,
 ) -> Imported:
-    """Repair, find out how the network wants its faces, prove against the file as it came, and write; all or nothing.
+    """Repair a file, find its colour order and normalisation, prove it against the original, and write it; all or
+    nothing.
 
     Args:
         facts: metadata of the file (`ml_models.source`, `ml_models.weights_licence`, …).
-        normalisation: mean and std; None to find it, with the colour order, on `lists`.
+        color_order: None to find it on `lists`.
+        normalisation: mean and std; None to find them on `lists`.
 
     Raises:
-        ConversionError: `contract_required` without lists or both answers; `no_evidence` when no way of feeding the
-            network tells people apart; `proof_failed`; those of `foreign.bring_to_form`.
+        ConversionError: `contract_required` when something is to be found and there are no lists; `no_evidence` when
+            the best trial has too high an EER; `proof_failed`; those of `foreign.bring_to_form`.
     """
     repaired = foreign.bring_to_form(source, output_name)
     for repair in repaired.repairs:
@@ -94,7 +96,7 @@ def import_model(
         say("comparing with the file as it came")
         proof = prove(
             temporary,
-            foreign.original(source, output_name),
+            originals.original(source, output_name),
             contract,
             name=output.name,
             parameters=foreign.count_parameters(repaired.model),
@@ -134,11 +136,11 @@ def _trials(
         trials.append(Trial(order, mean, std, float(np.mean(eers))))
         say(f"{order}, (x - {mean:g}) / {std:g}: EER {100 * trials[-1].eer:.2f} %")
     trials.sort(key=lambda trial: trial.eer)
-    if not trials[0].eer < _MAX_EER:
+    if not trials[0].eer < _MAX_EER:  # so written, NaN fails too
         raise ConversionError(
             "no_evidence",
-            f"No colour order and normalisation makes this network tell people apart (best EER "
-            f"{100 * trials[0].eer:.1f} %): it may want another alignment, or may be no face embedder.",
+            f"The best of {len(trials)} colour orders and normalisations has an EER of {100 * trials[0].eer:.1f} %; "
+            f"under {100 * _MAX_EER:.0f} % is required. The network may need another alignment, or embed no faces.",
         )
     return tuple(trials)
 
@@ -148,4 +150,4 @@ def equal_error_rate(faces: LabelledFaces, table: NDArray[np.float32]) -> float:
     pairs = faces.pairs.listed
     pairs = pairs.take(faces.acquired[pairs.a] & faces.acquired[pairs.b])
     few_draws = Subjects(len(faces.pairs.subjects), replicates=20)
-    return System(pairs, pair_cosines(table, pairs.a, pairs.b), few_draws).eer()["value"]
+    return System(pairs, dot_products(table, pairs.a, pairs.b), few_draws).eer()["value"]

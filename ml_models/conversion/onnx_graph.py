@@ -27,7 +27,7 @@ def load(path: Path) -> onnx.ModelProto:
     try:
         whole = is_whole(data)
     except ContractMismatch as error:
-        raise UnsupportedModel(f"{path.name} is not a whole ONNX model.") from error
+        raise UnsupportedModel(f"{path.name} is not a whole ONNX model: fetch or export it again.") from error
     if not whole:
         raise UnsupportedModel(f"{path.name} keeps weights in another file: take them in with import_model.")
     try:
@@ -48,7 +48,7 @@ def drop_initializer_inputs(model: onnx.ModelProto) -> None:
 def dynamic_batch(model: onnx.ModelProto) -> None:
     """Make the first dimension of every input and output free, and constant Reshape targets copy it.
 
-    Raises: UnsupportedModel when a Reshape to a fixed batch cannot be told from one that mixes the batch in.
+    Raises: UnsupportedModel when a Reshape to a fixed batch cannot be distinguished from one that mixes the batch in.
     """
     fixed = {value.type.tensor_type.shape.dim[0].dim_value for value in model.graph.input}
     for value in (*model.graph.input, *model.graph.output):
@@ -63,7 +63,7 @@ def dynamic_batch(model: onnx.ModelProto) -> None:
             raise UnsupportedModel(f"The Reshape to {shape.tolist()} does not begin with the batch.")
         shape[0] = 0  # ONNX: copy the dimension of the input
         weights[name].CopyFrom(numpy_helper.from_array(shape, name))
-    del model.graph.value_info[:]  # they still say the fixed batch
+    del model.graph.value_info[:]  # these still have the fixed batch
 
 
 def raise_opset(model: onnx.ModelProto, minimum: int) -> onnx.ModelProto:
@@ -103,9 +103,9 @@ def fold_batch_norm(model: onnx.ModelProto) -> None:
 
 def _drop_unused_weights(graph: onnx.GraphProto) -> None:
     used = {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
-    kept = [tensor for tensor in graph.initializer if tensor.name in used]
+    used_weights = [tensor for tensor in graph.initializer if tensor.name in used]
     del graph.initializer[:]
-    graph.initializer.extend(kept)
+    graph.initializer.extend(used_weights)
 
 
 def serialize(model: onnx.ModelProto, metadata: Mapping[str, str]) -> bytes:

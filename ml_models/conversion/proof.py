@@ -1,4 +1,4 @@
-"""A converted network must answer as its source does; the figures are kept beside the file."""
+"""The conversion proof: a converted network must give the features of its source; the figures go beside the file."""
 
 from __future__ import annotations
 
@@ -167,11 +167,11 @@ def prove(
     agreements = compare(model, reference, contract, faces, directions_only=directions_only)
     lowest = min(a.min_cosine for a in agreements)
     largest = max(a.max_abs_difference for a in agreements)
-    # NaN must fail too
+    # so written, NaN fails too
     if not lowest >= min_cosine or not np.isfinite(largest):
         raise ConversionError(
             "proof_failed",
-            f"The ONNX file does not answer as its source: cosine {lowest:.6f} (at least {min_cosine} is "
+            f"The ONNX file does not give the features of its source: cosine {lowest:.6f} (at least {min_cosine} is "
             f"required), largest difference {largest:.3g}. Nothing was written.",
         )
     data = model.read_bytes()
@@ -210,7 +210,7 @@ def cpu_name() -> str:
 
 
 def has_vnni() -> bool:
-    """Whether the processor multiplies INT8 four at a time (AVX-VNNI or AVX-512 VNNI); False where nobody says."""
+    """Whether the processor multiplies INT8 four at a time (AVX-VNNI or AVX-512 VNNI); False where that is unknown."""
     return any(flag in ("avx_vnni", "avx512_vnni") for flag in _cpu_facts().get("flags", "").split())
 
 

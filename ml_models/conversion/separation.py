@@ -1,8 +1,8 @@
-"""Does a changed network still tell people apart? Labelled lists, float against changed, each at its own threshold.
+"""The separation proof: a changed network must separate mated from non-mated comparisons as well as the float one.
 
-Accuracy hides what quantisation breaks: on faces in profile a network can lose a third of its true accepts while its
-accuracy on LFW stays the same. So the change of the true accept rate at FMR 0.1 % must be proven small, with the
-uncertainty of the list itself counted against the file.
+Both are measured on labelled lists, each at its own threshold. Accuracy would hide the damage of quantisation: on faces
+in profile a network can lose a third of its true accepts while its accuracy on LFW stays the same. So the change of the
+TAR at an FMR of 0.1 % must be small even at the lower end of its 95 % interval.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ml_models.engine.embed import Embedder
 from ml_models.engine.types import InputContract, Vectors
 from ml_models.evaluation.lists.pairs import Comparisons, PairList, PairListRefused, read
 from ml_models.evaluation.rates.metrics import Subjects, System
-from ml_models.evaluation.scoring import cosines
+from ml_models.evaluation.scoring import dot_products
 
 from .errors import ConversionError
 from .faces import Aligner, Progress
@@ -31,7 +31,7 @@ Kind = Literal["frontal", "profile"]
 ALLOWED_POINTS: dict[Kind, float] = {"frontal": -1.0, "profile": -3.0}
 # Strangers of a working network lie around 0; the public INT8 file that gave everyone nearly one vector lay near 1.
 COLLAPSED_COSINE = 0.8
-_BATCH, _SAID_EVERY = 8, 1024
+_BATCH, _PROGRESS_EVERY = 8, 1024
 
 Embed: TypeAlias = Callable[[Crops], Vectors]
 """Aligned crops, RGB uint8 (N, 112, 112, 3) → unit vectors, float32 (N, D)."""
@@ -52,7 +52,7 @@ class LabelledFaces:
 class Separation:
     """One list's verdict. Rates in [0, 1] at FMR 0.1 %, each network at its own threshold; changes in points.
 
-    `change_low` is the lower end of the 95 % interval over subjects, drawn for both networks alike.
+    `change_low` is the lower end of the 95 % interval over subjects; both networks share the draws.
     """
 
     name: str
@@ -91,9 +91,9 @@ def read_faces(path: Path, kind: Kind, aligner: Aligner, progress: Progress | No
         pairs = read(path, folder if folder.is_dir() else path.parent)
     except PairListRefused as error:
         raise ConversionError("pairs_refused", str(error)) from error
-    found = []
+    crops = []
     for done, image in enumerate(pairs.images, start=1):
-        found.append(aligner.crop(image))
+        crops.append(aligner.crop(image))
         if progress:
             progress(done, len(pairs.images))
     nothing = np.zeros((112, 112, 3), np.uint8)
@@ -101,8 +101,8 @@ def read_faces(path: Path, kind: Kind, aligner: Aligner, progress: Progress | No
         name=pairs.name,
         kind=kind,
         pairs=pairs,
-        crops=np.stack([nothing if crop is None else crop for crop in found]),
-        acquired=np.array([crop is not None for crop in found]),
+        crops=np.stack([nothing if crop is None else crop for crop in crops]),
+        acquired=np.array([crop is not None for crop in crops]),
     )
 
 
@@ -121,12 +121,12 @@ def vectors(embed: Embed, faces: LabelledFaces, say: Callable[[str], None] = lam
     """One row an image, float32 (I, D); zeros where no face was acquired."""
     crops = faces.crops[faces.acquired]
     parts = []
-    for start in range(0, len(crops), _SAID_EVERY):
-        parts.append(embed(crops[start : start + _SAID_EVERY]))
-        say(f"{faces.name}: {min(start + _SAID_EVERY, len(crops))} of {len(crops)} faces embedded")
-    found = np.concatenate(parts)
-    table = np.zeros((len(faces.crops), found.shape[1]), np.float32)
-    table[faces.acquired] = found
+    for start in range(0, len(crops), _PROGRESS_EVERY):
+        parts.append(embed(crops[start : start + _PROGRESS_EVERY]))
+        say(f"{faces.name}: {min(start + _PROGRESS_EVERY, len(crops))} of {len(crops)} faces embedded")
+    acquired = np.concatenate(parts)
+    table = np.zeros((len(faces.crops), acquired.shape[1]), np.float32)
+    table[faces.acquired] = acquired
     return table
 
 
@@ -144,10 +144,14 @@ def separation(faces: LabelledFaces, plain: Vectors, changed: Vectors) -> Separa
     draws = Subjects(len(faces.pairs.subjects))
     tars, replicates = [], []
     for table in (plain, changed):
-        system = System(comparisons, cosines(table, comparisons.a, comparisons.b), draws)
+        system = System(comparisons, dot_products(table, comparisons.a, comparisons.b), draws)
         tar = system.tar_at_fmr(FMR)
         if tar is None:
-            raise ConversionError("pairs_too_few", f"{faces.name} has too few strangers to show FMR 0.1 %.")
+            raise ConversionError(
+                "pairs_too_few",
+                f"{faces.name} has {int((~comparisons.same).sum())} non-mated comparisons; an FMR of {FMR:.1%} "
+                f"takes at least {round(1 / FMR)}. Give a list with more people.",
+            )
         tars.append(tar["value"])
         replicates.append(system.tar_draws(FMR))
     changes = 100 * (replicates[1] - replicates[0])
@@ -186,17 +190,17 @@ def check_not_collapsed(embed: Embed, crops: Crops, plain: float = 0.0) -> float
     """The mean cosine between different pictures, which must not be near 1.
 
     Args:
-        plain: what the float network gives. Where its own is high (pictures of few people, a network that was never
-            trained), half of what it leaves to 1 is allowed.
+        plain: the same mean of the float network. Where that is high itself (pictures of few people, a network that was
+            never trained), the mean may rise half of the way from it to 1.
 
     Raises:
-        ConversionError: `collapsed`, when the network gives everyone nearly the same vector, or no finite one.
+        ConversionError: `collapsed`, when the network gives all pictures nearly the same vector, or no finite one.
     """
     mean, allowed = mean_cosine(embed(crops)), max(COLLAPSED_COSINE, (1 + plain) / 2)
-    if not mean < allowed:
+    if not mean < allowed:  # so written, NaN fails too
         raise ConversionError(
             "collapsed",
-            f"The network gives different pictures nearly the same vector: mean cosine {mean:.3f}, "
-            f"at most {allowed:.3f} is allowed.",
+            f"The network gives different pictures nearly the same vector: mean cosine {mean:.3f}, under {allowed:.3f} "
+            "is required. Use the float file, or quantise it on other faces.",
         )
     return mean

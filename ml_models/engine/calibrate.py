@@ -24,12 +24,11 @@ class Affine:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """A member's similarity → its log-likelihood ratio, given how well it saw the faces: `a · s + b + d · q`.
+    """A member's similarity `s` → its log-likelihood ratio, `a · s + b + d · q`.
 
-    `q` is the natural logarithm of the shorter of the two features, before they were made unit length, held within
-    [`low`, `high`], where it was fitted. A short feature says that the network saw little of a face (Meng et al., 2021;
-    Kim et al., 2022): even a mated comparison has a low similarity then, so that `d` is negative as a rule. With `d` 0
-    it is the similarity's own calibration.
+    `q` is the natural logarithm of the shorter of the two features' norms, clipped to [`low`, `high`], the range of the
+    fit. A short feature means a face of poor quality (Meng et al., 2021; Kim et al., 2022): even a mated comparison has
+    a low similarity then. `d`, negative as a rule, makes up for that. With `d` 0 the norms do not count.
     """
 
     a: float
@@ -41,7 +40,10 @@ class Calibration:
     def __post_init__(self) -> None:
         Affine(self.a, self.b)
         if not all(map(math.isfinite, (self.d, self.low, self.high))) or self.low > self.high:
-            raise ValueError("A calibration's d, low and high are finite, and low is not above high.")
+            raise ValueError(
+                "A calibration needs a finite d, and finite bounds low and high, low not above high; not "
+                f"{self.d}, {self.low}, {self.high}."
+            )
 
     def __call__(self, similarity: float, log_norm: float) -> float:
         return self.a * similarity + self.b + self.d * min(max(log_norm, self.low), self.high)

@@ -15,8 +15,8 @@ from .types import Decision, Embeddings, Extraction, Verdict
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A network's place in the ensemble. `weight` in [0, 1]; `calibration` maps its evidence to a log-likelihood ratio;
-    it abstains when the probe's quality score is under `quality_threshold`, in [0, 1]."""
+    """A network's place in the ensemble. `weight` is in [0, 1]; `calibration` maps its observation to a log-likelihood
+    ratio; it abstains when the probe's quality score is under `quality_threshold`, in [0, 1]."""
 
     name: str
     weight: float
@@ -26,10 +26,10 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class VoterSet:
-    """What holds when just these members vote: the last calibration, and the thresholds in the score's units.
+    """The rule for one set of voting members: the last calibration, and the thresholds in the score's units.
 
-    `trust` multiplies a member's weight, above or under 1 as its votes proved to be worth more or less than the weight
-    says; 1 for a member that it does not name.
+    `trust` multiplies a member's weight. It is above 1 where calibration found the member's votes to be worth more than
+    its weight says, under 1 where less, and 1 for a member that it does not name.
     """
 
     calibration: Affine
@@ -38,12 +38,18 @@ class VoterSet:
     trust: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if any(not math.isfinite(trust) or trust < 0 for trust in self.trust.values()):
-            raise ValueError("A member's trust is finite and not negative, or a higher similarity would count against.")
+        for name, trust in self.trust.items():
+            if not math.isfinite(trust) or trust < 0:
+                raise ValueError(
+                    f"The trust in {name} is {trust}. It must be finite and at least 0, or a higher similarity would "
+                    "count against a match."
+                )
         if not (math.isfinite(self.threshold) and math.isfinite(self.review_threshold)):
-            raise ValueError("Thresholds must be finite.")
+            raise ValueError(f"Thresholds must be finite, not {self.threshold} and {self.review_threshold} (review).")
         if self.review_threshold > self.threshold:
-            raise ValueError("The review threshold lies above the threshold.")
+            raise ValueError(
+                f"The review threshold, {self.review_threshold}, must not be above the threshold, {self.threshold}."
+            )
 
 
 def voter_key(names: Iterable[str]) -> str:
@@ -60,21 +66,27 @@ def reachable_voter_sets(members: Sequence[Member]) -> list[tuple[str, ...]]:
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
-    """What one member saw of an attempt: the mean, over every pair of a reference and a frame, of the cosine, in
-    [-1, 1], and of the natural logarithm of the pair's shorter feature norm."""
+class Observation:
+    """What one member measured in one attempt.
+
+    Both are means over every pair of a reference and a frame: `similarity` of the cosine, in [-1, 1]; `log_norm` of the
+    natural logarithm of the pair's shorter feature norm.
+    """
 
     similarity: float
     log_norm: float
 
 
-def together(frames: Sequence[Extraction]) -> dict[str, Embeddings]:
-    """What every member made of one or more pictures, to be compared."""
-    return {name: Embeddings.of_features([frame.feature(name) for frame in frames]) for name in frames[0].vectors}
+def by_member(extractions: Sequence[Extraction]) -> dict[str, Embeddings]:
+    """The embeddings of one or more pictures, by member."""
+    return {
+        name: Embeddings.of_features([extraction.feature(name) for extraction in extractions])
+        for name in extractions[0].vectors
+    }
 
 
-def compare(template: Mapping[str, Embeddings], probes: Mapping[str, Embeddings]) -> dict[str, Evidence]:
-    """Each member's evidence in an attempt.
+def compare(template: Mapping[str, Embeddings], probes: Mapping[str, Embeddings]) -> dict[str, Observation]:
+    """Each member's observation of an attempt.
 
     The mean, not the best: averaging narrows the non-mated scores, so that more references or frames never raise the
     FMR over that of a single pair at the same threshold.
@@ -87,25 +99,36 @@ def compare(template: Mapping[str, Embeddings], probes: Mapping[str, Embeddings]
         InferenceFailed: a member has no vectors on one side, other dimensions, or values that are not finite.
     """
     if set(template) != set(probes) or not probes:
-        raise InferenceFailed("The template and the picture were not embedded by the same members.")
-    return {name: _evidence(template[name], frames) for name, frames in probes.items()}
+        raise InferenceFailed(
+            f"The template has embeddings of {_names(template)}, the probe of {_names(probes)}. Both need the same "
+            "members: embed the one that lacks some again."
+        )
+    return {name: _observe(name, template[name], frames) for name, frames in probes.items()}
 
 
-def _evidence(references: Embeddings, frames: Embeddings) -> Evidence:
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "no member"
+
+
+def _observe(name: str, references: Embeddings, frames: Embeddings) -> Observation:
     a, b = references.vectors, frames.vectors
     if not len(a) or not len(b) or a.shape[1] != b.shape[1]:
-        raise InferenceFailed("The template and the picture have embeddings of different shapes.")
+        raise InferenceFailed(
+            f"{name} has references of shape {a.shape} and frames of shape {b.shape}: at least one of each is needed, "
+            "and they must have the same dimension."
+        )
     cosine = float(a.astype(np.float64).mean(0) @ b.astype(np.float64).mean(0))
     shorter = np.minimum.outer(references.norms.astype(np.float64), frames.norms.astype(np.float64))
     if not math.isfinite(cosine) or not (np.isfinite(shorter) & (shorter > 0)).all():
-        raise InferenceFailed("A similarity or a feature's norm is not finite.")
-    return Evidence(max(-1.0, min(1.0, cosine)), float(np.log(shorter).mean()))
+        raise InferenceFailed(f"{name} gave a feature of length 0, or a cosine or norm that is not finite.")
+    return Observation(max(-1.0, min(1.0, cosine)), float(np.log(shorter).mean()))
 
 
 @dataclass(frozen=True, slots=True)
-class Centres:
-    """Where a member's embeddings lie when the probe is in a condition, the mean of many people's: of such `probes`,
-    and of the `references` they are compared with; float, (D,) each."""
+class Centroids:
+    """Where a member's embeddings lie on average over many people, when the probe is in a condition: the `probes` in
+    that condition, and the `references` that they are compared with; float, (D,) each. Calibration may shrink both
+    towards the origin."""
 
     probes: tuple[float, ...]
     references: tuple[float, ...]
@@ -113,59 +136,68 @@ class Centres:
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """What holds for probes that a network draws together, whoever they show: blurred ones, or covered ones.
+    """A decision rule for one kind of probe, blurred or covered faces say, and the classifier that recognises it.
 
-    A probe is in the condition when `offset` plus the sum, over the members in `directions`, of embedding · direction
-    is above 0 (Fisher's linear discriminant). All such probes are alike, and that is no likeness of people: where a
-    member has `centres`, its similarity is the cosine of probe and reference as seen from there. `fusion` decides,
-    with members, calibrations and thresholds of its own; who is not among its members abstains.
+    Blur or a mask moves a network's embeddings towards one point, whoever the face belongs to. So the embedding itself
+    shows the condition: an attempt is classified as in it when Fisher's linear discriminant is above 0, which is
+    `offset` plus the sum, over the members in `directions`, of embedding · direction. And two such embeddings look
+    alike though they show two people: so a member in `centroids` measures its cosine relative to them.
+
+    `fusion` decides such attempts, with members, calibrations and thresholds of its own. A member of the version that
+    is not among them abstains.
     """
 
     name: str
     directions: Mapping[str, tuple[float, ...]]
     offset: float
-    centres: Mapping[str, Centres]
+    centroids: Mapping[str, Centroids]
     fusion: Fusion
 
     def __post_init__(self) -> None:
-        numbers = [number for direction in self.directions.values() for number in direction]
-        centres = [
-            number for pair in self.centres.values() for side in (pair.probes, pair.references) for number in side
+        directions = [number for direction in self.directions.values() for number in direction]
+        centroids = [
+            number for pair in self.centroids.values() for side in (pair.probes, pair.references) for number in side
         ]
-        if not (numbers and all(map(math.isfinite, (*numbers, *centres, self.offset)))):
-            raise ValueError("What tells a condition are finite directions and an offset; its centres are finite.")
+        if not (directions and all(map(math.isfinite, (*directions, *centroids, self.offset)))):
+            raise ValueError(
+                f"{self.name}: a condition needs a direction for at least one member, and directions, offset and "
+                "centroids that are finite."
+            )
         if self.fusion.conditions:
-            raise ValueError("A condition has no conditions of its own.")
+            raise ValueError(f"{self.name}: a condition cannot have conditions of its own; list all in the version.")
 
-    def value(self, frames: Mapping[str, Embeddings]) -> float:
-        """Above 0 when an attempt is in the condition, by the mean over its frames; about natural-log odds.
+    def discriminant(self, frames: Mapping[str, Embeddings]) -> float:
+        """Fisher's discriminant of an attempt, by the mean over its frames: above 0 it is in the condition. About the
+        natural logarithm of the odds for that.
 
         Raises:
-            InferenceFailed: a member that tells it has no vectors, of other dimensions, or not finite.
+            InferenceFailed: a member in `directions` has no vectors, of other dimensions, or not finite.
         """
         value = self.offset
         for name, direction in self.directions.items():
-            seen = frames.get(name)
-            if seen is None or seen.vectors.shape[1:] != (len(direction),):
-                raise InferenceFailed("A member that tells the picture's condition gave no vector for it.")
-            value += float(seen.vectors.astype(np.float64).mean(0) @ np.array(direction))
+            embeddings = frames.get(name)
+            if embeddings is None or embeddings.vectors.shape[1:] != (len(direction),):
+                raise InferenceFailed(
+                    f"{self.name}: classifying the probe needs an embedding of {name} with {len(direction)} numbers."
+                )
+            value += float(embeddings.vectors.astype(np.float64).mean(0) @ np.array(direction))
         if not math.isfinite(value):
-            raise InferenceFailed("What tells the picture's condition is not finite.")
+            raise InferenceFailed(f"{self.name}: the probe's embeddings give a discriminant that is not finite.")
         return value
 
-    def compare(self, template: Mapping[str, Embeddings], probes: Mapping[str, Embeddings]) -> dict[str, Evidence]:
-        """As `compare`, seen from the condition's centres."""
-        for name, centres in self.centres.items():
+    def compare(self, template: Mapping[str, Embeddings], probes: Mapping[str, Embeddings]) -> dict[str, Observation]:
+        """As the module's `compare`, with similarities relative to the condition's centroids."""
+        for name, centroids in self.centroids.items():
             if name in template and name in probes:
-                template = {**template, name: template[name].seen_from(centres.references)}
-                probes = {**probes, name: probes[name].seen_from(centres.probes)}
+                template = {**template, name: template[name].relative_to(centroids.references)}
+                probes = {**probes, name: probes[name].relative_to(centroids.probes)}
         return compare(template, probes)
 
 
 @dataclass(frozen=True, slots=True)
 class Fusion:
-    """A config version's decision rule: members, thresholds per voter set (keys from `voter_key`), and the conditions
-    in which something else holds."""
+    """A config version's decision rule: its members, one rule for each voter set (keys from `voter_key`), and the
+    conditions with a rule of their own."""
 
     members: tuple[Member, ...]
     voter_sets: Mapping[str, VoterSet]
@@ -175,8 +207,12 @@ class Fusion:
         names = {member.name for member in self.members}
         for condition in self.conditions:
             voters = {member.name for member in condition.fusion.members}
-            if not {*condition.directions, *condition.centres, *voters} <= names:
-                raise ValueError("A condition is told, and decided in, by members of the version.")
+            unknown = {*condition.directions, *condition.centroids, *voters} - names
+            if unknown:
+                raise ValueError(
+                    f"{condition.name}: {_names(unknown)} cannot take part, not being among the version's members "
+                    f"({_names(names)})."
+                )
 
     def voters(self, quality_score: float) -> tuple[Member, ...]:
         return tuple(member for member in self.members if quality_score >= member.quality_threshold)
@@ -192,7 +228,7 @@ class Fusion:
             quality_score: the best frame's, [0, 1].
 
         Raises:
-            InferenceFailed: see `compare` and `Condition.value`.
+            InferenceFailed: see `compare` and `Condition.discriminant`.
             LowQuality, MissingThreshold: see `decide`.
         """
         condition = self.condition(frames)
@@ -202,32 +238,34 @@ class Fusion:
         return replace(decision, condition=condition.name)
 
     def condition(self, frames: Mapping[str, Embeddings]) -> Condition | None:
-        """The condition that an attempt is in, the surest of several; None in none. Raises as `Condition.value`."""
-        values = [condition.value(frames) for condition in self.conditions]
-        surest = max(values, default=0.0)
-        return self.conditions[values.index(surest)] if surest > 0 else None
+        """The condition that an attempt is classified as, None when it is in none. Of several whose discriminant is
+        above 0, the one with the highest. Raises as `Condition.discriminant`."""
+        values = [condition.discriminant(frames) for condition in self.conditions]
+        highest = max(values, default=0.0)
+        return self.conditions[values.index(highest)] if highest > 0 else None
 
-    def decide(self, evidence: Mapping[str, Evidence], quality_score: float) -> Decision:
+    def decide(self, observations: Mapping[str, Observation], quality_score: float) -> Decision:
         """Fuse and decide.
 
         Args:
-            evidence: by member, from `compare`.
+            observations: by member, from `compare`.
             quality_score: the probe's, [0, 1].
 
         Raises:
             LowQuality: no member votes at this quality.
-            MissingThreshold: nobody set a threshold for the members that vote.
-            InferenceFailed: a voter has no evidence.
+            MissingThreshold: no threshold is set for the members that vote.
+            InferenceFailed: a voter has no observation, or the score is not finite.
         """
         voters = self.voters(quality_score)
         if not sum(member.weight for member in voters):
             raise LowQuality(("better light, nearer, and look at the camera",))
-        rule = self.voter_sets.get(voter_key(member.name for member in voters))
+        key = voter_key(member.name for member in voters)
+        rule = self.voter_sets.get(key)
         if rule is None:
-            raise MissingThreshold("No threshold is set for the members that vote at this quality.")
-        score = rule.calibration(_raw_score(evidence, voters, rule))
+            raise MissingThreshold(f"No threshold is set for the voter set {key}: run calibrate.")
+        score = rule.calibration(_raw_score(observations, voters, rule))
         if not math.isfinite(score):
-            raise InferenceFailed("The score is not finite.")
+            raise InferenceFailed(f"The score of the voter set {key} is not finite.")
         decision: Verdict = "no_match"
         if score >= rule.review_threshold:
             decision = "match" if score >= rule.threshold else "review"
@@ -238,18 +276,19 @@ class Fusion:
             rule.threshold,
             rule.review_threshold,
             names,
-            {name: seen.similarity for name, seen in evidence.items()},
-            {name: seen.log_norm for name, seen in evidence.items()},
+            {name: observation.similarity for name, observation in observations.items()},
+            {name: observation.log_norm for name, observation in observations.items()},
         )
 
 
-def _raw_score(evidence: Mapping[str, Evidence], voters: Sequence[Member], rule: VoterSet) -> float:
-    """The voters' log-likelihood ratios, averaged by weight and trust; not calibrated any more, since the members are
-    correlated."""
+def _raw_score(observations: Mapping[str, Observation], voters: Sequence[Member], rule: VoterSet) -> float:
+    """The mean of the voters' log-likelihood ratios by weight · trust. It is no log-likelihood ratio itself, since the
+    members are correlated: `rule.calibration` makes it one."""
     total = 0.0
     for member in voters:
-        seen = evidence.get(member.name)
-        if seen is None:
-            raise InferenceFailed("A member gave no similarity.")
-        total += member.weight * rule.trust.get(member.name, 1.0) * member.calibration(seen.similarity, seen.log_norm)
+        observation = observations.get(member.name)
+        if observation is None:
+            raise InferenceFailed(f"{member.name} votes at this quality, but gave no similarity.")
+        ratio = member.calibration(observation.similarity, observation.log_norm)
+        total += member.weight * rule.trust.get(member.name, 1.0) * ratio
     return total / sum(member.weight for member in voters)

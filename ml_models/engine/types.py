@@ -21,7 +21,7 @@ Vector: TypeAlias = NDArray[np.float32]
 Vectors: TypeAlias = NDArray[np.float32]
 """Embeddings, unit length, shape (N, D)."""
 Feature: TypeAlias = NDArray[np.float32]
-"""What a network gave, shape (D,): its direction is the embedding, its length tells how much of a face was seen."""
+"""A network's output, shape (D,): its direction is the embedding, its length grows with the face's quality."""
 ColorOrder: TypeAlias = Literal["RGB", "BGR"]
 Layout: TypeAlias = Literal["NCHW", "NHWC"]
 Verdict: TypeAlias = Literal["match", "review", "no_match"]
@@ -53,7 +53,10 @@ class InputContract:
         ):
             raise ContractMismatch(f"Unknown colour order or layout: {self.color_order}, {self.layout}.")
         if str(self.kind) != "embedder" or self.std <= 0 or self.dimension < 1:
-            raise ContractMismatch("The contract is not an embedder's, or its std or dimension is not positive.")
+            raise ContractMismatch(
+                f"A contract needs the kind embedder, a std above 0 and a dimension of at least 1, not {self.kind}, "
+                f"{self.std} and {self.dimension}."
+            )
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> InputContract:
@@ -103,15 +106,19 @@ class Embeddings:
         with np.errstate(divide="ignore", invalid="ignore"):  # a feature without direction is refused when compared
             return cls(stacked / norms[:, None], norms)
 
-    def seen_from(self, centre: Sequence[float]) -> Embeddings:
-        """The directions in which the embeddings lie from a point, (D,); the norms stay what the network gave.
+    def relative_to(self, centroid: Sequence[float]) -> Embeddings:
+        """The embeddings relative to a centroid, (D,): their differences from it, at unit length. `norms` stay as they
+        are.
 
         Raises:
-            InferenceFailed: the point has other dimensions.
+            InferenceFailed: the centroid has another dimension.
         """
-        if self.vectors.shape[1:] != (len(centre),):
-            raise InferenceFailed("An embedding has not the dimensions of the condition's centre.")
-        moved = self.vectors.astype(np.float64) - np.asarray(centre)
+        if self.vectors.shape[1:] != (len(centroid),):
+            raise InferenceFailed(
+                f"The condition's centroid has {len(centroid)} numbers, the embeddings have the shape "
+                f"{self.vectors.shape}: calibrate the version again."
+            )
+        moved = self.vectors.astype(np.float64) - np.asarray(centroid)
         with np.errstate(divide="ignore", invalid="ignore"):  # a vector without direction is refused when compared
             return Embeddings((moved / np.linalg.norm(moved, axis=1)[:, None]).astype(np.float32), self.norms)
 
@@ -123,7 +130,7 @@ class Embeddings:
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """What can be said of a face without comparing it; see `quality.measure` for each formula.
+    """What one face alone shows, before any comparison; see `quality.measure` for each formula.
 
     `score` is in [0, 1]; `reasons` are sentences a phone can show. `feature_norm` is None until the face is embedded,
     and where every network's graph has normalised it away.
@@ -149,8 +156,8 @@ class Quality:
 
 @dataclass(frozen=True, slots=True)
 class Chip:
-    """The face as it is stored: aligned RGB pixels, larger than the networks' crop, with its landmarks; `encoded`
-    when the pixels are what these bytes decode to."""
+    """The face as it is stored: aligned RGB pixels, larger than the networks' crop, with its landmarks. `encoded` are
+    bytes that decode to just these pixels, None where there are none yet."""
 
     image: Image
     landmarks: Landmarks
@@ -175,8 +182,8 @@ class Extraction:
 @dataclass(frozen=True, slots=True)
 class Decision:
     """`score` and both thresholds are natural-log likelihood ratios; `voters` are the members that voted;
-    `similarities` and `log_norms` what each member saw, see `fuse.Evidence`; `condition` the name of the condition that
-    the attempt was in, see `fuse.Condition`, "" in none."""
+    `similarities` and `log_norms` are each member's `fuse.Observation`; `condition` is the name of the `fuse.Condition`
+    that the attempt was classified as, "" when in none."""
 
     decision: Verdict
     score: float

@@ -1,1 +1,1 @@
-"""Evidence: pair lists in, error rates with intervals out. No Django here except through the commands."""
+"""Evaluation: pair lists in, error rates with intervals out. Imports no Django."""

@@ -1,7 +1,7 @@
-"""Whole attempts, of several references and several frames, from lists of single pictures.
+"""Whole attempts, of several references and several frames, made from lists of single pictures.
 
-A subject's first pictures become its template, the others frames, in an order drawn by a fixed seed; every template
-meets every group of frames, the subject's own and everybody else's.
+A subject's pictures are put in an order drawn by a fixed seed: the first become its template, the others groups of
+frames. Every template is compared with every group of frames, the subject's own and everybody else's.
 """
 
 from __future__ import annotations
@@ -13,21 +13,24 @@ from numpy.typing import NDArray
 
 from .lists.pairs import Comparisons, Pool
 from .pictures.embedding import Embedded
-from .scoring import Evidences, Labelled
+from .scoring import Labelled, Observations
 
 Indices = NDArray[np.int32]
 
 CELLS = tuple((references, frames) for references in (1, 3, 5) for frames in (1, 3))
-"""What verify meets: how many references, and how many frames of one attempt."""
+"""The sizes that `verify` is called with: the number of references, and of frames in one attempt."""
 SEED = 19795
-# A cell of fewer attempts by strangers says nothing of a rate of one in a thousand.
+# Fewer non-mated attempts say nothing about a rate of one in a thousand.
 FEWEST_STRANGERS = 3000
 
 
 @dataclass(frozen=True, slots=True)
 class Attempts:
-    """Attempts of one list in one cell: who is claimed and who came (the comparisons' images are the templates' and
-    the groups' numbers), what every member saw, and the best frame's quality."""
+    """The attempts of one list in one cell.
+
+    In `labelled`, `comparisons.a` indexes the templates, with the claimed subject, and `comparisons.b` the groups of
+    frames, with the subject that they show; `quality` is the best frame's.
+    """
 
     references: int
     frames: int
@@ -35,14 +38,14 @@ class Attempts:
 
 
 def every_cell(pool: Pool, embedded: Embedded, probes: Embedded | None = None, condition: str = "") -> list[Attempts]:
-    """Every list's attempts in every cell that it has the pictures for; `probes` as in `attempts`, `condition` as in
-    `Labelled`."""
-    found = (
+    """Every list's attempts, in every cell for which the list has enough pictures; `probes` as in `attempts`,
+    `condition` as in `Labelled`."""
+    cells = (
         attempts(name, c, embedded, pool.subject_of, references, frames, probes, condition)
         for name, c in zip(pool.names, pool.lists, strict=True)
         for references, frames in CELLS
     )
-    return [cell for cell in found if cell]
+    return [cell for cell in cells if cell]
 
 
 def attempts(
@@ -58,11 +61,11 @@ def attempts(
     """One list's attempts in one cell.
 
     Args:
-        listed: the list's comparisons; what stands on their first side can be a reference, on the second a frame.
+        listed: the list's comparisons; their first images can become references, their second ones frames.
         embedded, subject_of: of the images that `listed` names.
-        probes: the frames when they are not as they lie on disk: under stress, say.
+        probes: the same images as frames, when these differ from the references: under a stress, say.
 
-    Returns: None when too few of the subjects have the pictures it takes.
+    Returns: None when too few subjects have enough pictures.
     """
     probes = probes or embedded
     rng = np.random.default_rng(SEED)
@@ -76,29 +79,30 @@ def attempts(
         groups += [(who, free[i : i + frames]) for i in range(0, len(free) - frames + 1, frames)]
     if len(templates) < 2 or not groups:
         return None
-    claimed, came = np.array(list(templates), np.int32), np.array([who for who, _ in groups], np.int32)
+    claimed, presented = np.array(list(templates), np.int32), np.array([who for who, _ in groups], np.int32)
     refs, shown = np.array(list(templates.values())), np.array([images for _, images in groups])
     a, b = (side.ravel() for side in np.meshgrid(np.arange(len(refs)), np.arange(len(shown)), indexing="ij"))
-    comparisons = Comparisons(a.astype(np.int32), b.astype(np.int32), claimed[a], came[b], np.zeros(len(a), np.int32))
+    no_folds = np.zeros(len(a), np.int32)
+    comparisons = Comparisons(a.astype(np.int32), b.astype(np.int32), claimed[a], presented[b], no_folds)
     if not comparisons.same.any() or (~comparisons.same).sum() < FEWEST_STRANGERS:
         return None
     quality = probes.quality["score"][shown].max(1)[b]
-    seen = _seen(embedded, probes, refs, shown)
+    observations = _observe(embedded, probes, refs, shown)
     template, group = (
         {member: vectors[images] for member, vectors in side.vectors.items()}
         for side, images in ((embedded, refs), (probes, shown))
     )
-    return Attempts(references, frames, Labelled(name, comparisons, seen, quality, template, group, condition))
+    return Attempts(references, frames, Labelled(name, comparisons, observations, quality, template, group, condition))
 
 
 def _by_subject(images: Indices, subject_of: Indices) -> dict[int, list[int]]:
-    found: dict[int, list[int]] = {}
+    by_subject: dict[int, list[int]] = {}
     for image in images:
-        found.setdefault(int(subject_of[image]), []).append(int(image))
-    return found
+        by_subject.setdefault(int(subject_of[image]), []).append(int(image))
+    return by_subject
 
 
-def _seen(embedded: Embedded, probes: Embedded, refs: NDArray[np.int_], shown: NDArray[np.int_]) -> Evidences:
+def _observe(embedded: Embedded, probes: Embedded, refs: NDArray[np.int_], shown: NDArray[np.int_]) -> Observations:
     """As `engine.fuse.compare`, for every template and every group of frames."""
     similarities, log_norms = {}, {}
     for name, vectors in embedded.vectors.items():
@@ -106,4 +110,4 @@ def _seen(embedded: Embedded, probes: Embedded, refs: NDArray[np.int_], shown: N
         logs, others = np.log(embedded.norms[name]), np.log(probes.norms[name])
         pairs = [np.minimum.outer(logs[reference], others[frame]) for reference in refs.T for frame in shown.T]
         log_norms[name] = np.mean(pairs, axis=0).ravel()
-    return Evidences(similarities, log_norms)
+    return Observations(similarities, log_norms)

@@ -1,13 +1,13 @@
-"""Why no honest figure can come of what was given."""
+"""Why a study gives no trustworthy figure."""
 
 
-class EvidenceRefused(ValueError):
-    """No honest figure can come of what was given; `code` says why, the message what would help."""
+class StudyRefused(ValueError):
+    """No trustworthy figure can come of this study; `code` says why, the message what to do."""
 
     def __init__(self, code: str, message: str) -> None:
         self.code = code
         super().__init__(message)
 
 
-class PairListRefused(EvidenceRefused):
+class PairListRefused(StudyRefused):
     """missing_files, unreadable, contradictory, one_class"""

@@ -1,4 +1,4 @@
-"""Pair lists whose images were embedded once, and what is measured on them."""
+"""A study: pair lists whose images were embedded once, and the figures measured on them."""
 
 from __future__ import annotations
 
@@ -25,9 +25,8 @@ __all__ = ["Scores", "Study", "measure", "score_with"]
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """Lists and their vectors: `listed` as written, `all_pairs` with every image against every other. `probes` are the
-    second images when they are not as they lie on disk: under stress, say; `condition` what that put them in, as in
-    `Labelled`."""
+    """Lists and their vectors: `listed` has the pairs as written, `all_pairs` every image against every other. `probes`
+    are the second images when these differ from `embedded`, under a stress say; `condition` is as in `Labelled`."""
 
     listed: Pool
     all_pairs: Pool
@@ -42,10 +41,10 @@ class Study:
             Labelled(
                 name,
                 c,
-                self.embedded.evidences(c, probes),
+                self.embedded.observations(c, probes),
                 np.where(acquired[c.a], quality[c.b], np.nan),
-                _each(self.embedded),
-                _each(probes),
+                _single_pictures(self.embedded),
+                _single_pictures(probes),
                 self.condition,
             )
             for name, c in zip(pool.names, pool.lists, strict=True)
@@ -64,43 +63,42 @@ class Study:
         return self._only(lambda c: np.isin(c.b, images))
 
     def _only(self, wanted: Callable[[Comparisons], NDArray[np.bool_]]) -> Study:
-        def kept(pool: Pool) -> Pool:
+        def only(pool: Pool) -> Pool:
             return replace(pool, lists=tuple(c.take(wanted(c)) for c in pool.lists))
 
-        return replace(self, listed=kept(self.listed), all_pairs=kept(self.all_pairs))
+        return replace(self, listed=only(self.listed), all_pairs=only(self.all_pairs))
 
     def under(self, probes: Embedded, condition: str) -> Study:
         """The same comparisons with other second images, in the same order; `condition` as in `Labelled`."""
         return replace(self, probes=probes, condition=condition)
 
     def digest(self, pool: Pool) -> str:
-        """sha256 of which pictures are compared with which, whatever the files are called: two versions measured on the
-        same digest were measured on the same."""
-        found = hashlib.sha256()
+        """sha256 of which pictures are compared with which, by their content and not their files' names: two reports of
+        one digest were measured on the same comparisons."""
+        digest = hashlib.sha256()
         for c in pool.lists:
             for column in (c.a, c.b, c.subject_a, c.subject_b, c.fold):
-                found.update(np.ascontiguousarray(column, "<i4").tobytes() + b"|")
+                digest.update(np.ascontiguousarray(column, "<i4").tobytes() + b"|")
         for image in self.embedded.digests:
-            found.update(bytes.fromhex(image))
-        return found.hexdigest()
+            digest.update(bytes.fromhex(image))
+        return digest.hexdigest()
 
 
 def cells(study: Study, stressed: Mapping[str, Study]) -> list[tuple[str, Attempts]]:
-    """The attempts that thresholds are to hold in, and under which stress: "", clean, and those with a condition,
-    since another rule decides then."""
-    other_rules = {name: other for name, other in stressed.items() if other.condition}
-    return [(name, cell) for name, other in {"": study, **other_rules}.items() for cell in other.cells()]
+    """The attempts in which thresholds must hold the target, each with the name of its stress: the clean ones, "", and
+    those under a stress that belongs to a condition, since another rule decides these."""
+    with_condition = {name: other for name, other in stressed.items() if other.condition}
+    return [(name, cell) for name, other in {"": study, **with_condition}.items() for cell in other.cells()]
 
 
-def _each(embedded: Embedded) -> dict[str, Vectors]:
-    """Pictures by themselves, as `Labelled` has them."""
+def _single_pictures(embedded: Embedded) -> dict[str, Vectors]:
+    """Each member's vectors in the shape of `Labelled`, one picture an image."""
     return {name: vectors[:, None] for name, vectors in embedded.vectors.items()}
 
 
 def acquired(studies: Sequence[Study]) -> list[Labelled]:
-    """Every image against every other, study by study and list by list, where both could be acquired."""
-    found = (item for study in studies for item in study.labelled(study.all_pairs))
-    return [item.take(np.isfinite(item.quality) & item.seen.acquired) for item in found]
+    """Every image against every other, study by study and list by list, where both were acquired."""
+    return [item.only_acquired() for study in studies for item in study.labelled(study.all_pairs)]
 
 
 def score_with(fusion: Fusion, labelled: Sequence[Labelled]) -> Scores:
@@ -109,20 +107,20 @@ def score_with(fusion: Fusion, labelled: Sequence[Labelled]) -> Scores:
 
 
 def measure(
-    study: Study, compared: Sequence[Systems], together: Systems, listed: Sequence[Systems], threshold: float | None
+    study: Study, compared: Sequence[Systems], pooled: Systems, listed: Sequence[Systems], threshold: float | None
 ) -> dict[str, Any]:
     """The report on a version: `subjects`, `images`, `mated`, `non_mated`, `fta`, `failures`, `threshold`,
     `fmr`, `fnmr`, `far`, `frr`, `members`, `fused`, `lists` (the same by list, where there are several),
     `warnings`.
 
     Args:
-        compared: what error rates are counted on, list by list, and `together`.
+        compared, pooled: the comparisons that error rates are counted on, list by list, and all lists' in one.
         listed: the lists' own pairs: an accuracy means something only where mated pairs are about half.
-        threshold: of the full voter set, for the reader; None where it differed by part.
+        threshold: of the full voter set, for the reader; None where cross-validation gave each part its own.
     """
     of_list = [_figures(study, *both) for both in zip(compared, listed, strict=True)]
     several = len(of_list) > 1
-    result = _figures(study, together, Systems.together(listed)) if several else of_list[0]
+    result = _figures(study, pooled, Systems.together(listed)) if several else of_list[0]
     return {
         **result,
         "threshold": threshold,
@@ -132,7 +130,7 @@ def measure(
 
 
 def failure_rate(study: Study, embedded: Embedded, subjects: Subjects, used: NDArray[np.int32]) -> Rate:
-    """Which share of these images could not be acquired."""
+    """The share of these images that could not be acquired."""
     who = study.listed.subject_of[used]
     images = Comparisons(used, used, who, who, np.zeros(len(used), np.int32))
     everyone = np.ones(len(used), bool)

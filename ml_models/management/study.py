@@ -10,7 +10,7 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
-from ml_models.evaluation.errors import EvidenceRefused
+from ml_models.evaluation.errors import StudyRefused
 from ml_models.evaluation.pictures import stress
 from ml_models.studies.pictures import Sources
 
@@ -97,7 +97,7 @@ class StudyCommand(MlCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             super().handle(*args, **options)
-        except EvidenceRefused as error:
+        except StudyRefused as error:
             raise CommandError(f"{error.code}: {error}") from error
 
     def sources(self, options: Mapping[str, Any]) -> Sources:

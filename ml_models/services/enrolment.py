@@ -11,7 +11,7 @@ from django.db import transaction
 from .. import conf, crypto, runtime, selectors
 from ..engine.align import encode_chip
 from ..engine.conditions import CONDITIONS
-from ..engine.fuse import together
+from ..engine.fuse import by_member
 from ..engine.types import Extraction, Feature, Quality
 from ..exceptions import (
     ConfigChanged,
@@ -63,7 +63,7 @@ def enroll(caller: Actor, subject_id: str, image: bytes, override: bool = False)
     known = Subject.objects.filter(subject_id=subject_id).first()
     erasures = _erasures(subject_id)
     extraction = version.pipeline.extract(image, version.enroll_limits, stored=True)
-    condition = version.rule.condition(together([extraction]))
+    condition = version.rule.condition(by_member([extraction]))
     new = _NewReference(subject_id, known.pk if known else None, erasures, extraction, caller)
     features: dict[str, Feature] = {m.space: extraction.feature(m.artifact.name) for m in config.members.all()}
     for _ in range(_MAX_TRIES):
@@ -138,7 +138,7 @@ def _check_against_template(version: ServedVersion, new: _NewReference, override
         return _Checked(references, False)
     if not override:
         lockout.require_free(template.lock_left)
-    decision = version.rule.judge(template.embeddings, together([new.extraction]), new.extraction.quality.score)
+    decision = version.rule.judge(template.embeddings, by_member([new.extraction]), new.extraction.quality.score)
     mismatch = decision.decision != "match"
     if mismatch and not override:
         # or enrolling would be a way to try faces without end

@@ -19,7 +19,7 @@ from django.db.models import Avg, Count, F
 
 from .. import conf, runtime, selectors
 from ..engine.errors import EngineError
-from ..engine.fuse import together
+from ..engine.fuse import by_member
 from ..exceptions import CryptoError, NotReady
 from ..models import Rollout, ShadowScore, Verification
 from ..runtime import ServedVersion
@@ -146,7 +146,7 @@ def score(version: ServedVersion, verification: Verification, subject_id: str, i
     try:
         frames = [version.pipeline.extract(image, version.verify_limits) for image in images]
         quality = max(frame.quality.score for frame in frames)
-        decision = version.rule.judge(template.embeddings, together(frames), quality)
+        decision = version.rule.judge(template.embeddings, by_member(frames), quality)
         row.decision, row.score = decision.decision, decision.score
     except EngineError as error:
         row.code = error.code

@@ -11,7 +11,7 @@ from typing import Any
 from .. import conf, runtime, selectors, signals
 from ..engine.conditions import CONDITIONS
 from ..engine.errors import EngineError, ImageError
-from ..engine.fuse import together
+from ..engine.fuse import by_member
 from ..engine.types import Decision, Extraction, Quality
 from ..exceptions import (
     InvalidRequest,
@@ -70,7 +70,7 @@ def _verify(caller: Actor, subject_id: str, images: Sequence[bytes]) -> Verified
         lockout.require_free(template.lock_left)
         frames = _frames(version, images, dropped)
         best = max((frame.quality for frame in frames), key=lambda quality: quality.score)
-        decision = version.rule.judge(template.embeddings, together(frames), best.score)
+        decision = version.rule.judge(template.embeddings, by_member(frames), best.score)
         best = _with_advice(best, decision)
         lockout.settle(template.subject, subject_id, decision.decision)
     except (EngineError, LockedOut) as error:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ..engine.fuse import voter_key
 from ..evaluation import report
 from ..evaluation.calibration import cross_validation
-from ..evaluation.errors import EvidenceRefused
+from ..evaluation.errors import StudyRefused
 from ..evaluation.lists.pairs import Pool
 from ..evaluation.report import Scorer
 from ..evaluation.report.page import page
@@ -157,10 +157,10 @@ def _parts(pool: Pool, how: str) -> NDArray[np.int32]:
     if how.isdigit() and int(how) > 1:
         return cross_validation.parts(pool.subjects, int(how))
     if how != "folds":
-        raise EvidenceRefused("cross_validate", "--cross-validate takes a number from 2, or `folds`.")
+        raise StudyRefused("cross_validate", "--cross-validate takes a number from 2, or `folds`.")
     part_of = pool.fold_parts()
     if part_of is None:
-        raise EvidenceRefused(
+        raise StudyRefused(
             "cross_validate", "The lists' folds do not part the subjects: give --cross-validate a number."
         )
     free = np.flatnonzero(part_of < 0)

@@ -14,7 +14,7 @@ import numpy as np
 from ..engine.calibrate import Affine, Calibration
 from ..engine.detect import LANDMARKS_ID
 from ..engine.errors import MissingThreshold
-from ..engine.fuse import Centres, Condition, Fusion, Member, VoterSet
+from ..engine.fuse import Centroids, Condition, Fusion, Member, VoterSet
 from ..engine.quality import ENROLL_LIMITS, SCORE_ID, VERIFY_LIMITS, QualityLimits
 from ..engine.types import canonical_json
 from ..exceptions import ConfigInvalid
@@ -77,7 +77,7 @@ def _condition(entry: Mapping[str, Any], members: Sequence[Member], dimensions: 
         {name: vector(name, text) for name, text in entry["directions"].items()},
         entry["offset"],
         {
-            name: Centres(vector(name, sides["probes"]), vector(name, sides["references"]))
+            name: Centroids(vector(name, sides["probes"]), vector(name, sides["references"]))
             for name, sides in entry["centres"].items()
         },
         Fusion(own, _voter_sets(entry["voter_sets"])),
@@ -119,8 +119,8 @@ def to_json(fusion: Fusion) -> dict[str, Any]:
                 "directions": {name: _text(direction) for name, direction in condition.directions.items()},
                 "offset": condition.offset,
                 "centres": {
-                    name: {"probes": _text(centres.probes), "references": _text(centres.references)}
-                    for name, centres in condition.centres.items()
+                    name: {"probes": _text(centroids.probes), "references": _text(centroids.references)}
+                    for name, centroids in condition.centroids.items()
                 },
                 **_rules(condition.fusion),
             }

@@ -19,6 +19,6 @@ def test_adaface_is_cited_completely_with_its_terms() -> None:
 def test_every_network_of_the_catalogue_is_named_cited_and_licensed(catalogue: Catalogue) -> None:
     for entry in catalogue.entries.values():
         assert entry.name in UNWRAPPED
-        for said in (entry.citation, f"Weights: {entry.weights_licence}.", f"Training data: {entry.training_data}"):
-            assert " ".join(said.split()) in UNWRAPPED, entry.name
+        for text in (entry.citation, f"Weights: {entry.weights_licence}.", f"Training data: {entry.training_data}"):
+            assert " ".join(text.split()) in UNWRAPPED, entry.name
         assert entry.commercial_use == "unknown"

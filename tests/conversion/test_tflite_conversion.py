@@ -54,9 +54,9 @@ def test_mobilefacenet_agrees_with_the_tflite_interpreter_on_noise_and_on_faces(
     faces = (golden_crops().astype(np.float32) - 127.5) / 128.0
     batches = [faces, *(RNG.uniform(-1, 1, size=(5, 2, 112, 112, 3)).astype(np.float32))]
     for batch in batches:
-        expected, found = interpreted(mobilefacenet, batch), converted(mobilefacenet, batch)
-        assert np.abs(expected - found).max() < 2e-4
-        assert cosines(expected, found).min() >= 0.9999999
+        expected, features = interpreted(mobilefacenet, batch), converted(mobilefacenet, batch)
+        assert np.abs(expected - features).max() < 2e-4
+        assert cosines(expected, features).min() >= 0.9999999
 
 
 def test_mobilefacenet_keeps_its_33_prelus_and_takes_any_batch(mobilefacenet: bytes) -> None:

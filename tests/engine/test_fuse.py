@@ -8,11 +8,11 @@ import pytest
 from ml_models.engine.calibrate import Affine, Calibration
 from ml_models.engine.errors import InferenceFailed, LowQuality, MissingThreshold
 from ml_models.engine.fuse import (
-    Centres,
+    Centroids,
     Condition,
-    Evidence,
     Fusion,
     Member,
+    Observation,
     VoterSet,
     compare,
     reachable_voter_sets,
@@ -27,8 +27,8 @@ def features(*rows: Sequence[float]) -> Embeddings:
     return Embeddings.of_features([np.array(row, np.float32) for row in rows])
 
 
-def seen(log_norm: float = 0.0, **similarities: float) -> dict[str, Evidence]:
-    return {name: Evidence(similarity, log_norm) for name, similarity in similarities.items()}
+def observations(log_norm: float = 0.0, **similarities: float) -> dict[str, Observation]:
+    return {name: Observation(similarity, log_norm) for name, similarity in similarities.items()}
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def fusion() -> Fusion:
 
 
 def test_the_score_is_the_weighted_calibrated_mean_calibrated_again(fusion: Fusion) -> None:
-    decision = fusion.decide(seen(a=0.6, b=0.5), quality_score=1.0)
+    decision = fusion.decide(observations(a=0.6, b=0.5), quality_score=1.0)
 
     raw = 0.25 * (10 * 0.6 - 3) + 0.75 * (8 * 0.5 - 2)
     assert decision.score == pytest.approx(2 * raw - 1)
@@ -50,40 +50,40 @@ def test_the_score_is_the_weighted_calibrated_mean_calibrated_again(fusion: Fusi
 
 @pytest.mark.parametrize(("similarity", "expected"), [(0.9, "match"), (0.45, "review"), (0.1, "no_match")])
 def test_a_score_between_the_thresholds_asks_for_review(fusion: Fusion, similarity: float, expected: str) -> None:
-    assert fusion.decide(seen(a=similarity, b=similarity), 1.0).decision == expected
+    assert fusion.decide(observations(a=similarity, b=similarity), 1.0).decision == expected
 
 
 def test_the_score_rises_with_every_similarity(fusion: Fusion) -> None:
-    base = fusion.decide(seen(a=0.4, b=0.4), 1.0).score
-    assert fusion.decide(seen(a=0.5, b=0.4), 1.0).score > base
-    assert fusion.decide(seen(a=0.4, b=0.5), 1.0).score > base
+    base = fusion.decide(observations(a=0.4, b=0.4), 1.0).score
+    assert fusion.decide(observations(a=0.5, b=0.4), 1.0).score > base
+    assert fusion.decide(observations(a=0.4, b=0.5), 1.0).score > base
 
 
 def test_a_member_abstains_under_its_quality_threshold(fusion: Fusion) -> None:
-    decision = fusion.decide(seen(a=0.6, b=0.5), quality_score=0.4)
+    decision = fusion.decide(observations(a=0.6, b=0.5), quality_score=0.4)
     assert decision.voters == ("a",)
     assert decision.score == pytest.approx(2 * (10 * 0.6 - 3) - 1)
 
 
 def test_a_voter_set_without_a_threshold_is_an_error_and_never_a_decision(fusion: Fusion) -> None:
     with pytest.raises(MissingThreshold):
-        Fusion(fusion.members, {"a+b": RULE}).decide(seen(a=0.6, b=0.5), quality_score=0.4)
+        Fusion(fusion.members, {"a+b": RULE}).decide(observations(a=0.6, b=0.5), quality_score=0.4)
 
 
 def test_when_nobody_votes_the_answer_is_low_quality() -> None:
     picky = Fusion((Member("a", 1.0, Calibration(1.0, 0.0), quality_threshold=0.5),), {"a": RULE})
     with pytest.raises(LowQuality):
-        picky.decide(seen(a=1.0), quality_score=0.1)
+        picky.decide(observations(a=1.0), quality_score=0.1)
 
 
 def test_a_missing_member_is_an_error_and_never_a_vote_of_the_others(fusion: Fusion) -> None:
     with pytest.raises(InferenceFailed):
-        fusion.decide(seen(a=0.9), quality_score=1.0)
+        fusion.decide(observations(a=0.9), quality_score=1.0)
 
 
 def test_a_similarity_that_is_not_a_number_never_becomes_a_decision(fusion: Fusion) -> None:
     with pytest.raises(InferenceFailed):
-        fusion.decide(seen(a=float("nan"), b=0.5), quality_score=1.0)
+        fusion.decide(observations(a=float("nan"), b=0.5), quality_score=1.0)
 
 
 def test_the_reachable_voter_sets_are_enumerated() -> None:
@@ -92,12 +92,12 @@ def test_the_reachable_voter_sets_are_enumerated() -> None:
     assert voter_key(["z", "x"]) == "x+z"
 
 
-def test_the_evidence_is_the_mean_over_references_and_frames() -> None:
+def test_an_observation_is_the_mean_over_references_and_frames() -> None:
     references, frames = features([2, 0], [0, 1]), features([1, 0], [3, 3], [-1, 0.5])
-    found = compare({"a": references}, {"a": frames})["a"]
-    assert found.similarity == pytest.approx(float((references.vectors @ frames.vectors.T).mean()), abs=1e-6)
+    observation = compare({"a": references}, {"a": frames})["a"]
+    assert observation.similarity == pytest.approx(float((references.vectors @ frames.vectors.T).mean()), abs=1e-6)
     shorter = [min(r, f) for r in (2, 1) for f in (1, 18**0.5, 1.25**0.5)]
-    assert found.log_norm == pytest.approx(float(np.mean(np.log(shorter))), abs=1e-6)
+    assert observation.log_norm == pytest.approx(float(np.mean(np.log(shorter))), abs=1e-6)
 
 
 def test_a_feature_keeps_its_direction_and_its_length_when_it_is_stored() -> None:
@@ -127,7 +127,7 @@ def test_embeddings_that_do_not_belong_together_are_never_compared(
         compare(template, probes)
 
 
-def test_a_member_that_saw_little_of_a_face_is_calibrated_for_that() -> None:
+def test_a_short_feature_changes_the_calibration_within_the_fitted_range() -> None:
     calibration = Calibration(10.0, -3.0, d=-2.0, low=1.0, high=3.0)
     assert calibration(0.5, 2.0) == pytest.approx(10 * 0.5 - 3 - 2 * 2.0)
     # beyond what it was fitted on nothing more is gained
@@ -137,7 +137,7 @@ def test_a_member_that_saw_little_of_a_face_is_calibrated_for_that() -> None:
 
 def test_trust_multiplies_a_members_weight_and_leaves_the_others_alone(fusion: Fusion) -> None:
     rule = VoterSet(Affine(1.0, 0.0), 4.0, 2.0, trust={"a": 0.5})
-    score = Fusion(fusion.members, {"a+b": rule}).decide(seen(a=0.6, b=0.5), 1.0).score
+    score = Fusion(fusion.members, {"a+b": rule}).decide(observations(a=0.6, b=0.5), 1.0).score
     assert score == pytest.approx(0.25 * 0.5 * (10 * 0.6 - 3) + 0.75 * (8 * 0.5 - 2))
 
 
@@ -165,14 +165,14 @@ def test_a_review_threshold_above_the_threshold_is_refused() -> None:
 
 
 def condition(name: str = "covered", **changes: Any) -> Condition:
-    """`a` tells it by its first number, `b` decides then."""
+    """Classified by the first number of `a`; `b` decides then."""
     alone = (Member("b", 0.5, Calibration(10.0, -2.0), 0.5),)
     return Condition(
         **{
             "name": name,
             "directions": {"a": (2.0, 0.0)},
             "offset": -1.0,
-            "centres": {},
+            "centroids": {},
             "fusion": Fusion(alone, {"b": VoterSet(Affine(1.0, 0.0), 3.0, 1.0)}),
             **changes,
         }
@@ -195,39 +195,39 @@ def test_in_a_condition_its_own_members_and_numbers_decide(masked: Fusion) -> No
     # the same features in no condition: everybody votes
     decision = masked.judge(template, bare, 1.0)
     assert (decision.voters, decision.condition) == (("a", "b"), "")
-    # and a version that nobody measured in one votes as ever
+    # and in a version without conditions everybody votes too
     plain = replace(masked, conditions=()).judge(template, covered, 1.0)
     assert (plain.voters, plain.condition) == (("a", "b"), "")
 
 
-def test_in_a_condition_similarities_are_seen_from_its_centres() -> None:
-    """What all such probes have in common, and all references, is no likeness: the rest of both is compared."""
-    there = condition(centres={"b": Centres(probes=(0.0, 1.0), references=(1.0, 0.0))})
+def test_in_a_condition_similarities_are_relative_to_its_centroids() -> None:
+    """All such probes share their centroid, and all references theirs: only the differences from it are compared."""
+    covered = condition(centroids={"b": Centroids(probes=(0.0, 1.0), references=(1.0, 0.0))})
     template = {"a": features([1, 0]), "b": features([0.6, 0.8], [0, 1])}
     probe = {"a": features([1, 0]), "b": features([0.8, 0.6])}
-    found = there.compare(template, probe)
+    relative = covered.compare(template, probe)
     expected = np.mean([np.dot([-0.4, 0.8], [0.8, -0.4]) / 0.8, np.dot([-1, 1], [0.8, -0.4]) / np.sqrt(2 * 0.8)])
-    assert found["b"].similarity == pytest.approx(expected, abs=1e-6)
-    assert found["b"].log_norm == compare(template, probe)["b"].log_norm
-    assert found["a"] == compare(template, probe)["a"]
-    # a reference that lies at the centre has no direction from there
+    assert relative["b"].similarity == pytest.approx(expected, abs=1e-6)
+    assert relative["b"].log_norm == compare(template, probe)["b"].log_norm
+    assert relative["a"] == compare(template, probe)["a"]
+    # a reference at the centroid has no direction relative to it
     with pytest.raises(InferenceFailed):
-        there.compare({**template, "b": features([1, 0])}, probe)
+        covered.compare({**template, "b": features([1, 0])}, probe)
 
 
-def test_the_surest_of_two_conditions_holds(fusion: Fusion) -> None:
+def test_of_two_conditions_the_one_with_the_higher_discriminant_holds(fusion: Fusion) -> None:
     both = replace(fusion, conditions=(condition(), condition("blurred", directions={"b": (4.0, 0.0)})))
     for row, name in (([1, 0], "blurred"), ([0.45, 0.893], "covered"), ([0, 1], "covered")):
-        found = both.condition({"a": features([1, 0]), "b": features(row)})
-        assert found is not None
-        assert found.name == name
+        classified = both.condition({"a": features([1, 0]), "b": features(row)})
+        assert classified is not None
+        assert classified.name == name
     assert both.condition({"a": features([0, 1]), "b": features([0, 1])}) is None
 
 
-def test_several_members_tell_it_together() -> None:
-    told = condition(directions={"a": (2.0, 0.0), "b": (0.0, -1.0)})
-    assert told.value({"a": features([1, 0]), "b": features([1, 0])}) == pytest.approx(1)
-    assert told.value({"a": features([1, 0]), "b": features([0, 1])}) == pytest.approx(0)
+def test_several_members_add_to_the_discriminant() -> None:
+    by_both = condition(directions={"a": (2.0, 0.0), "b": (0.0, -1.0)})
+    assert by_both.discriminant({"a": features([1, 0]), "b": features([1, 0])}) == pytest.approx(1)
+    assert by_both.discriminant({"a": features([1, 0]), "b": features([0, 1])}) == pytest.approx(0)
 
 
 def test_an_attempt_is_in_a_condition_by_the_mean_over_its_frames(masked: Fusion) -> None:
@@ -258,8 +258,8 @@ def test_where_the_condition_cannot_be_told_nothing_is_decided(masked: Fusion, f
         masked.judge(frames, frames, 1.0)
 
 
-def test_a_centre_of_other_dimensions_is_an_error(fusion: Fusion) -> None:
-    short = replace(fusion, conditions=(condition(centres={"b": Centres((0.0,), (0.0,))}),))
+def test_a_centroid_of_other_dimensions_is_an_error(fusion: Fusion) -> None:
+    short = replace(fusion, conditions=(condition(centroids={"b": Centroids((0.0,), (0.0,))}),))
     template = {"a": features([1, 0]), "b": features([3, 4])}
     with pytest.raises(InferenceFailed):
         short.judge(template, template, 1.0)
@@ -271,8 +271,8 @@ def test_a_centre_of_other_dimensions_is_an_error(fusion: Fusion) -> None:
         {"directions": {}},
         {"directions": {"a": (float("nan"), 1.0)}},
         {"offset": float("inf")},
-        {"centres": {"b": Centres((0.0, float("nan")), (0.0, 0.0))}},
-        {"centres": {"b": Centres((0.0, 0.0), (float("inf"), 0.0))}},
+        {"centroids": {"b": Centroids((0.0, float("nan")), (0.0, 0.0))}},
+        {"centroids": {"b": Centroids((0.0, 0.0), (float("inf"), 0.0))}},
     ],
 )
 def test_a_condition_that_tells_nothing_is_refused(changes: dict[str, Any]) -> None:
@@ -289,7 +289,7 @@ def test_a_condition_has_no_conditions(masked: Fusion) -> None:
     "stranger",
     [
         {"directions": {"c": (1.0, 0.0)}},
-        {"centres": {"c": Centres((0.0,), (0.0,))}},
+        {"centroids": {"c": Centroids((0.0,), (0.0,))}},
         {"fusion": Fusion((Member("c", 1.0, Calibration(1.0, 0.0)),), {})},
     ],
 )

@@ -48,26 +48,26 @@ def test_an_attempt_is_what_the_engine_would_compare(
 ) -> None:
     cell = attempts("list", *_args(embedded, everybody), references, frames)
     assert cell is not None
-    found = cell.labelled
+    labelled = cell.labelled
     net = Embeddings(embedded.vectors["net"], embedded.norms["net"].astype(np.float32))
     rng = np.random.default_rng(19795)
     sides = [np.unique(side[embedded.acquired[side]]) for side in (everybody[0].a, everybody[0].b)]
     left, right = (rng.permutation(side) for side in sides)
-    who, came = (int(side[7]) for side in (found.comparisons.subject_a, found.comparisons.subject_b))
+    who, came = (int(side[7]) for side in (labelled.comparisons.subject_a, labelled.comparisons.subject_b))
     template = [i for i in left if everybody[1][i] == who][:references]
     own = [i for i in left if everybody[1][i] == came][:references]
     group = [i for i in right if everybody[1][i] == came and i not in own]
-    number = int((found.comparisons.subject_b[: found.comparisons.b[7]] == came).sum())
+    number = int((labelled.comparisons.subject_b[: labelled.comparisons.b[7]] == came).sum())
     group = group[number * frames : (number + 1) * frames]
-    seen = compare(
+    observation = compare(
         {"net": Embeddings(net.vectors[template], net.norms[template])},
         {"net": Embeddings(net.vectors[group], net.norms[group])},
     )["net"]
-    assert found.seen.similarities["net"][7] == pytest.approx(seen.similarity, abs=1e-5)
-    assert found.seen.log_norms["net"][7] == pytest.approx(seen.log_norm, abs=1e-5)
-    np.testing.assert_array_equal(found.references["net"][found.comparisons.a[7]], net.vectors[template])
-    np.testing.assert_array_equal(found.probes["net"][found.comparisons.b[7]], net.vectors[group])
-    assert found.quality[7] == pytest.approx(embedded.quality["score"][group].max())
+    assert labelled.observations.similarities["net"][7] == pytest.approx(observation.similarity, abs=1e-5)
+    assert labelled.observations.log_norms["net"][7] == pytest.approx(observation.log_norm, abs=1e-5)
+    np.testing.assert_array_equal(labelled.references["net"][labelled.comparisons.a[7]], net.vectors[template])
+    np.testing.assert_array_equal(labelled.probes["net"][labelled.comparisons.b[7]], net.vectors[group])
+    assert labelled.quality[7] == pytest.approx(embedded.quality["score"][group].max())
 
 
 def test_frames_under_a_stress_meet_references_as_they_are(
@@ -79,9 +79,10 @@ def test_frames_under_a_stress_meet_references_as_they_are(
     assert clean is not None
     assert stressed is not None
     assert stressed.labelled.condition == "covered"
-    np.testing.assert_allclose(stressed.labelled.seen.similarities["net"], -clean.labelled.seen.similarities["net"])
+    one, other = (cell.labelled.observations for cell in (stressed, clean))
+    np.testing.assert_allclose(one.similarities["net"], -other.similarities["net"])
     np.testing.assert_allclose(stressed.labelled.probes["net"], -clean.labelled.probes["net"])
-    shorter = stressed.labelled.seen.log_norms["net"] - clean.labelled.seen.log_norms["net"]
+    shorter = one.log_norms["net"] - other.log_norms["net"]
     assert (shorter >= 0).all()
     assert (shorter < np.log(2)).any()  # the shorter one is the reference's then
 
@@ -91,13 +92,13 @@ def test_no_picture_is_compared_with_itself_and_none_that_was_not_acquired_is_us
 ) -> None:
     cell = attempts("list", *_args(embedded, everybody), 3, 1)
     assert cell is not None
-    found = cell.labelled
-    assert np.isfinite(found.seen.similarities["net"]).all()
-    assert found.seen.similarities["net"][found.comparisons.same].max() < 0.999
+    labelled = cell.labelled
+    assert np.isfinite(labelled.observations.similarities["net"]).all()
+    assert labelled.observations.similarities["net"][labelled.comparisons.same].max() < 0.999
     # three pictures make the template, each other one is a frame; one picture of the last person is missing
-    mated = found.comparisons.same.sum()
+    mated = labelled.comparisons.same.sum()
     assert SUBJECTS * (PICTURES - 3) - 3 <= mated <= SUBJECTS * (PICTURES - 3)
-    assert (~found.comparisons.same).sum() >= FEWEST_STRANGERS
+    assert (~labelled.comparisons.same).sum() >= FEWEST_STRANGERS
 
 
 def test_a_list_without_enough_pictures_has_no_such_cell(
@@ -112,14 +113,14 @@ def _args(embedded: Embedded, everybody: tuple[Comparisons, np.ndarray]) -> tupl
     return everybody[0], embedded, everybody[1]
 
 
-def told(
+def reported(
     embedded: Embedded,
     subject_of: np.ndarray,
     lists: dict[str, Comparisons],
     stressed: Sequence[str] = (),
     condition: str = "",
 ) -> dict[str, Any]:
-    """A report on these lists; what is called stress here leaves the pictures as they are."""
+    """A report on these lists; what is called stress leaves the pictures as they are."""
     files = tuple(Path(f"{i}.jpg") for i in range(len(subject_of)))
     people = tuple(f"person-{i}" for i in range(SUBJECTS))
     pool = Pool(tuple(lists), files, people, subject_of, tuple(lists.values()), ())
@@ -141,9 +142,9 @@ def test_a_stress_is_told_of_every_list_by_itself(
     comparisons, subject_of = everybody
     first = comparisons.subject_a < SUBJECTS // 2
     lists = {"one": comparisons.take(first), "two": comparisons.take(~first)}
-    (row,) = told(embedded, subject_of, lists, ["fog"])["stress"]
+    (row,) = reported(embedded, subject_of, lists, ["fog"])["stress"]
     for name, alone in lists.items():
-        (expected,) = told(embedded, subject_of, {name: alone}, ["fog"])["stress"]
+        (expected,) = reported(embedded, subject_of, {name: alone}, ["fog"])["stress"]
         assert row["lists"][name]["mated"] == alone.same.sum()
         assert row["lists"][name]["fused"] == expected["fused"]
     assert row["mated"] == comparisons.same.sum()
@@ -154,8 +155,8 @@ def test_a_report_tells_every_cell_in_a_condition_too(
 ) -> None:
     comparisons, subject_of = everybody
     for condition, expected in (("", [""]), ("covered", ["", "fog"])):
-        found = told(embedded, subject_of, {"list": comparisons}, ["fog"], condition)["cells"]
-        assert [(cell["under"], cell["references"], cell["frames"]) for cell in found] == [
+        cells = reported(embedded, subject_of, {"list": comparisons}, ["fog"], condition)["cells"]
+        assert [(cell["under"], cell["references"], cell["frames"]) for cell in cells] == [
             (under, *cell) for under in expected for cell in CELLS
         ]
 
@@ -164,11 +165,12 @@ def test_a_report_tells_the_error_rates_of_every_cell(
     embedded: Embedded, everybody: tuple[Comparisons, np.ndarray]
 ) -> None:
     comparisons, subject_of = everybody
-    found = told(embedded, subject_of, {"list": comparisons})["cells"]
-    assert [(cell["under"], cell["references"], cell["frames"]) for cell in found] == [("", *cell) for cell in CELLS]
-    cell, expected = found[2], attempts("list", *_args(embedded, everybody), 3, 1)
+    cells = reported(embedded, subject_of, {"list": comparisons})["cells"]
+    assert [(cell["under"], cell["references"], cell["frames"]) for cell in cells] == [("", *cell) for cell in CELLS]
+    cell, expected = cells[2], attempts("list", *_args(embedded, everybody), 3, 1)
     assert expected is not None
     strangers = ~expected.labelled.comparisons.same
     assert cell["non_mated"] == strangers.sum()
-    assert cell["fmr"]["value"] == pytest.approx((expected.labelled.seen.similarities["net"][strangers] >= 0.5).mean())
+    similarities = expected.labelled.observations.similarities["net"]
+    assert cell["fmr"]["value"] == pytest.approx((similarities[strangers] >= 0.5).mean())
     assert cell["fmr"]["low"] < cell["fmr"]["value"] < cell["fmr"]["high"]

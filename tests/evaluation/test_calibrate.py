@@ -49,14 +49,14 @@ def calibrate(
 
 def test_a_draft_gets_numbers_and_remembers_on_whom(calibrate: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
     output = tmp_path / "v3-calibrated.yaml"
-    found = calibrate("--stress", "jpeg,low_light", "--stress-images", "20", "--output", str(output))
+    result = calibrate("--stress", "jpeg,low_light", "--stress-images", "20", "--output", str(output))
 
-    assert [item["name"] for item in found["lists"]] == [
+    assert [item["name"] for item in result["lists"]] == [
         "london/pairs",
         "london/pairs (jpeg)",
         "london/pairs (low_light)",
     ]
-    clean = found["lists"][0]
+    clean = result["lists"][0]
     assert (clean["subjects"], clean["mated"]) == (40, 40)
     assert clean["fmr"] <= 0.001
     assert clean["fnmr"] < 0.1
@@ -73,7 +73,7 @@ def test_a_draft_gets_numbers_and_remembers_on_whom(calibrate: Callable[..., dic
     assert weighted == pytest.approx(1, abs=1e-4)
 
     # the same people give the same numbers, and the file holds them too
-    assert calibrate("--stress", "jpeg,low_light", "--stress-images", "20")["voter_sets"] == found["voter_sets"]
+    assert calibrate("--stress", "jpeg,low_light", "--stress-images", "20")["voter_sets"] == result["voter_sets"]
     EnsembleConfig.objects.filter(version=3).delete()
     call_command("load_ensemble", str(output))
     again = selectors.configs().get(version=3)

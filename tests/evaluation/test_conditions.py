@@ -1,4 +1,4 @@
-"""Blurred and covered faces are told, and get numbers of their own where that is better."""
+"""Blurred and covered faces are classified as such, and get a rule of their own where that is better."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from ml_models.evaluation import scoring
 from ml_models.evaluation.calibration import conditions, fitting
 from ml_models.evaluation.lists.pairs import Comparisons
-from ml_models.evaluation.scoring import Evidences, Labelled
+from ml_models.evaluation.scoring import Labelled, Observations
 
 from .test_fitting import A, B, members
 
@@ -19,8 +19,8 @@ PEOPLE, PICTURES, DIMENSIONS = 150, 2, 16
 
 
 def faces(seed: int = 0, *, drawn: float = 0.0, blind: bool = False) -> Labelled:
-    """Two pictures a person, all against all. In the probes' condition their embeddings are `drawn` towards one point,
-    and the second member sees nothing else when it is `blind` then."""
+    """Two pictures a person, all against all. The probes' embeddings are `drawn` that far towards one point, which is
+    their condition. A second member that is `blind` has nothing of the person in its embeddings then."""
     rng = np.random.default_rng(seed)
     who = np.repeat(np.arange(PEOPLE, dtype=np.int32), PICTURES)
     a, b = (side.astype(np.int32) for side in np.triu_indices(len(who), 1))
@@ -32,16 +32,16 @@ def faces(seed: int = 0, *, drawn: float = 0.0, blind: bool = False) -> Labelled
         clean, other = (person + noise * rng.normal(size=person.shape) for _ in range(2))
         if blind and name == B:
             other = rng.normal(size=person.shape)
-        # how far a probe is drawn differs: what it has in common with all others is no likeness
+        # each probe is drawn another distance, so that the cosine also measures how far
         pulled = other + drawn * rng.uniform(0.7, 1.3, size=(len(who), 1)) * point
         references[name], probes[name] = (
             (v / np.linalg.norm(v, axis=1)[:, None]).astype(np.float32)[:, None] for v in (clean, pulled)
         )
-    seen = Evidences(
-        {n: scoring.cosines(references[n][:, 0], a, b, probes[n][:, 0]) for n in (A, B)},
+    observations = Observations(
+        {n: scoring.dot_products(references[n][:, 0], a, b, probes[n][:, 0]) for n in (A, B)},
         {n: rng.normal(scale=0.2, size=len(a)) for n in (A, B)},
     )
-    return Labelled("list", c, seen, np.ones(len(a)), references, probes, "covered" if drawn else "")
+    return Labelled("list", c, observations, np.ones(len(a)), references, probes, "covered" if drawn else "")
 
 
 @pytest.fixture
@@ -54,17 +54,17 @@ def drawn(**changes: bool) -> Labelled:
     return faces(7, drawn=1.5, **changes)
 
 
-def share(found: np.ndarray, among: np.ndarray) -> float:
-    return float((found[among] >= 0).mean())
+def share(margin: np.ndarray, among: np.ndarray) -> float:
+    return float((margin[among] >= 0).mean())
 
 
-def test_probes_in_a_condition_get_numbers_of_their_own(bare: list[Labelled]) -> None:
+def test_probes_in_a_condition_get_a_rule_of_their_own(bare: list[Labelled]) -> None:
     there = drawn()
     fusion = fitting.fit(members(), [*bare, there], 0.001)
     (condition,) = fusion.conditions
     assert (condition.name, sorted(condition.directions)) == ("covered", [A, B])
-    assert (there.told([condition]) == 0).mean() > 0.95
-    assert (bare[0].told([condition]) == 0).mean() < 0.05
+    assert (there.classify([condition]) == 0).mean() > 0.95
+    assert (bare[0].classify([condition]) == 0).mean() < 0.05
     alone = fitting.fit(members(), [*bare, replace(there, condition="")], 0.001)
     assert alone.conditions == ()
     same = there.comparisons.same
@@ -75,7 +75,7 @@ def test_probes_in_a_condition_get_numbers_of_their_own(bare: list[Labelled]) ->
     assert share(scoring.score(fusion, bare[0]).margin, ~clean) <= 0.001
 
 
-def test_a_member_that_sees_nothing_in_a_condition_abstains_there(bare: list[Labelled]) -> None:
+def test_a_member_that_contributes_nothing_in_a_condition_abstains_there(bare: list[Labelled]) -> None:
     (condition,) = fitting.fit(members(), [*bare, drawn(blind=True)], 0.001).conditions
     assert list(condition.fusion.voter_sets) == [A]
     assert [member.name for member in condition.fusion.members] == [A]
@@ -83,39 +83,51 @@ def test_a_member_that_sees_nothing_in_a_condition_abstains_there(bare: list[Lab
     assert list(condition.fusion.voter_sets) == [f"{A}+{B}"]
 
 
-def test_a_condition_that_is_no_worse_without_numbers_of_its_own_gets_none(bare: list[Labelled]) -> None:
+def test_a_condition_that_is_no_worse_without_a_rule_of_its_own_gets_none(bare: list[Labelled]) -> None:
     no_condition = replace(faces(7), condition="covered")
     assert fitting.fit(members(), [*bare, no_condition], 0.001).conditions == ()
 
 
-def test_too_few_faces_tell_no_condition(bare: list[Labelled]) -> None:
+def test_a_condition_in_which_no_member_tells_people_apart_gets_no_rule(bare: list[Labelled]) -> None:
+    covered = drawn()
+    # every mated comparison is less similar than any other: as if the labels were of somebody else
+    reversed_ = {name: np.where(covered.comparisons.same, -1.0, 1.0) for name in covered.observations.similarities}
+    hopeless = replace(
+        covered,
+        references={name: -vectors for name, vectors in covered.references.items()},
+        observations=replace(covered.observations, similarities=reversed_),
+    )
+    assert fitting.fit(members(), [*bare, hopeless], 0.001).conditions == ()
+
+
+def test_a_condition_with_too_few_faces_is_not_learnt(bare: list[Labelled]) -> None:
     there = drawn()
     few = there.take((there.comparisons.b < 90) & (there.comparisons.a < 90))
     assert len(np.unique(few.comparisons.b)) < conditions.FEWEST
     assert fitting.fit(members(), [*bare, few], 0.001).conditions == ()
-    assert conditions.learnt([*bare, few], members()) == []
-    assert conditions.learnt([there], members()) == []  # nobody to tell them from
+    assert conditions.learn([*bare, few], members()) == []
+    assert conditions.learn([there], members()) == []  # no faces outside it
 
 
-def test_what_tells_a_condition_is_learnt_from_the_people_compared_and_nobody_else(bare: list[Labelled]) -> None:
+def test_a_condition_is_learnt_from_the_people_compared_and_nobody_else(bare: list[Labelled]) -> None:
     there = drawn()
-    kept = there.take((there.comparisons.subject_a < 120) & (there.comparisons.subject_b < 120))
+    compared = there.take((there.comparisons.subject_a < 120) & (there.comparisons.subject_b < 120))
     others = (np.arange(len(there.probes[B])) >= PICTURES * 120)[:, None, None]
 
     def spoilt(side: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         return {name: np.where(others, np.nan, v) for name, v in side.items()}
 
-    (expected,) = conditions.learnt([*bare, kept], members())
-    unseen = replace(kept, probes=spoilt(kept.probes), references=spoilt(kept.references))
-    assert conditions.learnt([*bare, unseen], members()) == [expected]
+    (expected,) = conditions.learn([*bare, compared], members())
+    without_others = replace(compared, probes=spoilt(compared.probes), references=spoilt(compared.references))
+    assert conditions.learn([*bare, without_others], members()) == [expected]
 
 
-def test_a_list_whose_condition_has_no_numbers_of_its_own_holds_the_target_by_itself(bare: list[Labelled]) -> None:
-    """Its strangers are not pooled with those of easier lists, as those are that were told to be in it by mistake."""
+def test_a_list_whose_condition_has_no_rule_holds_the_target_by_itself(bare: list[Labelled]) -> None:
+    """Its strangers are not pooled with those of easier lists; only misclassified probes are."""
     easy, plain = (replace(faces(seed), condition="blurred") for seed in (8, 9))
-    similarities = {name: values + 0.1 for name, values in plain.seen.similarities.items()}
-    harder = replace(plain, seen=Evidences(similarities, plain.seen.log_norms))
+    similarities = {name: values + 0.1 for name, values in plain.observations.similarities.items()}
+    harder = replace(plain, observations=Observations(similarities, plain.observations.log_norms))
     fusion = fitting.fit(members(), [*bare, drawn(), easy, harder], 0.001)
     assert [condition.name for condition in fusion.conditions] == ["covered"]
-    strangers = (harder.told(fusion.conditions) < 0) & ~harder.comparisons.same
+    strangers = (harder.classify(fusion.conditions) < 0) & ~harder.comparisons.same
     assert share(scoring.score(fusion, harder).margin, strangers) <= 0.001

@@ -40,15 +40,15 @@ def test_every_comparison_is_scored_by_numbers_that_know_neither_of_its_people(
         assert people(cells[0].comparisons) == taught[id(fusion)]
         return fusion
 
-    def scored(fusion: Fusion, part: Labelled) -> scoring.Scored:
+    def scored_elsewhere(fusion: Fusion, part: Labelled) -> scoring.Scored:
         assert not people(part.comparisons) & taught[id(fusion)]
         return score(fusion, part)
 
     monkeypatch.setattr(fitting, "fit", fitted)
-    monkeypatch.setattr(cross_validation, "score", scored)
+    monkeypatch.setattr(cross_validation, "score", scored_elsewhere)
     fusions = cross_validation.fit_parts([item], part_of, members(), 0.01, cells=[attempts])
-    (found,) = cross_validation.crossed(fusions, [item], part_of)
-    assert np.isfinite(found.score).all()
+    (scored,) = cross_validation.crossed(fusions, [item], part_of)
+    assert np.isfinite(scored.score).all()
     assert [len(taught[id(fusion)]) for fusion in fusions.values()] == [
         int((~np.isin(part_of, left_out)).sum()) for left_out in fusions
     ]
@@ -56,7 +56,7 @@ def test_every_comparison_is_scored_by_numbers_that_know_neither_of_its_people(
 
 def test_a_part_by_itself_is_scored_by_what_all_others_taught(part_of: np.ndarray) -> None:
     item = labelled(PEOPLE)
-    (found,) = cross_validation.crossed(cross_validation.fit_parts([item], part_of, members(), 0.01), [item], part_of)
+    (scored,) = cross_validation.crossed(cross_validation.fit_parts([item], part_of, members(), 0.01), [item], part_of)
     inside, others = (
         (side[0] == wanted) & (side[1] == wanted)
         for side, wanted in (
@@ -65,16 +65,16 @@ def test_a_part_by_itself_is_scored_by_what_all_others_taught(part_of: np.ndarra
         )
     )
     expected = scoring.score(fitting.fit(members(), [item.take(others)], 0.01), item.take(inside))
-    np.testing.assert_array_equal(found.score[inside], expected.score)
-    np.testing.assert_array_equal(found.threshold[inside], expected.threshold)
+    np.testing.assert_array_equal(scored.score[inside], expected.score)
+    np.testing.assert_array_equal(scored.threshold[inside], expected.threshold)
 
 
 def test_of_two_parts_strangers_from_both_belong_to_no_figure() -> None:
     item = labelled(PEOPLE)
     part_of = cross_validation.parts([f"s{i}" for i in range(PEOPLE)], 2)
-    (found,) = cross_validation.crossed(cross_validation.fit_parts([item], part_of, members(), 0.01), [item], part_of)
+    (scored,) = cross_validation.crossed(cross_validation.fit_parts([item], part_of, members(), 0.01), [item], part_of)
     same_part = part_of[item.comparisons.subject_a] == part_of[item.comparisons.subject_b]
-    np.testing.assert_array_equal(np.isfinite(found.score), same_part)
+    np.testing.assert_array_equal(np.isfinite(scored.score), same_part)
 
 
 def test_which_side_of_a_comparison_a_person_stands_on_does_not_matter(part_of: np.ndarray) -> None:

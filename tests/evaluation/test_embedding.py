@@ -12,7 +12,7 @@ import pytest
 from ml_models.engine.errors import InferenceFailed, MultipleFaces, NoFaceFound
 from ml_models.engine.types import Chip, Extraction, Quality
 from ml_models.evaluation.pictures.embedding import UNUSED, Embedded, VectorCache, embed, spread
-from ml_models.evaluation.scoring import cosines
+from ml_models.evaluation.scoring import dot_products
 
 
 class Engine:
@@ -51,13 +51,13 @@ def same(one: Embedded, other: Embedded) -> bool:
 def test_images_keep_their_order_and_failures_their_code(tmp_path: Path) -> None:
     engine, progress = Engine(), []
     paths = files(tmp_path, b"ann", b"no face", b"bob")
-    found = embed(paths, engine, ["net"], threads=2, progress=lambda *done: progress.append(done))
-    assert found.codes == ("", "no_face_found", "")
-    assert found.acquired.tolist() == [True, False, True]
-    assert found.failures([0, 1, 2]) == {"no_face_found": 1}
-    assert np.isnan(found.vectors["net"][1]).all()
-    assert np.array_equal(found.vectors["net"][2], Engine()(b"bob").vectors["net"])
-    assert found.quality["face_px"][0] == 80
+    embedded = embed(paths, engine, ["net"], threads=2, progress=lambda *done: progress.append(done))
+    assert embedded.codes == ("", "no_face_found", "")
+    assert embedded.acquired.tolist() == [True, False, True]
+    assert embedded.failures([0, 1, 2]) == {"no_face_found": 1}
+    assert np.isnan(embedded.vectors["net"][1]).all()
+    assert np.array_equal(embedded.vectors["net"][2], Engine()(b"bob").vectors["net"])
+    assert embedded.quality["face_px"][0] == 80
     assert progress[-1] == (3, 3)
     assert sorted(engine.calls) == [b"ann", b"bob", b"no face"]
 
@@ -72,9 +72,9 @@ def test_a_picture_with_bystanders_is_taken_only_where_that_was_asked_for(tmp_pa
     assert embed(paths, strict, ["net"]).codes == ("", "multiple_faces")
     cache = VectorCache(tmp_path / "cache", "digest")
     for _ in range(2):
-        found = embed(paths, strict, ["net"], crowd=Engine(), cache=cache)
-        assert found.codes == ("", "")
-        assert found.crowded.tolist() == [False, True]
+        embedded = embed(paths, strict, ["net"], crowd=Engine(), cache=cache)
+        assert embedded.codes == ("", "")
+        assert embedded.crowded.tolist() == [False, True]
 
 
 def test_a_network_that_fails_is_no_failure_to_acquire(tmp_path: Path) -> None:
@@ -121,9 +121,9 @@ def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
 def test_vectors_on_disk_can_be_read_by_nobody_else(tmp_path: Path) -> None:
     folder = tmp_path / "cache"
     embed(files(tmp_path, b"ann"), Engine(), ["net"], cache=VectorCache(folder, "digest"))
-    (kept,) = folder.iterdir()
+    (file,) = folder.iterdir()
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
 def test_nothing_is_kept_on_disk_unless_asked_for(tmp_path: Path) -> None:
@@ -141,14 +141,14 @@ def test_cosines_are_the_dot_products_of_the_rows_named() -> None:
     a, b = rng.integers(0, 2500, (2, 500)).astype(np.int32)
     a[0] = 3
     expected = (vectors[a] * vectors[b]).sum(1)
-    assert np.allclose(cosines(vectors, a, b), expected, atol=1e-5, equal_nan=True)
+    assert np.allclose(dot_products(vectors, a, b), expected, atol=1e-5, equal_nan=True)
 
 
 def test_rows_of_some_images_take_their_places_among_all(tmp_path: Path) -> None:
-    found = embed(files(tmp_path, b"ann", b"no face"), Engine(), ["net"])
-    whole = spread(found, np.array([3, 1]), 5)
+    embedded = embed(files(tmp_path, b"ann", b"no face"), Engine(), ["net"])
+    whole = spread(embedded, np.array([3, 1]), 5)
     assert whole.codes == (UNUSED, "no_face_found", UNUSED, "", UNUSED)
     assert whole.acquired.tolist() == [False, False, False, True, False]
-    assert np.array_equal(whole.vectors["net"][3], found.vectors["net"][0])
+    assert np.array_equal(whole.vectors["net"][3], embedded.vectors["net"][0])
     assert np.isnan(whole.vectors["net"][0]).all()
     assert whole.failures(range(5)) == {"no_face_found": 1}  # what nobody asked for did not fail

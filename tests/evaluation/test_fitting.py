@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 from ml_models.engine.calibrate import Affine, Calibration
-from ml_models.engine.fuse import Centres, Condition, Fusion, Member, VoterSet
+from ml_models.engine.fuse import Centroids, Condition, Fusion, Member, VoterSet
 from ml_models.engine.types import Embeddings
 from ml_models.evaluation import scoring
-from ml_models.evaluation.calibration import fitting
-from ml_models.evaluation.calibration.fitting import CannotCalibrate
+from ml_models.evaluation.calibration import fitting, rules
+from ml_models.evaluation.calibration.rules import CannotCalibrate
 from ml_models.evaluation.lists.pairs import Comparisons
 from ml_models.evaluation.rates.intervals import Subjects
 from ml_models.evaluation.rates.systems import Scores, Systems, advantage
-from ml_models.evaluation.scoring import Evidences, Labelled
+from ml_models.evaluation.scoring import Labelled, Observations
 
 A, B = "arcface_int8", "mobilefacenet_192"
 
@@ -39,7 +39,7 @@ def labelled(subjects: int = 120, seed: int = 0, shift: float = 0.0, name: str =
         for member, gap in ((A, 0.5), (B, 0.35))
     }
     log_norms = {member: rng.normal(scale=0.2, size=len(a)) for member in (A, B)}
-    return Labelled(name, comparisons, Evidences(similarities, log_norms), rng.uniform(size=len(a)))
+    return Labelled(name, comparisons, Observations(similarities, log_norms), rng.uniform(size=len(a)))
 
 
 def test_the_log_likelihood_ratio_of_two_gaussians_is_recovered() -> None:
@@ -48,24 +48,24 @@ def test_the_log_likelihood_ratio_of_two_gaussians_is_recovered() -> None:
     mu, sigma = 0.2, 0.15
     same = np.arange(220_000) < 20_000
     x = rng.normal(np.where(same, mu, -mu), sigma)
-    found = fitting.fit_affine(x, same)
-    assert found.a == pytest.approx(2 * mu / sigma**2, rel=0.03)
-    assert found.b == pytest.approx(0, abs=0.1)
+    affine = rules.fit_affine(x, same)
+    assert affine.a == pytest.approx(2 * mu / sigma**2, rel=0.03)
+    assert affine.b == pytest.approx(0, abs=0.1)
 
 
 def test_separable_scores_get_a_finite_slope() -> None:
     same = np.array([True] * 20 + [False] * 20)
-    found = fitting.fit_affine(np.where(same, 0.9, 0.1), same)
-    assert math.isfinite(found.a)
-    assert found(0.9) > 0 > found(0.1)
+    affine = rules.fit_affine(np.where(same, 0.9, 0.1), same)
+    assert math.isfinite(affine.a)
+    assert affine(0.9) > 0 > affine(0.1)
 
 
 def test_a_network_that_scores_strangers_higher_is_refused() -> None:
     same = np.array([True, True, False, False] * 20)
     with pytest.raises(CannotCalibrate, match="right network"):
-        fitting.fit_affine(np.where(same, 0.1, 0.4) + np.linspace(0, 0.5, 80), same)
+        rules.fit_affine(np.where(same, 0.1, 0.4) + np.linspace(0, 0.5, 80), same)
     with pytest.raises(CannotCalibrate, match="mated and non-mated"):
-        fitting.fit_affine(np.ones(4), np.ones(4, bool))
+        rules.fit_affine(np.ones(4), np.ones(4, bool))
 
 
 def test_the_threshold_holds_the_target_on_every_list_it_was_fitted_on() -> None:
@@ -85,7 +85,7 @@ def test_the_fused_score_is_a_log_likelihood_ratio_again() -> None:
     item = labelled(300)
     fusion = fitting.fit(members(), [item], 0.001)
     scored = scoring.score(fusion, item)
-    again = fitting.fit_affine(scored.score, item.comparisons.same)
+    again = rules.fit_affine(scored.score, item.comparisons.same)
     assert again.a == pytest.approx(1, abs=0.01)
     assert again.b == pytest.approx(0, abs=0.05)
 
@@ -102,28 +102,28 @@ def test_too_few_strangers_for_the_target_are_refused_with_the_number_that_would
 
 def test_failures_to_acquire_do_not_disturb_the_fit() -> None:
     item = labelled()
-    cosines = item.seen.similarities
+    cosines = item.observations.similarities
     holes = {name: np.where(np.arange(len(v)) % 7 == 0, np.nan, v) for name, v in cosines.items()}
-    kept = item.take(np.arange(len(item.quality)) % 7 != 0)
-    with_holes = fitting.fit(members(), [replace(item, seen=Evidences(holes, item.seen.log_norms))], 0.001)
-    assert with_holes == fitting.fit(members(), [kept], 0.001)
+    without_holes = item.take(np.arange(len(item.quality)) % 7 != 0)
+    with_holes = replace(item, observations=Observations(holes, item.observations.log_norms))
+    assert fitting.fit(members(), [with_holes], 0.001) == fitting.fit(members(), [without_holes], 0.001)
 
 
 @pytest.mark.parametrize("masks", [False, True])
-def test_scoring_many_at_once_says_what_the_engine_says_of_each(masks: bool) -> None:
+def test_scoring_many_at_once_gives_what_the_engine_gives_for_each(masks: bool) -> None:
     item = shown(labelled(20), 0.5)
-    rules = {
+    voter_sets = {
         f"{A}+{B}": VoterSet(Affine(0.8, -0.2), 5.0, 2.0, {A: 1.2}),
         A: VoterSet(Affine(0.7, 0.1), 6.0, 3.0),
     }
     pair = (Member(A, 0.57, Calibration(22, -4, -3, -0.2, 0.3)), Member(B, 0.43, Calibration(15, -3), 0.5))
     alone = Fusion((Member(A, 0.57, Calibration(9, -2)),), {A: VoterSet(Affine(2.0, -1.0), 4.0, 2.0)})
-    centres = {A: Centres((0.1, 0.2, -0.3), (0.0, -0.2, 0.1))}
-    covered = Condition("covered", {B: (3.0, 0.1, -0.2)}, -0.7, centres, alone)
-    both = Condition("blurred", {B: (0.0, 3.0, 0.0)}, -0.5, {}, Fusion(pair, rules))
-    fusion = Fusion(pair, rules, (covered, both) if masks else ())
+    centroids = {A: Centroids((0.1, 0.2, -0.3), (0.0, -0.2, 0.1))}
+    covered = Condition("covered", {B: (3.0, 0.1, -0.2)}, -0.7, centroids, alone)
+    both = Condition("blurred", {B: (0.0, 3.0, 0.0)}, -0.5, {}, Fusion(pair, voter_sets))
+    fusion = Fusion(pair, voter_sets, (covered, both) if masks else ())
     scored = scoring.score(fusion, item)
-    said = []
+    conditions = []
     for i in range(len(item.quality)):
         c = item.comparisons
         template, frames = (
@@ -131,18 +131,18 @@ def test_scoring_many_at_once_says_what_the_engine_says_of_each(masks: bool) -> 
             for side, at in ((item.references, c.a), (item.probes, c.b))
         )
         one = fusion.judge(template, frames, float(item.quality[i]))
-        said.append(one.condition)
+        conditions.append(one.condition)
         assert scored.score[i] == pytest.approx(one.score, abs=1e-4)
         assert (scored.margin[i] >= 0) == (one.decision == "match")
-    assert set(said) == ({"", "covered", "blurred"} if masks else {""})
+    assert set(conditions) == ({"", "covered", "blurred"} if masks else {""})
 
 
 NORMS = {A: 2.0, B: 3.0}
 
 
 def shown(item: Labelled, share: float = 0.0, *, seed: int = 0) -> Labelled:
-    """With pictures on both sides, two an attempt: what every member sees is what they say. The first `share` of the
-    probes are covered, and the second member sees it."""
+    """The comparisons with two pictures on either side, and the observations that follow from these. The first `share`
+    of the probes are covered, which shows in the second member's embeddings."""
     rng = np.random.default_rng(seed)
     count = int(item.comparisons.b.max()) + 1
 
@@ -154,21 +154,22 @@ def shown(item: Labelled, share: float = 0.0, *, seed: int = 0) -> Labelled:
 
     references, probes = pictures(np.zeros(count)), pictures(np.arange(count) < share * count)
     c = item.comparisons
-    seen = Evidences(
-        {n: scoring.cosines(references[n].mean(1), c.a, c.b, probes[n].mean(1)) for n in (A, B)},
+    observations = Observations(
+        {n: scoring.dot_products(references[n].mean(1), c.a, c.b, probes[n].mean(1)) for n in (A, B)},
         {n: np.full(len(c), math.log(NORMS[n])) for n in (A, B)},
     )
-    return replace(item, seen=seen, references=references, probes=probes)
+    return replace(item, observations=observations, references=references, probes=probes)
 
 
-def test_a_short_feature_counts_where_it_tells_mated_and_strangers_apart() -> None:
+def test_a_short_feature_counts_where_it_separates_mated_and_strangers() -> None:
     """Short features have lower similarities: without the norm the threshold for the others would refuse them."""
     item = labelled(200)
     short = np.random.default_rng(3).uniform(size=len(item.quality)) < 0.3
-    similarities = {name: values - 0.25 * short for name, values in item.seen.similarities.items()}
+    similarities = {name: values - 0.25 * short for name, values in item.observations.similarities.items()}
     log_norms = {name: np.where(short, -1.0, 0.5) for name in similarities}
-    hard = replace(item, seen=Evidences(similarities, log_norms))
-    blind = replace(item, seen=Evidences(similarities, {name: np.zeros(len(short)) for name in similarities}))
+    hard = replace(item, observations=Observations(similarities, log_norms))
+    no_norms = {name: np.zeros(len(short)) for name in similarities}
+    blind = replace(item, observations=Observations(similarities, no_norms))
     missed = {}
     for name, known in (("norms", hard), ("blind", blind)):
         fusion = fitting.fit(members(), [known], 0.001)
@@ -188,8 +189,9 @@ def test_the_better_member_earns_more_trust_than_its_weight() -> None:
 
 def test_thresholds_hold_the_target_in_attempts_that_are_harder_than_the_lists() -> None:
     item = labelled(200)
-    similarities = {name: values + 0.1 for name, values in item.seen.similarities.items()}
-    harder = replace(item, seen=Evidences(similarities, item.seen.log_norms)).take(~item.comparisons.same)
+    similarities = {name: values + 0.1 for name, values in item.observations.similarities.items()}
+    harder = replace(item, observations=Observations(similarities, item.observations.log_norms))
+    harder = harder.take(~item.comparisons.same)
     alone, held = (fitting.fit(members(), [item], 0.001, cells) for cells in ([], [harder]))
     key = f"{A}+{B}"
     assert held.voter_sets[key].threshold > alone.voter_sets[key].threshold
@@ -197,7 +199,7 @@ def test_thresholds_hold_the_target_in_attempts_that_are_harder_than_the_lists()
     assert matched.mean() <= 0.001
 
 
-def test_the_gain_over_the_best_member_is_told_with_its_interval() -> None:
+def test_the_gain_over_the_best_member_has_an_interval() -> None:
     item = labelled(200)
     fusion = fitting.fit(members(), [item], 0.001)
     scores = Scores([item], [scoring.score(fusion, item)])

@@ -74,8 +74,8 @@ def test_equal_scores_are_never_parted_by_a_threshold() -> None:
 
 def test_the_eer_of_two_gaussians_has_its_closed_form() -> None:
     # mated scores of 300 subjects are few: average over seeds
-    found = [gaussian(300, 2.5, seed).eer()["value"] for seed in range(5)]
-    assert np.mean(found) == pytest.approx(NORMAL.cdf(-1.25), abs=0.01)
+    eers = [gaussian(300, 2.5, seed).eer()["value"] for seed in range(5)]
+    assert np.mean(eers) == pytest.approx(NORMAL.cdf(-1.25), abs=0.01)
 
 
 def test_the_eer_of_separated_scores_is_zero_with_an_honest_upper_bound() -> None:
@@ -118,17 +118,17 @@ def test_the_interval_covers_the_truth_when_people_differ() -> None:
         # a mated comparison has its person twice, so its variance is larger: the closed form follows
         truth["fnmr"] = NORMAL.cdf((threshold - 2.0) / math.sqrt(0.7 + 2 * 0.3))
         for name in covered:
-            found = getattr(system, name)(threshold)
-            covered[name] += found["low"] <= truth[name] <= found["high"]
+            rate = getattr(system, name)(threshold)
+            covered[name] += rate["low"] <= truth[name] <= rate["high"]
     assert covered["fmr"] >= 0.9 * runs
     assert covered["fnmr"] >= 0.9 * runs
 
 
 def test_an_interval_over_subjects_is_wider_than_one_that_takes_comparisons_for_independent() -> None:
     system = gaussian(60, 2.0, 3, person=0.5)
-    found = system.fmr(1.2)
-    naive = 1.96 * math.sqrt(found["value"] * (1 - found["value"]) / (~system.same).sum())
-    assert found["high"] - found["low"] > 2 * 2 * naive
+    rate = system.fmr(1.2)
+    naive = 1.96 * math.sqrt(rate["value"] * (1 - rate["value"]) / (~system.same).sum())
+    assert rate["high"] - rate["low"] > 2 * 2 * naive
 
 
 def test_the_same_list_gives_the_same_interval() -> None:
@@ -170,7 +170,7 @@ def test_draws_are_what_a_walk_through_each_replicate_gives() -> None:
     """TAR and FNMR exactly; the EER, which lies between thresholds, to a hundredth of itself."""
     system = gaussian(60, 1.5, 3, person=0.3)
     comparisons, scores = system.comparisons, system.scores
-    found = system.draws(0.01, 0.5)
+    draws = system.draws(0.01, 0.5)
     order = np.argsort(-scores, kind="stable")
     for replicate in range(0, 300, 25):
         drawn = system.subjects.drawn[replicate]
@@ -180,11 +180,11 @@ def test_draws_are_what_a_walk_through_each_replicate_gives() -> None:
         mated = weight * comparisons.same
         others = weight * ~comparisons.same
         fmr, tar = np.cumsum(others[order]) / others.sum(), np.cumsum(mated[order]) / mated.sum()
-        assert found["tar"][replicate] == pytest.approx(tar[fmr <= 0.01][-1], abs=1e-6)
+        assert draws["tar"][replicate] == pytest.approx(tar[fmr <= 0.01][-1], abs=1e-6)
         crossing = int(np.argmax(fmr >= 1 - tar))
-        assert found["eer"][replicate] == pytest.approx(fmr[crossing], rel=0.02)
-        assert found["fnmr"][replicate] == pytest.approx(mated[scores < 0.5].sum() / mated.sum(), abs=1e-6)
-        assert found["fmr"][replicate] == pytest.approx(others[scores >= 0.5].sum() / others.sum(), abs=1e-6)
+        assert draws["eer"][replicate] == pytest.approx(fmr[crossing], rel=0.02)
+        assert draws["fnmr"][replicate] == pytest.approx(mated[scores < 0.5].sum() / mated.sum(), abs=1e-6)
+        assert draws["fmr"][replicate] == pytest.approx(others[scores >= 0.5].sum() / others.sum(), abs=1e-6)
 
 
 @pytest.mark.parametrize("subjects", [30, 400])

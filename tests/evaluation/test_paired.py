@@ -46,7 +46,7 @@ def report(values: Any, list_digest: str = "a" * 64, **fields: Any) -> Evaluatio
         "fnmr": system.fnmr(0.0),
         "fmr": system.fmr(0.0),
     }
-    draws = {name: list(map(float, found)) for name, found in system.draws(0.001, 0.0).items()}
+    draws = {name: list(map(float, values)) for name, values in system.draws(0.001, 0.0).items()}
     return EvaluationReport(data=data, draws=draws, list_digest=list_digest, **fields)
 
 
@@ -62,9 +62,9 @@ def test_a_clear_change_is_better_one_way_and_worse_the_other() -> None:
 
 def test_a_higher_threshold_trades_one_error_for_the_other() -> None:
     values = scores(3.5, 0.0, 1)
-    found = verdicts(report(values), report(values - 1.0))
-    assert (found["FNMR"], found["FMR"]) == ("worse", "better")
-    assert (found["TAR"], found["EER"]) == ("cannot tell", "cannot tell")
+    verdict_of = verdicts(report(values), report(values - 1.0))
+    assert (verdict_of["FNMR"], verdict_of["FMR"]) == ("worse", "better")
+    assert (verdict_of["TAR"], verdict_of["EER"]) == ("cannot tell", "cannot tell")
 
 
 def test_the_same_version_is_neither() -> None:
@@ -74,10 +74,10 @@ def test_the_same_version_is_neither() -> None:
 
 def test_luck_is_not_taken_for_progress() -> None:
     """Equally good systems that err on other comparisons: at 95 % about one in twenty is called better or worse."""
-    found = [
+    all_verdicts = [
         verdicts(report(scores(3.0, 0.5, seed)), report(scores(3.0, 0.5, 100 + seed)))["EER"] for seed in range(12)
     ]
-    assert found.count("cannot tell") >= 10
+    assert all_verdicts.count("cannot tell") >= 10
 
 
 def test_the_same_people_on_both_sides_tell_more_than_two_intervals() -> None:
@@ -105,14 +105,14 @@ def test_the_command_and_the_panel_say_it(
     for version, gap in ((2, 3.5), (3, 4.5)):
         config = rollouts.get_config(version)
         where = {"lists": ["people/pairs"], "subjects": ["a" * 16]}
-        kept = report(scores(gap, 0.1, version), config=config, measured_on=where)
-        kept.digest = evidence.config_digest(config)
-        kept.save()
+        stored = report(scores(gap, 0.1, version), config=config, measured_on=where)
+        stored.digest = evidence.config_digest(config)
+        stored.save()
     capsys.readouterr()
     call_command("compare_versions", "2", "3", "--json")
-    (found,) = json.loads(capsys.readouterr().out)["comparisons"]
-    assert found["lists"] == ["people/pairs"]
-    assert [change["verdict"] for change in found["changes"]] == ["better", "better", "better", "cannot tell"]
+    (compared,) = json.loads(capsys.readouterr().out)["comparisons"]
+    assert compared["lists"] == ["people/pairs"]
+    assert [change["verdict"] for change in compared["changes"]] == ["better", "better", "better", "cannot tell"]
 
     client.force_login(django_user_model.objects.create_superuser("operator"))
     shown = client.get(page("ensembleconfig", "change", rollouts.get_config(3).pk)).content.decode()

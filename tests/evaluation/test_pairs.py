@@ -33,25 +33,26 @@ GOOD = ("1,ann/1.jpg,ann/2.jpg", "1,bob/1.jpg,bob/2.jpg", "0,ann/1.jpg,bob/1.jpg
 
 
 def test_a_csv_gives_images_subjects_and_labels(tmp_path: Path, people: Path) -> None:
-    found = pairs.read(csv(tmp_path, *GOOD), people)
-    assert found.subjects == ("people/ann", "people/bob", "people/cem")
-    assert len(found.images) == 5
-    assert found.listed.same.tolist() == [True, True, False, False]
-    assert found.listed.fold.tolist() == [0, 0, 0, 0]
-    assert found.warnings == ()
+    pair_list = pairs.read(csv(tmp_path, *GOOD), people)
+    assert pair_list.subjects == ("people/ann", "people/bob", "people/cem")
+    assert len(pair_list.images) == 5
+    assert pair_list.listed.same.tolist() == [True, True, False, False]
+    assert pair_list.listed.fold.tolist() == [0, 0, 0, 0]
+    assert pair_list.warnings == ()
 
 
 def test_folds_are_kept(tmp_path: Path, people: Path) -> None:
-    found = pairs.read(
+    pair_list = pairs.read(
         csv(tmp_path, *(f"{i % 2 + 1},{line}" for i, line in enumerate(GOOD)), header="fold,same,a,b"), people
     )
-    assert found.listed.fold.tolist() == [1, 2, 1, 2]
+    assert pair_list.listed.fold.tolist() == [1, 2, 1, 2]
 
 
 def test_a_flat_folder_names_its_subjects_before_the_last_underscore(tmp_path: Path) -> None:
     root = images(tmp_path / "london", "004_neutral.jpg", "004_smiling.jpg", "Ann_Lee_0001.jpg")
-    found = pairs.read(csv(tmp_path, "1,004_neutral.jpg,004_smiling.jpg", "0,004_neutral.jpg,Ann_Lee_0001.jpg"), root)
-    assert found.subjects == ("london/004", "london/Ann_Lee")
+    path = csv(tmp_path, "1,004_neutral.jpg,004_smiling.jpg", "0,004_neutral.jpg,Ann_Lee_0001.jpg")
+    pair_list = pairs.read(path, root)
+    assert pair_list.subjects == ("london/004", "london/Ann_Lee")
 
 
 def test_columns_may_name_the_subjects(tmp_path: Path) -> None:
@@ -98,9 +99,9 @@ def test_a_list_without_its_columns_or_its_images_is_refused(tmp_path: Path, peo
 
 
 def test_a_pair_listed_twice_counts_once_and_is_reported(tmp_path: Path, people: Path) -> None:
-    found = pairs.read(csv(tmp_path, *GOOD, "1,ann/2.jpg,ann/1.jpg"), people)
-    assert len(found.listed) == 4
-    assert found.warnings == ("1 duplicate pairs were left out.",)
+    pair_list = pairs.read(csv(tmp_path, *GOOD, "1,ann/2.jpg,ann/1.jpg"), people)
+    assert len(pair_list.listed) == 4
+    assert pair_list.warnings == ("1 duplicate pairs were left out.",)
 
 
 def test_lfw_pairs_txt_is_read(tmp_path: Path) -> None:
@@ -113,9 +114,9 @@ def test_lfw_pairs_txt_is_read(tmp_path: Path) -> None:
     )
     path = tmp_path / "pairs.txt"
     path.write_text("2\t1\nAnn_Lee\t1\t3\nAnn_Lee\t1\tBo\t2\nBo\t2\t4\nBo\t4\tAnn_Lee\t3\n")
-    found = pairs.read(path, root)
-    assert found.listed.same.tolist() == [True, False, True, False]
-    assert found.listed.fold.tolist() == [1, 1, 2, 2]
+    pair_list = pairs.read(path, root)
+    assert pair_list.listed.same.tolist() == [True, False, True, False]
+    assert pair_list.listed.fold.tolist() == [1, 1, 2, 2]
     path.write_text("2\t1\nAnn_Lee one three\n")
     with pytest.raises(PairListRefused, match="line 2"):
         pairs.read(path, root)
@@ -140,28 +141,28 @@ def cfp(tmp_path: Path) -> tuple[Path, Path]:
 
 def test_a_cfp_protocol_folder_is_read(tmp_path: Path) -> None:
     protocol, root = cfp(tmp_path)
-    found = pairs.read(protocol / "Split" / "FP", root)
-    assert found.listed.same.tolist() == [True, False, True, False]
-    assert found.listed.fold.tolist() == [1, 1, 2, 2]
-    assert found.images[found.listed.a[0]].parts[-3:] == ("001", "frontal", "01.jpg")
-    assert found.images[found.listed.b[0]].parts[-3:] == ("001", "profile", "02.jpg")
-    assert found.subjects[0] == "cfp/001"
+    pair_list = pairs.read(protocol / "Split" / "FP", root)
+    assert pair_list.listed.same.tolist() == [True, False, True, False]
+    assert pair_list.listed.fold.tolist() == [1, 1, 2, 2]
+    assert pair_list.images[pair_list.listed.a[0]].parts[-3:] == ("001", "frontal", "01.jpg")
+    assert pair_list.images[pair_list.listed.b[0]].parts[-3:] == ("001", "profile", "02.jpg")
+    assert pair_list.subjects[0] == "cfp/001"
     with pytest.raises(PairListRefused, match="Split/FF or Protocol/Split/FP"):
         pairs.read(protocol, root)
 
 
 def test_all_pairs_compares_every_image_with_every_other_once(tmp_path: Path, people: Path) -> None:
-    found = pairs.read(csv(tmp_path, *GOOD, "0,ann/2.jpg,cem/1.jpg", "0,cem/1.jpg,ann/1.jpg"), people).all_pairs()
-    assert len(found.listed) == 5 * 4 // 2
-    assert found.listed.same.sum() == 2
+    pair_list = pairs.read(csv(tmp_path, *GOOD, "0,ann/2.jpg,cem/1.jpg", "0,cem/1.jpg,ann/1.jpg"), people).all_pairs()
+    assert len(pair_list.listed) == 5 * 4 // 2
+    assert pair_list.listed.same.sum() == 2
 
 
 def test_all_pairs_of_two_separate_sides_stay_across_the_sides(tmp_path: Path) -> None:
     protocol, root = cfp(tmp_path)
-    found = pairs.read(protocol / "Split" / "FP", root).all_pairs()
+    pair_list = pairs.read(protocol / "Split" / "FP", root).all_pairs()
     views = {
-        (found.images[a].parent.name, found.images[b].parent.name)
-        for a, b in zip(found.listed.a, found.listed.b, strict=True)
+        (pair_list.images[a].parent.name, pair_list.images[b].parent.name)
+        for a, b in zip(pair_list.listed.a, pair_list.listed.b, strict=True)
     }
     assert views == {("frontal", "profile")}
 

@@ -29,18 +29,18 @@ def test_every_acquired_comparison_is_in_one_bin() -> None:
 
 
 def test_a_true_likelihood_ratio_is_what_it_claims() -> None:
-    told = [item for item in reliability(gaussian(1.0)) if item["observed"]]
-    assert len(told) == len(EDGES) + 1
-    inside = [item["observed"]["low"] <= item["claimed"] <= item["observed"]["high"] for item in told]
-    assert sum(inside) >= len(told) - 1
-    assert told[5]["observed"]["value"] == pytest.approx(told[5]["claimed"], abs=0.05)
+    bins = [item for item in reliability(gaussian(1.0)) if item["observed"]]
+    assert len(bins) == len(EDGES) + 1
+    inside = [item["observed"]["low"] <= item["claimed"] <= item["observed"]["high"] for item in bins]
+    assert sum(inside) >= len(bins) - 1
+    assert bins[5]["observed"]["value"] == pytest.approx(bins[5]["claimed"], abs=0.05)
 
 
 def test_scores_that_claim_too_much_are_found_out() -> None:
-    told = [item for item in reliability(gaussian(2.0)) if item["observed"]]
-    off = [item for item in told if not item["observed"]["low"] <= item["claimed"] <= item["observed"]["high"]]
-    assert len(off) >= len(told) - 2
-    high = next(item for item in told if item["low"] == 2.0)
+    bins = [item for item in reliability(gaussian(2.0)) if item["observed"]]
+    off = [item for item in bins if not item["observed"]["low"] <= item["claimed"] <= item["observed"]["high"]]
+    assert len(off) >= len(bins) - 2
+    high = next(item for item in bins if item["low"] == 2.0)
     assert high["observed"]["value"] < high["claimed"]
 
 

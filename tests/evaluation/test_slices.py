@@ -43,10 +43,10 @@ def systems(comparisons: Comparisons, wrong: Any = False) -> Systems:
 
 
 def table(pool: Pool, embedded: Embedded, systems: Systems) -> dict[str, dict[str, dict[str, Any]]]:
-    found: dict[str, dict[str, dict[str, Any]]] = {}
+    by_name: dict[str, dict[str, dict[str, Any]]] = {}
     for row in slices.table(systems, pool, embedded, {"net": 0.0}):
-        found.setdefault(row["by"], {})[row["slice"]] = row
-    return found
+        by_name.setdefault(row["by"], {})[row["slice"]] = row
+    return by_name
 
 
 def test_the_worse_of_the_two_pictures_decides() -> None:
@@ -54,24 +54,24 @@ def test_the_worse_of_the_two_pictures_decides() -> None:
     people = pool()
     comparisons = people.lists[0]
     worse = (np.abs(turned[comparisons.a]) > 50) | (np.abs(turned[comparisons.b]) > 50)
-    found = table(people, embedded(yaw_deg=turned), systems(comparisons, wrong=worse & comparisons.same))["yaw"]
-    assert set(found) == {"under 15°", "from 50°"}
-    assert found["from 50°"]["mated"] == int((worse & comparisons.same).sum())
-    assert found["from 50°"]["non_mated"] == int((worse & ~comparisons.same).sum())
-    assert found["from 50°"]["fused"]["fnmr"]["value"] == 1
-    assert found["under 15°"]["fused"]["fnmr"]["value"] == 0
-    assert found["under 15°"]["fused"]["fnmr"]["high"] > 0  # few people: never certain
-    assert found["from 50°"]["members"]["net"]["fnmr"]["value"] == 1
+    by_name = table(people, embedded(yaw_deg=turned), systems(comparisons, wrong=worse & comparisons.same))["yaw"]
+    assert set(by_name) == {"under 15°", "from 50°"}
+    assert by_name["from 50°"]["mated"] == int((worse & comparisons.same).sum())
+    assert by_name["from 50°"]["non_mated"] == int((worse & ~comparisons.same).sum())
+    assert by_name["from 50°"]["fused"]["fnmr"]["value"] == 1
+    assert by_name["under 15°"]["fused"]["fnmr"]["value"] == 0
+    assert by_name["under 15°"]["fused"]["fnmr"]["high"] > 0  # few people: never certain
+    assert by_name["from 50°"]["members"]["net"]["fnmr"]["value"] == 1
 
 
 def test_darker_is_worse_and_smaller_is_worse() -> None:
     dark = np.where(np.arange(SUBJECTS * IMAGES) == 0, 20.0, 200.0)
     small = np.where(np.arange(SUBJECTS * IMAGES) == 1, 50.0, 300.0)
     people = pool()
-    found = table(people, embedded(brightness=dark, face_px=small), systems(people.lists[0]))
+    by_name = table(people, embedded(brightness=dark, face_px=small), systems(people.lists[0]))
     with_first = SUBJECTS * IMAGES - 1
     for by, name in (("darkness (luminance)", "under 40"), ("size", "under 60 px")):
-        row = found[by][name]
+        row = by_name[by][name]
         assert row["mated"] + row["non_mated"] == with_first
 
 
@@ -79,11 +79,11 @@ def test_a_slice_without_strangers_has_no_fmr_and_one_with_few_no_tar() -> None:
     people = pool()
     comparisons = people.lists[0]
     labelled = replace(comparisons, attributes={"kind": np.where(comparisons.same, "same", "other")})
-    found = table(replace(people, lists=(labelled,)), embedded(), systems(labelled))["kind"]
-    assert found["same"]["fused"]["fmr"] is None
-    assert found["same"]["fused"]["tar"] is None
-    assert found["other"]["fused"]["fnmr"] is None
-    assert found["other"]["fused"]["fmr"]["value"] == 0
+    by_name = table(replace(people, lists=(labelled,)), embedded(), systems(labelled))["kind"]
+    assert by_name["same"]["fused"]["fmr"] is None
+    assert by_name["same"]["fused"]["tar"] is None
+    assert by_name["other"]["fused"]["fnmr"] is None
+    assert by_name["other"]["fused"]["fmr"]["value"] == 0
 
 
 def test_failures_to_acquire_have_no_place_in_a_slice() -> None:
@@ -91,8 +91,8 @@ def test_failures_to_acquire_have_no_place_in_a_slice() -> None:
     lost = systems(people.lists[0])
     touches = (people.lists[0].a == 0) | (people.lists[0].b == 0)
     lost = replace(lost, margin=np.where(touches, -np.inf, lost.margin))
-    found = table(people, embedded(), lost)["size"]["100–160 px"]
-    assert found["mated"] + found["non_mated"] == len(people.lists[0]) - touches.sum()
+    by_name = table(people, embedded(), lost)["size"]["100–160 px"]
+    assert by_name["mated"] + by_name["non_mated"] == len(people.lists[0]) - touches.sum()
 
 
 @pytest.fixture
@@ -114,24 +114,24 @@ def files(tmp_path: Path) -> Callable[..., pairs.PairList]:
 
 
 def test_columns_of_a_list_are_attributes_of_pictures_or_pairs(files: Callable[..., pairs.PairList]) -> None:
-    found = files(
+    pair_list = files(
         "same,a,b,light_a,light_b,distance",
         "1,ann/1.jpg,ann/2.jpg,day,night,near",
         "0,ann/1.jpg,bob/1.jpg,day,day,far",
     )
-    assert found.attributes["light"].tolist() == ["day", "night", "day"]
-    assert found.listed.attributes["distance"].tolist() == ["near", "far"]
-    everything = pairs.pool([found.all_pairs()])
+    assert pair_list.attributes["light"].tolist() == ["day", "night", "day"]
+    assert pair_list.listed.attributes["distance"].tolist() == ["near", "far"]
+    everything = pairs.pool([pair_list.all_pairs()])
     assert everything.attributes["light"].tolist() == ["day", "night", "day"]  # of pictures, so also all against all
     assert everything.lists[0].attributes == {}
-    kept = found.listed.take(np.array([False, True]))
-    assert kept.attributes["distance"].tolist() == ["far"]
+    second = pair_list.listed.take(np.array([False, True]))
+    assert second.attributes["distance"].tolist() == ["far"]
 
 
 def test_a_table_says_more_of_subjects_or_pictures(files: Callable[..., pairs.PairList]) -> None:
     lines = ("1,ann/1.jpg,ann/2.jpg", "0,ann/1.jpg,bob/1.jpg")
-    found = files("same,a,b", *lines, attributes="who,age\nann,30\nbob/1.jpg,40\n")
-    assert found.attributes["age"].tolist() == ["30", "30", "40"]
+    pair_list = files("same,a,b", *lines, attributes="who,age\nann,30\nbob/1.jpg,40\n")
+    assert pair_list.attributes["age"].tolist() == ["30", "30", "40"]
     with pytest.raises(pairs.PairListRefused, match="column of subjects"):
         files("same,a,b", *lines, attributes="who\nann\n")
 
@@ -139,8 +139,8 @@ def test_a_table_says_more_of_subjects_or_pictures(files: Callable[..., pairs.Pa
 def test_both_pictures_must_have_the_attribute() -> None:
     words = np.where(np.arange(SUBJECTS * IMAGES) < 2 * IMAGES, "night", "day")
     people = pool({"light": words})
-    found = table(people, embedded(), systems(people.lists[0]))["light (both)"]
-    assert found["night"]["mated"] + found["night"]["non_mated"] == 2 * IMAGES * (2 * IMAGES - 1) // 2
+    by_name = table(people, embedded(), systems(people.lists[0]))["light (both)"]
+    assert by_name["night"]["mated"] + by_name["night"]["non_mated"] == 2 * IMAGES * (2 * IMAGES - 1) // 2
 
 
 def test_numbers_of_many_values_are_cut_into_quarters() -> None:

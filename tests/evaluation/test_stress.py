@@ -21,9 +21,9 @@ from tests.support.pictures import encoded, faceless
 
 @pytest.fixture
 def detector(served: EnsembleConfig) -> Detector:
-    found = artifacts.load(served.detector)
-    assert isinstance(found, Detector)
-    return found
+    detector = artifacts.load(served.detector)
+    assert isinstance(detector, Detector)
+    return detector
 
 
 @pytest.fixture

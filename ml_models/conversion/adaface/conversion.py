@@ -51,7 +51,7 @@ def convert(
         dataset: what the weights were trained on; None only where the source says so itself.
         color_order: None only where `config.json` says so.
         faces: more aligned crops for the proof, RGB uint8 (N, 112, 112, 3).
-        say: told what is being done.
+        say: called with a line at each step.
 
     Raises:
         ConversionError: any of its codes; nothing is left behind.

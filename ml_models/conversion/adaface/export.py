@@ -151,9 +151,9 @@ def _trace(network: torch.nn.Module, opset: int, *, with_norm: bool) -> onnx.Mod
 def _inline_identities(graph: onnx.GraphProto) -> None:
     """The exporter stores equal tensors once and hands them on through Identity, which hides a weight."""
     aliases = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "Identity"}
-    kept = [node for node in graph.node if node.op_type != "Identity"]
-    for node in kept:
+    nodes = [node for node in graph.node if node.op_type != "Identity"]
+    for node in nodes:
         for index, name in enumerate(node.input):
             node.input[index] = aliases.get(name, name)
     del graph.node[:]
-    graph.node.extend(kept)
+    graph.node.extend(nodes)

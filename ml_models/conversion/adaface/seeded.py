@@ -44,7 +44,7 @@ def _fill(module: nn.Module, generator: torch.Generator) -> None:
     elif isinstance(module, nn.PReLU):
         module.weight.uniform_(0.05, 0.4, generator=generator)
     elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-        module.momentum = None  # the plain average of what is seen
+        module.momentum = None  # the plain average over all images
         if module.affine:
             module.weight.uniform_(0.4, 1.0, generator=generator)
             module.bias.normal_(0, 0.1, generator=generator)

@@ -74,16 +74,18 @@ def read_weights(reference: str, architecture: Architecture | None = None) -> We
     tensors = _read_tensors(path)
     state, prefix, dropped = _unwrap(tensors)
     config = _read_config(path)
-    found = match_architecture({name: tuple(t.shape) for name, t in state.items()}, architecture)
+    matched = match_architecture({name: tuple(t.shape) for name, t in state.items()}, architecture)
     for name, tensor in state.items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise ConversionError("not_finite", f"{name} holds values that are not finite.")
     stated = config.get("name")
-    if stated in UNITS and stated != found:
-        raise ConversionError("architecture_mismatch", f"config.json says {stated}, the tensors are those of {found}.")
+    if stated in UNITS and stated != matched:
+        raise ConversionError(
+            "architecture_mismatch", f"config.json says {stated}, but the tensors are those of {matched}."
+        )
     return Weights(
         state={k: t.to(torch.float32) if t.is_floating_point() else t for k, t in state.items()},
-        architecture=found,
+        architecture=matched,
         prefix=prefix,
         dropped=dropped,
         source=source,
@@ -117,11 +119,13 @@ _Shapes = dict[str, tuple[int, ...]]
 
 
 def _differences(
-    expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]
+    expected: Mapping[str, tuple[int, ...]], actual: Mapping[str, tuple[int, ...]]
 ) -> tuple[_Shapes, _Shapes, dict[str, tuple[tuple[int, ...], tuple[int, ...]]]]:
-    missing = {name: shape for name, shape in expected.items() if name not in found}
-    extra = {name: shape for name, shape in found.items() if name not in expected}
-    wrong = {name: (shape, found[name]) for name, shape in expected.items() if name in found and found[name] != shape}
+    missing = {name: shape for name, shape in expected.items() if name not in actual}
+    extra = {name: shape for name, shape in actual.items() if name not in expected}
+    wrong = {
+        name: (shape, actual[name]) for name, shape in expected.items() if name in actual and actual[name] != shape
+    }
     return missing, extra, wrong
 
 
@@ -152,9 +156,9 @@ def _unwrap(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], str, tupl
     prefix = prefixes[0]
     # the margin head belongs to training: it holds one vector for every training subject
     dropped = tuple(name for name in tensors if name.startswith(_HEAD) and not name.startswith(prefix or "\0"))
-    kept = {name: tensor for name, tensor in tensors.items() if name not in dropped}
+    network = {name: tensor for name, tensor in tensors.items() if name not in dropped}
     # a tensor outside the prefix keeps its full name, so that the layout check names it as extra
-    return {name.removeprefix(prefix): tensor for name, tensor in kept.items()}, prefix, dropped
+    return {name.removeprefix(prefix): tensor for name, tensor in network.items()}, prefix, dropped
 
 
 def _locate(reference: str) -> tuple[Path, str, str | None]:

@@ -1,8 +1,8 @@
-"""Float → INT8 in mixed precision: ranges chosen and layers kept in float where measuring says so, then the proof.
+"""Float → INT8 in mixed precision: ranges and float layers chosen by measuring, then the separation proof.
 
-Where INT8 throughout costs too much, what each layer costs is measured by quantising that layer alone. The costs add up
-well, so the dearest layers are kept in float until the rest stays under a budget; when the separation proof fails, the
-budget shrinks.
+Where INT8 throughout costs too much, each layer is quantised alone to measure its cost. Costs nearly add up, so the
+dearest layers stay in float until the rest costs less than a budget. When the separation proof fails, the budget
+shrinks.
 """
 
 from __future__ import annotations
@@ -38,22 +38,15 @@ from . import static
 
 MIN_CALIBRATION_FACES = 20
 BUDGETS = (0.01, 0.006, 0.004, 0.0025, 0.0015)
-"""What all INT8 layers together may take from the mean cosine to float, in the order they are tried."""
+"""How far under 1 the mean cosine to float may be, as the sum of the INT8 layers' costs; tried in this order."""
 _JUDGED_FACES = 16
 _MAX_FLOAT_SHARE = 0.6
-# How the lows and highs of single pictures become one range. The outermost values waste most of the 256 steps on one
-# odd picture; the middle of them clips a little everywhere.
-_RANGE_RULES: Mapping[str, Callable[[NDArray[np.float64]], tuple[float, float]]] = {
-    "outermost": lambda seen: (seen[:, 0].min(), seen[:, 1].max()),
-    "tenth percentile": lambda seen: (np.percentile(seen[:, 0], 10), np.percentile(seen[:, 1], 90)),
-    "mean": lambda seen: (seen[:, 0].mean(), seen[:, 1].mean()),
-}
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One mixture that was tried: `float_nodes` stayed in float besides the first layer; `cosine` is the mean to the
-    float network on faces not used for the ranges."""
+    """One mixture that was tried: `float_nodes` stayed in float besides the first layer; `cosine` is the mean cosine to
+    the float network, on faces that the ranges were not measured on."""
 
     budget: float
     float_nodes: tuple[str, ...]
@@ -78,8 +71,9 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Quantized:
-    """`costs[node]` is what the node in INT8 alone takes from the mean cosine, empty where all `layers` together cost
-    too little to ask; `proven` is false where no labelled list was given. Milliseconds are of one face on one core."""
+    """`costs[node]` is how much the mean cosine falls when this node alone is in INT8; empty where all `layers`
+    together cost so little that they were not measured. `proven` is false where no labelled list was given.
+    Milliseconds are of one face on one core."""
 
     output: Path
     sha256: str
@@ -114,8 +108,8 @@ class Quantized:
 class _Bench:
     """A float network with what is needed to judge an INT8 form of it.
 
-    `first` is the layer that sees the pixels: with three channels it is no faster in INT8, and it stays in float. The
-    other ones are `layers`. `expected` is the network's answer to `faces`, `stranger_cosine` the mean between them.
+    `first` is the layer on the pixels: with three channels it is no faster in INT8, so it stays in float. `layers` are
+    the others. `expected` are the network's features of `faces`, `stranger_cosine` the mean cosine between these.
     """
 
     model: onnx.ModelProto
@@ -128,7 +122,7 @@ class _Bench:
     @classmethod
     def of(cls, path: Path, contract: InputContract, faces: Crops) -> _Bench:
         model = static.prepare(path)
-        # the quantiser's own mark of a model whose shapes it need not infer: by way of the disk, at every trial
+        # tells the quantiser that shapes are inferred; else it would do so at every trial, through the disk
         model.metadata_props.add(key="onnx.infer", value="onnxruntime.quant")
         nodes = static.quantisable(model)
         if len(nodes) < 2:
@@ -144,7 +138,7 @@ class _Bench:
         return static.quantized(self.model, ranges, {self.first, *float_nodes})
 
     def cosine(self, int8: onnx.ModelProto) -> float:
-        """The mean over `faces` of the cosine between the two networks' answers."""
+        """The mean over `faces` of the cosine between the two networks' features."""
         got = _run(int8.SerializeToString(), self.contract, network_input(self.faces, self.contract))
         return float(cosines(got, self.expected).mean())
 
@@ -159,12 +153,12 @@ def quantize_model(
     *,
     say: Callable[[str], None] = lambda text: None,
 ) -> Quantized:
-    """Write the INT8 form of `model` and its `.proof.json`, if it still tells people apart; both or none.
+    """Write the INT8 form of `model` and its `.proof.json`, if it passes the separation proof; both or none.
 
     Args:
-        metadata: of the float file; goes on into the INT8 one, with what was measured.
-        calibration: aligned crops, RGB uint8 (N, 112, 112, 3); every fourth is kept back to judge by.
-        lists: without any the file is marked as not proven, and only checked for collapse.
+        metadata: of the float file; copied into the INT8 one, with the quantiser's own.
+        calibration: aligned crops, RGB uint8 (N, 112, 112, 3); every fourth is held out to measure cosines on.
+        lists: for the separation proof. Without any the file is marked as not proven, and only checked for collapse.
 
     Raises:
         ConversionError: `calibration_too_small`, `collapsed`, `too_costly`, `separation_lost` (with every figure),
@@ -184,19 +178,21 @@ def quantize_model(
         plain = [vectors(embedder(model, contract), faces, say) for faces in ordered]
         attempts: list[Attempt] = []
 
-        def attempt(budget: float, kept: tuple[str, ...]) -> bool:
-            int8 = bench.int8(ranges, kept)
+        def attempt(budget: float, float_nodes: tuple[str, ...]) -> bool:
+            int8 = bench.int8(ranges, float_nodes)
             temporary.write_bytes(onnx_graph.serialize(int8, {}))
             results = _until_one_fails(zip(ordered, plain, strict=True), embedder(temporary, contract), say)
-            attempts.append(Attempt(budget, kept, bench.cosine(int8), results))
-            say(f"{len(kept)} of {len(bench.layers)} layers in float: {attempts[-1]}")
+            attempts.append(Attempt(budget, float_nodes, bench.cosine(int8), results))
+            say(f"{len(float_nodes)} of {len(bench.layers)} layers in float: {attempts[-1]}")
             return attempts[-1].passed
 
         costs: dict[str, float] = {}
         enough = bench.cosine(bench.int8(ranges, ())) >= 1 - BUDGETS[0] and attempt(BUDGETS[0], ())
         if not enough:
             costs = _costs(bench, ranges, say)
-            any(attempt(budget, kept) for budget, kept in _mixtures(costs, tried=bool(attempts)))
+            for budget, float_nodes in _mixtures(costs, all_int8_tried=bool(attempts)):
+                if attempt(budget, float_nodes):
+                    break
         if not attempts or not attempts[-1].passed:
             raise _refusal(attempts, costs)
         stranger = check_not_collapsed(embedder(temporary, contract), bench.faces, bench.stranger_cosine)
@@ -229,24 +225,26 @@ def quantize_model(
 
 def _refusal(attempts: Sequence[Attempt], costs: Mapping[str, float]) -> QuantizationRefused:
     dearest = sorted(costs.items(), key=lambda item: -item[1])[:8]
-    told = ", ".join(f"{node} costs {cost:.4f}" for node, cost in dearest)
+    listed = ", ".join(f"{node} costs {cost:.4f}" for node, cost in dearest)
     if not attempts:
-        return QuantizationRefused("too_costly", f"Most layers cannot be quantised: {told}.", attempts, costs)
+        return QuantizationRefused(
+            "too_costly", f"Most layers cost too much in INT8: {listed}. Use the float file.", attempts, costs
+        )
     return QuantizationRefused(
-        "separation_lost", f"{attempts[-1]}. Only the float file remains. Dearest layers: {told}.", attempts, costs
+        "separation_lost", f"{attempts[-1]}. Only the float file remains. Dearest layers: {listed}.", attempts, costs
     )
 
 
-def _mixtures(costs: Mapping[str, float], *, tried: bool) -> Iterator[tuple[float, tuple[str, ...]]]:
-    """Which layers to keep in float for each budget, as long as that is worth while; `tried` is the one of none."""
-    last: tuple[str, ...] | None = () if tried else None
+def _mixtures(costs: Mapping[str, float], *, all_int8_tried: bool) -> Iterator[tuple[float, tuple[str, ...]]]:
+    """For each budget the layers to leave in float; until they are too many for INT8 to be worth while."""
+    last: tuple[str, ...] | None = () if all_int8_tried else None
     for budget in BUDGETS:
-        kept = _float_nodes(costs, budget)
-        if len(kept) > _MAX_FLOAT_SHARE * len(costs):
+        float_nodes = _float_nodes(costs, budget)
+        if len(float_nodes) > _MAX_FLOAT_SHARE * len(costs):
             return
-        if kept != last:
-            yield budget, kept
-        last = kept
+        if float_nodes != last:
+            yield budget, float_nodes
+        last = float_nodes
 
 
 def _until_one_fails(
@@ -267,17 +265,9 @@ def _run(model: Path | bytes, contract: InputContract, values: NDArray[np.float3
 
 
 def _best_ranges(bench: _Bench, model: Path, crops: Crops) -> tuple[str, static.Ranges]:
-    seen = static.observe(model, (network_input(crop[None], bench.contract) for crop in crops))
-    candidates = {
-        rule: {name: _rounded(combine(values)) for name, values in seen.items()}
-        for rule, combine in _RANGE_RULES.items()
-    }
+    candidates = static.candidate_ranges(model, (network_input(crop[None], bench.contract) for crop in crops))
     best = max(candidates, key=lambda rule: bench.cosine(bench.int8(candidates[rule], ())))
     return best, candidates[best]
-
-
-def _rounded(ends: tuple[float, float]) -> tuple[float, float]:
-    return float(f"{ends[0]:.6g}"), float(f"{ends[1]:.6g}")
 
 
 def _costs(bench: _Bench, ranges: static.Ranges, say: Callable[[str], None]) -> dict[str, float]:
@@ -292,10 +282,10 @@ def _costs(bench: _Bench, ranges: static.Ranges, say: Callable[[str], None]) -> 
 
 def _float_nodes(costs: Mapping[str, float], budget: float) -> tuple[str, ...]:
     """The dearest layers, as many as it takes for the rest to cost at most `budget`."""
-    left, kept = sum(costs.values()), []
+    left, float_nodes = sum(costs.values()), []
     for node, cost in sorted(costs.items(), key=lambda item: -item[1]):
         if left <= budget:
             break
-        kept.append(node)
+        float_nodes.append(node)
         left -= cost
-    return tuple(kept)
+    return tuple(float_nodes)

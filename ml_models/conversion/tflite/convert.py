@@ -18,7 +18,7 @@ def convert(data: bytes) -> onnx.ModelProto:
     Args:
         data: the TFLite file; one float input (B, H, W, C), one output (B, D), any fixed batch B.
     Returns: a model with input `input` float32 (N, C, H, W) and output `output` float32 (N, D), N dynamic.
-    Raises: UnsupportedModel, naming the operator or the tensor that has no rule here.
+    Raises: UnsupportedModel, naming the operator or tensor without a rule.
     """
     graph = read(data)
     if len(graph.tensors[graph.input].shape) != 4 or len(graph.tensors[graph.output].shape) != 2:
@@ -26,7 +26,7 @@ def convert(data: bytes) -> onnx.ModelProto:
     emitter = Emitter(graph)
     for operator in _fuse_prelu(graph):
         if operator.name not in RULES:
-            raise UnsupportedModel(f"The TFLite operator {operator.name} has no ONNX rule here.")
+            raise UnsupportedModel(f"The TFLite operator {operator.name} has no ONNX rule.")
         RULES[operator.name](emitter, operator)
     return emitter.model()
 
@@ -51,8 +51,8 @@ def _fuse_prelu(graph: Graph) -> Iterable[Operator]:
             continue
         dropped.update(part.outputs[0] for part in (relu, mul, subs[0], absolute))
         fused[add.outputs[0]] = Operator("PRELU_HALF_SLOPE", (x, slopes[0]), add.outputs)
-    kept = [op for op in graph.operators if op.outputs[0] not in dropped]
-    needed = {i for op in kept if op.outputs[0] not in fused for i in op.inputs}
+    remaining = [op for op in graph.operators if op.outputs[0] not in dropped]
+    needed = {i for op in remaining if op.outputs[0] not in fused for i in op.inputs}
     if needed & dropped:
         return graph.operators
-    return [fused.get(op.outputs[0], op) for op in kept]
+    return [fused.get(op.outputs[0], op) for op in remaining]

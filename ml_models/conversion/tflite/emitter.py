@@ -74,7 +74,7 @@ class Emitter:
     def finish(self, operator: Operator, activation: int, kind: str, inputs: Sequence[str], **attributes: Any) -> None:
         """Emit the operator and the activation that TFLite fused into it."""
         if activation not in _ACTIVATIONS:
-            raise UnsupportedModel(f"{operator.name} has a fused activation ({activation}) that has no rule here.")
+            raise UnsupportedModel(f"{operator.name} has a fused activation, {activation}, without an ONNX rule.")
         follow, output = _ACTIVATIONS[activation], self.name(operator.outputs[0])
         if follow is None:
             self.node(kind, inputs, output, **attributes)
@@ -101,7 +101,7 @@ class Emitter:
         if self.shape(index)[0] != batch or target[0] != batch:
             raise UnsupportedModel(f"Reshape of {self.graph.tensors[index].name} mixes the batch with the content.")
         if len(target) == 4 and target[1] * target[2] != 1:
-            raise UnsupportedModel(f"Reshape of {self.graph.tensors[index].name} to an image has no rule here.")
+            raise UnsupportedModel(f"Reshape of {self.graph.tensors[index].name} to an image has no ONNX rule.")
         # 0 copies the batch, so that it stays dynamic; a (B, 1, 1, C) target is (B, C, 1, 1) in NCHW.
         content = (target[3], 1, 1) if len(target) == 4 else target[1:]
         shape = self.initializer(f"{output}_shape", np.array((0, *content), np.int64))

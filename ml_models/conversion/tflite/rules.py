@@ -120,7 +120,7 @@ def _reshape(emitter: Emitter, operator: Operator) -> None:
 def _pad(emitter: Emitter, operator: Operator) -> None:
     x, paddings = operator.inputs
     if len(emitter.shape(x)) != 4:
-        raise UnsupportedModel("PAD of something that is not an image has no rule here.")
+        raise UnsupportedModel("PAD has a rule only for an image of four dimensions; this one pads another tensor.")
     turned = emitter.known(paddings)[list(NHWC_TO_NCHW)]
     pads = emitter.initializer(f"t{paddings}_nchw", turned.T.reshape(-1).astype(np.int64))
     emitter.node("Pad", [emitter.name(x), pads], emitter.name(operator.outputs[0]))
@@ -131,7 +131,7 @@ def _mean(emitter: Emitter, operator: Operator) -> None:
     rank = len(emitter.shape(x))
     axes = [int(axis) % rank for axis in emitter.known(axes_index).reshape(-1)]
     if rank == 4 and set(axes) != {1, 2}:
-        raise UnsupportedModel(f"MEAN over the axes {axes} of an image has no rule here; over (1, 2) it has.")
+        raise UnsupportedModel(f"MEAN of an image has a rule only over the axes (1, 2), not {axes}.")
     if rank == 4:
         axes = [_AXIS_TO_NCHW[axis] for axis in axes]
     keep = int(operator.options.KeepDims())
@@ -154,7 +154,7 @@ def _concatenation(emitter: Emitter, operator: Operator) -> None:
 
 
 def _dequantize(emitter: Emitter, operator: Operator) -> None:
-    """float16 files keep their weights behind DEQUANTIZE: folded here into float32."""
+    """Fold DEQUANTIZE into its constant: float16 files have their weights behind it."""
     emitter.folded[operator.outputs[0]] = emitter.known(operator.inputs[0]).astype(np.float32)
 
 

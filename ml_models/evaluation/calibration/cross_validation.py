@@ -1,8 +1,8 @@
-"""Numbers fitted on some people, measured on others, so that nobody has to be set aside.
+"""Cross-validation by subject: numbers are fitted on some subjects and measured on the held-out ones.
 
-Every comparison is scored by numbers fitted without the parts of *both* its subjects. So strangers from different parts
-are compared too: with five parts that is four in five of all, and without them an error rate of one in a thousand hangs
-on a handful of people.
+Subjects are dealt into parts. A comparison is scored by numbers that were fitted without the parts of *both* its
+subjects. So strangers from two different parts are compared too. With five parts these are four fifths of all
+non-mated comparisons; without them, an error rate of one in a thousand would rest on a handful of people.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ..scoring import Labelled, Scored, score
 from . import fitting
 
 Parts = tuple[int, int]
-"""Two parts of the subjects, the lower first; the same twice is one part."""
+"""The held-out parts, the lower number first; twice the same number for a single part."""
 
 
 def parts(subjects: Sequence[str], count: int) -> NDArray[np.int32]:
@@ -39,49 +39,49 @@ def fit_parts(
     cells: Sequence[Labelled] = (),
     progress: Progress | None = None,
 ) -> dict[Parts, Fusion]:
-    """The numbers fitted without each part, and without each two of them. Of two parts only without each by itself:
-    nobody would be left.
+    """Fit the numbers once without each part, and once without each two parts. With two parts in all, only the former:
+    without both no subject is left.
 
     Args:
-        fit_on: all against all, say.
+        fit_on: the comparisons, best all against all.
         part_of: the part of each subject.
         cells: see `fitting.fit`.
         progress: called with (fits done, fits in all).
 
     Raises:
-        CannotCalibrate: the subjects outside some of the parts do not suffice.
+        CannotCalibrate: without some of the parts the comparisons do not suffice.
     """
     numbers = [int(number) for number in np.unique(part_of)]
     pairs = itertools.combinations_with_replacement(numbers, 2)
-    wanted = [pair for pair in pairs if pair[0] == pair[1] or len(numbers) > 2]
-    found = {}
-    for done, left_out in enumerate(wanted, 1):
+    held_out = [pair for pair in pairs if pair[0] == pair[1] or len(numbers) > 2]
+    fusions = {}
+    for done, left_out in enumerate(held_out, 1):
         others, attempts = (
             [item.take(np.asarray(~np.isin(_parts_of(item, part_of), left_out).any(0))) for item in items]
             for items in (fit_on, cells)
         )
-        found[left_out] = fitting.fit(members, others, target_fmr, attempts)
+        fusions[left_out] = fitting.fit(members, others, target_fmr, attempts)
         if progress:
-            progress(done, len(wanted))
-    return found
+            progress(done, len(held_out))
+    return fusions
 
 
 def crossed(fusions: Mapping[Parts, Fusion], apply_to: Sequence[Labelled], part_of: NDArray[np.int32]) -> list[Scored]:
-    """Every comparison scored with the numbers fitted without the parts of its two subjects; where there are none it
-    is scored NaN and belongs to no figure.
+    """Score every comparison with the numbers fitted without the parts of its two subjects. Where there are no such
+    numbers its score is NaN, and no figure counts it.
 
     Args:
         fusions: from `fit_parts`.
         apply_to: lists over the same subjects.
     """
-    found = [Scored.nothing(len(item.comparisons)) for item in apply_to]
-    for whole, item in zip(found, apply_to, strict=True):
+    scored_lists = [Scored.nothing(len(item.comparisons)) for item in apply_to]
+    for whole, item in zip(scored_lists, apply_to, strict=True):
         low, high = np.sort(_parts_of(item, part_of), 0)
         for left_out, fusion in fusions.items():
-            here: Flags = (low == left_out[0]) & (high == left_out[1])
-            scored = score(fusion, item.take(here))
-            whole.score[here], whole.threshold[here] = scored.score, scored.threshold
-    return found
+            mask: Flags = (low == left_out[0]) & (high == left_out[1])
+            scored = score(fusion, item.take(mask))
+            whole.score[mask], whole.threshold[mask] = scored.score, scored.threshold
+    return scored_lists
 
 
 def _parts_of(item: Labelled, part_of: NDArray[np.int32]) -> NDArray[np.int32]:

@@ -1,8 +1,8 @@
 """Logistic regression for log-likelihood ratios: weighted, for a prior that is not the sample's, on few parameters.
 
-The two classes get the masses of the prior, whatever the sample holds, and the prior's log-odds stand in the model as
-a constant, so that what is fitted is a log-likelihood ratio (Brümmer and du Preez, 2006, sec. 5). Targets are smoothed
-as by Platt (1999), so that separable scores have a finite slope. Fisher scoring with step halving.
+The two classes weigh as the prior says, whatever their shares of the sample. The prior's log-odds enter the model as a
+constant, so that the rest of it is a log-likelihood ratio (Brümmer and du Preez, 2006, sec. 5). Targets are smoothed as
+by Platt (1999), so that separable scores have a finite slope. Fisher scoring with step halving.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ _STEPS, _HALVINGS = 100, 12
 
 @dataclass(frozen=True, slots=True)
 class Cases:
-    """`same` are the labels, `mass` how much each case counts, both shape (N,); `prior` of a mated comparison."""
+    """`same` are the labels, `mass` is each case's weight within its class, both shape (N,); `prior` is the probability
+    of a mated comparison."""
 
     same: NDArray[np.bool_]
     mass: Values
@@ -32,7 +33,7 @@ class Cases:
 
     @classmethod
     def of(cls, same: NDArray[np.bool_], weight: Values | None, prior: float) -> Cases:
-        """Both classes are needed; `weight` counts within its class, all cases alike when None."""
+        """Both classes are needed; `weight` becomes `mass`, all cases alike when None."""
         return cls(same, np.ones(len(same)) if weight is None else weight.astype(np.float64), prior)
 
     def take(self, keep: NDArray[np.bool_]) -> Cases:
@@ -40,7 +41,7 @@ class Cases:
 
 
 def fit(columns: Values, cases: Cases) -> Values:
-    """A linear log-likelihood ratio.
+    """Fit a linear log-likelihood ratio.
 
     Args:
         columns: finite, shape (N, P).
@@ -50,17 +51,17 @@ def fit(columns: Values, cases: Cases) -> Values:
     centre, spread = columns.mean(0), columns.std(0)
     spread[spread == 0] = 1.0
     design = np.column_stack([(columns - centre) / spread, np.ones(len(columns))])
-    found = _scored(lambda beta: (design @ beta, design), np.zeros(design.shape[1]), cases, 0.0)
-    slopes = found[:-1] / spread
-    return np.append(slopes, found[-1] - slopes @ centre)
+    beta = _minimise(lambda beta: (design @ beta, design), np.zeros(design.shape[1]), cases, 0.0)
+    slopes = beta[:-1] / spread
+    return np.append(slopes, beta[-1] - slopes @ centre)
 
 
 def fit_positive(votes: Values, cases: Cases, penalty: float) -> Values:
-    """Multipliers, above 0, of votes that are log-likelihood ratios already.
+    """Fit multipliers above 0 of votes that are log-likelihood ratios already.
 
     Args:
-        votes: shape (N, M); their plain sum, scaled, is where the fit begins and what `penalty` holds it to.
-        penalty: of the squared distance of each multiplier's logarithm from their mean.
+        votes: shape (N, M). The fit starts from their plain sum, all multipliers 1.
+        penalty: on the squared distance of each multiplier's logarithm from the mean of these logarithms.
 
     Returns: shape (M,).
     """
@@ -70,19 +71,20 @@ def fit_positive(votes: Values, cases: Cases, penalty: float) -> Values:
         weighted = votes * np.exp(np.clip(parameters[:count], -20, 20))
         return weighted.sum(1) + parameters[count], np.column_stack([weighted, np.ones(len(votes))])
 
-    return np.exp(_scored(model, np.zeros(count + 1), cases, penalty)[:count])
+    return np.exp(_minimise(model, np.zeros(count + 1), cases, penalty)[:count])
 
 
-def _scored(model: Model, start: Values, cases: Cases, penalty: float) -> Values:
+def _minimise(model: Model, start: Values, cases: Cases, penalty: float) -> Values:
+    """The parameters of the least cross-entropy plus penalty, by Fisher scoring."""
     same = cases.same
     mated, others = int(same.sum()), int((~same).sum())
     log_odds = math.log(cases.prior / (1 - cases.prior))
-    # the cost of knowing only the prior is the unit, so that a penalty means the same at every prior
+    # the loss is measured in that of a model that knows only the prior: a penalty then means the same at every prior
     unit = -(cases.prior * math.log(cases.prior) + (1 - cases.prior) * math.log(1 - cases.prior)) / math.log(2)
     of_class = np.where(same, cases.prior / cases.mass[same].sum(), (1 - cases.prior) / cases.mass[~same].sum())
     mass = cases.mass * of_class / unit
     target = np.where(same, (mated + 1) / (mated + 2), 1 / (others + 2))
-    # the penalty's derivatives: of each multiplier's logarithm from their mean; the last parameter is the offset
+    # the penalty's second derivatives; the last parameter is the offset, which is free
     size = len(start)
     pull = np.zeros((size, size))
     pull[:-1, :-1] = 2 * penalty * (np.eye(size - 1) - 1 / (size - 1))
@@ -103,7 +105,7 @@ def _scored(model: Model, start: Values, cases: Cases, penalty: float) -> Values
             new_cost = loss(new, z + log_odds)
             if new_cost < cost:
                 break
-        else:  # no step makes it better: this is the bottom
+        else:  # no step lowers the cost: this is the minimum
             return beta
         moved, saved = np.abs(new - beta).max(), cost - new_cost
         beta, cost = new, new_cost

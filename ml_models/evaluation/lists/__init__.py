@@ -1,1 +1,1 @@
-"""Which pictures are compared, and of whom they are."""
+"""Pair lists: which pictures are compared, and whom they show."""

@@ -1,14 +1,13 @@
 """The layouts that pair lists come in.
 
 - CSV with the columns `same,a,b`, and if present `fold`, `subject_a`, `subject_b`; paths relative to the
-  images' folder. Every other column is an attribute: `light_a` and `light_b` say something of each picture,
-  `distance` of the pair;
+  images' folder. Every other column is an attribute: `light_a` and `light_b` of each picture, `distance` of the pair;
 - LFW's `pairs.txt` (Huang et al., 2007), images as `Name/Name_0001.jpg`;
 - a CFP protocol folder, `Protocol/Split/FF` or `…/FP` (Sengupta et al., 2016), images below `Data/Images`.
 
 The subject is the first folder of the path (`001/frontal/04.jpg` → `001`); of an image without a folder,
 its name up to the last underscore (`004_neutral.jpg` → `004`). A list whose labels contradict that rule is
-refused: intervals are drawn over subjects, and would be wrong without anyone noticing.
+refused: intervals are drawn over subjects, and wrong subjects would make them wrong without anyone noticing.
 """
 
 from __future__ import annotations
@@ -48,7 +47,9 @@ def read_lines(path: Path) -> list[Pair]:
 
 
 def read_attributes(path: Path) -> dict[str, dict[str, str]]:
-    """What a table says of subjects or images: by the first column, which names either, the other columns by name.
+    """Read a table of attributes: the first column names a subject or an image, the others are its attributes.
+
+    Returns: by subject or image, its attributes by column.
 
     Raises:
         PairListRefused: there is no second column, or no line.
@@ -56,10 +57,10 @@ def read_attributes(path: Path) -> dict[str, dict[str, str]]:
     with path.open(newline="", encoding="utf-8-sig") as file:
         rows = csv.DictReader(file, skipinitialspace=True)
         key, *columns = rows.fieldnames or ("",)
-        found = {row[key]: {column: (row[column] or "").strip() for column in columns} for row in rows}
-    if not columns or not found:
+        table = {row[key]: {column: (row[column] or "").strip() for column in columns} for row in rows}
+    if not columns or not table:
         raise PairListRefused("unreadable", f"{path.name} needs a column of subjects or images, and one of attributes.")
-    return found
+    return table
 
 
 def subject_from_path(path: str) -> str:
@@ -71,15 +72,15 @@ def _csv(path: Path) -> Iterator[Pair]:
     with path.open(newline="", encoding="utf-8-sig") as file:
         rows = csv.DictReader(file, skipinitialspace=True)
         if missing := {"same", "a", "b"} - set(rows.fieldnames or ()):
-            raise PairListRefused("unreadable", f"{path.name} has no column {', '.join(sorted(missing))}.")
+            raise PairListRefused("unreadable", f"{path.name} has no column {', '.join(sorted(missing))}: add it.")
         more = [name for name in rows.fieldnames or () if name and name not in _KNOWN]
         for row in rows:
             where = f"{path.name}, line {rows.line_num}"
             if row["same"] not in ("0", "1") or not row["a"] or not row["b"]:
-                raise PairListRefused("unreadable", f"{where}: `same` must be 0 or 1, and `a`, `b` paths.")
+                raise PairListRefused("unreadable", f"{where}: `same` must be 0 or 1, and `a` and `b` must be paths.")
             fold = row.get("fold") or "0"
             if not fold.isdigit():
-                raise PairListRefused("unreadable", f"{where}: `fold` must be a number.")
+                raise PairListRefused("unreadable", f"{where}: `fold` must be a whole number, not {fold!r}.")
             named = (row.get("subject_a"), row.get("subject_b"))
             attributes = {name: (row[name] or "").strip() for name in more}
             yield _pair(where, int(fold), row["same"] == "1", row["a"], row["b"], *named, attributes)
@@ -143,14 +144,15 @@ def _pair(
 ) -> Pair:
     for path in (a, b):
         if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
-            raise PairListRefused("unreadable", f"{where}: a path leads out of the images' folder.")
+            raise PairListRefused("unreadable", f"{where}: {path} leads out of the images' folder.")
     pair = Pair(fold, same, a, b, who_a or subject_from_path(a), who_b or subject_from_path(b), attributes or {})
     if a == b:
-        raise PairListRefused("unreadable", f"{where} compares an image with itself.")
+        raise PairListRefused("unreadable", f"{where} compares an image with itself: take the line out.")
     if same != (pair.subject_a == pair.subject_b):
         raise PairListRefused(
             "contradictory",
             f"{where} is labelled {'mated' if same else 'non-mated'}, but its paths name "
-            f"{'two subjects' if same else 'one subject'}. Columns subject_a and subject_b can say who.",
+            f"{'two subjects' if same else 'one subject'}. Correct the label, or name the subjects in columns "
+            "subject_a and subject_b.",
         )
     return pair

@@ -1,4 +1,4 @@
-"""Images → vectors, each image once, through the very pipeline that verifies."""
+"""Images → vectors, each image once, through the pipeline that `verify` uses."""
 
 from __future__ import annotations
 
@@ -20,30 +20,31 @@ from numpy.typing import NDArray
 from ...engine.errors import ImageError, MultipleFaces
 from ...engine.types import Extraction, Quality
 from ..lists.pairs import Comparisons
-from ..scoring import Evidences, cosines
+from ..scoring import Observations, dot_products
 
 Progress = Callable[[int, int], None]
 """Called with (images done, images in all)."""
 
 QUALITY_FIELDS = tuple(f.name for f in fields(Quality) if f.name != "reasons")
 UNUSED = "unused"
-"""The code of an image that nothing was compared with, and that was not embedded therefore."""
+"""The code of an image that is in no comparison, and was therefore not embedded."""
 
 
 class Extracts(Protocol):
-    """What embeds one picture: `engine.pipeline.Pipeline.extract`, with the version's limits bound."""
+    """Embeds one picture: `engine.pipeline.Pipeline.extract`, with the version's limits bound."""
 
     def __call__(self, data: bytes) -> Extraction: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """What is known of each image of a list, in its order; every array has one row an image.
+    """The images of a list, embedded; every array has one row an image, in the list's order.
 
     `vectors[member]` float32 (I, D), unit length, NaN where nothing was acquired; `norms[member]` float64
     (I,); `quality[field]` float64 (I,), the engine's `Quality`, NaN where nothing was acquired; `codes` the
-    engine's error code, "" where the face was acquired; `digests` sha256 hex of each file's bytes;
-    `engine_s` the processor time spent in the engine, in seconds; `reused` how many came from the cache.
+    engine's error code, "" where the face was acquired; `crowded` true where the largest of several faces was
+    taken; `digests` sha256 hex of each file's bytes; `engine_s` the processor time spent in the engine, in
+    seconds; `reused` how many came from the cache.
     """
 
     vectors: dict[str, NDArray[np.float32]]
@@ -63,12 +64,12 @@ class Embedded:
         """How many of these images failed, by code."""
         return dict(sorted(Counter(self.codes[i] for i in images if self.codes[i] not in ("", UNUSED)).items()))
 
-    def evidences(self, comparisons: Comparisons, probes: Embedded | None = None) -> Evidences:
-        """What each member saw in every comparison. `probes` are the second images when they are not these; same
-        order."""
+    def observations(self, comparisons: Comparisons, probes: Embedded | None = None) -> Observations:
+        """Each member's observation of every comparison. `probes` are the same images, in the same order, as second
+        images when these differ."""
         a, b, others = comparisons.a, comparisons.b, probes or self
-        return Evidences(
-            {name: cosines(v, a, b, others.vectors[name]) for name, v in self.vectors.items()},
+        return Observations(
+            {name: dot_products(v, a, b, others.vectors[name]) for name, v in self.vectors.items()},
             {name: np.log(np.minimum(norms[a], others.norms[name][b])) for name, norms in self.norms.items()},
         )
 
@@ -86,25 +87,24 @@ def embed(
     """Embed every image once.
 
     Args:
-        images: files; one that the engine refuses is a failure to acquire, with its code.
+        images: files; an image that the engine refuses is a failure to acquire, with the engine's code.
         extract: see `Extracts`; called from several threads at once.
         members: names of the vectors to keep.
-        crowd: asked where `extract` refuses an image for several faces, as benchmarks made of press
-            photographs label
-            one person among bystanders; when None, such an image is a failure to acquire.
-        threads: one a core when None; the engine lets go of the GIL.
+        crowd: called where `extract` refuses an image for several faces. Benchmarks of press photographs label one
+            person among bystanders. When None, such an image is a failure to acquire.
+        threads: one a core when None; the engine releases the GIL.
         cache: vectors already made are read from it, new ones written to it.
 
     Raises:
-        InferenceFailed: a network failed; that is no property of the image.
+        InferenceFailed: a network failed, which is not the image's fault.
         OSError: a file cannot be read.
     """
 
     def one(path: Path) -> tuple[_Row, float, str]:
         data = path.read_bytes()
         digest = hashlib.sha256(data).hexdigest()
-        if cache and (kept := cache.get(data)):
-            return kept, 0.0, digest
+        if cache and (cached := cache.get(data)):
+            return cached, 0.0, digest
         started = time.thread_time()
         row = _extracted(data, extract, crowd)
         spent = time.thread_time() - started
@@ -156,8 +156,9 @@ class _Row:
         return cls("", dict(extraction.vectors), dict(extraction.norms), quality)
 
 
-def spread(found: Embedded, at: NDArray[np.integer], count: int) -> Embedded:
-    """Rows of some images in the places of all: row i goes to `at[i]` of `count`; the code of the rest is UNUSED."""
+def spread(embedded: Embedded, at: NDArray[np.integer], count: int) -> Embedded:
+    """Put the rows of some images into a table of all: row i goes to row `at[i]` of `count`. The code of the other
+    images is UNUSED."""
 
     def placed(values: NDArray[Any]) -> NDArray[Any]:
         whole = np.full((count, *values.shape[1:]), np.nan, values.dtype)
@@ -166,14 +167,14 @@ def spread(found: Embedded, at: NDArray[np.integer], count: int) -> Embedded:
 
     codes, digests = [UNUSED] * count, [""] * count
     crowded = np.zeros(count, bool)
-    crowded[at] = found.crowded
-    for where, code, digest in zip(at, found.codes, found.digests, strict=True):
+    crowded[at] = embedded.crowded
+    for where, code, digest in zip(at, embedded.codes, embedded.digests, strict=True):
         codes[where], digests[where] = code, digest
     return replace(
-        found,
-        vectors={name: placed(values) for name, values in found.vectors.items()},
-        norms={name: placed(values) for name, values in found.norms.items()},
-        quality={name: placed(values) for name, values in found.quality.items()},
+        embedded,
+        vectors={name: placed(values) for name, values in embedded.vectors.items()},
+        norms={name: placed(values) for name, values in embedded.norms.items()},
+        quality={name: placed(values) for name, values in embedded.quality.items()},
         codes=tuple(codes),
         crowded=crowded,
         digests=tuple(digests),
@@ -197,11 +198,11 @@ def _stack(rows: Sequence[_Row], members: Sequence[str]) -> Embedded:
 
 class VectorCache:
     """Vectors on disk, so that a long run can be resumed. They are biometric: only in a folder the operator
-    names, readable by nobody else, one file an image, named by a hash of its bytes and of what embeds it.
+    names, readable by nobody else, one file an image, named by a hash of its bytes and the pipeline.
 
     Args:
         folder: made when absent, mode 0700.
-        pipeline_digest: anything else than before, and nothing is found.
+        pipeline_digest: part of each file's name, so that another pipeline finds none of this one's vectors.
     """
 
     def __init__(self, folder: Path, pipeline_digest: str) -> None:
@@ -216,13 +217,13 @@ class VectorCache:
         path = self._path(data)
         if not path.exists():
             return None
-        with np.load(path) as kept:
-            if code := str(kept["code"]):
+        with np.load(path) as stored:
+            if code := str(stored["code"]):
                 return _Row(code)
-            names = [str(name) for name in kept["members"]]
-            vectors = {name: kept[f"vector-{i}"] for i, name in enumerate(names)}
-            norms = {name: float(kept["norms"][i]) for i, name in enumerate(names)}
-            return _Row("", vectors, norms, tuple(map(float, kept["quality"])), bool(kept["crowded"]))
+            names = [str(name) for name in stored["members"]]
+            vectors = {name: stored[f"vector-{i}"] for i, name in enumerate(names)}
+            norms = {name: float(stored["norms"][i]) for i, name in enumerate(names)}
+            return _Row("", vectors, norms, tuple(map(float, stored["quality"])), bool(stored["crowded"]))
 
     def put(self, data: bytes, row: _Row) -> None:
         vectors, norms = row.vectors or {}, row.norms or {}

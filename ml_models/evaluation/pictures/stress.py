@@ -25,7 +25,7 @@ from ...engine.types import Image, Landmarks
 
 SEED = 30107
 REVISION = 1
-"""Goes up when a stress changes: kept vectors of the one before are not used any more."""
+"""Raise it when a stress changes: cached vectors of the former stress are then not used any more."""
 
 Light = NDArray[np.float32]
 """Linear RGB, float32, (H, W, 3); 1 is white."""
@@ -57,11 +57,11 @@ def apply(name: str, data: bytes, detector: Detector, seed: int = SEED) -> bytes
     Args:
         name: one of STRESSES.
         data: the clean picture, in any format that the engine reads.
-        detector: finds the face in the clean picture: blur goes by its size, mask and bar lie on its landmarks.
-        seed: of every random choice, together with the name and the bytes.
+        detector: finds the face in the clean picture: its size scales the blur, its landmarks place mask and bar.
+        seed: seeds every random choice, together with the name and the bytes.
 
-    Returns: a PNG, so that nothing is lost but what the stress takes. Where the clean picture cannot be decoded or
-        shows no face, the bytes given: the engine will refuse them for the same reason.
+    Returns: a PNG, so that encoding changes nothing. Where the clean picture cannot be decoded or shows no face, the
+        bytes as given: the engine will refuse them for the same reason.
 
     Raises:
         KeyError: no stress has this name.
@@ -77,7 +77,7 @@ def apply(name: str, data: bytes, detector: Detector, seed: int = SEED) -> bytes
     changed = change(Scene.of(image, face.landmarks), rng)
     done, png = cv2.imencode(".png", cv2.cvtColor(changed, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, 1])
     if not done:
-        raise ValueError("The picture could not be encoded.")
+        raise ValueError(f"OpenCV could not encode a picture of shape {changed.shape}.")
     return bytes(png.tobytes())
 
 
@@ -149,7 +149,7 @@ def jpeg(scene: Scene, rng: np.random.Generator) -> Image:
     ]
     done, encoded = cv2.imencode(".jpg", cv2.cvtColor(scene.image, cv2.COLOR_RGB2BGR), options)
     if not done:
-        raise ValueError("The picture could not be encoded.")
+        raise ValueError(f"OpenCV could not encode a picture of shape {scene.image.shape}.")
     return np.asarray(cv2.cvtColor(cv2.imdecode(encoded, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB), np.uint8)
 
 
@@ -210,7 +210,7 @@ CONDITIONS = {
     "defocus_blur": BLURRED.name,
     "face_mask": COVERED.name,
 }
-"""The stresses from which an `engine.fuse.Condition` is learnt, and its name."""
+"""The stresses that belong to an `engine.fuse.Condition`, with its name: the condition is fitted under them."""
 
 
 def _covered(scene: Scene, outline: Outline, colour: tuple[int, int, int]) -> Image:

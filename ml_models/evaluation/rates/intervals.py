@@ -1,11 +1,11 @@
-"""Where a rate lies with 95 % certainty.
+"""95 % intervals of rates.
 
 Comparisons that share a person are not independent, so the intervals come from a bootstrap over *subjects*:
-subjects are drawn with replacement, and a comparison counts as often as its subject was drawn (mated), or
-as the product of how often both were (non-mated): Bolle et al., 2004 (subsets bootstrap); Owen, 2007
-(pigeonhole bootstrap), which errs to the wide side. Where fewer than five people, or pairs of people, are
-in error, a bootstrap cannot see the tail; the interval is then widened to Clopper and Pearson's (1934),
-counted in people and pairs of people, which for zero errors in N is the rule of three, 3 / N.
+subjects are drawn with replacement. A mated comparison counts as often as its subject was drawn, a non-mated
+one as often as the product of its two subjects' draws: Bolle et al., 2004 (subsets bootstrap); Owen, 2007
+(pigeonhole bootstrap), which errs to the wide side. Where fewer than five people, or pairs of people, are in
+error, a bootstrap underestimates the tail. The interval is then widened to Clopper and Pearson's (1934), in
+people and pairs of people; for zero errors in N that is about the rule of three, 3 / N.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Subjects:
         self._by_subject = np.ascontiguousarray(self.drawn.T)
 
     def weights(self, comparisons: Comparisons, replicates: slice = slice(None)) -> NDArray[np.float32]:
-        """How often each comparison counts in each of these replicates, shape (N, R)."""
+        """The weight of each comparison in each of these replicates, shape (N, R)."""
         drawn = self._by_subject[:, replicates]
         weights = drawn[comparisons.subject_a]
         others = np.flatnonzero(~comparisons.same)
@@ -58,12 +58,12 @@ class Subjects:
         return self._one_by_one(comparisons, values) if few else self._by_pair(comparisons, values)
 
     def _one_by_one(self, comparisons: Comparisons, values: Values | None) -> Values:
-        found = np.zeros(len(self.drawn))
+        totals = np.zeros(len(self.drawn))
         for start in range(0, len(comparisons), _CHUNK):
             at = np.arange(start, min(start + _CHUNK, len(comparisons)))
             weights = self.weights(comparisons.take(at))
-            found += weights.sum(0) if values is None else values[at] @ weights
-        return found
+            totals += weights.sum(0) if values is None else values[at] @ weights
+        return totals
 
     def _by_pair(self, comparisons: Comparisons, values: Values | None) -> Values:
         keys = comparisons.subject_a.astype(np.int64) * self.count + comparisons.subject_b
@@ -76,8 +76,8 @@ class Subjects:
 
 
 class Totals:
-    """How many of some comparisons every replicate draws. Several systems and rates ask for the same ones, and of
-    millions it takes long: each is counted once."""
+    """The weight of some comparisons in every replicate. Several systems and rates need the same totals, and a total of
+    millions takes long: each is counted once."""
 
     def __init__(self, comparisons: Comparisons, subjects: Subjects) -> None:
         self._comparisons, self._subjects = comparisons, subjects
@@ -128,7 +128,7 @@ def clopper_pearson(errors: int, trials: int, level: float = LEVEL) -> tuple[flo
 
 def small_count(comparisons: Comparisons, errors: Flags) -> tuple[float, float]:
     """Clopper and Pearson's interval in people or pairs of people; (1, 0), which widens nothing, when
-    errors and non-errors are both plenty."""
+    FEW_ERRORS or more are in error and as many are not."""
     low = np.minimum(comparisons.subject_a, comparisons.subject_b).astype(np.int64)
     high = np.maximum(comparisons.subject_a, comparisons.subject_b)
     keys, size = low * (int(high.max(initial=0)) + 1) + high, (int(high.max(initial=0)) + 1) ** 2
@@ -144,12 +144,13 @@ def small_count(comparisons: Comparisons, errors: Flags) -> tuple[float, float]:
 def _distinct(keys: NDArray[np.int64], size: int) -> int:
     if len(keys) < size // 64:
         return len(np.unique(keys))
-    seen = np.zeros(size, bool)
-    seen[keys] = True
-    return int(seen.sum())
+    present = np.zeros(size, bool)
+    present[keys] = True
+    return int(present.sum())
 
 
 def positive(totals: NDArray[np.float64]) -> NDArray[np.float64]:
+    """NaN where a total is not above 0, to divide by."""
     return np.where(totals > 0, totals, np.nan)
 
 

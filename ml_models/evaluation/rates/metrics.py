@@ -2,7 +2,7 @@
 
 Words and formulas follow ISO/IEC 19795-1:2021: a comparison matches when its score is *at least* the
 threshold; FMR and FNMR are of comparisons that took place; FAR and FRR are of attempts, where a failure to
-acquire (score −inf here) can neither be accepted falsely nor rightly.
+acquire is never accepted, falsely or rightly; its score is −inf.
 
 Every interval is over subjects: see `intervals`.
 """
@@ -73,10 +73,10 @@ class System:
         return np.sort(self.scores[self.same])[::-1]
 
     def share(self, hit: Flags, among: Flags) -> Rate:
-        """How many of `among` are `hit`, with its interval."""
+        """The share of `among` that is `hit`, with its interval."""
         part, errors = self.comparisons.take(among), hit[among]
         if not len(part):
-            raise ValueError("A rate of nothing has no value.")
+            raise ValueError("A rate needs at least one comparison, and these lists have none of the kind it counts.")
         low, high = percentiles(self.subjects.totals(part, errors), self._totals.of(among))
         value = float(errors.mean())
         few_low, few_high = small_count(part, errors)
@@ -95,10 +95,10 @@ class System:
         return self.share(self.scores < threshold, self.same)
 
     def tar_at_fmr(self, target: float) -> Rate | None:
-        """1 − FRR where the FMR is at most `target`; None when not even one false match can be expected at
-        the target.
+        """1 − FRR where the FMR is at most `target`; None when there are too few non-mated comparisons for even one
+        false match at the target.
 
-        The interval holds the uncertainty of the threshold too: every replicate sets its own.
+        The interval includes the threshold's uncertainty: every replicate sets its own threshold.
         """
         if len(self.non_mated) * target < 1:
             return None
@@ -110,9 +110,9 @@ class System:
         return rate(float((self.mated >= threshold).mean()), min(low, 1 - few_high), max(high, 1 - few_low))
 
     def draws(self, target: float, threshold: float) -> dict[str, Scores]:
-        """TAR at the FMR `target`, EER, FNMR and FMR at `threshold`, in every replicate, shape (R,): row by row
-        the same people for all systems that share `subjects`, so that the change from one system to another
-        has an interval too. NaN where a replicate drew nobody of one side."""
+        """In every replicate, shape (R,): TAR at the FMR `target`, EER, and FNMR and FMR at `threshold`. Systems that
+        share `subjects` have the same people in the same replicate, so that their difference has an interval too. NaN
+        where a replicate drew no comparison of a class."""
 
         def shares(wrong: Flags, among: Flags) -> Scores:
             return self.subjects.totals(self.comparisons.take(among), wrong[among]) / positive(self._totals.of(among))
@@ -125,7 +125,7 @@ class System:
         }
 
     def tar_draws(self, target: float) -> Scores:
-        """`draws`' TAR alone; NaN where there are too few impostors for the target."""
+        """`draws`' TAR alone; NaN where there are too few non-mated comparisons for the target."""
         if len(self.non_mated) * target < 1:
             return np.full(len(self.subjects.drawn), np.nan)
         return self._replicates.tar(target)
@@ -173,9 +173,9 @@ class System:
         return {"value": float((mated + other) / 2), "low": float(low), "high": float(high)}
 
     def accuracy(self) -> Rate:
-        """LFW's way (Huang et al., 2007): each fold is judged at the threshold that is best on all others.
+        """Accuracy by LFW's protocol (Huang et al., 2007): each fold at the threshold that is best on all others.
 
-        A list without folds is dealt into ten, by a fixed seed. A failure to acquire is judged wrong.
+        A list without folds is dealt into ten, by a fixed seed. A failure to acquire counts as wrong.
         """
         fold = self.comparisons.fold
         if len(np.unique(fold)) < 2:
@@ -189,7 +189,7 @@ class System:
         return self.share(right, np.ones(len(right), bool))
 
     def det(self, points: int = 200) -> list[dict[str, float]]:
-        """The DET curve: `threshold`, `fmr`, `fnmr` at about `points` thresholds, even in log FMR."""
+        """The DET curve: `threshold`, `fmr`, `fnmr` at about `points` thresholds, evenly spaced in log FMR."""
         mated = self.mated[np.isfinite(self.mated)][::-1]
         at = np.unique(np.geomspace(1, len(self.non_mated), points).astype(int)) - 1
         thresholds = self.non_mated[at]
@@ -232,15 +232,12 @@ def _eer(impostors: Scores, genuine: Scores, rank: NDArray[np.intp]) -> float:
 
     if not len(impostors) or not len(genuine):
         return math.nan
-    low, high = (
-        -1,
-        len(impostors) - 1,
-    )  # with the threshold at impostor k, FMR < FNMR at low and FMR ≥ FNMR at high
+    # bisection: with the threshold at the k-th impostor, FMR < FNMR at low and FMR ≥ FNMR at high
+    low, high = -1, len(impostors) - 1
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if impostors[middle] >= fnmr(middle) else (middle, high)
-    # between two impostors the FMR stands still while the FNMR moves; at an impostor it is the other way
-    # round
+    # between two impostors only the FNMR changes, at an impostor only the FMR
     fmr_before = float(impostors[low]) if low >= 0 else 0.0
     return min(max(fmr_before, fnmr(high)), float(impostors[high]))
 
@@ -248,6 +245,6 @@ def _eer(impostors: Scores, genuine: Scores, rank: NDArray[np.intp]) -> float:
 def _most_accurate(scores: Scores, same: Flags) -> float:
     order = np.argsort(-scores, kind="stable")
     gain = np.cumsum(np.where(same[order], 1, -1))
-    last = np.append(scores[order][1:] != scores[order][:-1], True)  # a threshold cannot part equal scores
+    last = np.append(scores[order][1:] != scores[order][:-1], True)  # no threshold lies between equal scores
     best = int(np.argmax(np.where(last, gain, -len(scores))))
     return float(scores[order][best])

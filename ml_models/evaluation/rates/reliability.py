@@ -1,6 +1,6 @@
-"""Does a score mean what it says? A log-likelihood ratio of 2 should be e² times as frequent among mated
-comparisons as among the others. Seen as a probability, with both equally likely beforehand, a score s claims
-1 / (1 + e^−s)."""
+"""Reliability: are the scores the log-likelihood ratios that they claim to be? A score of 2 should be e² times as
+frequent among mated comparisons as among non-mated ones. With both classes equally likely a priori, a score s claims
+that the comparison is mated with the probability 1 / (1 + e^−s)."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ FEWEST = 5
 
 
 def reliability(system: System) -> list[dict[str, Any]]:
-    """By bins of the score: `low` and `high` (None for no bound), `mated`, `non_mated`, `claimed` (the mean
-    probability that the scores claim) and `observed` (the mated share), both classes weighing the same; None
-    where fewer than five comparisons fell.
+    """By bins of the score: `low` and `high` (None for no bound), `mated`, `non_mated`, `claimed` (the mean probability
+    that the scores claim) and `observed` (the mated share). Both classes weigh the same; the last two are None in a bin
+    with fewer than FEWEST comparisons.
 
     Args:
         system: scored in natural-log likelihood ratios.
     """
     sides = [_Side(system, side & system.acquired) for side in (system.same, ~system.same)]
     weights = np.where(system.same, 1 / max(1, sides[0].among.sum()), 1 / max(1, sides[1].among.sum()))
-    found = []
+    bins = []
     for index in range(len(EDGES) + 1):
         inside = np.digitize(system.scores, EDGES) == index
-        here = np.flatnonzero(inside & system.acquired)
-        enough = len(here) >= FEWEST
-        found.append(
+        in_bin = np.flatnonzero(inside & system.acquired)
+        enough = len(in_bin) >= FEWEST
+        bins.append(
             {
                 "low": EDGES[index - 1] if index else None,
                 "high": EDGES[index] if index < len(EDGES) else None,
                 "mated": int((inside & sides[0].among).sum()),
                 "non_mated": int((inside & sides[1].among).sum()),
-                "claimed": float(np.average(_probability(system.scores[here]), weights=weights[here]))
+                "claimed": float(np.average(_probability(system.scores[in_bin]), weights=weights[in_bin]))
                 if enough
                 else None,
                 "observed": _observed(*(side.shares(inside) for side in sides)) if enough else None,
             }
         )
-    return found
+    return bins
 
 
 def _probability(scores: Values) -> Values:
@@ -51,7 +51,7 @@ def _probability(scores: Values) -> Values:
 
 
 class _Side:
-    """Mated or non-mated comparisons: which share of them fell into a bin, and where it lies with 95 %."""
+    """The mated or the non-mated comparisons: the share of them in a bin, with what its 95 % interval needs."""
 
     def __init__(self, system: System, among: Flags) -> None:
         self.among = among
@@ -60,7 +60,8 @@ class _Side:
         self._totals = np.maximum(self._subjects.totals(self._part), 1e-9)
 
     def shares(self, inside: Flags) -> tuple[float, tuple[float, float], Values]:
-        """The share, its interval where it is of a few people, and the share in every replicate."""
+        """The share, the interval of `small_count` (the share itself where that has none), and the share in every
+        replicate."""
         hit = inside[self.among]
         share = float(hit.mean()) if len(hit) else 0.0
         low, high = small_count(self._part, hit)

@@ -1,7 +1,7 @@
-"""EER and TAR in every replicate of the bootstrap: each draws its people and sets its own threshold.
+"""EER and TAR in every replicate of the bootstrap: each draws its subjects and sets its own threshold.
 
-Only the impostors that can come near the threshold are weighed one by one; those above it enter as one sum, those
-below not at all. Walking a list of millions a thousand times would take minutes.
+Only the non-mated comparisons whose scores can be near the threshold are weighted one by one. Those above enter as one
+sum, those below not at all: going through a list of millions a thousand times would take minutes.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ Places = NDArray[np.intp]
 
 # A replicate's FMR at a given rank is seldom off by more than this factor; at low counts a few ranks more are needed.
 _FACTOR = 3.0
-# what the many impostors of large lists allow
+# narrower factors, tried first: large lists have so many non-mated comparisons that these suffice
 _NARROWER = (1.3, 1.8)
 _MORE = 20
-# one in so many impostors is put in order at first: enough for a TAR at an FMR of one in a hundred
+# one in so many non-mated scores is sorted at first: enough for a TAR at an FMR of one in a hundred
 _IN_ORDER = 25
 _THRESHOLDS = 64
-# numbers held at a time: 32 MB
+# numbers in memory at a time: 32 MB
 _BUDGET = 8_000_000
 
 
@@ -50,8 +50,8 @@ class Replicates:
         self._tars: dict[float, Values] = {}
 
     def _others(self, stop: int) -> Places:
-        """Where the `stop` highest scores of impostors are, the highest first. Only so many are put in order: most of
-        millions are of no interest. `_rank` is how many mated scores are higher than each."""
+        """The places of the `stop` highest non-mated scores, the highest first. Only so many are sorted: most of
+        millions are never needed. Sets `_rank`: for each of them, how many mated scores are higher."""
         if stop > len(self._sorted):
             depth = min(len(self._strangers), max(stop, len(self._strangers) // _IN_ORDER))
             falling = -self._scores[self._strangers]
@@ -63,26 +63,26 @@ class Replicates:
 
     def tar(self, target: float) -> Values:
         """The share of mated attempts that match where the FMR is at most `target`, shape (R,); NaN where a replicate
-        drew nobody of one side."""
+        drew no mated or no non-mated comparison."""
         if target not in self._tars:
             self._tars[target] = self._tar(target)
         return self._tars[target]
 
     def _tar(self, target: float) -> Values:
         start, stop = self._bracket(target)
-        found = np.full(len(self._total), np.nan)
+        tars = np.full(len(self._total), np.nan)
         for at, impostors, genuine in self._drawn(start, stop, len(self._mated)):
             first_over = np.minimum((impostors <= target).sum(0), stop - start - 1)
             accepted = self._rank[start + first_over]
             share = genuine[np.maximum(accepted, 1) - 1, np.arange(len(accepted))] / genuine[-1]
-            found[at] = np.where(np.isnan(impostors[0]), np.nan, np.where(accepted > 0, share, 0.0))
-        return found
+            tars[at] = np.where(np.isnan(impostors[0]), np.nan, np.where(accepted > 0, share, 0.0))
+        return tars
 
     def eer(self, about: float) -> Values:
-        """Where FMR and FNMR cross, shape (R,): between two of some sixty thresholds, by a straight line.
+        """Where FMR and FNMR cross, shape (R,), interpolated linearly between two of some sixty thresholds.
 
         Args:
-            about: the EER without drawing.
+            about: the EER of the sample itself.
         """
         start, stop = self._window(max(about, 1e-9))
         if not self._finite or stop <= start:
@@ -90,7 +90,7 @@ class Replicates:
         ranks = np.unique(np.geomspace(start + 1, stop, _THRESHOLDS).astype(int))
         others = self._others(stop)
         accepted = np.minimum(self._rank[ranks - 1], self._finite)
-        with np.errstate(invalid="ignore"):  # NaN where a replicate drew nobody of one side
+        with np.errstate(invalid="ignore"):  # NaN where a replicate drew no comparison of a class
             fmr = self._sums(others, ranks) / self._total
             mated = self._sums(self._mated, np.append(accepted, self._finite))
             fnmr = 1 - mated[:-1] / mated[-1]
@@ -103,14 +103,14 @@ class Replicates:
         return np.asarray(np.where(last > 0, crossing, fmr[0]))
 
     def _sums(self, places: Places, ranks: NDArray[np.int_]) -> Values:
-        """The weight of the first so many comparisons at `places`, for each of `ranks`, rising: shape (K, R)."""
-        found, past = [], 0
+        """For each of the rising `ranks`, the weight of that many first comparisons at `places`: shape (K, R)."""
+        sums, past = [], 0
         total = np.zeros(len(self._total))
         for rank in ranks:
             total = total + self._subjects.totals(self._comparisons.take(places[past:rank]))
             past = int(rank)
-            found.append(total)
-        return np.stack(found)
+            sums.append(total)
+        return np.stack(sums)
 
     def _window(self, fmr: float, factor: float = _FACTOR) -> tuple[int, int]:
         count = len(self._strangers)
@@ -118,7 +118,7 @@ class Replicates:
         return start, min(count, math.ceil(count * fmr * factor) + _MORE)
 
     def _bracket(self, fmr: float) -> tuple[int, int]:
-        """The narrowest window that holds the threshold of every replicate; the widest one where none is sure to."""
+        """The narrowest window that contains every replicate's threshold; the widest one where none surely does."""
         for factor in _NARROWER:
             window = self._window(fmr, factor)
             totals = (self._subjects.totals(self._comparisons.take(self._others(end))) for end in window)
@@ -128,8 +128,9 @@ class Replicates:
         return self._window(fmr)
 
     def _drawn(self, start: int, stop: int, mated: int) -> Iterator[tuple[slice, Values, Counts]]:
-        """For some replicates at a time: which, the FMR at each impostor of the window, (W, C), and how many of the
-        mated are at or above each of them, (M, C); the FMR is NaN where nobody was drawn of one side."""
+        """A chunk of C replicates at a time: which ones; the FMR at each non-mated score of the window, (W, C); and the
+        cumulative weight of the mated comparisons, the highest score first, (M, C). The FMR is NaN where a replicate
+        drew no comparison of a class."""
         before = self._subjects.totals(self._comparisons.take(self._others(start)))
         window, genuine = (self._comparisons.take(at) for at in (self._others(stop)[start:], self._mated[:mated]))
         step = max(1, _BUDGET // (stop - start + mated))

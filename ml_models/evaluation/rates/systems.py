@@ -1,4 +1,4 @@
-"""The members and their fusion side by side: the same comparisons, the same draws of people."""
+"""The members and their fusion, measured on the same comparisons and the same draws of subjects."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ TAR_IN_TABLES = 0.001
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """The comparisons of a pool, list by list: similarities of the members, and the fused score."""
+    """The comparisons of a pool, list by list: the members' similarities, and the fused score."""
 
     labelled: list[Labelled]
     fused: list[Scored]
 
     def scored_ones(self) -> Scores:
-        """Without the comparisons that cross-validation could not score, as they join the only two parts."""
-        kept = [~np.isnan(scored.score) for scored in self.fused]
+        """Without the comparisons that cross-validation could not score: those between the parts, where it has two."""
+        has_score = [~np.isnan(scored.score) for scored in self.fused]
         return Scores(
-            [item.take(keep) for item, keep in zip(self.labelled, kept, strict=True)],
-            [scored.take(keep) for scored, keep in zip(self.fused, kept, strict=True)],
+            [item.take(keep) for item, keep in zip(self.labelled, has_score, strict=True)],
+            [scored.take(keep) for scored, keep in zip(self.fused, has_score, strict=True)],
         )
 
 
 @dataclass(frozen=True)
 class Systems:
-    """Comparisons and what every system scores them: members by name, the fused margin and its score; −inf where an
-    image was not acquired. `subjects` are drawn from for every interval. What is costly, a system's order and draws, is
-    made once and kept."""
+    """Comparisons with every system's scores: the members' similarities by name, the fusion's margin and score; −inf
+    where an image was not acquired. Every interval draws from `subjects`. A system's sorting and draws are costly: each
+    is made once and cached."""
 
     comparisons: Comparisons
     similarities: dict[str, Values]
@@ -48,9 +48,9 @@ class Systems:
 
     @classmethod
     def of(cls, scores: Scores, index: int, subjects: Subjects) -> Systems:
-        """One list's."""
+        """Those of one list."""
         item, fused = scores.labelled[index], scores.fused[index]
-        similarities = {name: np.where(np.isnan(v), -np.inf, v) for name, v in item.seen.similarities.items()}
+        similarities = {name: np.where(np.isnan(v), -np.inf, v) for name, v in item.observations.similarities.items()}
         return cls(item.comparisons, similarities, fused.margin, fused.score, subjects)
 
     @classmethod
@@ -60,7 +60,7 @@ class Systems:
 
     @classmethod
     def together(cls, each: Sequence[Systems]) -> Systems:
-        """All lists', a pair of images that stands in two of them once."""
+        """Those of all lists in one; a pair of images that is in two lists counts once."""
         if len(each) == 1:
             return each[0]
         comparisons, first = concatenate([systems.comparisons for systems in each])
@@ -86,12 +86,12 @@ class Systems:
 
     @cached_property
     def fused(self) -> System:
-        """By margin: at least 0 is a match, whoever voted."""
+        """Scored by margin: at least 0 is a match, whichever voter set it was."""
         return self._system(self.margin)
 
     @cached_property
     def scored(self) -> System:
-        """By score, for what is said of likelihood ratios."""
+        """Scored by the log-likelihood ratio, for figures about it."""
         return self._system(self.score)
 
     def _system(self, scores: Values) -> System:
@@ -102,8 +102,8 @@ class Systems:
         return Totals(self.comparisons, self.subjects)
 
     def thresholds(self, target_fmr: float) -> dict[str, float | None]:
-        """For each member alone the threshold at which it holds the target FMR on these comparisons; None where they
-        are too few."""
+        """The threshold at which each member alone holds the target FMR on these comparisons; None where they are too
+        few."""
         return {
             name: threshold_at_fmr(member.non_mated, target_fmr) if len(member.non_mated) * target_fmr >= 1 else None
             for name, member in self.members.items()
@@ -111,10 +111,10 @@ class Systems:
 
 
 def advantage(systems: Systems) -> dict[str, Any] | None:
-    """What the fusion gains over the member that is best on these very comparisons, a harder rival than one chosen
-    beforehand: `over`, its name; `tar`, the change of the TAR at an FMR of TAR_IN_TABLES, in [-1, 1]; `eer`, the
-    fusion's EER as a part of the member's; both {"estimate", "low", "high"}, being no rates. None where there are too
-    few comparisons."""
+    """The fusion's gain over the member that is best on these very comparisons, a harder rival than one chosen
+    beforehand. `over` is that member's name; `tar` the difference of the TARs at an FMR of TAR_IN_TABLES, in [-1, 1];
+    `eer` the fusion's EER divided by the member's. Both are {"estimate", "low", "high"}, since they are no rates. None
+    where there are too few comparisons."""
     fused, members = systems.fused, systems.members
     rates = {name: member.tar_at_fmr(TAR_IN_TABLES) for name, member in members.items()}
     tars = {name: rate["value"] for name, rate in rates.items() if rate}
@@ -140,9 +140,11 @@ def _interval(value: float, draws: Values) -> dict[str, float]:
 
 
 def row(systems: Systems, thresholds: Mapping[str, float | None], *, compared: bool = False) -> dict[str, Any]:
-    """One line of a table: `mated`, `non_mated`, `subjects`, and `members.NAME` and `fused` with `fnmr`, `fmr` (at the
-    member's own threshold, the version's own for the fusion) and `tar`, at an FMR of TAR_IN_TABLES set within the
-    line; None where there is nothing to count; `advantage` where it is to be `compared` with the best member."""
+    """One line of a table: `subjects`, `mated`, `non_mated`, then `members.NAME`, `fused` and `advantage`.
+
+    Each system has `fnmr` and `fmr` at its own threshold, the version's for the fusion, and `tar` at an FMR of
+    TAR_IN_TABLES within the line; None where there is nothing to count. `advantage` is None unless `compared`.
+    """
     comparisons = systems.comparisons
     compared = compared and bool(comparisons.same.any()) and not comparisons.same.all()
     return {
