@@ -18,9 +18,9 @@ from rest_framework.authtoken.models import Token
 from rest_framework.test import APIClient
 
 from devstack.portraits import eileen_collins, grace_hopper
-from ml_models import runtime
+from ml_models import rollouts, runtime
 from ml_models.models import Artifact, ConfigStep, EnsembleConfig, EnsembleMember, Rollout
-from tests.support.served import PACK_CACHE, activate, ensemble
+from tests.support.served import PACK_CACHE, activate, ensemble, write
 from tests.support.uploads import enroll
 
 # a cache that is slow because the cores have much else to do is not one that is down
@@ -128,3 +128,28 @@ def background() -> Iterator[Callable[..., Future[Any]]]:
 
     with ThreadPoolExecutor(4) as pool:
         yield lambda function, *args: pool.submit(closing, function, *args)
+
+
+_OPERATORS_RIGHTS = (
+    "view_ensembleconfig",
+    "validate_config",
+    "activate_config",
+    "rollback_config",
+    "view_rollout",
+    "control_rollout",
+)
+
+
+@pytest.fixture
+def operator(grant: Any, django_user_model: Any) -> APIClient:
+    client = APIClient()
+    client.force_authenticate(grant(django_user_model.objects.create_user("operator"), *_OPERATORS_RIGHTS))
+    return client
+
+
+@pytest.fixture
+def mirrored(people: list[str], tmp_path: Path) -> EnsembleConfig:
+    """A validated version whose every space is new: it averages with the mirror image."""
+    call_command("load_ensemble", str(write(tmp_path, ensemble(3, flip=True))))
+    rollouts.validate(rollouts.get_config(3))
+    return rollouts.get_config(3)

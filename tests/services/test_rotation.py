@@ -14,7 +14,7 @@ from ml_models import crypto
 from ml_models.models import Embedding, EnsembleConfig, Reference
 from ml_models.services import rotation
 from tests.conftest import Portraits
-from tests.keys.test_crypto import keyset
+from tests.support.keys import keyset
 from tests.support.uploads import enroll, verify
 
 pytestmark = pytest.mark.django_db

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import secrets
 import uuid
 
 import pytest
@@ -11,14 +10,10 @@ from pytest_django import Settings
 
 from ml_models import checks, crypto
 from ml_models.exceptions import CryptoError
+from tests.support.keys import keyset
 
 EMBEDDING, REFERENCE, SUBJECT = (uuid.UUID(int=i) for i in (1, 2, 3))
 VECTOR = b"\x00\x00\x80?" * 128
-
-
-def keyset(primary: str, *ids: str, **keys: str) -> str:
-    made = {key: base64.b64encode(secrets.token_bytes(32)).decode() for key in ids}
-    return json.dumps({"primary": primary, "keys": {**made, **keys}})
 
 
 @pytest.fixture
