@@ -28,8 +28,10 @@ demo: $(INSTALLED)  ## the whole story end to end, printed
 manage: $(if $(filter convert_adaface,$(ARGS)),$(CONVERT_INSTALLED),$(INSTALLED))  ## a management command: make manage ARGS="rollout status"
 	@exec $(MANAGE_PY) -m devstack manage $(ARGS)
 
-test: $(INSTALLED)  ## the tests, on embedded PostgreSQL, Valkey and bucket
-	@exec $(PY) -m pytest -n 2 --dist loadgroup -m "not drill" $(ARGS)
+test: $(INSTALLED)  ## the tests, on embedded PostgreSQL, Valkey and bucket; then what they cover least
+	@$(PY) -m pytest -n 2 --dist loadgroup -m "not drill" --cov --cov-report= $(ARGS); outcome=$$?; \
+		echo "Branch coverage, the 15 least covered files:"; \
+		$(PY) -m coverage report | sed -n '1,17p; /^TOTAL/p'; exit $$outcome
 
 test-drill: $(INSTALLED)  ## the rollout drill in its shortest form, as a test
 	@exec $(PY) -m pytest tests/e2e/test_drill.py $(ARGS)
