@@ -14,7 +14,7 @@ ARGS ?=
 MANAGE_PY := $(if $(filter convert_adaface,$(ARGS)),$(CONVERT_PY),$(PY))
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo manage test test-drill test-convert convert-env fuzz check bench accuracy rollout-drill format openapi lock install
+.PHONY: help run demo manage test test-drill test-convert convert-env fuzz check bench accuracy rollout-drill hooks format openapi lock install
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##/  make \1\t/p' Makefile | expand -t 24
@@ -51,6 +51,10 @@ rollout-drill: $(INSTALLED)  ## a rollout under traffic, everything killed once,
 
 accuracy: $(INSTALLED)  ## measure versions 1 and 2 on the development sets and write docs/accuracy.md
 	@exec $(PY) -m devstack exec $(PY) -m devstack.accuracy $(ARGS)
+
+hooks: $(INSTALLED)  ## ruff before each commit, by pre-commit
+	@$(PY) -m pip install --quiet --disable-pip-version-check pre-commit==4.7.0
+	@$(PY) -m pre_commit install
 
 format: $(INSTALLED)  ## format and fix what can be fixed
 	@$(PY) -m ruff check --fix-only --quiet . && $(PY) -m ruff format .
