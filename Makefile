@@ -14,7 +14,7 @@ ARGS ?=
 MANAGE_PY := $(if $(filter convert_adaface,$(ARGS)),$(CONVERT_PY),$(PY))
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo manage test test-drill test-convert convert-env fuzz check bench accuracy rollout-drill format openapi lock install
+.PHONY: help run demo manage test test-drill test-convert convert-env fuzz check bench accuracy rollout-drill hooks format openapi lock install
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##/  make \1\t/p' Makefile | expand -t 24
@@ -28,8 +28,10 @@ demo: $(INSTALLED)  ## the whole story end to end, printed
 manage: $(if $(filter convert_adaface,$(ARGS)),$(CONVERT_INSTALLED),$(INSTALLED))  ## a management command: make manage ARGS="rollout status"
 	@exec $(MANAGE_PY) -m devstack manage $(ARGS)
 
-test: $(INSTALLED)  ## the tests, on embedded PostgreSQL, Valkey and bucket
-	@exec $(PY) -m pytest -n 2 --dist loadgroup -m "not drill" $(ARGS)
+test: $(INSTALLED)  ## the tests, on embedded PostgreSQL, Valkey and bucket; then what they cover least
+	@$(PY) -m pytest -n 2 --dist loadgroup -m "not drill" --cov --cov-report= $(ARGS); outcome=$$?; \
+		echo "Branch coverage, the 15 least covered files:"; \
+		$(PY) -m coverage report | sed -n '1,17p; /^TOTAL/p'; exit $$outcome
 
 test-drill: $(INSTALLED)  ## the rollout drill in its shortest form, as a test
 	@exec $(PY) -m pytest tests/e2e/test_drill.py $(ARGS)
@@ -49,6 +51,10 @@ rollout-drill: $(INSTALLED)  ## a rollout under traffic, everything killed once,
 
 accuracy: $(INSTALLED)  ## measure versions 1 and 2 on the development sets and write docs/accuracy.md
 	@exec $(PY) -m devstack exec $(PY) -m devstack.accuracy $(ARGS)
+
+hooks: $(INSTALLED)  ## ruff before each commit, by pre-commit
+	@$(PY) -m pip install --quiet --disable-pip-version-check pre-commit==4.7.0
+	@$(PY) -m pre_commit install
 
 format: $(INSTALLED)  ## format and fix what can be fixed
 	@$(PY) -m ruff check --fix-only --quiet . && $(PY) -m ruff format .
