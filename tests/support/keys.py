@@ -2,6 +2,7 @@
 
 import base64
 import json
+import secrets
 
 
 def keyset(primary: str, *ids: str, **keys: str) -> str:
