@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 
 from ml_models.engine.embed import golden_crops
 
+from ..engine.processor import cpu_name, has_vnni
 from .adaface.export import INPUT, OUTPUT, contract, export, plain_export
 from .adaface.network import Architecture
 from .adaface.seeded import seeded_network
 from .int8 import static
-from .proof import cpu_name, has_vnni, network_input, open_session
+from .proof import network_input, open_session
 
 MIN_FOLDED, MIN_INT8 = 0.97, 2.5
 

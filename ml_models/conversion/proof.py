@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import platform
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -16,6 +15,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from ml_models.engine.embed import golden_crops, session_options
+from ml_models.engine.processor import cpu_name
 from ml_models.engine.types import InputContract
 
 from .errors import ConversionError
@@ -202,22 +202,3 @@ def time_per_face(session: ort.InferenceSession, contract: InputContract) -> flo
         session.run([contract.output], {contract.input: values})
         times.append((time.thread_time() - start) * 1000)
     return round(float(np.median(times[3:])), 2)
-
-
-def cpu_name() -> str:
-    """The processor as Linux names it, else the machine type."""
-    return _cpu_facts().get("model name", platform.machine())
-
-
-def has_vnni() -> bool:
-    """Whether the processor multiplies INT8 four at a time (AVX-VNNI or AVX-512 VNNI); False where that is unknown."""
-    return any(flag in ("avx_vnni", "avx512_vnni") for flag in _cpu_facts().get("flags", "").split())
-
-
-def _cpu_facts() -> dict[str, str]:
-    """The first processor's lines of Linux's /proc/cpuinfo."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("\n\n")[0].splitlines()
-    except OSError:
-        return {}
-    return {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}

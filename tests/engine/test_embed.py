@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ml_models.engine import embed
 from ml_models.engine.embed import Embedder, check_golden, golden_crops, golden_vectors, space_id
 from ml_models.engine.errors import ContractMismatch, GoldenMismatch, InferenceFailed
 from ml_models.engine.graph import graph_digest, read_metadata
@@ -158,3 +159,16 @@ def test_whatever_changes_the_vector_changes_the_space() -> None:
     }
     assert len(spaces) == 5
     assert space_id("a" * 64, contract(), False) in spaces
+
+
+@pytest.mark.parametrize(("vnni", "entry"), [(False, "1"), (True, None)])
+def test_int8_products_are_made_exact_only_where_the_processor_does_not_do_so_itself(
+    monkeypatch: pytest.MonkeyPatch, vnni: bool, entry: str | None
+) -> None:
+    monkeypatch.setattr(embed, "has_vnni", lambda: vnni)
+    options = embed.session_options()
+    if entry is None:
+        with pytest.raises(RuntimeError, match="x64quantprecision"):
+            options.get_session_config_entry("session.x64quantprecision")
+    else:
+        assert options.get_session_config_entry("session.x64quantprecision") == entry

@@ -12,11 +12,13 @@ import pytest
 from django.apps import apps
 from django.test import Client
 
-from ml_models import runtime
+from ml_models import artifacts, runtime
 from ml_models.adaface_model import AdaFaceModel
 from ml_models.arcface_model import ArcFaceModel
 from ml_models.config import FACE_RECOGNITION_MODELS
-from ml_models.engine.embed import golden_crops
+from ml_models.engine import embed
+from ml_models.engine.embed import Embedder, golden_crops
+from ml_models.engine.processor import has_vnni
 from ml_models.exceptions import NotReady
 from ml_models.mobilefacenet_model import MobileFaceNetModel
 from ml_models.models import Artifact, EnsembleConfig
@@ -100,6 +102,18 @@ def test_colour_order_comes_from_the_contract_and_swapping_it_is_noticed(served:
     right = ArcFaceModel().generate_embedding(golden_crops()[0])
     swapped = ArcFaceModel().generate_embedding(np.ascontiguousarray(golden_crops()[0][..., ::-1]))
     assert float(right @ swapped) < artifact.golden_min_cosine
+
+
+@pytest.mark.skipif(not has_vnni(), reason="without VNNI the option changes the answers: that is what it is for")
+def test_with_vnni_an_int8_network_answers_the_same_to_the_bit_without_the_option(
+    served: EnsembleConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artifact = Artifact.objects.get(name="arcface_int8")
+    path = artifacts.ensure_local(artifact)
+    plain = Embedder(path, artifact.input_contract).embed(golden_crops())
+    monkeypatch.setattr(embed, "has_vnni", lambda: False)
+    exact = Embedder(path, artifact.input_contract).embed(golden_crops())
+    assert np.array_equal(plain.features, exact.features)
 
 
 def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 
 from ml_models.engine.types import InputContract, Vectors, canonical_json
 
+from ...engine.processor import cpu_name
 from .. import onnx_graph
 from ..errors import ConversionError, QuantizationRefused
 from ..files import replacing
-from ..proof import Crops, cosines, cpu_name, network_input, open_session, proof_path, time_per_face
+from ..proof import Crops, cosines, network_input, open_session, proof_path, time_per_face
 from ..separation import (
     Embed,
     LabelledFaces,

@@ -17,10 +17,11 @@ from tempfile import TemporaryDirectory
 from ml_models.engine.graph import read_metadata
 from ml_models.engine.types import InputContract
 
+from ...engine.processor import cpu_name
 from .. import int8
 from ..errors import QuantizationRefused
 from ..faces import Aligner
-from ..proof import Crops, cpu_name
+from ..proof import Crops
 from ..separation import Kind, LabelledFaces, read_faces
 from .catalogue import Catalogue
 
