@@ -45,9 +45,10 @@ def session_options(threads: int = 1, arithmetic: Arithmetic = "exact") -> ort.S
     """How networks are run here.
 
     Args:
-        arithmetic: x86 processors without VNNI multiply INT8 in pairs whose sum may saturate: "saturating" lets them;
-            "exact" has onnxruntime go round it there (session.x64quantprecision, some 10 % slower), so that a template from one host may meet a probe from another. "unfused" runs every node of
-            the file as it stands, INT8 ones in float.
+        arithmetic: x86 processors without VNNI multiply INT8 in pairs whose sum may saturate. "saturating" lets them;
+            "exact" has onnxruntime go round it there (session.x64quantprecision, some 10 % slower), so that a template
+            from one host may meet a probe from another. "unfused" runs every node of the file as it stands, INT8 ones
+            in float.
     """
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
