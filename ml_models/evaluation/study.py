@@ -16,7 +16,7 @@ from . import scoring
 from .attempts import Attempts, every_cell
 from .lists.pairs import Comparisons, Pool, comparisons_needed
 from .pictures.embedding import Embedded
-from .rates.metrics import TAR_AT, Rate, Subjects, System
+from .rates.metrics import RATES, TAR_AT, Rate, Subjects, System
 from .rates.systems import Scores, Systems, advantage
 from .scoring import Labelled
 
@@ -142,9 +142,8 @@ def _figures(study: Study, compared: Systems, listed: Systems) -> dict[str, Any]
 
     def of(system: System, of_list: System) -> dict[str, Any]:
         return {
-            "eer": system.eer(),
+            **{key: rate.of(of_list if rate.listed else system) for key, rate in RATES.items()},
             "tar_at_fmr": {f"{fmr:.10f}".rstrip("0"): system.tar_at_fmr(fmr) for fmr in TAR_AT},
-            "accuracy": of_list.accuracy(),
         }
 
     decided = compared.fused

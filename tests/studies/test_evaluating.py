@@ -15,6 +15,7 @@ from jinja2 import UndefinedError
 from ml_models import selectors
 from ml_models.evaluation.lists.pairs import subject_hashes
 from ml_models.evaluation.pictures.stress import STRESSES
+from ml_models.evaluation.rates import metrics
 from ml_models.evaluation.report.page import page
 from ml_models.models import EnsembleConfig, EvaluationReport
 from ml_models.versions import evidence
@@ -110,6 +111,15 @@ def test_a_figure_that_is_missing_is_no_blank_on_the_page(evaluate: Callable[...
     del data["digest"]
     with pytest.raises(UndefinedError, match="digest"):
         page(data)
+
+
+def test_a_rate_in_the_table_of_rates_is_measured_and_shown(
+    evaluate: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(metrics.RATES, "at_zero", metrics.ReportedRate("FNMR at score 0", lambda s: s.fnmr(0.0)))
+    data = evaluate()
+    assert all(0 <= system["at_zero"]["low"] <= 1 for system in (*data["members"].values(), data["fused"]))
+    assert "FNMR at score 0" in EvaluationReport.objects.get().html
 
 
 def test_a_report_says_so_when_nobody_knows_whom_the_pictures_show(evaluate: Callable[..., dict[str, Any]]) -> None:

@@ -5,7 +5,7 @@ A kind knows what to note of a file when it is published, and how to load it, pr
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,6 +15,9 @@ from . import detector, embedder
 
 class Kind(Protocol):
     """What each module of this package offers."""
+
+    def families(self) -> Collection[str]:
+        """Which families a file of this kind can be of."""
 
     def measure(self, path: Path, contract: Mapping[str, Any]) -> dict[str, Any]:
         """The fields of `Artifact` that are read off the file itself.
@@ -38,3 +41,8 @@ KINDS: dict[str, Kind] = {
     Artifact.Kind.DETECTOR: detector,
     Artifact.Kind.EMBEDDER: embedder,
 }
+
+
+def families() -> list[str]:
+    """Every family that a file can be published as."""
+    return [family for kind in KINDS.values() for family in kind.families()]

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from ...engine.detect import Detector
 from ...engine.graph import graph_digest
 from ...models import Artifact
+
+
+def families() -> Collection[str]:
+    return ["yunet"]
 
 
 def measure(path: Path, contract: Mapping[str, Any]) -> dict[str, Any]:

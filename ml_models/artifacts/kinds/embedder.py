@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from django.utils.module_loading import import_string
 
 from ... import conf
-from ...config import family
+from ...config import FACE_RECOGNITION_MODELS, family
 from ...engine.embed import Embedder, check_golden, golden_crops, golden_tolerance, golden_vectors
 from ...engine.errors import ArtifactRejected, ContractMismatch
 from ...engine.graph import graph_digest
@@ -21,6 +21,10 @@ from ...models import Artifact
 
 # two people's cosine is near 0; a public INT8 file of this kind lay near 1 for everybody
 _COLLAPSED_COSINE = 0.98
+
+
+def families() -> Collection[str]:
+    return FACE_RECOGNITION_MODELS
 
 
 def measure(path: Path, contract: Mapping[str, Any]) -> dict[str, Any]:

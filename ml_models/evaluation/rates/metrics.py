@@ -10,6 +10,7 @@ Every interval is over subjects: see `intervals`.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -248,3 +249,20 @@ def _most_accurate(scores: Scores, same: Flags) -> float:
     last = np.append(scores[order][1:] != scores[order][:-1], True)  # no threshold lies between equal scores
     best = int(np.argmax(np.where(last, gain, -len(scores))))
     return float(scores[order][best])
+
+
+@dataclass(frozen=True, slots=True)
+class ReportedRate:
+    """A rate that a report gives for every member and for the fusion. `listed`: counted on the lists' own pairs, for a
+    rate that means something only where mated pairs are about half."""
+
+    title: str
+    of: Callable[[System], Rate]
+    listed: bool = False
+
+
+RATES = {
+    "eer": ReportedRate("EER", System.eer),
+    "accuracy": ReportedRate("accuracy, 10 folds", System.accuracy, listed=True),
+}
+"""By its key in the report; `tar_at_fmr` comes besides, for each of TAR_AT."""

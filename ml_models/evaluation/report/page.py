@@ -8,6 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from ..rates.metrics import RATES
 from ..rates.systems import TAR_IN_TABLES
 from . import charts
 from .advice import advice
@@ -42,6 +43,7 @@ def page(data: Mapping[str, Any]) -> str:
     return _TEMPLATES.get_template("report.html").render(
         report=data,
         advice=advice(data),
+        rates=RATES,
         tar_fmr=TAR_IN_TABLES,
         det=charts.det(data["det"], data),
         scores=charts.histogram(data["histogram"], data["threshold"]),

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from ml_models import selectors
+from ml_models.evaluation.rates.metrics import RATES
 from ml_models.management.study import StudyCommand
 from ml_models.studies.evaluating import UNKNOWN_PEOPLE, Measurement, compare, evaluate
 
@@ -74,7 +75,8 @@ was stopped goes on where it stopped when --cache is given.
         for name in ("fta", "fmr", "fnmr", "far", "frr"):
             self.stdout.write(f"{name.upper():5} {percent(result[name])}")
         for name, figures in {**result["members"], "fused": result["fused"]}.items():
-            self.stdout.write(f"{name}\n  EER {percent(figures['eer'])}   accuracy {percent(figures['accuracy'])}")
+            rates = "   ".join(f"{rate.title} {percent(figures[key])}" for key, rate in RATES.items())
+            self.stdout.write(f"{name}\n  {rates}")
             for fmr, tar in figures["tar_at_fmr"].items():
                 self.stdout.write(f"  TAR at FMR {float(fmr):.2%}: {percent(tar) if tar else 'too few comparisons'}")
         for line in result["stress"]:

@@ -2,6 +2,7 @@ from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
+from ml_models.config import FACE_RECOGNITION_MODELS
 from ml_models.management.conversion import ConversionCommand
 
 
@@ -24,7 +25,7 @@ Example:
         super().add_arguments(parser)
         parser.add_argument("file", type=Path, metavar="FILE")
         parser.add_argument("--output", type=Path, required=True, metavar="FILE")
-        parser.add_argument("--family", required=True, choices=["mobilefacenet", "arcface", "sface", "adaface"])
+        parser.add_argument("--family", required=True, choices=[*FACE_RECOGNITION_MODELS])
         parser.add_argument("--pairs", type=Path, action="append", default=[], metavar="LIST")
         parser.add_argument("--color-order", choices=["RGB", "BGR"])
         parser.add_argument("--mean", type=float)

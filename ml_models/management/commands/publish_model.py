@@ -6,7 +6,6 @@ from typing import Any
 from django.core.management.base import CommandError
 
 from ml_models import artifacts, conf
-from ml_models.config import FACE_RECOGNITION_MODELS
 from ml_models.engine.errors import ContractMismatch
 from ml_models.engine.graph import read_metadata
 from ml_models.management.base import MlCommand
@@ -33,7 +32,7 @@ Example:
         super().add_arguments(parser)
         parser.add_argument("file", type=Path, metavar="FILE")
         parser.add_argument("--name", required=True, help="how ensemble files call it; letters, digits, . _ -")
-        parser.add_argument("--family", required=True, choices=[*FACE_RECOGNITION_MODELS, "yunet"])
+        parser.add_argument("--family", required=True, choices=artifacts.families())
 
     def run(self, **options: Any) -> dict[str, Any]:
         path, facts = options["file"], self._facts(options["file"])
