@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from .align import CROP_SIDE, TEMPLATE, similarity_transform, warp
 from .errors import ContractMismatch, FaceTooSmall, InferenceFailed, MultipleFaces, NoFaceFound
 from .types import DetectedFace, Image, Landmarks
 
-LANDMARKS_ID = "yunet-upright-3"
+LANDMARKS_ID = "yunet-turned-4"
 """Named in the digest of what was measured: other landmarks, other crops."""
 
 # A second look at the face alone, turned upright and large: docs/decisions/landmarks-twice.md.
@@ -97,11 +98,12 @@ class Detector:
                 break
         return replace(face, landmarks=landmarks)
 
-    def detect(self, image: Image) -> list[DetectedFace]:
+    def detect(self, image: Image, score_threshold: float | None = None) -> list[DetectedFace]:
         """Find faces.
 
         Args:
             image: RGB, uint8, (H, W, 3).
+            score_threshold: for this picture; the detector's own when None.
 
         Returns: faces in pixels of `image`, largest box first.
 
@@ -115,6 +117,7 @@ class Detector:
         detector = self._detector()
         try:
             detector.setInputSize(size)
+            detector.setScoreThreshold(self._score_threshold if score_threshold is None else score_threshold)
             _, rows = detector.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
         except cv2.error as error:
             raise InferenceFailed("The face detector failed.") from error
@@ -146,8 +149,7 @@ _UPRIGHT: Landmarks = ((TEMPLATE - CROP_SIDE / 2) * (_LOOK_SIDE * _FACE_SHARE / 
 
 
 def _off_centre(face: DetectedFace) -> float:
-    x, y, w, h = face.box
-    return math.hypot(x + w / 2 - _LOOK_SIDE / 2, y + h / 2 - _LOOK_SIDE / 2)
+    return math.dist(face.middle, (_LOOK_SIDE / 2, _LOOK_SIDE / 2))
 
 
 # How fast prominence falls with the distance from the middle, in halves of the picture's shorter side; fitted on LFW,
@@ -165,13 +167,17 @@ def prominence(face: DetectedFace, shape: tuple[int, ...]) -> float:
         picture's in halves of the shorter side.
     """
     height, width = shape[:2]
-    x, y, w, h = face.box
-    distance = math.hypot(x + w / 2 - width / 2, y + h / 2 - height / 2) / (min(height, width) / 2)
-    return w * h / (1 + (distance / _CENTRED) ** 2)
+    distance = math.dist(face.middle, (width / 2, height / 2)) / (min(height, width) / 2)
+    return face.box[2] * face.box[3] / (1 + (distance / _CENTRED) ** 2)
+
+
+def most_prominent(faces: Sequence[DetectedFace], shape: tuple[int, ...]) -> DetectedFace:
+    """The face that a picture of this shape, (H, W, …), is most of; there must be one."""
+    return max(faces, key=lambda face: prominence(face, shape))
 
 
 def the_one_face(
-    faces: list[DetectedFace], shape: tuple[int, ...], min_face_px: float, bystander_ratio: float
+    faces: Sequence[DetectedFace], shape: tuple[int, ...], min_face_px: float, bystander_ratio: float
 ) -> DetectedFace:
     """The exactly-one-face policy: the picture is of one person, or it is refused.
 

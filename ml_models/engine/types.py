@@ -87,6 +87,11 @@ class DetectedFace:
     landmarks: Landmarks
     score: float
 
+    @property
+    def middle(self) -> tuple[float, float]:
+        x, y, width, height = self.box
+        return x + width / 2, y + height / 2
+
 
 @dataclass(frozen=True, slots=True)
 class Embeddings:

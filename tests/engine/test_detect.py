@@ -56,7 +56,7 @@ class Looking(Detector):
     def __init__(self, *answers: list[DetectedFace]) -> None:
         self.answers = list(answers)
 
-    def detect(self, image: np.ndarray) -> list[DetectedFace]:
+    def detect(self, image: np.ndarray, score_threshold: float | None = None) -> list[DetectedFace]:
         assert image.shape == (320, 320, 3)
         return self.answers.pop(0)
 
@@ -107,6 +107,8 @@ def test_a_detector_that_gives_no_numbers_is_an_error_and_finds_nobody(
 ) -> None:
     class Broken:
         def setInputSize(self, size: tuple[int, int]) -> None: ...
+
+        def setScoreThreshold(self, score: float) -> None: ...
 
         def detect(self, image: np.ndarray) -> tuple[int, np.ndarray]:
             return 1, np.full((1, 15), value, np.float32)
