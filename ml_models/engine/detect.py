@@ -139,7 +139,7 @@ class Detector:
             )
             for row in rows
         ]
-        return sorted(faces, key=lambda face: face.box[2] * face.box[3], reverse=True)
+        return sorted(faces, key=lambda face: face.area, reverse=True)
 
 
 # where the template's crop lies in the second look
@@ -168,7 +168,7 @@ def prominence(face: DetectedFace, shape: tuple[int, ...]) -> float:
     """
     height, width = shape[:2]
     distance = math.dist(face.middle, (width / 2, height / 2)) / (min(height, width) / 2)
-    return face.box[2] * face.box[3] / (1 + (distance / _CENTRED) ** 2)
+    return face.area / (1 + (distance / _CENTRED) ** 2)
 
 
 def most_prominent(faces: Sequence[DetectedFace], shape: tuple[int, ...]) -> DetectedFace:
@@ -185,17 +185,22 @@ def the_one_face(
         faces: in any order.
         shape: of the picture, (H, W, …).
         min_face_px: the shorter side a face must have, in pixels.
-        bystander_ratio: a second face is ignored when its prominence is under this part of the first one's: somebody
-            behind in the queue, or at the picture's edge.
+        bystander_ratio: a second face is ignored when it is not the larger one and its prominence is under this part of
+            the first one's: somebody behind in the queue, or at the picture's edge. All others are ignored when inf.
 
     Raises:
         NoFaceFound, FaceTooSmall, MultipleFaces
     """
     if not faces:
         raise NoFaceFound("No face was found. Take the picture from nearer, with the face upright and in the light.")
-    ranked = sorted(((prominence(face, shape), face) for face in faces), key=lambda item: item[0], reverse=True)
-    most, first = ranked[0]
-    others = sum(weight >= bystander_ratio * most for weight, _ in ranked[1:])
+    first = most_prominent(faces, shape)
+    least = bystander_ratio * prominence(first, shape)
+    # of a print in the middle and the larger face beside it, the print is not who was meant
+    others = sum(
+        prominence(face, shape) >= least or (face.area > first.area and math.isfinite(bystander_ratio))
+        for face in faces
+        if face is not first
+    )
     if others:
         raise MultipleFaces(f"{others + 1} faces were found. Only one person may be in the picture.")
     if min(first.box[2], first.box[3]) < min_face_px:
