@@ -37,6 +37,7 @@ CODES: dict[str, int] = {
     "no_face_found": 422,
     "multiple_faces": 422,
     "face_too_small": 422,
+    "not_upright": 422,
     "low_quality": 422,
     "spoof_suspected": 422,
     "throttled": 429,

@@ -1,16 +1,17 @@
-"""What a picture's file is made of, read before a decoder sees it: where the picture ends, and what it will cost.
+"""What a picture's file is made of, read before a decoder sees it: which parts hold its pixels, and what it will cost.
 
-Nothing uploaded is kept or served, so a file that is a picture and a web page at once could harm nobody here; it is
-refused because no camera makes one.
+The decoder gets those parts alone. What phones write besides, their notes, thumbnails, maps and movies, is left out,
+so that nothing in it can refuse a picture, or stop the decoder. Nothing uploaded is kept or served, so a file that is a
+picture and a web page at once could harm nobody here; it is refused because no camera makes one.
 """
 
 from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import cache
-from itertools import islice
 
 from .errors import ImageTooLarge, UndecodableImage
 
@@ -24,91 +25,139 @@ _MAGIC = {
     "WEBP": re.compile(rb"RIFF....WEBP", re.DOTALL),
     "HEIF": re.compile(rb"....ftyp", re.DOTALL),
 }
-# a JPEG marker whose code is neither a stuffed zero nor a fill byte nor a restart inside the coded data
-_MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")
-_SOI, _EOI, _TEM = 0xD8, 0xD9, 0x01
-# a marker may have any number of fill bytes before it; decoders take them one by one
-_LONG_FILL = b"\xff" * 65_536
-# what a camera never writes behind its picture: archives, documents, programs, other pictures' and text's beginnings
-_FOREIGN_START = re.compile(
-    rb"\s*(PK|%PDF|GIF8|\x89PNG|RIFF|MZ|\x7fELF|Rar!|7z\xbc\xaf|\x1f\x8b|BZh|#!|[\t\n\r -~]{16})"
-)
+# the beginnings of archives, documents, programs and other pictures, none of which a camera writes behind its own
+_FOREIGN_START = re.compile(rb"\s*(PK|%PDF|GIF8|\x89PNG|RIFF|MZ|\x7fELF|Rar!|7z\xbc\xaf|\x1f\x8b|BZh|#!)")
 _FOREIGN = re.compile(rb"%PDF-|<(script|html|\?php|!doctype)", re.IGNORECASE)
 # a ZIP's directory may have a comment of 64 kB behind it
 _ZIP_TAIL_BYTES = 65_557
 _PDF_HEAD_BYTES = 1024
 
 
-def check(data: bytes) -> str:
-    """Refuse a file that goes on after its picture, reads as another kind of file as well, or is in a million parts.
+@dataclass(frozen=True, slots=True)
+class Photo:
+    """A picture's file, taken apart: `kind` is JPEG, PNG, WEBP or HEIF; `coded` the parts that a decoder needs, a file
+    of that kind again; `exif` the first EXIF block, b"" where there is none (always for HEIF, whose decoder turns the
+    picture by itself); `end` where the picture ends in the file; `ended` whether its end marker is there."""
 
-    Returns: JPEG, PNG, WEBP or HEIF.
+    kind: str
+    coded: bytes
+    end: int
+    exif: bytes = b""
+    ended: bool = True
+
+
+def photo(data: bytes) -> Photo:
+    """Take a picture's file apart.
 
     Raises:
-        UndecodableImage
+        UndecodableImage: no picture, damaged, in a million parts, or another kind of file as well.
     """
     kind = next((kind for kind, magic in _MAGIC.items() if magic.match(data)), "")
     if not kind:
         raise UndecodableImage(REFUSED)
-    rest = data[_last(_ENDS[kind](data)) :]
-    # cameras put depth maps, gain maps, motion and their own notes behind a JPEG, and nothing behind the others
-    foreign = _FOREIGN_START.match(rest) or _FOREIGN.search(rest) if kind == "JPEG" else rest.strip(b"\0")
+    apart = _PARTS[kind](data)
+    rest = data[apart.end :]
     archive = b"PK\x05\x06" in data[-_ZIP_TAIL_BYTES:] and b"PK\x01\x02" in data
-    if foreign or archive or b"%PDF-" in data[:_PDF_HEAD_BYTES]:
-        raise UndecodableImage("The picture's file is something else besides a photo.")
-    return kind
+    if _FOREIGN_START.match(rest) or _FOREIGN.search(rest) or archive or b"%PDF-" in data[:_PDF_HEAD_BYTES]:
+        raise UndecodableImage("The picture's file is something else besides a photo. Send the camera's own picture.")
+    return apart
 
 
-def _last(ends: Iterator[int]) -> int:
-    """The last of the ends of a file's parts, of which there may not be too many."""
-    first = list(islice(ends, _MAX_PARTS + 1))
-    if not first or len(first) > _MAX_PARTS:
-        raise UndecodableImage(_DAMAGED)
-    return first[-1]
+# --- JPEG -------------------------------------------------------------------------------------------------------------
+
+# a marker whose code is neither a stuffed zero nor a fill byte nor a restart inside the coded data
+_MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")
+_SOI, _EOI, _TEM, _SOS, _APP0, _APP1, _APP2, _APP14, _COM = 0xD8, 0xD9, 0x01, 0xDA, 0xE0, 0xE1, 0xE2, 0xEE, 0xFE
+# a marker may have any number of fill bytes before it; decoders take them one by one
+_LONG_FILL = b"\xff" * 65_536
+# of the parts that applications write, those that say what the numbers mean as colours
+_COLOURS = {_APP0: b"JFIF\0", _APP2: b"ICC_PROFILE\0", _APP14: b"Adobe"}
 
 
-def _jpeg_ends(data: bytes) -> Iterator[int]:
+def _jpeg(data: bytes) -> Photo:
     if _LONG_FILL in data:
         raise UndecodableImage(_DAMAGED)
-    at = 2
-    while marker := _MARKER.search(data, at):
+    coded, exif, scanned = [data[:2]], b"", False
+    at = copied = 2
+    for _ in range(_MAX_PARTS):
+        marker = _MARKER.search(data, at)
+        if not marker:
+            break
         code, at = marker[1][0], marker.end()
         if code == _EOI:
-            yield at
-            return
+            coded.append(data[copied:at])
+            return Photo("JPEG", b"".join(coded), at, exif)
         if code not in (_SOI, _TEM):
             # the coded data that follow a scan's header hold no marker that the pattern finds
             at += int.from_bytes(data[at : at + 2], "big")
-        yield at
-    raise UndecodableImage(_DAMAGED)
+        scanned |= code == _SOS
+        if _APP0 <= code <= 0xEF or code == _COM:
+            body = data[marker.end() + 2 : at]
+            if code == _APP1 and not exif and body.startswith(b"Exif\0\0"):
+                exif = body
+            if code not in _COLOURS or not body.startswith(_COLOURS[code]):
+                coded.append(data[copied : marker.start()])
+                copied = at
+    else:
+        raise UndecodableImage(_DAMAGED)
+    if not scanned or at > len(data):
+        raise UndecodableImage(_DAMAGED)
+    return Photo("JPEG", b"".join([*coded, data[copied:]]), len(data), exif, ended=False)
 
 
-def _png_ends(data: bytes) -> Iterator[int]:
-    at = 8
-    while at + 12 <= len(data):
+# --- PNG, WebP --------------------------------------------------------------------------------------------------------
+
+# beside the critical ones, whose names begin with a capital: what a colour means, and whether it is animated
+_PNG_KEPT = (b"tRNS", b"iCCP", b"acTL")
+
+
+def _png(data: bytes) -> Photo:
+    coded, exif, at = [data[:8]], b"", 8
+    for _ in range(_MAX_PARTS):
+        if at + 12 > len(data):
+            break
         length, name = struct.unpack_from(">I4s", data, at)
-        at += 12 + length
-        yield at
+        start, at = at, at + 12 + length
+        if name == b"eXIf":
+            exif = exif or data[start + 8 : at - 4]
+        elif name[:1].isupper() or name in _PNG_KEPT:
+            coded.append(data[start:at])
         if name == b"IEND":
-            return
+            return Photo("PNG", b"".join(coded), at, exif)
     raise UndecodableImage(_DAMAGED)
 
 
-def _webp_ends(data: bytes) -> Iterator[int]:
+def _webp(data: bytes) -> Photo:
     end = 8 + int.from_bytes(data[4:8], "little")
-    at = 12
-    while at + 8 <= min(end, len(data)):
-        size = int.from_bytes(data[at + 4 : at + 8], "little")
+    end += end % 2
+    exif, at = b"", 12
+    for _ in range(_MAX_PARTS):
+        if at + 8 > min(end, len(data)):
+            return Photo("WEBP", data[:end], end, exif)
+        name, size = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "little")
+        if name == b"EXIF":
+            exif = exif or data[at + 8 : at + 8 + size]
         at += 8 + size + size % 2
-        yield at
-    yield end + end % 2
+    raise UndecodableImage(_DAMAGED)
 
 
-def _heif_ends(data: bytes) -> Iterator[int]:
-    return (end for _, _, end in _boxes(data, 0, len(data)))
+# --- HEIC -------------------------------------------------------------------------------------------------------------
 
 
-_ENDS = {"JPEG": _jpeg_ends, "PNG": _png_ends, "WEBP": _webp_ends, "HEIF": _heif_ends}
+def _heif(data: bytes) -> Photo:
+    end, kinds = 0, set()
+    try:
+        for kind, _, stop in _boxes(data, 0, len(data)):
+            end = stop
+            kinds.add(kind)
+    except UndecodableImage:
+        if not kinds >= {b"ftyp", b"meta", b"mdat"}:
+            raise
+    # what comes behind the last whole box is none of the picture's
+    return Photo("HEIF", data[:end], end)
+
+
+_PARTS: dict[str, Callable[[bytes], Photo]] = {"JPEG": _jpeg, "PNG": _png, "WEBP": _webp, "HEIF": _heif}
 
 
 def _boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
@@ -129,8 +178,6 @@ def _boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]
         start = stop
     raise UndecodableImage(_DAMAGED)
 
-
-# --- HEIC: tiles ------------------------------------------------------------------------------------------------------
 
 # libheif decodes up to this many pixels of a tile, whatever small size the file gives for it
 _MIN_TILE_PIXELS = 65_536

@@ -1,4 +1,4 @@
-"""Bytes from a stranger → an upright RGB image, or a refusal."""
+"""Bytes from a stranger → an RGB image, turned as its camera says, or a refusal."""
 
 from __future__ import annotations
 
@@ -7,40 +7,56 @@ import math
 import warnings
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import pillow_heif
 from PIL import Image as PillowImage
-from PIL import ImageCms, ImageOps
+from PIL import ImageCms, JpegImagePlugin
 
-from . import container
+from . import container, exif
+from .container import Photo
 from .errors import ImageTooLarge, UndecodableImage
 from .types import Image
 
-pillow_heif.register_heif_opener(thumbnails=False)
-# A damaged photo would write a line into the log for each damaged tag. The bomb warning is ours to give: see the caps.
+pillow_heif.options.THUMBNAILS = pillow_heif.options.DEPTH_IMAGES = pillow_heif.options.AUX_IMAGES = False
+# A damaged photo would write a line into the log for each damaged part. The bomb warning is ours to give: see the caps.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 warnings.filterwarnings("ignore", category=PillowImage.DecompressionBombWarning)
 
-# A phone's JPEG (MPO) or HEIC may carry a depth map or a second view; the first picture is the photo.
-_SEVERAL_PICTURES = ("MPO", "HEIF")
-# Only JPEG can be decoded at a reduced scale. For the others these keep memory under 300 MB (libwebp holds twice what
-# the rest do); the 24 megapixels of a phone's HEIC still fit.
-_WHOLE_PIXELS = {"PNG": 25_000_000, "HEIF": 25_000_000, "WEBP": 16_000_000}
+# What the sensors of phones give, in pixels, rounded up to the next size that is made.
+_SENSOR_25 = 25_000_000
+_SENSOR_50 = 8192 * 6144
+_SENSOR_108 = 12_032 * 9_024
+# The largest picture of each way to be stored, so that decoding it takes less than 300 MB. A plain JPEG is decoded at a
+# reduced scale; of a progressive one all coefficients are held, of a HEIC the whole picture once or, where it has
+# another mode than RGB, twice; libwebp holds twice what the others do.
+_MAX_PIXELS = {
+    "JPEG": _SENSOR_108,
+    "JPEG, progressive 4:2:0": _SENSOR_50,
+    "JPEG, progressive": _SENSOR_25,
+    "HEIF, RGB": _SENSOR_50,
+    "HEIF": _SENSOR_25,
+    "PNG": _SENSOR_25,
+    "WEBP": 16_000_000,
+}
+# behind a JPEG that has no end marker: what the coded data go on with when they stop too early
+_PADDINGS = (b"\x55" * 64 + b"\xff\xd9", b"\x9a" * 64 + b"\xff\xd9")
 
 
 @dataclass(frozen=True, slots=True)
 class DecodeLimits:
     """`max_bytes` of the upload; `max_pixels` and `max_side` in pixels as the header declares them, checked before
-    any pixel is decoded; `working_side` is the longest side the engine goes on with."""
+    any pixel is decoded, `max_pixels` beside the lower caps that each format has; `working_side` is the longest side
+    the engine goes on with."""
 
     max_bytes: int = 12 * 1024 * 1024
-    max_pixels: int = 50_000_000
-    max_side: int = 12_000
+    max_pixels: int = _SENSOR_108
+    max_side: int = 12_288
     working_side: int = 1600
 
 
 def decode(data: bytes, limits: DecodeLimits | None = None) -> Image:
-    """Decode a photo by its content, upright, in sRGB, without alpha.
+    """Decode a photo by its content, turned as its EXIF orientation says, in sRGB, without alpha.
 
     Args:
         data: JPEG, PNG, WebP or HEIC bytes; the name it came under does not matter.
@@ -54,18 +70,15 @@ def decode(data: bytes, limits: DecodeLimits | None = None) -> Image:
     """
     limits = limits or DecodeLimits()
     if len(data) > limits.max_bytes:
-        raise ImageTooLarge(f"The picture has {len(data)} bytes; {limits.max_bytes} are allowed.")
+        raise ImageTooLarge(
+            f"The picture has {len(data) / 1e6:.1f} MB; {limits.max_bytes / 1e6:.1f} MB are allowed. {_SMALLER}"
+        )
     try:
-        kind = container.check(data)
-        with PillowImage.open(io.BytesIO(data), formats=[kind]) as picture:
-            _check_header(picture, data, limits)
-            return _decode_opened(picture, limits)
-    except (
-        PillowImage.DecompressionBombError,
-        PillowImage.DecompressionBombWarning,
-    ) as error:
-        raise ImageTooLarge(f"The picture has too many pixels; {limits.max_pixels} are allowed.") from error
-    # What Pillow and its codecs raise on damaged input; MemoryError never reaches here under the caps.
+        photo = container.photo(data)
+        pixels = _pixels(photo, limits)
+    except (PillowImage.DecompressionBombError, PillowImage.DecompressionBombWarning, MemoryError) as error:
+        raise ImageTooLarge(f"The picture has too many pixels. {_SMALLER}") from error
+    # what Pillow and its codecs raise on damaged input
     except (
         OSError,
         ValueError,
@@ -78,31 +91,76 @@ def decode(data: bytes, limits: DecodeLimits | None = None) -> Image:
         UserWarning,
     ) as error:
         raise UndecodableImage(container.REFUSED) from error
+    return exif.turned(pixels, exif.orientation(photo.exif))
 
 
-def _check_header(picture: PillowImage.Image, data: bytes, limits: DecodeLimits) -> None:
-    width, height = picture.size
-    pixels = min(limits.max_pixels, _WHOLE_PIXELS.get(picture.format or "", limits.max_pixels))
-    if width * height > pixels or max(width, height) > limits.max_side:
+_SMALLER = "Choose a smaller picture size in the camera's settings (12 megapixels are plenty) and take it again."
+
+
+def _pixels(photo: Photo, limits: DecodeLimits) -> Image:
+    """RGB, uint8, (H, W, 3), as they are stored; a HEIC's already turned, which libheif does."""
+    if photo.kind == "HEIF":
+        return _heif_pixels(photo, limits)
+    if photo.ended:
+        return _pillow_pixels(photo.kind, photo.coded, limits)
+    # Where only the end marker is missing, what is put in its place makes no difference. Where coded data are missing
+    # too, it is decoded as if it were they.
+    first, second = (_pillow_pixels(photo.kind, photo.coded + padding, limits) for padding in _PADDINGS)
+    if not np.array_equal(first, second):
+        raise UndecodableImage("The picture's file ends too early. Send it again.")
+    return first
+
+
+def _pillow_pixels(kind: str, coded: bytes, limits: DecodeLimits) -> Image:
+    with PillowImage.open(io.BytesIO(coded), formats=[kind]) as picture:
+        _check_size(picture.size, _stored_as(picture), limits)
+        if getattr(picture, "n_frames", 1) > 1:
+            raise UndecodableImage("The picture is animated; send a single photo.")
+        return _decode_opened(picture, limits)
+
+
+def _heif_pixels(photo: Photo, limits: DecodeLimits) -> Image:
+    # Of several pictures, depth maps and the like, the primary one is the photo. A draft may be an embedded thumbnail,
+    # which can show somebody else.
+    opened = pillow_heif.open_heif(io.BytesIO(photo.coded), convert_hdr_to_8bit=True)
+    picture = opened[opened.primary_index]
+    _check_size(picture.size, "HEIF, RGB" if picture.mode == "RGB" else "HEIF", limits)
+    container.check_tiles(photo.coded, *picture.size)
+    if picture.mode != "RGB":
+        return _decode_opened(picture.to_pillow(), limits)
+    # libheif's own memory, which Pillow would copy
+    whole = np.asarray(picture)
+    size = _fit(whole.shape[1], whole.shape[0], limits.working_side)
+    reduced = PillowImage.fromarray(cv2.resize(whole, size, interpolation=cv2.INTER_AREA))
+    reduced.info["icc_profile"] = picture.info.get("icc_profile")
+    return _decode_opened(reduced, limits)
+
+
+def _stored_as(picture: PillowImage.Image) -> str:
+    """A key of _MAX_PIXELS."""
+    if isinstance(picture, JpegImagePlugin.JpegImageFile) and "progressive" in picture.info:
+        return "JPEG, progressive" + " 4:2:0" * (JpegImagePlugin.get_sampling(picture) == 2)
+    return str(picture.format)
+
+
+def _check_size(size: tuple[int, int], stored_as: str, limits: DecodeLimits) -> None:
+    width, height = size
+    pixels = min(limits.max_pixels, _MAX_PIXELS[stored_as])
+    if width * height > pixels or max(size) > limits.max_side:
         raise ImageTooLarge(
-            f"The picture is {width}×{height}; {pixels} pixels and a side of {limits.max_side} are allowed."
+            f"The picture is {width}×{height}, {width * height / 1e6:.0f} megapixels; {pixels / 1e6:.0f} megapixels "
+            f"and a side of {limits.max_side} pixels are allowed. {_SMALLER}"
         )
-    if getattr(picture, "n_frames", 1) > 1 and picture.format not in _SEVERAL_PICTURES:
-        raise UndecodableImage("The picture is animated; send a single photo.")
-    if picture.format == "HEIF":
-        container.check_tiles(data, width, height)
 
 
 def _decode_opened(picture: PillowImage.Image, limits: DecodeLimits) -> Image:
-    if picture.format in ("JPEG", "MPO"):  # a HEIC's draft may be an embedded thumbnail, which can show somebody else
+    if picture.format == "JPEG":
         # libjpeg decodes at 1/2, 1/4 or 1/8 for less memory and time; draft() never goes below the size asked for
         picture.draft("RGB", _fit(*picture.size, limits.working_side))
     # each further step copies the picture: the fewer of them at full size, the less memory a stranger can ask for
-    if picture.mode in ("RGB", "RGBA", "L", "LA", "CMYK"):
+    if picture.mode in ("RGB", "RGBA", "L", "LA", "CMYK") and "transparency" not in picture.info:
         picture = _reduced(picture, limits.working_side)
-    # HEIF's opener has turned the pixels already and reset the tag
-    upright = ImageOps.exif_transpose(picture)
-    rgb = _reduced(_to_srgb(upright), limits.working_side)
+    rgb = _reduced(_to_srgb(picture), limits.working_side)
     return np.array(rgb, dtype=np.uint8)
 
 
@@ -120,14 +178,13 @@ def _fit(width: int, height: int, side: int) -> tuple[int, int]:
 
 def _to_srgb(picture: PillowImage.Image) -> PillowImage.Image:
     profile = picture.info.get("icc_profile")
-    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
+    if picture.mode.startswith("I;16"):
+        picture = _eight_bit(picture)
+    elif picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
         rgba = picture.convert("RGBA")
         # a transparent pixel has no colour of its own: lay the picture on mid-grey
         ground = PillowImage.new("RGBA", rgba.size, (128, 128, 128, 255))
         picture = PillowImage.alpha_composite(ground, rgba).convert("RGB")
-    elif picture.mode.startswith("I;16"):
-        # Pillow's own conversion clips 16-bit grey to white
-        picture = PillowImage.fromarray((np.asarray(picture, dtype=np.uint16) >> 8).astype(np.uint8))
     if profile and picture.mode == "P":
         picture = picture.convert("RGB")  # the profile speaks of the palette's colours
     if profile and picture.mode in ("RGB", "L", "CMYK"):
@@ -135,6 +192,15 @@ def _to_srgb(picture: PillowImage.Image) -> PillowImage.Image:
         if converted is not None:
             return converted
     return picture.convert("RGB")
+
+
+def _eight_bit(picture: PillowImage.Image) -> PillowImage.Image:
+    """16-bit grey in 8 bits, which Pillow's own conversion would clip to white; a transparent grey becomes mid-grey."""
+    deep = np.asarray(picture, dtype=np.uint16)
+    grey = (deep >> 8).astype(np.uint8)
+    if "transparency" in picture.info:
+        grey[deep == picture.info["transparency"]] = 128
+    return PillowImage.fromarray(grey)
 
 
 def _apply_profile(picture: PillowImage.Image, profile: bytes) -> PillowImage.Image | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from .align import CROP_SIDE, TEMPLATE, similarity_transform, warp
 from .errors import ContractMismatch, FaceTooSmall, InferenceFailed, MultipleFaces, NoFaceFound
 from .types import DetectedFace, Image, Landmarks
 
-LANDMARKS_ID = "yunet-upright-3"
+LANDMARKS_ID = "yunet-turned-4"
 """Named in the digest of what was measured: other landmarks, other crops."""
 
 # A second look at the face alone, turned upright and large: docs/decisions/landmarks-twice.md.
@@ -97,11 +98,12 @@ class Detector:
                 break
         return replace(face, landmarks=landmarks)
 
-    def detect(self, image: Image) -> list[DetectedFace]:
+    def detect(self, image: Image, score_threshold: float | None = None) -> list[DetectedFace]:
         """Find faces.
 
         Args:
             image: RGB, uint8, (H, W, 3).
+            score_threshold: for this picture; the detector's own when None.
 
         Returns: faces in pixels of `image`, largest box first.
 
@@ -115,6 +117,7 @@ class Detector:
         detector = self._detector()
         try:
             detector.setInputSize(size)
+            detector.setScoreThreshold(self._score_threshold if score_threshold is None else score_threshold)
             _, rows = detector.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
         except cv2.error as error:
             raise InferenceFailed("The face detector failed.") from error
@@ -136,7 +139,7 @@ class Detector:
             )
             for row in rows
         ]
-        return sorted(faces, key=lambda face: face.box[2] * face.box[3], reverse=True)
+        return sorted(faces, key=lambda face: face.area, reverse=True)
 
 
 # where the template's crop lies in the second look
@@ -146,8 +149,7 @@ _UPRIGHT: Landmarks = ((TEMPLATE - CROP_SIDE / 2) * (_LOOK_SIDE * _FACE_SHARE / 
 
 
 def _off_centre(face: DetectedFace) -> float:
-    x, y, w, h = face.box
-    return math.hypot(x + w / 2 - _LOOK_SIDE / 2, y + h / 2 - _LOOK_SIDE / 2)
+    return math.dist(face.middle, (_LOOK_SIDE / 2, _LOOK_SIDE / 2))
 
 
 # How fast prominence falls with the distance from the middle, in halves of the picture's shorter side; fitted on LFW,
@@ -165,13 +167,17 @@ def prominence(face: DetectedFace, shape: tuple[int, ...]) -> float:
         picture's in halves of the shorter side.
     """
     height, width = shape[:2]
-    x, y, w, h = face.box
-    distance = math.hypot(x + w / 2 - width / 2, y + h / 2 - height / 2) / (min(height, width) / 2)
-    return w * h / (1 + (distance / _CENTRED) ** 2)
+    distance = math.dist(face.middle, (width / 2, height / 2)) / (min(height, width) / 2)
+    return face.area / (1 + (distance / _CENTRED) ** 2)
+
+
+def most_prominent(faces: Sequence[DetectedFace], shape: tuple[int, ...]) -> DetectedFace:
+    """The face that a picture of this shape, (H, W, …), is most of; there must be one."""
+    return max(faces, key=lambda face: prominence(face, shape))
 
 
 def the_one_face(
-    faces: list[DetectedFace], shape: tuple[int, ...], min_face_px: float, bystander_ratio: float
+    faces: Sequence[DetectedFace], shape: tuple[int, ...], min_face_px: float, bystander_ratio: float
 ) -> DetectedFace:
     """The exactly-one-face policy: the picture is of one person, or it is refused.
 
@@ -179,17 +185,22 @@ def the_one_face(
         faces: in any order.
         shape: of the picture, (H, W, …).
         min_face_px: the shorter side a face must have, in pixels.
-        bystander_ratio: a second face is ignored when its prominence is under this part of the first one's: somebody
-            behind in the queue, or at the picture's edge.
+        bystander_ratio: a second face is ignored when it is not the larger one and its prominence is under this part of
+            the first one's: somebody behind in the queue, or at the picture's edge. All others are ignored when inf.
 
     Raises:
         NoFaceFound, FaceTooSmall, MultipleFaces
     """
     if not faces:
         raise NoFaceFound("No face was found. Take the picture from nearer, with the face upright and in the light.")
-    ranked = sorted(((prominence(face, shape), face) for face in faces), key=lambda item: item[0], reverse=True)
-    most, first = ranked[0]
-    others = sum(weight >= bystander_ratio * most for weight, _ in ranked[1:])
+    first = most_prominent(faces, shape)
+    least = bystander_ratio * prominence(first, shape)
+    # of a print in the middle and the larger face beside it, the print is not who was meant
+    others = sum(
+        prominence(face, shape) >= least or (face.area > first.area and math.isfinite(bystander_ratio))
+        for face in faces
+        if face is not first
+    )
     if others:
         raise MultipleFaces(f"{others + 1} faces were found. Only one person may be in the picture.")
     if min(first.box[2], first.box[3]) < min_face_px:

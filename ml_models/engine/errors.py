@@ -7,6 +7,7 @@ EngineError
 │   ├── NoFaceFound           no_face_found
 │   ├── MultipleFaces         multiple_faces
 │   ├── FaceTooSmall          face_too_small
+│   ├── NotUpright            not_upright
 │   └── LowQuality            low_quality
 ├── ArtifactRejected          a model file that is not what its contract says
 │   ├── ContractMismatch      names, shapes, types or dimension differ
@@ -46,6 +47,10 @@ class MultipleFaces(ImageError):
 
 class FaceTooSmall(ImageError):
     code = "face_too_small"
+
+
+class NotUpright(ImageError):
+    code = "not_upright"
 
 
 class LowQuality(ImageError):

@@ -1,4 +1,4 @@
-"""One picture → one face's embeddings: decode → detect → one face → quality → align → embed."""
+"""One picture → one face's embeddings: decode → detect, upright → one face → quality → align → embed."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from .align import align, decode_chip, encode_chip, make_chip
 from .decode import DecodeLimits, decode
 from .detect import Detector, the_one_face
+from .errors import NotUpright
 from .quality import VERIFY_LIMITS, QualityLimits, measure, require, with_norms
 from .types import Chip, Embeddings, Extraction, Image
+from .upright import stand
 
 
 class EmbedsFaces(Protocol):
@@ -56,16 +58,18 @@ class Pipeline:
         with _timed(timings, "decode"):
             image = decode(data, self.decode_limits)
         with _timed(timings, "detect"):
-            faces = self.detector.detect(image)
-            face = the_one_face(faces, image.shape, limits.min_face_px, limits.bystander_ratio)
-            face = self.detector.settle(image, face)
+            view = stand(self.detector, image)
+            face = the_one_face(view.faces, view.image.shape, limits.min_face_px, limits.bystander_ratio)
         with _timed(timings, "quality"):
-            chip = make_chip(image, face.landmarks)
+            chip = make_chip(view.image, face.landmarks)
             if stored:
                 chip = decode_chip(encode_chip(chip))
             crop = chip_crop(chip)
             quality = measure(crop, face, limits)
+            # a face that is too dark to be told upright from not is better lit than turned
             require(quality)
+            if not view.upright:
+                raise NotUpright("Which way up the face is cannot be told. Hold the camera upright and take it again.")
         vectors, norms = {}, {}
         for name, member in self.members.items():
             with _timed(timings, name):

@@ -58,6 +58,7 @@ ENROLL_LIMITS = QualityLimits(
     max_roll_deg=35.0,
     min_detector_score=0.7,
     min_score=0.45,
+    bystander_ratio=0.002,
 )
 
 

@@ -90,6 +90,15 @@ class DetectedFace:
     landmarks: Landmarks
     score: float
 
+    @property
+    def area(self) -> float:
+        return self.box[2] * self.box[3]
+
+    @property
+    def middle(self) -> tuple[float, float]:
+        x, y, width, height = self.box
+        return x + width / 2, y + height / 2
+
 
 @dataclass(frozen=True, slots=True)
 class Embeddings:

@@ -27,6 +27,7 @@ ACQUISITION = (
     "no_face_found",
     "multiple_faces",
     "face_too_small",
+    "not_upright",
     "low_quality",
     "spoof_suspected",
 )

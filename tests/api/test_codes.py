@@ -13,7 +13,7 @@ from ml_models.api.errors import CODES
 from ml_models.models import ConfigStep, Embedding, EnsembleConfig, Erasure, Reference, Rollout, Subject, Verification
 from ml_models.services import enrolment
 from tests.conftest import Portraits
-from tests.support.pictures import encoded, faceless, opened, side_by_side
+from tests.support.pictures import encoded, faceless, opened, playing_card, side_by_side
 from tests.support.served import rewrite
 from tests.support.uploads import enroll, verify
 
@@ -180,6 +180,11 @@ def face_too_small(door: Door) -> list[Any]:
 
 
 @case
+def not_upright(door: Door) -> list[Any]:
+    return door.both(encoded(playing_card(opened(door.portraits.grace_hopper), 260, 242)))
+
+
+@case
 def low_quality(door: Door) -> list[Any]:
     answers = door.both(encoded(opened(door.portraits.eileen_collins).point(lambda v: v // 14)))
     assert all("too dark" in answer.json()["reasons"] for answer in answers)
@@ -295,8 +300,9 @@ def test_the_promised_codes_are_all_there() -> None:
     promised = (
         "invalid_request 400 · not_authenticated 401 · forbidden 403 · not_enrolled 404 · not_found 404 · "
         "config_changed 409 · reference_mismatch 409 · rollout_refused 409 · image_too_large 413 · "
-        "undecodable_image 422 · no_face_found 422 · multiple_faces 422 · face_too_small 422 · low_quality 422 · "
-        "spoof_suspected 422 · throttled 429 · locked_out 429 · inference_failed 500 · not_ready 503 · overloaded 503"
+        "undecodable_image 422 · no_face_found 422 · multiple_faces 422 · face_too_small 422 · not_upright 422 · "
+        "low_quality 422 · spoof_suspected 422 · throttled 429 · locked_out 429 · inference_failed 500 · "
+        "not_ready 503 · overloaded 503"
     )
     pairs = dict(entry.rsplit(" ", 1) for entry in promised.split(" · "))
     assert {code: str(CODES[code]) for code in pairs} == pairs

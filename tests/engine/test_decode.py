@@ -1,4 +1,6 @@
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -67,6 +69,17 @@ def test_a_16_bit_grey_picture_is_scaled_and_not_clipped() -> None:
     grey = np.linspace(0, 65535, 64 * 64).reshape(64, 64).astype(np.uint16)
     image = decode(encoded(Image.fromarray(grey), "PNG"))
     assert abs(image.mean() - 127.5) < 2
+
+
+def test_a_16_bit_grey_picture_may_have_a_transparent_grey() -> None:
+    grey = np.full((40, 40), 50_000, np.uint16)
+    grey[:20] = 3_000
+    png = encoded(Image.fromarray(grey), "PNG")
+    transparent = b"tRNS" + struct.pack(">H", 3_000)
+    part = struct.pack(">I", 2) + transparent + struct.pack(">I", zlib.crc32(transparent))
+    image = decode(png[:33] + part + png[33:])
+    assert np.unique(image[:20]).tolist() == [128]
+    assert np.unique(image[20:]).tolist() == [50_000 >> 8]
 
 
 def test_transparent_pixels_lie_on_grey(picture: Image.Image) -> None:

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -78,6 +79,15 @@ def test_what_cameras_write_behind_a_photo_is_no_reason_to_refuse_it(name: str) 
     assert decode(with_camera_notes()[name]).shape == (240, 320, 3)
 
 
+def test_a_JPEG_that_lacks_its_end_marker_is_read() -> None:
+    for options in ({}, {"progressive": True}, {"restart_marker_blocks": 2}):
+        whole = encoded(faceless(), **options)
+        np.testing.assert_array_equal(decode(whole[:-2]), decode(whole))
+        for missing in (40, 400):
+            with pytest.raises(UndecodableImage, match="ends too early"):
+                decode(whole[:-missing])
+
+
 def test_a_grid_of_tiles_is_put_together() -> None:
     assert decode(tiled_heic(2, 3, faceless(128, 128))).shape == (256, 384, 3)
 
@@ -95,13 +105,26 @@ def test_a_HEIC_that_is_larger_than_it_says_is_refused() -> None:
         decode(bytes(data))
 
 
-@pytest.mark.parametrize("fmt", ["PNG", "HEIF", "WEBP"])
-def test_what_cannot_be_decoded_at_a_reduced_scale_has_a_lower_cap_on_pixels(fmt: str) -> None:
+@pytest.mark.parametrize("size", [(8160, 6144), (8192, 6144), (9280, 6944), (12_000, 9_000)])
+def test_the_largest_pictures_of_phones_are_read_at_a_reduced_scale(size: tuple[int, int]) -> None:
+    outcome, _, more_mib = cost(encoded(Image.new("RGB", size), "JPEG"))
+    assert outcome == "read"
+    assert more_mib < MAX_MORE_MIB / 4
+
+
+def test_a_HEIC_of_48_megapixels_is_read() -> None:
+    outcome, _, more_mib = cost(tiled_heic(12, 16, faceless(512, 512), size=(8064, 6048)))
+    assert outcome == "read"
+    assert more_mib < MAX_MORE_MIB
+
+
+@pytest.mark.parametrize("fmt", ["PNG", "HEIF", "WEBP", "JPEG"])
+def test_what_is_larger_than_its_format_allows_is_refused_with_what_to_do(fmt: str) -> None:
     data = {
         "PNG": lambda: png_bomb(5_100, 5_000),
-        "HEIF": lambda: tiled_heic(14, 15, faceless(352, 352)),
+        "HEIF": lambda: tiled_heic(14, 15, faceless(512, 512)),
         "WEBP": lambda: encoded(Image.new("RGB", (4_100, 4_000)), "WEBP", lossless=True, quality=0, method=0),
+        "JPEG": lambda: encoded(Image.new("RGB", (5_100, 5_000)), "JPEG", progressive=True, subsampling=0),
     }[fmt]()
-    with pytest.raises(ImageTooLarge, match="pixels"):
+    with pytest.raises(ImageTooLarge, match=r"megapixels.* are allowed\. Choose a smaller picture size"):
         decode(data)
-    assert decode(encoded(Image.new("RGB", (5_100, 5_000)), "JPEG")).shape == (1569, 1600, 3)

@@ -1,15 +1,18 @@
 import numpy as np
 import pytest
 from PIL import Image
+from rest_framework.test import APIClient
 
 from ml_models import runtime
 from ml_models.engine.align import TEMPLATE
 from ml_models.engine.detect import Detector, prominence, the_one_face
 from ml_models.engine.errors import FaceTooSmall, InferenceFailed, MultipleFaces, NoFaceFound
+from ml_models.engine.quality import ENROLL_LIMITS
 from ml_models.engine.types import DetectedFace
 from ml_models.models import EnsembleConfig
 from tests.conftest import Portraits
 from tests.support.pictures import encoded, opened
+from tests.support.uploads import enroll
 
 SHAPE = (480, 640, 3)
 
@@ -31,11 +34,33 @@ def test_two_people_side_by_side_are_refused() -> None:
         the_one_face([face(200, 240, 160), face(430, 200, 80)], SHAPE, 40, 0.07)
 
 
-def test_somebody_at_the_edge_is_a_bystander_even_when_nearer() -> None:
-    child, adult = face(325, 245, 110), face(570, 150, 130)
+def test_somebody_at_the_edge_is_a_bystander() -> None:
+    child, adult = face(325, 245, 110), face(570, 150, 105)
     assert the_one_face([adult, child], SHAPE, 40, 0.07) is child
-    with pytest.raises(MultipleFaces):
-        the_one_face([adult, child], SHAPE, 40, 0.0)
+    for limit in (0.0, ENROLL_LIMITS.bystander_ratio):
+        with pytest.raises(MultipleFaces):
+            the_one_face([adult, child], SHAPE, 40, limit)
+    assert the_one_face([face(570, 150, 25), child], SHAPE, 40, ENROLL_LIMITS.bystander_ratio) is child
+
+
+def test_nobody_is_a_bystander_who_is_the_larger_one() -> None:
+    printed, person = face(320, 240, 60), face(540, 200, 120)
+    for limit in (0.07, 0.5, 1.0):
+        with pytest.raises(MultipleFaces, match="2 faces"):
+            the_one_face([person, printed], SHAPE, 40, limit)
+    assert the_one_face([person, printed], SHAPE, 40, np.inf) is printed
+
+
+@pytest.mark.django_db
+def test_a_print_in_the_middle_is_not_enrolled_in_place_of_the_person(
+    service: APIClient, served: EnsembleConfig, portraits: Portraits
+) -> None:
+    # her face is 178 pixels wide and far from the middle, the other 85 and in it
+    picture = opened(portraits.eileen_collins).resize((1024, 1024)).crop((250, 60, 1274, 1084))
+    printed = opened(portraits.grace_hopper).crop((147, 106, 387, 346)).resize((120, 120))
+    picture.paste(printed, (452, 452))
+    answer = enroll(service, "child-1", encoded(picture, quality=95))
+    assert (answer.status_code, answer.json()["code"]) == (422, "multiple_faces")
 
 
 def test_nobody_and_somebody_too_far_away_are_refused() -> None:
@@ -56,7 +81,7 @@ class Looking(Detector):
     def __init__(self, *answers: list[DetectedFace]) -> None:
         self.answers = list(answers)
 
-    def detect(self, image: np.ndarray) -> list[DetectedFace]:
+    def detect(self, image: np.ndarray, score_threshold: float | None = None) -> list[DetectedFace]:
         assert image.shape == (320, 320, 3)
         return self.answers.pop(0)
 
@@ -107,6 +132,8 @@ def test_a_detector_that_gives_no_numbers_is_an_error_and_finds_nobody(
 ) -> None:
     class Broken:
         def setInputSize(self, size: tuple[int, int]) -> None: ...
+
+        def setScoreThreshold(self, score: float) -> None: ...
 
         def detect(self, image: np.ndarray) -> tuple[int, np.ndarray]:
             return 1, np.full((1, 15), value, np.float32)

@@ -1,4 +1,5 @@
-"""Valid pictures of every format, and damage done to them that leaves enough whole to get far."""
+"""Valid pictures of every format, and damage done to them that leaves enough whole to get far; and whole ones whose
+EXIF is odd, which must be read all the same."""
 
 from __future__ import annotations
 
@@ -9,10 +10,19 @@ from functools import cache
 
 from PIL import Image, ImageCms
 
+from tests.support.exif_files import CARRIERS, odd_tiff, with_exif
 from tests.support.heif_files import tiled_heic
 from tests.support.pictures import encoded, faceless, with_orientation
 
 _INTERESTING = [0, 1, 2, 0x7F, 0x80, 0xFF, 0x100, 0x7FFF, 0x8000, 0xFFFF, 0x10000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF]
+# this part of the runs; of these files only the EXIF is odd
+_ODD_EXIF = 0.2
+MUST_BE_READ = ", odd EXIF"
+
+
+def names() -> tuple[str, ...]:
+    """Of all pictures that runs are made from."""
+    return (*(name for name, _ in seeds()), *(kind + MUST_BE_READ for kind in CARRIERS))
 
 
 @cache
@@ -48,6 +58,9 @@ def seeds() -> tuple[tuple[str, bytes], ...]:
 def mutated(index: int, seed: int) -> tuple[str, bytes]:
     """The file of one run, always the same for the same numbers, and the name of the picture it was made from."""
     rng = random.Random(f"{seed}:{index}")  # noqa: S311 - reproducible on purpose
+    if rng.random() < _ODD_EXIF:
+        kind = rng.choice(CARRIERS)
+        return kind + MUST_BE_READ, with_exif(odd_tiff(rng), kind)
     name, data = seeds()[index % len(seeds())]
     body = bytearray(data)
     # formats made of counted parts fall apart when something is moved, before any decoder sees them

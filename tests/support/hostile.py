@@ -60,6 +60,10 @@ def hostile() -> dict[str, tuple[bytes, str | None]]:
         "an animated WebP": (animation("WEBP"), "undecodable_image"),
         "a JPEG with a comment of 100 MB": (jpeg_with_comment(100 * MIB), "image_too_large"),
         "a JPEG with a comment of 11 MB": (jpeg_with_comment(11 * MIB), None),
+        "a progressive JPEG of 50 megapixels, whole colours": (
+            encoded(Image.new("RGB", (8192, 6144)), progressive=True, subsampling=0),
+            "image_too_large",
+        ),
         "a HEIC of 200 tiles": (tiled_heic(10, 20, faceless(256, 256)), None),
         "a HEIC of 200 tiles, too large": (tiled_heic(10, 20, faceless(512, 512)), "image_too_large"),
         "a HEIC of 200 tiles that says it is small": (tiled_heic(10, 20, tile, size=(64, 64)), "image_too_large"),
@@ -81,23 +85,32 @@ def polyglots() -> dict[str, bytes]:
         "JPEG and HTML behind zeros": photo + bytes(100) + b"<HTML>",
         "JPEG and a program": photo + b"\x7fELF" + bytes(100),
         "JPEG and PHP": photo + b"\n<?php phpinfo();",
-        "JPEG and text": photo + b"hello, this is text",
         "JPEG and GIF": photo + animation("GIF"),
         "JPEG and PDF": photo[:2] + pdf + photo[2:],
         "PNG and ZIP": png + archive(),
-        "PNG and anything": png + b"\x01\x02",
+        "PNG and a program": png + b"\n" + b"MZ" + bytes(100),
         "WebP and HTML": webp + b"<html>",
         "HEIC and ZIP": heic + archive(),
-        "HEIC and anything": heic + b"\x01\x02\x03\x04\x05",
+        "HEIC and HTML": heic + b"\n<html>",
     }
 
 
 def with_camera_notes() -> dict[str, bytes]:
-    """What phones write behind the picture."""
-    photo = encoded(faceless())
+    """What phones, and the ways from them, write behind the picture."""
+    photo, png, webp = encoded(faceless()), encoded(faceless(), "PNG"), encoded(faceless(), "WEBP")
+    heic = encoded(faceless(), "HEIF")
+    movie = struct.pack(">I", 24) + b"ftypmp42\0\0\0\0isommp42" + bytes(range(256)) * 40
     return {
         "a gain map": photo + encoded(faceless(64, 64)),
-        "motion": photo + struct.pack(">I", 24) + b"ftypmp42\0\0\0\0isommp42" + bytes(range(256)) * 40,
+        "motion": photo + movie,
+        "Samsung's motion": photo + b"MotionPhoto_Data" + movie,
         "Samsung's trailer": photo + b"\x00\x00\x01\x0a\x0e\x00\x00\x00Image_UTC_Data1700000000000SEFT",
+        "vivo's notes": photo + b'vivo{"caminfo":{"mode":"portrait","ratio":"4:3"},"version":"2.0"}',
+        "the end of a form": photo + b"\r\n------WebKitFormBoundary7MA4YWxkTrZu0gW--\r\n",
         "padding": photo + bytes(4096),
+        "PNG and a newline": png + b"\n",
+        "PNG and text": png + b"exported by a gallery",
+        "WebP and a newline": webp + b"\r\n",
+        "HEIC and a newline": heic + b"\n",
+        "HEIC and motion": heic + b"MotionPhoto_Data" + movie,
     }

@@ -3,7 +3,10 @@
 import io
 
 import numpy as np
+import pillow_heif
 from PIL import Image
+
+pillow_heif.register_heif_opener()
 
 
 def encoded(image: Image.Image, fmt: str = "JPEG", **options: object) -> bytes:
@@ -41,6 +44,16 @@ def side_by_side(*images: Image.Image, height: int = 512) -> Image.Image:
         canvas.paste(image, (x, 0))
         x += image.width
     return canvas
+
+
+def playing_card(image: Image.Image, x: int, y: int) -> Image.Image:
+    """The largest square around a point, its lower half replaced by the upper one upside down."""
+    half = min(x, y, image.width - x, image.height - y)
+    upper = image.crop((x - half, y - half, x + half, y))
+    card = Image.new("RGB", (2 * half, 2 * half))
+    card.paste(upper)
+    card.paste(upper.rotate(180), (0, half))
+    return card
 
 
 def faceless(width: int = 320, height: int = 240) -> Image.Image:

@@ -1,0 +1,152 @@
+"""Which way up a picture is, measured by looking at its face in four turns: docs/decisions/upright.md."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from .align import CROP_SIDE, TEMPLATE, similarity_transform, warp
+from .detect import Detector, most_prominent
+from .quality import pose
+from .types import DetectedFace, Image, Landmarks
+
+# The look at the face alone: the crop's frame fills half of it.
+_SIDE = 128
+_SHARE = 0.5
+_FRAME: Landmarks = ((TEMPLATE - CROP_SIDE / 2) * (_SIDE * _SHARE / CROP_SIDE) + _SIDE / 2).astype(np.float32)
+# under the detector's usual threshold, so that a poor face upright can be told from a poor face that is not
+_MIN_SCORE = 0.02
+
+# All of these are fitted on the development images: docs/decisions/upright.md.
+# the upright turn's score is the highest by at least this
+_MARGIN = 0.005
+# a face that is nearly level and found well, in the picture and alone, needs no second opinion
+_PLAIN_ROLL_DEG = 25.0
+_PLAIN_SCORE = 0.85
+_PLAIN_SCORE_IN_PICTURE = 0.8
+# of two turns that both look upright, the level one: the detector hardly minds 35°, and its landmarks follow
+_SCORE_PER_DEG = 0.001
+_MIN_LEAD = 0.01
+_SAME_DEG = 20.0
+# a head may be tilted this far in a picture that is upright: as far as verification takes it
+_MAX_TILT_DEG = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A picture turned by quarters, and who is in it.
+
+    `image` is RGB, uint8, (H, W, 3); `faces` are those found in it, in its pixels, the most prominent one first and
+    with settled landmarks; `upright` says whether that one is certainly upright.
+    """
+
+    image: Image
+    faces: tuple[DetectedFace, ...]
+    upright: bool
+
+
+class _Look(NamedTuple):
+    """What was seen of a picture in one turn; `scores` of the face alone, in turns of 0, 90, 180 and 270°."""
+
+    view: View
+    scores: tuple[float, ...]
+    roll_deg: float
+
+    @property
+    def merit(self) -> float:
+        return self.scores[0] - _SCORE_PER_DEG * abs(self.roll_deg)
+
+
+def stand(detector: Detector, image: Image) -> View:
+    """Turn a picture so that its most prominent face is upright, whatever its camera said of it.
+
+    YuNet finds a face that lies or hangs, and gives it landmarks as if it stood. So the face is cut out by its
+    landmarks and looked at alone, in four turns: only an upright one scores highest as it is. Where it does not, or
+    nobody was found, the whole picture is looked at in all four turns.
+
+    Args:
+        image: RGB, uint8, (H, W, 3).
+
+    Returns: the picture as it was, unless another turn is right. Where no turn is certain, `upright` is False.
+
+    Raises:
+        NoFaceFound: degenerate landmarks.
+        InferenceFailed: see `Detector.detect`.
+    """
+    first = _look(detector, image, 0)
+    if _plain(first):
+        return first.view
+    looks = [first, *(_look(detector, image, quarters) for quarters in (1, 2, 3))]
+    certain = [quarters for quarters, look in enumerate(looks) if look.view.upright]
+    if not certain:
+        return next((look.view for look in looks if look.view.faces), first.view)
+    best = max(certain, key=lambda quarters: looks[quarters].merit)
+    angle = _in_picture(looks, best)
+    agreeing = [quarters for quarters in certain if _apart(_in_picture(looks, quarters), angle) < _SAME_DEG]
+    rivals = [looks[quarters].merit for quarters in certain if quarters not in agreeing]
+    if rivals and max(rivals) > looks[best].merit - _MIN_LEAD:
+        return replace(looks[best].view, upright=False)
+    return looks[0 if 0 in agreeing and abs(first.roll_deg) <= _MAX_TILT_DEG else best].view
+
+
+def _look(detector: Detector, image: Image, quarters: int) -> _Look:
+    image = np.ascontiguousarray(np.rot90(image, quarters))
+    faces = detector.detect(image)
+    if not faces:
+        return _Look(View(image, (), upright=False), (), 0.0)
+    first = most_prominent(faces, image.shape)
+    face = detector.settle(image, first)
+    scores = _scores(detector, image, face)
+    others = (other for other in faces if other is not first)
+    view = View(image, (face, *others), upright=scores[0] >= max(scores[1:]) + _MARGIN)
+    return _Look(view, scores, pose(face.landmarks)[2])
+
+
+def _scores(detector: Detector, image: Image, face: DetectedFace) -> tuple[float, ...]:
+    matrix = similarity_transform(face.landmarks, _FRAME)
+    image, matrix = _coarser(image, matrix)
+    alone = warp(image, matrix, _SIDE)
+    return tuple(_score(detector.detect(np.ascontiguousarray(np.rot90(alone, k)), _MIN_SCORE)) for k in range(4))
+
+
+def _coarser(image: Image, matrix: NDArray[np.float64]) -> tuple[Image, NDArray[np.float64]]:
+    """A picture so much smaller that a warp reduces it no further, and the warp for it. Roughly reduced: `warp` itself
+    would take as long as the looks."""
+    by = int(1 / np.hypot(matrix[0, 0], matrix[1, 0]))
+    skip = max(1, by // 2)
+    image = image[::skip, ::skip]
+    if by > 1:
+        width, height = max(1, image.shape[1] // 2), max(1, image.shape[0] // 2)
+        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA).astype(np.uint8)
+        skip *= 2
+    return image, np.column_stack([matrix[:, :2] * skip, matrix[:, 2]])
+
+
+def _score(faces: Sequence[DetectedFace]) -> float:
+    """The best score of a face in the middle."""
+    middle = (_SIDE / 2, _SIDE / 2)
+    return max((face.score for face in faces if math.dist(face.middle, middle) < _SIDE / 4), default=0.0)
+
+
+def _plain(look: _Look) -> bool:
+    return (
+        look.view.upright
+        and look.view.faces[0].score >= _PLAIN_SCORE_IN_PICTURE
+        and look.scores[0] >= _PLAIN_SCORE
+        and abs(look.roll_deg) <= _PLAIN_ROLL_DEG
+    )
+
+
+def _in_picture(looks: Sequence[_Look], quarters: int) -> float:
+    """Which way the face points in the picture as it came, in degrees clockwise."""
+    return looks[quarters].roll_deg + 90.0 * quarters
+
+
+def _apart(a: float, b: float) -> float:
+    return abs((a - b + 180.0) % 360.0 - 180.0)

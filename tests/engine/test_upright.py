@@ -1,0 +1,102 @@
+"""Whichever way a picture is turned, its face is brought upright, or it is refused."""
+
+import numpy as np
+import pytest
+from rest_framework.test import APIClient
+
+from ml_models import runtime
+from ml_models.engine.align import TEMPLATE
+from ml_models.engine.detect import Detector
+from ml_models.engine.errors import NotUpright
+from ml_models.engine.types import DetectedFace, Image
+from ml_models.engine.upright import stand
+from ml_models.models import EnsembleConfig, Reference
+from tests.conftest import Portraits
+from tests.support.pictures import encoded, opened, playing_card
+from tests.support.uploads import enroll, verify
+
+UP, LEFT, DOWN, RIGHT = range(4)
+
+
+class Compass(Detector):
+    """A detector of one face, whose forehead is the picture's bright side: it gives upright landmarks, as YuNet does,
+    and the scores that it was made with, by where the forehead is."""
+
+    def __init__(self, scores: tuple[float, ...], in_picture: tuple[float, ...] | None = None) -> None:
+        self.scores, self.in_picture = scores, in_picture or scores
+
+    def detect(self, image: Image, score_threshold: float | None = None) -> list[DetectedFace]:
+        halves = [part.mean() for part in np.split(image, 2, 0) + np.split(image, 2, 1)]
+        side = (UP, DOWN, LEFT, RIGHT)[int(np.argmax(halves))]
+        score = (self.in_picture if score_threshold is None else self.scores)[side]
+        if score < (0.6 if score_threshold is None else score_threshold):
+            return []
+        # as large as it is in the crop that the landmarks make
+        middle, width = image.shape[0] / 2, 64 if len(image) == 128 else 224
+        landmarks = ((TEMPLATE - 56) * (width / 112) + middle).astype(np.float32)
+        return [DetectedFace((middle - width / 2, middle - width / 2, width, width), landmarks, score)]
+
+
+def bright_above() -> Image:
+    picture = np.full((400, 400, 3), 60, np.uint8)
+    picture[:200] = 190
+    return picture
+
+
+@pytest.mark.parametrize("quarters", [UP, LEFT, DOWN, RIGHT])
+@pytest.mark.parametrize(
+    "in_picture", [(0.93, 0.7, 0.88, 0.7), (0.93, 0.3, 0.88, 0.3), (0.93, 0.3, 0.3, 0.3)], ids=["four", "two", "one"]
+)
+def test_a_picture_is_turned_until_its_face_stands(quarters: int, in_picture: tuple[float, ...]) -> None:
+    compass = Compass((0.93, 0.5, 0.88, 0.4), in_picture)
+    view = stand(compass, np.rot90(bright_above(), quarters))
+    assert view.upright
+    np.testing.assert_array_equal(view.image, bright_above())
+
+
+@pytest.mark.parametrize("scores", [(0.9, 0.4, 0.9, 0.4), (0.9, 0.4, 0.898, 0.4), (0.91, 0.9, 0.91, 0.91)])
+@pytest.mark.parametrize("quarters", [UP, DOWN])
+def test_a_face_that_looks_as_good_in_another_turn_is_not_certain(scores: tuple[float, ...], quarters: int) -> None:
+    assert not stand(Compass(scores), np.rot90(bright_above(), quarters)).upright
+
+
+def test_nobody_is_nobody_in_every_turn() -> None:
+    assert stand(Compass((0.1, 0.1, 0.1, 0.1)), bright_above()).faces == ()
+
+
+def turned(data: bytes, quarters: int) -> bytes:
+    return encoded(opened(data).rotate(90 * quarters, expand=True), "PNG")
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("quarters", [LEFT, DOWN, RIGHT])
+def test_a_turned_picture_gives_the_upright_ones_embeddings(
+    served: EnsembleConfig, portraits: Portraits, quarters: int
+) -> None:
+    pipeline = runtime.served(served.pk).pipeline
+    for data in (portraits.eileen_collins, portraits.grace_hopper):
+        upright, lying = pipeline.extract(data), pipeline.extract(turned(data, quarters))
+        assert abs(lying.quality.roll_deg - upright.quality.roll_deg) < 2
+        for name, vector in lying.vectors.items():
+            assert float(vector @ upright.vectors[name]) > 0.99, name
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("quarters", [LEFT, DOWN, RIGHT])
+def test_a_picture_enrolled_turned_is_the_persons_and_nobody_elses(
+    service: APIClient, served: EnsembleConfig, portraits: Portraits, quarters: int
+) -> None:
+    assert enroll(service, "child-1", turned(portraits.eileen_collins, quarters)).status_code == 201
+    for other in range(4):
+        assert verify(service, "child-1", turned(portraits.eileen_collins, other)).json()["decision"] == "match"
+        assert verify(service, "child-1", turned(portraits.grace_hopper, other)).json()["decision"] == "no_match"
+
+
+@pytest.mark.django_db
+def test_a_face_with_two_foreheads_is_refused(service: APIClient, served: EnsembleConfig, portraits: Portraits) -> None:
+    card = encoded(playing_card(opened(portraits.grace_hopper), 260, 242))
+    with pytest.raises(NotUpright, match="Hold the camera upright"):
+        runtime.served(served.pk).pipeline.extract(card)
+    answer = enroll(service, "child-1", card)
+    assert (answer.status_code, answer.json()["code"]) == (422, "not_upright")
+    assert not Reference.objects.exists()
