@@ -1,6 +1,7 @@
 """Every code of the interface, over HTTP: body, status, and that nothing was written. One without a case fails here."""
 
 import dataclasses
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -129,6 +130,30 @@ def not_found(door: Door) -> list[Any]:
 @case
 def method_not_allowed(door: Door) -> list[Any]:
     return [door.service.get("/api/v1/face/verify"), door.service.put("/api/v1/face/subjects/child-1")]
+
+
+@case
+def length_required(door: Door) -> list[Any]:
+    # a server that does not say where a chunked body ends; test_gunicorn has one that does
+    json = {"content_type": "application/json", "HTTP_TRANSFER_ENCODING": "chunked"}
+    return [door.service.generic("POST", f"/api/v1/face/{call}", **json) for call in ("verify", "enroll")]
+
+
+@case
+def unsupported_media_type(door: Door) -> list[Any]:
+    types = ("text/plain", "application/x-www-form-urlencoded", "canary/" + "x" * 300)
+    return [door.service.post("/api/v1/face/enroll", "subject_id=child-1", content_type=name) for name in types]
+
+
+@case
+def internal_error(door: Door) -> list[Any]:
+    def unforeseen(*_: Any) -> None:
+        raise KeyError("child-1 and the rest of the input")
+
+    door.monkeypatch.setattr("ml_models.services.verify", unforeseen)
+    door.monkeypatch.setattr("ml_models.services.enroll", unforeseen)
+    door.service.raise_request_exception = False
+    return door.both(door.portraits.eileen_collins)
 
 
 @case
@@ -267,6 +292,7 @@ def test_a_refusal_carries_its_code_and_writes_nothing(door: Door, code: str) ->
         assert code not in _WAIT or int(answer["Retry-After"]) >= 1
         # the words of a refusal are for whoever stands there: no path, class or query
         assert not {"Traceback", "SELECT", "ml_models_", "/"} & set(body["detail"].split())
+        assert not re.findall(rb"canary|child-1", answer.content)
     assert after == before
 
 
@@ -295,7 +321,9 @@ def test_the_promised_codes_are_all_there() -> None:
         "invalid_request 400 · not_authenticated 401 · forbidden 403 · not_enrolled 404 · not_found 404 · "
         "config_changed 409 · reference_mismatch 409 · rollout_refused 409 · image_too_large 413 · "
         "undecodable_image 422 · no_face_found 422 · multiple_faces 422 · face_too_small 422 · low_quality 422 · "
-        "spoof_suspected 422 · throttled 429 · locked_out 429 · inference_failed 500 · not_ready 503 · overloaded 503"
+        "spoof_suspected 422 · throttled 429 · locked_out 429 · inference_failed 500 · not_ready 503 · "
+        "overloaded 503 · method_not_allowed 405 · length_required 411 · unsupported_media_type 415 · "
+        "internal_error 500"
     )
     pairs = dict(entry.rsplit(" ", 1) for entry in promised.split(" · "))
     assert {code: str(CODES[code]) for code in pairs} == pairs
