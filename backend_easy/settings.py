@@ -54,6 +54,7 @@ INSTALLED_APPS = [
     "ml_models",
 ]
 MIDDLEWARE = [
+    "ml_models.api.fallback.ProblemMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",

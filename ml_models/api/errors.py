@@ -57,17 +57,17 @@ CODES: dict[str, int] = {
 """Every code the interface may answer with, and its status. A code is a promise to clients: none is ever renamed."""
 
 
-def problem(code: str, detail: str, headers: dict[str, str] | None = None, **more: Any) -> Response:
-    """A problem document: type, title, status, code, detail, and what else helps."""
+def document(code: str, detail: str, **more: Any) -> dict[str, Any]:
+    """A problem document's members: type, title, status, code, detail, and what else helps."""
     status = CODES[code]
-    body = {
-        "type": f"urn:ml-models:{code}",
-        "title": HTTPStatus(status).phrase,
-        "status": status,
-        "code": code,
-    }
-    more = {key: value for key, value in more.items() if value is not None}
-    return Response({**body, "detail": detail, **more}, status=status, headers=headers, content_type=CONTENT_TYPE)
+    body = {"type": f"urn:ml-models:{code}", "title": HTTPStatus(status).phrase, "status": status, "code": code}
+    return {**body, "detail": detail, **{key: value for key, value in more.items() if value is not None}}
+
+
+def problem(code: str, detail: str, headers: dict[str, str] | None = None, **more: Any) -> Response:
+    """A view's answer with a problem document."""
+    body = document(code, detail, **more)
+    return Response(body, status=CODES[code], headers=headers, content_type=CONTENT_TYPE)
 
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response:
@@ -118,12 +118,13 @@ def _unforeseen(error: Exception, context: dict[str, Any]) -> Response:
 INTERNAL_ERROR = "Something went wrong in the service. Try again; if it happens again, tell whoever runs it."
 
 
+NOTHING_HERE = "There is nothing here."
 # what Django and DRF raise that needs no more than a sentence
 _FRAMEWORK: tuple[tuple[type[Exception] | UnionType, str, str], ...] = (
     (RequestDataTooBig, "image_too_large", "The request is larger than this service takes."),
     (SuspiciousOperation, "invalid_request", "The request is not one that this service takes."),
     (UnreadablePostError, "invalid_request", "The body did not arrive whole. Send it again."),
-    (Http404 | drf.NotFound, "not_found", "There is nothing here."),
+    (Http404 | drf.NotFound, "not_found", NOTHING_HERE),
     (PermissionDenied | drf.PermissionDenied, "forbidden", "You may not do this."),
     (
         drf.MethodNotAllowed,

@@ -1,8 +1,9 @@
-from django.urls import path
+from django.urls import path, re_path
 
 from ml_models import rollouts
 
 from . import operators, views
+from .fallback import fallback
 
 urlpatterns = [
     path("enroll", views.EnrollView.as_view(), name="enroll"),
@@ -24,4 +25,5 @@ urlpatterns = [
             ("go", rollouts.approve),
         )
     ),
+    re_path("", fallback),
 ]

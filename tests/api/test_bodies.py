@@ -1,12 +1,17 @@
 """Bodies as clients write them, and as they should not: refused with a reason that repeats nothing."""
 
+import base64
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from rest_framework.test import APIClient
 
 from ml_models.api.parsers import MAX_VALUES
+from ml_models.api.serializers import ImageField
+from ml_models.exceptions import NotReady
+from tests.support.pictures import encoded, faceless
 
 pytestmark = pytest.mark.django_db
 
@@ -88,3 +93,88 @@ def test_a_text_that_is_not_utf_8_is_nobody_s_id(service: APIClient) -> None:
     """Two of them would become the same replacement characters."""
     body = b'--b\r\nContent-Disposition: form-data; name="subject_id"\r\n\r\nZo\xeb\r\n--b--\r\n'
     assert "subject_id" in refusal(service, body, "multipart/form-data; boundary=b")["errors"]
+
+
+PICTURE = encoded(faceless(64, 64))
+TEXT = base64.b64encode(PICTURE).decode()
+BASE64: dict[str, str] = {
+    "plain": TEXT,
+    "in lines, as MIME has them": base64.encodebytes(PICTURE).decode(),
+    "in lines of Windows": base64.encodebytes(PICTURE).decode().replace("\n", "\r\n"),
+    "with the alphabet for addresses": base64.urlsafe_b64encode(PICTURE).decode(),
+    "without padding": TEXT.rstrip("="),
+    "with the alphabet for addresses, without padding": base64.urlsafe_b64encode(PICTURE).decode().rstrip("="),
+    "a data URL": f"data:image/jpeg;base64,{TEXT}",
+    "a data URL with parameters": f"data:image/jpeg;name=face.jpg;charset=utf-8;base64,{TEXT}",
+    "a data URL in capitals": f"DATA:IMAGE/JPEG;BASE64,{TEXT}",
+    "a data URL without a type": f"data:;base64,{TEXT}",
+    "a data URL in lines": "data:image/jpeg;base64," + base64.encodebytes(PICTURE).decode(),
+}
+
+
+def test_the_picture_needs_all_that_the_spellings_differ_in() -> None:
+    assert {"+", "/", "="} <= set(TEXT)
+
+
+@pytest.mark.parametrize("name", BASE64)
+def test_base64_as_clients_write_it_is_the_picture(name: str) -> None:
+    assert ImageField().run_validation(BASE64[name]) == PICTURE
+
+
+@pytest.mark.parametrize(
+    "text", ["not base64!", "A", "AAAAA", "=AAA", "AA=A", "é" * 8, "data:image/jpeg,AAAA", "data:", 7]
+)
+def test_what_is_not_base64_is_no_picture(service: APIClient, text: Any) -> None:
+    assert "image" in refusal(service, json.dumps({"subject_id": "child-1", "image": [text]}))["errors"]
+
+
+def part(disposition: str, value: bytes, *headers: str) -> bytes:
+    head = "\r\n".join([f"--b\r\nContent-Disposition: form-data; {disposition}", *headers])
+    return head.encode() + b"\r\n\r\n" + value + b"\r\n"
+
+
+SUBJECT = part('name="subject_id"', b"child-1")
+IMAGE: dict[str, bytes] = {
+    "a file": part('name="image"; filename="face.jpg"', PICTURE, "Content-Type: image/jpeg"),
+    "without a file's name": part('name="image"', PICTURE, "Content-Type: image/jpeg"),
+    "with an empty one": part('name="image"; filename=""', PICTURE),
+    "with one in another script": part("name=\"image\"; filename*=UTF-8''%e9%a1%94.jpg", PICTURE),
+    "of a list, as axios and jQuery name them": part('name="image[]"; filename="face.jpg"', PICTURE),
+    "of a list, as others do": part('name="image[0]"; filename="face.jpg"', PICTURE),
+    "base64 in a field": part('name="image"', TEXT.encode()),
+    "a data URL in a field": part('name="image"', f"data:image/jpeg;base64,{TEXT}".encode()),
+    "base64 in transfer": part(
+        'name="image"; filename="face.jpg"', base64.encodebytes(PICTURE), "Content-Transfer-Encoding: base64"
+    ),
+    "binary in transfer": part('name="image"; filename="face.jpg"', PICTURE, "Content-Transfer-Encoding: binary"),
+}
+
+
+@pytest.fixture
+def enrolled(service: APIClient, monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes], list[Any]]:
+    """Sends a form to enroll and to verify; what of it reached the services."""
+    reached: list[Any] = []
+
+    def note(_: Any, subject_id: str, images: Any, *more: Any) -> None:
+        reached.append((subject_id, images))
+        raise NotReady("That was enough.")
+
+    monkeypatch.setattr("ml_models.services.enroll", note)
+    monkeypatch.setattr("ml_models.services.verify", note)
+
+    def send(body: bytes) -> list[Any]:
+        for call in ("enroll", "verify"):
+            service.generic("POST", f"/api/v1/face/{call}", body + b"--b--\r\n", "multipart/form-data; boundary=b")
+        return reached
+
+    return send
+
+
+@pytest.mark.parametrize("name", IMAGE)
+def test_a_part_as_clients_name_it_is_the_picture(enrolled: Callable[[bytes], list[Any]], name: str) -> None:
+    assert enrolled(SUBJECT + IMAGE[name]) == [("child-1", PICTURE), ("child-1", [PICTURE])]
+
+
+def test_several_parts_are_frames_in_their_order(enrolled: Callable[[bytes], list[Any]]) -> None:
+    parts = [part(f'name="image[{i}]"; filename="{i}.jpg"', bytes([255, i])) for i in range(3)]
+    assert enrolled(SUBJECT + b"".join(parts))[1] == ("child-1", [b"\xff\0", b"\xff\1", b"\xff\2"])

@@ -111,14 +111,17 @@ def test_a_refusal_before_the_body_is_read_leaves_the_connection_whole(server: S
     refused: list[tuple[str, dict[str, str]]] = [
         (VERIFY, {}),  # 401
         ("/api/v1/face/config", token),  # 405
+        ("/api/v1/face/nothing", token),  # 404
         (VERIFY, {**token, "Content-Type": "text/plain"}),  # 415
+        ("/somewhere/else", {}),  # not the API's
+        (VERIFY, {"Host": "elsewhere.example"}),  # 400
     ]
     statuses = []
     with closing(server.connect()) as connection:
         connection.request("GET", "/healthz")
         connection.getresponse().read()
         first = connection.sock
-        for path, more in refused * 10:
+        for path, more in refused * 5:
             connection.request("POST", path, body, {**headers, **more})
             response = connection.getresponse()
             response.read()
@@ -127,7 +130,7 @@ def test_a_refusal_before_the_body_is_read_leaves_the_connection_whole(server: S
             assert connection.getresponse().read() == b'{"status":"ok"}'
             # http.client opens another where the server has closed this one
             assert connection.sock is first, path
-    assert statuses == [401, 405, 415] * 10
+    assert statuses == [401, 405, 404, 415, 404, 400] * 5
 
 
 def chunks(body: bytes) -> Iterator[bytes]:
@@ -147,9 +150,10 @@ def test_a_chunked_body_is_read_up_to_the_cap(server: Server, token: dict[str, s
             headers = {**token, "Content-Type": content_type, "Transfer-Encoding": "chunked"}
             # read and understood: what is missing is an active version
             assert ask(connection, chunks(body), headers)[1]["code"] == "not_ready"
-            # a refusal that comes before the body is read
+            # refusals that come before the body is read
             del headers["Authorization"]
             assert ask(connection, chunks(body), headers)[0] == 401
+            assert ask(connection, chunks(body), headers, "/api/v1/face/nothing")[0] == 404
         large = part(b"x", FILE) + b"x" * 41 * MIB
         headers = {**token, "Content-Type": "application/json", "Transfer-Encoding": "chunked"}
         assert ask(connection, chunks(large), headers)[1]["code"] == "image_too_large"
