@@ -12,6 +12,7 @@ from rest_framework import serializers
 
 from ml_models import conf
 from ml_models.engine.errors import ImageTooLarge
+from ml_models.services import subject_ids
 
 MAX_FRAMES = 5
 # base64 as clients write it: either alphabet, lines, no padding
@@ -59,13 +60,21 @@ class ImageField(serializers.Field):
 
 
 class SubjectIdField(serializers.CharField):
+    """By the rule of `services.subject_ids`; nothing is trimmed, since what is left would be another id."""
+
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(max_length=200, help_text="The host's opaque id of the subject.", **kwargs)
+        super().__init__(
+            max_length=subject_ids.MAX_LENGTH,
+            trim_whitespace=False,
+            help_text="The host's opaque id of the subject: no control characters, no outer blanks, not `.` nor `..`.",
+            **kwargs,
+        )
 
     def to_internal_value(self, data: Any) -> str:
         text = super().to_internal_value(data)
-        if len(text) > 200:  # before the validators, which look at each character
-            self.fail("max_length", max_length=200)
+        # before the validators, which look at every character of a text of any length
+        if reason := subject_ids.trouble(text):
+            raise serializers.ValidationError(reason, "subject_id")
         return text
 
 

@@ -85,7 +85,7 @@ def parse(serializer: type[Any], request: Request) -> dict[str, Any]:
 
 def _subject_id(path: str) -> str:
     """A subject's id from the address, held to the rules of the one in a body."""
-    return str(s.SubjectIdField(trim_whitespace=False).run_validation(path.removesuffix("/")))
+    return str(s.SubjectIdField().run_validation(path))
 
 
 class EnrollView(FaceView):

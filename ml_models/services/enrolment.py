@@ -21,7 +21,7 @@ from ..exceptions import (
 )
 from ..models import Actor, Embedding, EnsembleConfig, Erasure, Reference, Subject, actor_id
 from ..versions import locks, numbers
-from . import lockout
+from . import lockout, subject_ids
 from .embeddings import embed_chip, sealed
 
 logger = logging.getLogger(__name__)
@@ -55,10 +55,11 @@ def enroll(caller: Actor, subject_id: str, image: bytes, override: bool = False)
         ImageError: the picture is refused.
         ReferenceMismatch: the subject has references and this face does not match them.
         LockedOut: too many faces that were not the subject's were shown, this one perhaps the last.
-        InvalidRequest: the subject has as many references as it may have.
+        InvalidRequest: the id breaks the rule, or the subject has as many references as it may have.
         NotFound: the subject was erased meanwhile.
         NotReady
     """
+    subject_ids.require(subject_id)
     config = selectors.active_config()
     known = Subject.objects.filter(subject_id=subject_id).first()
     erasures = _erasures(subject_id)

@@ -20,7 +20,7 @@ from ..exceptions import (
 )
 from ..models import Actor, EnsembleConfig, Verification
 from ..versions import numbers
-from . import audit, lockout
+from . import audit, lockout, subject_ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,7 @@ def verify(caller: Actor, subject_id: str, images: Sequence[bytes]) -> Verified:
         images: 1 to `MAX_FRAMES` pictures of one attempt; the ones that cannot be used are dropped and named.
 
     Raises:
+        InvalidRequest: the id breaks the rule, or there are too few or too many images.
         NotEnrolled: the subject has no reference, or none that the active version could embed.
         LockedOut: too many faces that were not the subject's were shown.
         NotReady: no version is active, or this process has not loaded it.
@@ -49,6 +50,7 @@ def verify(caller: Actor, subject_id: str, images: Sequence[bytes]) -> Verified:
         InferenceFailed, MissingThreshold: never a decision.
     """
     started = time.perf_counter()
+    subject_ids.require(subject_id)
     if not 1 <= len(images) <= conf.get("MAX_FRAMES"):
         raise InvalidRequest(f"Send 1 to {conf.get('MAX_FRAMES')} images.")
     config = selectors.active_config()
