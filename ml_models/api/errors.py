@@ -75,8 +75,10 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response:
     if isinstance(error, ServiceError):
         return _service_problem(error)
     if isinstance(error, ImageError):
-        reasons = list(error.reasons) if isinstance(error, LowQuality) else None
-        return problem(error.code, str(error), reasons=reasons)
+        if isinstance(error, LowQuality):
+            details = [reason.to_json() for reason in error.details]
+            return problem(error.code, str(error), reasons=list(error.reasons), details=details)
+        return problem(error.code, str(error))
     if isinstance(error, EngineError):
         logger.error("the engine failed: %s: %s", error.code, error)
         return problem("inference_failed", _NOT_COMPARED)

@@ -109,6 +109,15 @@ class VerifyRequest(serializers.Serializer[Any]):
     image = FramesField(min_length=1, max_length=MAX_FRAMES, help_text="One to five frames of one attempt.")
 
 
+class ReasonAnswer(serializers.Serializer[Any]):
+    code = serializers.CharField(help_text="stable; docs/errors.md lists them")
+    text = serializers.CharField(help_text="words that a phone can show")
+    measure = serializers.CharField(required=False, help_text="a name in `quality`; none where the networks told it")
+    value = serializers.FloatField(required=False, help_text="of an angle, how far it is from zero")
+    at_least = serializers.FloatField(required=False)
+    at_most = serializers.FloatField(required=False)
+
+
 class QualityAnswer(serializers.Serializer[Any]):
     score = serializers.FloatField(help_text="[0, 1]")
     reasons = serializers.ListField(child=serializers.CharField())
@@ -124,6 +133,7 @@ class QualityAnswer(serializers.Serializer[Any]):
     feature_norm = serializers.FloatField(
         allow_null=True, help_text="the networks' feature lengths over those of good pictures; about 1 is good"
     )
+    details = ReasonAnswer(many=True, help_text="the codes and numbers behind `reasons`")
 
 
 class EnrollAnswer(serializers.Serializer[Any]):
@@ -138,6 +148,7 @@ class FrameDropped(serializers.Serializer[Any]):
     frame = serializers.IntegerField(help_text="place in the request, from 0")
     code = serializers.CharField()
     detail = serializers.CharField()
+    details = ReasonAnswer(many=True, help_text="the codes and numbers behind low_quality")
 
 
 class MemberSimilarity(serializers.Serializer[Any]):
@@ -203,8 +214,17 @@ class ConfigAnswer(serializers.Serializer[Any]):
 class ProblemAnswer(serializers.Serializer[Any]):
     """RFC 9457."""
 
-    type = serializers.CharField()
+    type = serializers.CharField(help_text="urn:ml-models: and the code")
     title = serializers.CharField()
     status = serializers.IntegerField()
-    code = serializers.CharField()
-    detail = serializers.CharField()
+    code = serializers.CharField(help_text="stable; docs/errors.md lists them")
+    detail = serializers.CharField(help_text="what is wrong and what to do, for a person")
+    errors = serializers.JSONField(  # type: ignore[assignment]
+        required=False, help_text="invalid_request: what is wrong, by field"
+    )
+    reasons = serializers.ListField(
+        child=serializers.CharField(),
+        required=False,
+        help_text="low_quality: words that a phone can show; rollout_refused: what speaks against the version",
+    )
+    details = ReasonAnswer(many=True, required=False, help_text="low_quality: the codes and numbers behind `reasons`")

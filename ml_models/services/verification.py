@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from .. import conf, runtime, selectors, signals
 from ..engine.errors import EngineError, ImageError
 from ..engine.fuse import together
 from ..engine.pipeline import Pipeline
-from ..engine.quality import ADVICE, QualityLimits
+from ..engine.quality import QualityLimits, advised
 from ..engine.types import Decision, Extraction, Quality
 from ..exceptions import (
     InvalidRequest,
@@ -64,7 +64,7 @@ def verify(caller: Actor, subject_id: str, images: Sequence[bytes]) -> Verified:
         frames = _frames(pipeline, images, numbers.quality_limits(config, "verify"), dropped)
         best = max((frame.quality for frame in frames), key=lambda quality: quality.score)
         decision = numbers.rule(config).judge(template.embeddings, together(frames), best.score)
-        best = _with_advice(best, decision)
+        best = advised(best, decision.condition)
         lockout.settle(template.subject, subject_id, decision.decision)
     except (EngineError, LockedOut) as error:
         audit.record_failure(caller, config, template, error.code, dropped)
@@ -84,11 +84,6 @@ def verify(caller: Actor, subject_id: str, images: Sequence[bytes]) -> Verified:
     return Verified(row, config, decision, best, dropped, elapsed_ms)
 
 
-def _with_advice(quality: Quality, decision: Decision) -> Quality:
-    advice = ADVICE.get(decision.condition)
-    return replace(quality, reasons=tuple(dict.fromkeys((*quality.reasons, advice)))) if advice else quality
-
-
 def _frames(
     pipeline: Pipeline, images: Sequence[bytes], limits: QualityLimits, dropped: list[dict[str, Any]]
 ) -> list[Extraction]:
@@ -99,7 +94,8 @@ def _frames(
             frames.append(pipeline.extract(data, limits))
         except ImageError as error:
             first = first or error
-            dropped.append({"frame": index, "code": error.code, "detail": str(error)})
+            details = [reason.to_json() for reason in getattr(error, "details", ())]
+            dropped.append({"frame": index, "code": error.code, "detail": str(error), "details": details})
     if not frames and first:
         raise first
     return frames
