@@ -136,7 +136,7 @@ _FRAMEWORK: tuple[tuple[type[Exception] | UnionType, str, str], ...] = (
     (
         drf.UnsupportedMediaType,
         "unsupported_media_type",
-        "Send multipart/form-data or application/json, named in the Content-Type header.",
+        "Send multipart/form-data or application/json, named in the Content-Type header and not compressed.",
     ),
 )
 

@@ -67,7 +67,9 @@ def _ascii(body: bytes) -> str:
         places += 1
         before = _UNESCAPED_QUOTE.search(body, max(0, match.start() - _REACH), match.start())
         after = _UNESCAPED_QUOTE.search(body, match.end(), match.end() + _REACH)
-        if places > MAX_WIDE or not (before and after):
+        if places > MAX_WIDE:
+            raise ParseError(f"The JSON body has non-ASCII characters in more than {MAX_WIDE} places.")
+        if not (before and after):
             raise ParseError(f"The JSON body has non-ASCII characters in a text of more than {_REACH} bytes.")
         try:
             return match[0] if match[0].isascii() else json.dumps(match[0].decode())[1:-1].encode()

@@ -10,7 +10,7 @@ from django.core.files.uploadedfile import InMemoryUploadedFile
 from django.core.files.uploadhandler import FileUploadHandler
 from django.http import HttpRequest
 from django.http.request import RawPostDataException, UnreadablePostError
-from rest_framework.exceptions import APIException
+from rest_framework.exceptions import APIException, UnsupportedMediaType
 
 from ml_models import conf
 from ml_models.engine.errors import ImageTooLarge
@@ -95,11 +95,16 @@ def _is_chunked(request: HttpRequest) -> bool:
     return not request.META.get("CONTENT_LENGTH") and bool(request.META.get("HTTP_TRANSFER_ENCODING"))
 
 
-def require_small(request: HttpRequest) -> None:
-    """Refuse a body by what its headers say of its length.
+def require_readable(request: HttpRequest) -> None:
+    """Refuse a body by what its headers say of it.
 
-    Raises: ImageTooLarge beyond `MAX_REQUEST_BYTES`; LengthRequired where nobody says where the body ends.
+    Raises:
+        ImageTooLarge: it is beyond `MAX_REQUEST_BYTES`.
+        LengthRequired: nobody says where it ends.
+        UnsupportedMediaType: it is compressed, so that its length says nothing of its cost.
     """
+    if (coding := request.META.get("HTTP_CONTENT_ENCODING") or "identity").strip().lower() != "identity":
+        raise UnsupportedMediaType(coding)
     if _is_chunked(request):
         raise LengthRequired
     length, limit = request.META.get("CONTENT_LENGTH") or "0", conf.get("MAX_REQUEST_BYTES")

@@ -6,8 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
+from asgiref.testing import ApplicationCommunicator
+from django.db import connections
+from django.http import HttpRequest, HttpResponse
+from rest_framework.authtoken.models import Token
 from rest_framework.test import APIClient
 
+from backend_easy.asgi import application
 from ml_models.api.parsers import MAX_VALUES
 from ml_models.api.serializers import ImageField
 from ml_models.exceptions import NotReady
@@ -47,6 +53,9 @@ def test_the_first_picture_that_is_not_one_ends_it(service: APIClient) -> None:
         (b'{"image": "' + b"A" * 10_000 + "é".encode() + b'"}', "non-ASCII characters in a text"),
         (b'{"image": "\\u20ac' + b"A" * 10_000 + b'"}', "non-ASCII characters in a text"),
         (b'{"image": "\\"\\u20ac' + b"A" * 10_000 + b'\\""}', "non-ASCII characters in a text"),
+        (b'{"canary": "' + "aé".encode() * 1300 + b'"}', "not as it should be"),
+        (b'["' + b'\\u20ac","' * 9000 + "é".encode() * 9 + b'"]', "not as it should be"),
+        (b'["' + b'\\u20ac \\u20ac","' * 6000 + b'"]', "in more than 10000 places"),
         (b'{"canary": NaN}', "NaN"),
         (b'{"canary": ' + b"1" * 5000 + b"}", "a number that is too long"),
         (b'{"canary": ', "at character 11"),
@@ -178,3 +187,48 @@ def test_a_part_as_clients_name_it_is_the_picture(enrolled: Callable[[bytes], li
 def test_several_parts_are_frames_in_their_order(enrolled: Callable[[bytes], list[Any]]) -> None:
     parts = [part(f'name="image[{i}]"; filename="{i}.jpg"', bytes([255, i])) for i in range(3)]
     assert enrolled(SUBJECT + b"".join(parts))[1] == ("child-1", [b"\xff\0", b"\xff\1", b"\xff\2"])
+
+
+class EarlyReader:
+    """A middleware of a host that looks into every form."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        assert request.POST["subject_id"] == "child-1"
+        return self._get_response(request)
+
+
+def test_a_form_that_the_host_has_read_already_still_arrives(
+    enrolled: Callable[[bytes], list[Any]], settings: Any
+) -> None:
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, f"{__name__}.EarlyReader"]
+    file = part('name="image"; filename="face.jpg"', PICTURE, "Content-Type: image/jpeg")
+    assert enrolled(SUBJECT + file * 2) == [("child-1", PICTURE), ("child-1", [PICTURE, PICTURE])]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("length", [True, False])
+def test_under_ASGI_bodies_arrive_with_and_without_a_length(
+    service: APIClient, length: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # the request's thread goes, and leaves a connection open that would have lived on
+    monkeypatch.setitem(connections.settings["default"], "CONN_MAX_AGE", 0)
+    body = SUBJECT + IMAGE["a file"] + b"--b--\r\n"
+    headers = [(b"host", b"localhost"), (b"content-type", b"multipart/form-data; boundary=b")]
+    headers.append((b"authorization", f"Token {Token.objects.get().key}".encode()))
+    headers.append((b"content-length", str(len(body)).encode()) if length else (b"transfer-encoding", b"chunked"))
+    scope = {"type": "http", "http_version": "1.1", "method": "POST", "path": VERIFY, "query_string": b""}
+
+    async def ask() -> Any:
+        server = ApplicationCommunicator(application, {**scope, "headers": headers})
+        await server.send_input({"type": "http.request", "body": body[:500], "more_body": True})
+        await server.send_input({"type": "http.request", "body": body[500:]})
+        await server.receive_output(30)
+        answer = await server.receive_output(30)
+        await server.wait(30)
+        return json.loads(answer["body"])
+
+    # understood: what is missing is an active version
+    assert async_to_sync(ask)()["code"] == "not_ready"

@@ -1,6 +1,7 @@
 """Every code of the interface, over HTTP: body, status, and that nothing was written. One without a case fails here."""
 
 import dataclasses
+import gzip
 import re
 from collections.abc import Callable
 from typing import Any
@@ -142,7 +143,9 @@ def length_required(door: Door) -> list[Any]:
 @case
 def unsupported_media_type(door: Door) -> list[Any]:
     types = ("text/plain", "application/x-www-form-urlencoded", "canary/" + "x" * 300)
-    return [door.service.post("/api/v1/face/enroll", "subject_id=child-1", content_type=name) for name in types]
+    answers = [door.service.post("/api/v1/face/enroll", "subject_id=child-1", content_type=name) for name in types]
+    packed = {"content_type": "application/json", "HTTP_CONTENT_ENCODING": "gzip"}
+    return [*answers, door.service.generic("POST", "/api/v1/face/verify", gzip.compress(b"{}"), **packed)]
 
 
 @case
