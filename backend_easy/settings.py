@@ -54,6 +54,7 @@ INSTALLED_APPS = [
     "ml_models",
 ]
 MIDDLEWARE = [
+    "ml_models.api.fallback.ProblemMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -63,6 +64,14 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
+# pages of other origins that may call the API from a browser, by their own tokens and never by cookies; none by default
+CORS_ALLOWED_ORIGINS = [origin for origin in os.environ.get("CORS_ALLOWED_ORIGINS", "").split(",") if origin]
+if CORS_ALLOWED_ORIGINS:
+    INSTALLED_APPS.append("corsheaders")
+    MIDDLEWARE.insert(0, "corsheaders.middleware.CorsMiddleware")  # before all that may answer
+    CORS_URLS_REGEX = r"^/api/"
+    CORS_EXPOSE_HEADERS = ["Retry-After"]
+
 ROOT_URLCONF = "backend_easy.urls"
 WSGI_APPLICATION = "backend_easy.wsgi.application"
 TEMPLATES = [

@@ -1,6 +1,7 @@
 from django.urls import include, path
 
 from .api import views
+from .api.fallback import fallback
 
 app_name = "ml_models"
 
@@ -8,4 +9,7 @@ urlpatterns = [
     path("api/v1/face/", include("ml_models.api.urls")),
     path("healthz", views.HealthView.as_view(), name="healthz"),
     path("readyz", views.ReadyView.as_view(), name="readyz"),
+    path("api/v1/face", fallback),
+    path("healthz/", fallback),
+    path("readyz/", fallback),
 ]

@@ -14,7 +14,7 @@ from .base import Asked, Button, Done, Panel
 
 
 def _erase_subject(subject: Subject, request: HttpRequest) -> Done:
-    count = services.erase_subject(request.user, subject.subject_id)
+    count = services.erase_row(request.user, subject.pk)
     return Done(f"Erased with {count} references.", reverse("admin:ml_models_subject_changelist"))
 
 

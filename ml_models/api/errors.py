@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import logging
 import math
+import traceback
 from http import HTTPStatus
+from types import UnionType
 from typing import Any
 
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
+from django.core.signals import got_request_exception
 from django.db import OperationalError
-from django.http import Http404
+from django.http import Http404, UnreadablePostError
 from rest_framework import exceptions as drf
 from rest_framework.response import Response
+from rest_framework.views import set_rollback
 
 from ml_models.engine.errors import EngineError, ImageError, LowQuality
 from ml_models.exceptions import ConfigInvalid, ServiceError
+
+from .uploads import LengthRequired
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +38,9 @@ CODES: dict[str, int] = {
     "config_changed": 409,
     "reference_mismatch": 409,
     "rollout_refused": 409,
+    "length_required": 411,
     "image_too_large": 413,
+    "unsupported_media_type": 415,
     "undecodable_image": 422,
     "no_face_found": 422,
     "multiple_faces": 422,
@@ -43,39 +51,42 @@ CODES: dict[str, int] = {
     "throttled": 429,
     "locked_out": 429,
     "inference_failed": 500,
+    "internal_error": 500,
     "not_ready": 503,
     "overloaded": 503,
 }
 """Every code the interface may answer with, and its status. A code is a promise to clients: none is ever renamed."""
 
 
-def problem(code: str, detail: str, headers: dict[str, str] | None = None, **more: Any) -> Response:
-    """A problem document: type, title, status, code, detail, and what else helps."""
+def document(code: str, detail: str, **more: Any) -> dict[str, Any]:
+    """A problem document's members: type, title, status, code, detail, and what else helps."""
     status = CODES[code]
-    body = {
-        "type": f"urn:ml-models:{code}",
-        "title": HTTPStatus(status).phrase,
-        "status": status,
-        "code": code,
-    }
-    more = {key: value for key, value in more.items() if value is not None}
-    return Response({**body, "detail": detail, **more}, status=status, headers=headers, content_type=CONTENT_TYPE)
+    body = {"type": f"urn:ml-models:{code}", "title": HTTPStatus(status).phrase, "status": status, "code": code}
+    return {**body, "detail": detail, **{key: value for key, value in more.items() if value is not None}}
 
 
-def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
-    """Turn what views raise into problem documents; None lets Django report what nobody foresaw."""
+def problem(code: str, detail: str, headers: dict[str, str] | None = None, **more: Any) -> Response:
+    """A view's answer with a problem document."""
+    body = document(code, detail, **more)
+    return Response(body, status=CODES[code], headers=headers, content_type=CONTENT_TYPE)
+
+
+def exception_handler(error: Exception, context: dict[str, Any]) -> Response:
+    """Turn what views raise into problem documents."""
     if isinstance(error, ServiceError):
         return _service_problem(error)
     if isinstance(error, ImageError):
-        reasons = list(error.reasons) if isinstance(error, LowQuality) else None
-        return problem(error.code, str(error), reasons=reasons)
+        if isinstance(error, LowQuality):
+            details = [reason.to_json() for reason in error.details]
+            return problem(error.code, str(error), reasons=list(error.reasons), details=details)
+        return problem(error.code, str(error))
     if isinstance(error, EngineError):
         logger.error("the engine failed: %s: %s", error.code, error)
         return problem("inference_failed", _NOT_COMPARED)
     if isinstance(error, OperationalError):
         logger.error("the database does not answer: %s", type(error).__name__)
         return problem("not_ready", "The database does not answer. Try again in a moment.", _retry_after())
-    return _framework_problem(error)
+    return _framework_problem(error) or _unforeseen(error, context)
 
 
 _NOT_COMPARED = "The face could not be compared. The attempt counts for nothing."
@@ -97,26 +108,53 @@ def _service_problem(error: ServiceError) -> Response:
     return problem(code, str(error), headers, reasons=reasons)
 
 
+def _unforeseen(error: Exception, context: dict[str, Any]) -> Response:
+    """What nobody foresaw. Its message may repeat input, so the log gets its type and where it was raised; what the
+    host has listening for such errors hears of it as from any view."""
+    places = "".join(traceback.format_tb(error.__traceback__))
+    logger.error("%s in %s:\n%s", type(error).__name__, type(context.get("view")).__name__, places)
+    got_request_exception.send(sender=None, request=context.get("request"))
+    set_rollback()  # under ATOMIC_REQUESTS, as if the error had left the view
+    return problem("internal_error", INTERNAL_ERROR)
+
+
+INTERNAL_ERROR = "Something went wrong in the service. Try again; if it happens again, tell whoever runs it."
+
+
+NOTHING_HERE = "There is nothing here."
+# what Django and DRF raise that needs no more than a sentence
+_FRAMEWORK: tuple[tuple[type[Exception] | UnionType, str, str], ...] = (
+    (RequestDataTooBig, "image_too_large", "The request is larger than this service takes."),
+    (SuspiciousOperation, "invalid_request", "The request is not one that this service takes."),
+    (UnreadablePostError, "invalid_request", "The body did not arrive whole. Send it again."),
+    (Http404 | drf.NotFound, "not_found", NOTHING_HERE),
+    (PermissionDenied | drf.PermissionDenied, "forbidden", "You may not do this."),
+    (
+        drf.MethodNotAllowed,
+        "method_not_allowed",
+        "This address does not take this method. See the header Allow.",
+    ),
+    (
+        drf.UnsupportedMediaType,
+        "unsupported_media_type",
+        "Send multipart/form-data or application/json, named in the Content-Type header and not compressed.",
+    ),
+)
+
+
 def _framework_problem(error: Exception) -> Response | None:
-    if isinstance(error, RequestDataTooBig):
-        return problem("image_too_large", "The request is larger than this service takes.")
-    if isinstance(error, SuspiciousOperation):
-        return problem("invalid_request", "The request has too many parts.")
-    if isinstance(error, Http404 | drf.NotFound):
-        return problem("not_found", "There is nothing here.")
+    for kind, code, detail in _FRAMEWORK:
+        if isinstance(error, kind):
+            return problem(code, detail)
     if isinstance(error, drf.NotAuthenticated | drf.AuthenticationFailed):
         # DRF has set 403 where no authentication class names a scheme; the code is the same
         headers = {"WWW-Authenticate": getattr(error, "auth_header", "") or "Token"}
         return problem("not_authenticated", "Send a valid token: Authorization: Token …", headers)
-    if isinstance(error, PermissionDenied | drf.PermissionDenied):
-        return problem("forbidden", "You may not do this.")
     if isinstance(error, drf.Throttled):
         headers = _retry_after(getattr(error, "wait", None) or _RETRY_AFTER_S)
         return problem("throttled", f"Too many requests; try again in {headers['Retry-After']} s.", headers)
-    if isinstance(error, drf.MethodNotAllowed):
-        return problem("method_not_allowed", str(error.detail))
     if isinstance(error, drf.ValidationError):
         return problem("invalid_request", "The request is not as it should be.", errors=error.detail)
     if isinstance(error, drf.APIException) and error.status_code < 500:
-        return problem("invalid_request", str(error.detail))
+        return problem("length_required" if isinstance(error, LengthRequired) else "invalid_request", str(error.detail))
     return None

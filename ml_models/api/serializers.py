@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import binascii
-import re
 from typing import Any
 
 from django.core.files.uploadedfile import UploadedFile
@@ -14,8 +12,11 @@ from rest_framework import serializers
 
 from ml_models import conf
 from ml_models.engine.errors import ImageTooLarge
+from ml_models.services import subject_ids
 
-_DATA_URI = re.compile(r"^data:[\w/+.-]+;base64,")
+MAX_FRAMES = 5
+# base64 as clients write it: either alphabet, lines, no padding
+_STANDARD, _BLANKS = bytes.maketrans(b"-_", b"+/"), b" \t\r\n\v\f"
 
 
 @extend_schema_field(OpenApiTypes.BINARY)
@@ -30,14 +31,28 @@ class ImageField(serializers.Field):
             if (data.size or 0) > limit:
                 raise ImageTooLarge(f"The picture has {data.size} bytes; {limit} are allowed.")
             return data.read()
+        if isinstance(data, bytes):
+            if len(data) > limit:
+                raise ImageTooLarge(f"The picture has {len(data)} bytes; {limit} are allowed.")
+            return data
         if not isinstance(data, str):
             self.fail("invalid")
-        text = _DATA_URI.sub("", data, count=1)
-        if len(text) > limit * 4 // 3 + 4:
+        if len(data) > 2 * limit:
             raise ImageTooLarge(f"The picture is larger than the {limit} bytes allowed.")
+        picture = self._from_base64(data)
+        if len(picture) > limit:
+            raise ImageTooLarge(f"The picture has {len(picture)} bytes; {limit} are allowed.")
+        return picture
+
+    def _from_base64(self, text: str) -> bytes:
+        if text[:5].lower() == "data:":
+            head, _, text = text.partition(",")
+            if not head.lower().endswith(";base64"):
+                self.fail("invalid")
         try:
-            return base64.b64decode(text, validate=True)
-        except (binascii.Error, ValueError):
+            digits = text.encode("ascii").translate(_STANDARD, _BLANKS).rstrip(b"=")
+            return binascii.a2b_base64(digits + b"=" * (-len(digits) % 4), strict_mode=True)
+        except ValueError:  # UnicodeEncodeError and binascii.Error are
             self.fail("invalid")
 
     def to_representation(self, value: Any) -> None:
@@ -45,8 +60,22 @@ class ImageField(serializers.Field):
 
 
 class SubjectIdField(serializers.CharField):
+    """By the rule of `services.subject_ids`; nothing is trimmed, since what is left would be another id."""
+
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(max_length=200, help_text="The host's opaque id of the subject.", **kwargs)
+        super().__init__(
+            max_length=subject_ids.MAX_LENGTH,
+            trim_whitespace=False,
+            help_text="The host's opaque id of the subject: no control characters, no outer blanks, not `.` nor `..`.",
+            **kwargs,
+        )
+
+    def to_internal_value(self, data: Any) -> str:
+        text = super().to_internal_value(data)
+        # before the validators, which look at every character of a text of any length
+        if reason := subject_ids.trouble(text):
+            raise serializers.ValidationError(reason, "subject_id")
+        return text
 
 
 class EnrollRequest(serializers.Serializer[Any]):
@@ -58,17 +87,35 @@ class EnrollRequest(serializers.Serializer[Any]):
     )
 
 
+class FramesField(serializers.ListField):
+    """One picture or a list of them → bytes each. How many there are is looked at first, and the first one that is not
+    as it should be ends it."""
+
+    child = ImageField()
+    default_error_messages = {"count": "Send 1 to {most} pictures; this list has {count} entries."}
+
+    def to_internal_value(self, data: Any) -> list[bytes]:
+        # JSON may carry one picture without a list around it
+        frames = [data] if isinstance(data, str) else data
+        if not isinstance(frames, list):
+            self.fail("not_a_list", input_type=type(data).__name__)
+        if not 1 <= len(frames) <= MAX_FRAMES:
+            self.fail("count", most=MAX_FRAMES, count=len(frames))
+        return [self.child.run_validation(frame) for frame in frames]
+
+
 class VerifyRequest(serializers.Serializer[Any]):
     subject_id = SubjectIdField()
-    image = serializers.ListField(
-        child=ImageField(), min_length=1, max_length=5, help_text="One to five frames of one attempt."
-    )
+    image = FramesField(min_length=1, max_length=MAX_FRAMES, help_text="One to five frames of one attempt.")
 
-    def to_internal_value(self, data: Any) -> Any:
-        # JSON may carry one picture without a list around it; multipart repeats the field
-        if isinstance(data, dict) and not hasattr(data, "getlist") and isinstance(data.get("image"), str):
-            data = {**data, "image": [data["image"]]}
-        return super().to_internal_value(data)
+
+class ReasonAnswer(serializers.Serializer[Any]):
+    code = serializers.CharField(help_text="stable; docs/errors.md lists them")
+    text = serializers.CharField(help_text="words that a phone can show")
+    measure = serializers.CharField(required=False, help_text="a name in `quality`; none where the networks told it")
+    value = serializers.FloatField(required=False, help_text="of an angle, how far it is from zero")
+    at_least = serializers.FloatField(required=False)
+    at_most = serializers.FloatField(required=False)
 
 
 class QualityAnswer(serializers.Serializer[Any]):
@@ -86,6 +133,7 @@ class QualityAnswer(serializers.Serializer[Any]):
     feature_norm = serializers.FloatField(
         allow_null=True, help_text="the networks' feature lengths over those of good pictures; about 1 is good"
     )
+    details = ReasonAnswer(many=True, help_text="the codes and numbers behind `reasons`")
 
 
 class EnrollAnswer(serializers.Serializer[Any]):
@@ -100,6 +148,7 @@ class FrameDropped(serializers.Serializer[Any]):
     frame = serializers.IntegerField(help_text="place in the request, from 0")
     code = serializers.CharField()
     detail = serializers.CharField()
+    details = ReasonAnswer(many=True, help_text="the codes and numbers behind low_quality")
 
 
 class MemberSimilarity(serializers.Serializer[Any]):
@@ -165,8 +214,17 @@ class ConfigAnswer(serializers.Serializer[Any]):
 class ProblemAnswer(serializers.Serializer[Any]):
     """RFC 9457."""
 
-    type = serializers.CharField()
+    type = serializers.CharField(help_text="urn:ml-models: and the code")
     title = serializers.CharField()
     status = serializers.IntegerField()
-    code = serializers.CharField()
-    detail = serializers.CharField()
+    code = serializers.CharField(help_text="stable; docs/errors.md lists them")
+    detail = serializers.CharField(help_text="what is wrong and what to do, for a person")
+    errors = serializers.JSONField(  # type: ignore[assignment]
+        required=False, help_text="invalid_request: what is wrong, by field"
+    )
+    reasons = serializers.ListField(
+        child=serializers.CharField(),
+        required=False,
+        help_text="low_quality: words that a phone can show; rollout_refused: what speaks against the version",
+    )
+    details = ReasonAnswer(many=True, required=False, help_text="low_quality: the codes and numbers behind `reasons`")

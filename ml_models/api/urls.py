@@ -1,13 +1,27 @@
-from django.urls import path
+from django.urls import path, re_path, register_converter
+from django.urls.converters import StringConverter
 
 from ml_models import rollouts
 
 from . import operators, views
+from .fallback import fallback
+
+
+class SubjectIdConverter(StringConverter):
+    """Everything but a last slash: ids have slashes, and what else may be in one is the serializer's to say."""
+
+    regex = r"(?s:.+)"
+
+    def to_python(self, value: str) -> str:
+        return value.removesuffix("/")
+
+
+register_converter(SubjectIdConverter, "subject_id")
 
 urlpatterns = [
     path("enroll", views.EnrollView.as_view(), name="enroll"),
     path("verify", views.VerifyView.as_view(), name="verify"),
-    path("subjects/<path:subject_id>", views.SubjectView.as_view(), name="subject"),
+    path("subjects/<subject_id:subject_id>", views.SubjectView.as_view(), name="subject"),
     path("references/<uuid:reference_id>", views.ReferenceView.as_view(), name="reference"),
     path("config", views.ConfigView.as_view(), name="config"),
     path("configs", operators.ConfigsView.as_view(), name="configs"),
@@ -24,4 +38,5 @@ urlpatterns = [
             ("go", rollouts.cut_over),
         )
     ),
+    re_path("", fallback),
 ]

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from django.http import HttpRequest
 from drf_spectacular.utils import OpenApiResponse, extend_schema
-from rest_framework.parsers import JSONParser, MultiPartParser
+from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.permissions import AllowAny, IsAuthenticated
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
@@ -16,15 +16,22 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from ml_models import conf, runtime, selectors, services
-from ml_models.engine.errors import ImageTooLarge
 from ml_models.exceptions import NotReady
 
 from . import access, uploads
 from . import serializers as s
 from .errors import exception_handler
+from .parsers import JSONParser, MultiPartParser
 from .throttles import CallerThrottle
 
 PROBLEM = OpenApiResponse(s.ProblemAnswer, description="RFC 9457 problem document with a stable `code`")
+
+
+class JSONOnly(DefaultContentNegotiation):
+    """Everything is answered in JSON, problems too, whatever the client prefers."""
+
+    def select_renderer(self, request: Request, renderers: Any, format_suffix: Any = None) -> tuple[Any, str]:
+        return renderers[0], renderers[0].media_type
 
 
 class FaceView(APIView):
@@ -34,6 +41,7 @@ class FaceView(APIView):
     throttle_classes = [CallerThrottle]
     renderer_classes = [JSONRenderer]
     parser_classes = [MultiPartParser, JSONParser]
+    content_negotiation_class = JSONOnly
     versioning_class = None
 
     def get_exception_handler(self) -> Callable[..., Any]:
@@ -41,20 +49,17 @@ class FaceView(APIView):
 
     def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
         uploads.use_memory(request)
+        uploads.take_chunked(request)
         return super().initialize_request(request, *args, **kwargs)
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
-        uploads.require_small(request._request)
-
-    def handle_exception(self, exc: Exception) -> Response:
-        if isinstance(exc, ImageTooLarge):
-            uploads.drain(self.request._request)
-        return super().handle_exception(exc)
+        uploads.require_readable(request._request)
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         response = super().finalize_response(request, response, *args, **kwargs)
         response["Cache-Control"] = "no-store"
+        uploads.drain(request._request)
         return response
 
 
@@ -78,7 +83,7 @@ def parse(serializer: type[Any], request: Request) -> dict[str, Any]:
 
 def _subject_id(path: str) -> str:
     """A subject's id from the address, held to the rules of the one in a body."""
-    return str(s.SubjectIdField(trim_whitespace=False).run_validation(path))
+    return str(s.SubjectIdField().run_validation(path))
 
 
 class EnrollView(FaceView):

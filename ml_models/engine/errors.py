@@ -16,6 +16,12 @@ EngineError
 └── MissingThreshold          a voter set voted for which nobody set a threshold
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
 
 class EngineError(Exception):
     """Base of every error the engine raises on purpose; `code` is stable and safe to show."""
@@ -53,14 +59,33 @@ class NotUpright(ImageError):
     code = "not_upright"
 
 
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """What speaks against a picture: a stable code, words that a phone can show, and the measure with the limit that it
+    misses, in the units of `quality.measure`; without a measure where the networks have told it."""
+
+    code: str
+    text: str
+    measure: str = ""
+    value: float | None = None
+    at_least: float | None = None
+    at_most: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """What there is of it; numbers with four decimals."""
+        rounded = {k: round(v, 4) if isinstance(v, float) else v for k, v in asdict(self).items()}
+        return {key: value for key, value in rounded.items() if value not in ("", None)}
+
+
 class LowQuality(ImageError):
-    """The face is there, but too poor to be compared; `reasons` can be shown on a phone."""
+    """The face is there, but too poor to be compared. `details` say why, `reasons` are their words, each once."""
 
     code = "low_quality"
 
-    def __init__(self, reasons: tuple[str, ...]) -> None:
-        self.reasons = reasons
-        super().__init__("Take another picture: " + "; ".join(reasons) + ".")
+    def __init__(self, details: Sequence[Reason]) -> None:
+        self.details = tuple(details)
+        self.reasons = tuple(dict.fromkeys(reason.text for reason in details))
+        super().__init__("Take another picture: " + "; ".join(self.reasons) + ".")
 
 
 class ArtifactRejected(EngineError):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from .calibrate import Affine, Calibration
-from .errors import InferenceFailed, LowQuality, MissingThreshold
+from .errors import InferenceFailed, LowQuality, MissingThreshold, Reason
 from .types import Decision, Embeddings, Extraction, Verdict
 
 
@@ -258,7 +258,7 @@ class Fusion:
         """
         voters = self.voters(quality_score)
         if not sum(member.weight for member in voters):
-            raise LowQuality(("better light, nearer, and look at the camera",))
+            raise LowQuality([Reason("poor_quality", "better light, nearer, and look at the camera")])
         key = voter_key(member.name for member in voters)
         rule = self.voter_sets.get(key)
         if rule is None:

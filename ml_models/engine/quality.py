@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 
 from .align import landmark_residual
-from .conditions import BLURRED, COVERED
-from .errors import LowQuality
+from .conditions import BLURRED, CONDITIONS, COVERED
+from .errors import LowQuality, Reason
 from .types import DetectedFace, Image, Landmarks, Quality
 
 
@@ -147,7 +147,8 @@ def with_norms(quality: Quality, norms: Iterable[tuple[float, float | None]], li
 
 def _judged(quality: Quality, limits: QualityLimits) -> Quality:
     scored = replace(quality, score=_score(quality))
-    return replace(scored, reasons=reasons(scored, limits))
+    found = details(scored, limits)
+    return replace(scored, reasons=_words(found), details=found)
 
 
 # Fitted on one half of the development images' people, measured on the other: docs/quality.md. The norm carries nearly
@@ -172,24 +173,49 @@ def _score(q: Quality) -> float:
     return float(norm * _part(q.detector_score, 0.0, 0.95) * physical**_PHYSICAL_EXPONENT)
 
 
-def reasons(q: Quality, limits: QualityLimits) -> tuple[str, ...]:
-    """What speaks against a face under these limits, as sentences a phone can show; empty when nothing does."""
-    checks = (
-        (q.face_px < limits.min_face_px, "come nearer"),
-        (q.brightness < limits.min_brightness, "too dark"),
-        (q.brightness > limits.max_brightness, "too bright"),
-        (q.contrast < limits.min_contrast, "too little contrast"),
-        (q.sharpness < limits.min_sharpness, BLURRED.advice),
-        (abs(q.yaw_deg) > limits.max_yaw_deg, "turn to the camera"),
-        (abs(q.pitch_deg) > limits.max_pitch_deg, "hold the camera at eye level"),
-        (abs(q.roll_deg) > limits.max_roll_deg, "hold the head upright"),
-        (q.detector_score < limits.min_detector_score, COVERED.advice),
-        (q.landmark_residual > limits.max_landmark_residual, "turn to the camera"),
+def details(q: Quality, limits: QualityLimits) -> tuple[Reason, ...]:
+    """What speaks against a face under these limits; empty when nothing does. Of an angle, how far it is from zero."""
+
+    def low(code: str, text: str, measure: str) -> Reason | None:
+        value, limit = getattr(q, measure), getattr(limits, f"min_{measure}")
+        return Reason(code, text, measure, value, at_least=limit) if value < limit else None
+
+    def high(code: str, text: str, measure: str) -> Reason | None:
+        value, limit = abs(getattr(q, measure)), getattr(limits, f"max_{measure}")
+        return Reason(code, text, measure, value, at_most=limit) if value > limit else None
+
+    checked = (
+        low("too_far", "come nearer", "face_px"),
+        low("too_dark", "too dark", "brightness"),
+        high("too_bright", "too bright", "brightness"),
+        low("low_contrast", "too little contrast", "contrast"),
+        low("blurred", BLURRED.advice, "sharpness"),
+        high("turned_away", "turn to the camera", "yaw_deg"),
+        high("not_at_eye_level", "hold the camera at eye level", "pitch_deg"),
+        high("tilted", "hold the head upright", "roll_deg"),
+        low("covered", COVERED.advice, "detector_score"),
+        high("unclear_features", "turn to the camera", "landmark_residual"),
     )
-    found = tuple(dict.fromkeys(text for wrong, text in checks if wrong))
-    if not found and q.score < limits.min_score:
-        return ("better light, nearer, and look at the camera",)
-    return found
+    against = tuple(reason for reason in checked if reason)
+    poor = low("poor_quality", "better light, nearer, and look at the camera", "score")
+    return against or ((poor,) if poor else ())
+
+
+def reasons(q: Quality, limits: QualityLimits) -> tuple[str, ...]:
+    """The words of `details`, each once, as sentences a phone can show."""
+    return _words(details(q, limits))
+
+
+def _words(found: tuple[Reason, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(reason.text for reason in found))
+
+
+def advised(quality: Quality, condition: str) -> Quality:
+    """A quality with what helps a probe out of a condition, by its name; as it was in none."""
+    if not condition:
+        return quality
+    with_advice = (*quality.details, Reason(condition, CONDITIONS[condition].advice))
+    return replace(quality, reasons=_words(with_advice), details=with_advice)
 
 
 def require(quality: Quality) -> None:
@@ -198,5 +224,5 @@ def require(quality: Quality) -> None:
     Raises:
         LowQuality
     """
-    if quality.reasons:
-        raise LowQuality(quality.reasons)
+    if quality.details:
+        raise LowQuality(quality.details)

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import ContractMismatch, InferenceFailed
+from .errors import ContractMismatch, InferenceFailed, Reason
 
 Image: TypeAlias = NDArray[np.uint8]
 """RGB, shape (H, W, 3), 0–255."""
@@ -141,8 +141,8 @@ class Embeddings:
 class Quality:
     """What one face alone shows, before any comparison; see `quality.measure` for each formula.
 
-    `score` is in [0, 1]; `reasons` are sentences a phone can show. `feature_norm` is None until the face is embedded,
-    and where every network's graph has normalised it away.
+    `score` is in [0, 1]; `reasons` are sentences a phone can show, `details` their codes and numbers. `feature_norm` is
+    None until the face is embedded, and where every network's graph has normalised it away.
     """
 
     score: float
@@ -157,10 +157,12 @@ class Quality:
     detector_score: float
     landmark_residual: float
     feature_norm: float | None = None
+    details: tuple[Reason, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         rounded = {k: round(v, 4) if isinstance(v, float) else v for k, v in asdict(self).items()}
-        return {**rounded, "reasons": list(self.reasons)}
+        details = [reason.to_json() for reason in self.details]
+        return {**rounded, "reasons": list(self.reasons), "details": details}
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from ..exceptions import (
 from ..models import Actor, Embedding, EnsembleConfig, Erasure, Reference, Subject, actor_id
 from ..runtime import ServedVersion
 from ..versions import locks
-from . import lockout
+from . import lockout, subject_ids
 from .embeddings import embed_chip, sealed
 
 logger = logging.getLogger(__name__)
@@ -54,10 +54,11 @@ def enroll(caller: Actor, subject_id: str, image: bytes, override: bool = False)
         ImageError: the picture is refused.
         ReferenceMismatch: the subject has references and this face does not match them.
         LockedOut: too many faces that were not the subject's were shown, this one perhaps the last.
-        InvalidRequest: the subject has as many references as it may have.
+        InvalidRequest: the id breaks the rule, or the subject has as many references as it may have.
         NotFound: the subject was erased meanwhile.
         NotReady
     """
+    subject_ids.require(subject_id)
     version = runtime.active()
     config = version.config
     known = Subject.objects.filter(subject_id=subject_id).first()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import uuid
+from typing import Any
 
 from django.db import transaction
 
@@ -12,6 +13,7 @@ from ..exceptions import (
     NotFound,
 )
 from ..models import Actor, Erasure, Reference, Subject, actor_id
+from . import subject_ids
 
 logger = logging.getLogger(__name__)
 
@@ -20,14 +22,29 @@ def erase_subject(caller: Actor, subject_id: str) -> int:
     """Erase a subject: chips and the embeddings of every version. Returns how many references went.
 
     Raises:
+        InvalidRequest: the id breaks the rule; `erase_row` erases who has such a one.
         NotFound: there is no such subject.
     """
+    subject_ids.require(subject_id)
+    return _erase(caller, subject_id=subject_id)
+
+
+def erase_row(caller: Actor, pk: uuid.UUID) -> int:
+    """As `erase_subject`, by the subject's row and whatever its id: for the panel, and for ids that break the rule.
+
+    Raises:
+        NotFound: there is no such subject.
+    """
+    return _erase(caller, pk=pk)
+
+
+def _erase(caller: Actor, **which: Any) -> int:
     with transaction.atomic():
         # waits for running enrolments and embedding tasks of this subject; later ones find it gone
-        subject = Subject.objects.select_for_update().filter(subject_id=subject_id).first()
+        subject = Subject.objects.select_for_update().filter(**which).first()
         if subject is None:
             raise NotFound("There is no such subject.")
-        pk, count = subject.pk, subject.references.count()
+        pk, subject_id, count = subject.pk, subject.subject_id, subject.references.count()
         subject.delete()
         Erasure.objects.create(subject_hash=crypto.subject_hash(subject_id), references=count, by_id=actor_id(caller))
         signals.after_commit(signals.subject_erased, subject_id=subject_id, references=count)

@@ -17,6 +17,7 @@ from django.db.models.functions import Now
 from .. import conf, signals
 from ..exceptions import LockedOut, NotEnrolled
 from ..models import Subject
+from . import subject_ids
 
 _FREE = Q(locked_until__isnull=True) | Q(locked_until__lte=Now())
 # the last failure of a row sets the lock and starts the count anew; failures longer ago than the window do not count
@@ -76,5 +77,9 @@ def _fail(subject: UUID, subject_id: str) -> bool:
 
 
 def release(subject_id: str) -> bool:
-    """Lift a lock before its time, for a person on the spot who knows better. False when there was none."""
+    """Lift a lock before its time, for a person on the spot who knows better. False when there was none.
+
+    Raises: InvalidRequest
+    """
+    subject_ids.require(subject_id)
     return Subject.objects.filter(~_FREE, subject_id=subject_id).update(locked_until=None, failures=0) > 0

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from .. import conf, runtime, selectors, signals
-from ..engine.conditions import CONDITIONS
 from ..engine.errors import EngineError, ImageError
 from ..engine.fuse import by_member
+from ..engine.quality import advised
 from ..engine.types import Decision, Extraction, Quality
 from ..exceptions import (
     InvalidRequest,
@@ -20,7 +20,7 @@ from ..exceptions import (
 )
 from ..models import Actor, EnsembleConfig, Verification
 from ..runtime import ServedVersion
-from . import audit, lockout, shadow
+from . import audit, lockout, shadow, subject_ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +46,14 @@ def verify(caller: Actor, subject_id: str, images: Sequence[bytes]) -> Verified:
         images: 1 to `MAX_FRAMES` pictures of one attempt; the ones that cannot be used are dropped and named.
 
     Raises:
+        InvalidRequest: the id breaks the rule, or there are too few or too many images.
         NotEnrolled: the subject has no reference, or none that the active version could embed.
         LockedOut: too many faces that were not the subject's were shown.
         NotReady: no version is active, or this process has not loaded it.
         ImageError: no frame could be used; the first one's reason.
         InferenceFailed, MissingThreshold: never a decision.
     """
+    subject_ids.require(subject_id)
     if not 1 <= len(images) <= conf.get("MAX_FRAMES"):
         raise InvalidRequest(f"Send 1 to {conf.get('MAX_FRAMES')} images.")
     with shadow.live():
@@ -71,7 +73,7 @@ def _verify(caller: Actor, subject_id: str, images: Sequence[bytes]) -> Verified
         frames = _frames(version, images, dropped)
         best = max((frame.quality for frame in frames), key=lambda quality: quality.score)
         decision = version.rule.judge(template.embeddings, by_member(frames), best.score)
-        best = _with_advice(best, decision)
+        best = advised(best, decision.condition)
         lockout.settle(template.subject, subject_id, decision.decision)
     except (EngineError, LockedOut) as error:
         audit.record_failure(caller, config, template, error.code, dropped)
@@ -91,13 +93,6 @@ def _verify(caller: Actor, subject_id: str, images: Sequence[bytes]) -> Verified
     return Verified(row, config, decision, best, dropped, elapsed_ms, partial(shadow.offer, row, subject_id, images))
 
 
-def _with_advice(quality: Quality, decision: Decision) -> Quality:
-    if not decision.condition:
-        return quality
-    advice = CONDITIONS[decision.condition].advice
-    return replace(quality, reasons=tuple(dict.fromkeys((*quality.reasons, advice))))
-
-
 def _frames(version: ServedVersion, images: Sequence[bytes], dropped: list[dict[str, Any]]) -> list[Extraction]:
     frames = []
     first: ImageError | None = None
@@ -106,7 +101,8 @@ def _frames(version: ServedVersion, images: Sequence[bytes], dropped: list[dict[
             frames.append(version.pipeline.extract(data, version.verify_limits))
         except ImageError as error:
             first = first or error
-            dropped.append({"frame": index, "code": error.code, "detail": str(error)})
+            details = [reason.to_json() for reason in getattr(error, "details", ())]
+            dropped.append({"frame": index, "code": error.code, "detail": str(error), "details": details})
     if not frames and first:
         raise first
     return frames

@@ -121,7 +121,7 @@ def client(role: str, user: Any, grant: Any, django_user_model: Any) -> APIClien
 
 
 def call(made: APIClient, name: str, method: str, subject_id: str, reference_id: uuid.UUID) -> Any:
-    values = {"<path:subject_id>": subject_id, "<uuid:reference_id>": str(reference_id)}
+    values = {"<subject_id:subject_id>": subject_id, "<uuid:reference_id>": str(reference_id)}
     path = "/" + ours()[name][0]
     for key, value in {**values, "<uuid:rollout_id>": str(uuid.uuid4()), "<int:version>": "99"}.items():
         path = path.replace(key, value)

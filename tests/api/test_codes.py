@@ -1,6 +1,8 @@
 """Every code of the interface, over HTTP: body, status, and that nothing was written. One without a case fails here."""
 
 import dataclasses
+import gzip
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +17,7 @@ from ml_models.services import enrolment
 from tests.conftest import Portraits
 from tests.support.pictures import encoded, faceless, opened, playing_card, side_by_side
 from tests.support.served import rewrite
-from tests.support.uploads import enroll, verify
+from tests.support.uploads import enroll, send, verify
 
 pytestmark = pytest.mark.django_db
 
@@ -130,6 +132,37 @@ def not_found(door: Door) -> list[Any]:
 @case
 def method_not_allowed(door: Door) -> list[Any]:
     return [door.service.get("/api/v1/face/verify"), door.service.put("/api/v1/face/subjects/child-1")]
+
+
+@case
+def length_required(door: Door) -> list[Any]:
+    # a server that does not say where a chunked body ends; test_gunicorn has one that does
+    return [
+        send(door.service, f"/api/v1/face/{call}", "", "application/json", HTTP_TRANSFER_ENCODING="chunked")
+        for call in ("verify", "enroll")
+    ]
+
+
+@case
+def unsupported_media_type(door: Door) -> list[Any]:
+    types = ("text/plain", "application/x-www-form-urlencoded", "canary/" + "x" * 300)
+    answers = [door.service.post("/api/v1/face/enroll", "subject_id=child-1", content_type=name) for name in types]
+    packed = gzip.compress(b"{}")
+    return [
+        *answers,
+        send(door.service, "/api/v1/face/verify", packed, "application/json", HTTP_CONTENT_ENCODING="gzip"),
+    ]
+
+
+@case
+def internal_error(door: Door) -> list[Any]:
+    def unforeseen(*_: Any) -> None:
+        raise KeyError("child-1 and the rest of the input")
+
+    door.monkeypatch.setattr("ml_models.services.verify", unforeseen)
+    door.monkeypatch.setattr("ml_models.services.enroll", unforeseen)
+    door.service.raise_request_exception = False
+    return door.both(door.portraits.eileen_collins)
 
 
 @case
@@ -273,6 +306,7 @@ def test_a_refusal_carries_its_code_and_writes_nothing(door: Door, code: str) ->
         assert code not in _WAIT or int(answer["Retry-After"]) >= 1
         # the words of a refusal are for whoever stands there: no path, class or query
         assert not {"Traceback", "SELECT", "ml_models_", "/"} & set(body["detail"].split())
+        assert not re.findall(rb"canary|child-1", answer.content)
     assert after == before
 
 
@@ -302,7 +336,8 @@ def test_the_promised_codes_are_all_there() -> None:
         "config_changed 409 · reference_mismatch 409 · rollout_refused 409 · image_too_large 413 · "
         "undecodable_image 422 · no_face_found 422 · multiple_faces 422 · face_too_small 422 · not_upright 422 · "
         "low_quality 422 · spoof_suspected 422 · throttled 429 · locked_out 429 · inference_failed 500 · "
-        "not_ready 503 · overloaded 503"
+        "not_ready 503 · overloaded 503 · method_not_allowed 405 · length_required 411 · "
+        "unsupported_media_type 415 · internal_error 500"
     )
     pairs = dict(entry.rsplit(" ", 1) for entry in promised.split(" · "))
     assert {code: str(CODES[code]) for code in pairs} == pairs

@@ -204,4 +204,4 @@ def test_people_may_verify_themselves(enrolled: str, portraits: Portraits, user:
 
 def test_a_text_body_is_refused_with_a_problem(service: APIClient) -> None:
     response = service.post("/api/v1/face/verify", upload("child-1", b"x")["subject_id"], content_type="text/plain")
-    assert (response.status_code, response.json()["code"]) == (400, "invalid_request")
+    assert (response.status_code, response.json()["code"]) == (415, "unsupported_media_type")

@@ -25,7 +25,7 @@ from ..scoring import Observations, dot_products
 Progress = Callable[[int, int], None]
 """Called with (images done, images in all)."""
 
-QUALITY_FIELDS = tuple(f.name for f in fields(Quality) if f.name != "reasons")
+QUALITY_FIELDS = tuple(f.name for f in fields(Quality) if f.name not in ("reasons", "details"))
 UNUSED = "unused"
 """The code of an image that is in no comparison, and was therefore not embedded."""
 

@@ -141,7 +141,7 @@ def _refused(embedded: Embedded, limits: QualityLimits) -> Flags:
     refused = ~embedded.acquired
     for image in np.flatnonzero(embedded.acquired):
         row = {name: float(values[image]) for name, values in embedded.quality.items()}
-        refused[image] = bool(reasons(Quality(reasons=(), **row), limits))
+        refused[image] = bool(reasons(Quality(reasons=(), details=(), **row), limits))
     return refused
 
 

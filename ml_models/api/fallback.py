@@ -1,0 +1,68 @@
+"""What is no view's to answer: addresses that none has, and what goes wrong in front of the views."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.urls import Resolver404, resolve, reverse
+from django.views.decorators.csrf import csrf_exempt
+
+from . import uploads
+from .errors import CONTENT_TYPE, INTERNAL_ERROR, NOTHING_HERE, document
+
+# by the status that Django has answered with
+_PROBLEMS = {
+    400: ("invalid_request", "The request is not one that this service takes. Is the host name one of its own?"),
+    403: ("forbidden", "You may not do this."),
+    404: ("not_found", NOTHING_HERE),
+    405: ("method_not_allowed", "This address does not take this method. See the header Allow."),
+    413: ("image_too_large", "The request is larger than this service takes."),
+    500: ("internal_error", INTERNAL_ERROR),
+}
+
+
+@csrf_exempt
+def fallback(request: HttpRequest, **_: Any) -> HttpResponseBase:
+    """The view of the address without its last slash, or a problem. A redirect there would lose the body of a POST."""
+    with suppress(Resolver404):
+        match = resolve(request.path_info.removesuffix("/"))
+        if match.func is not fallback:
+            request.resolver_match = match
+            return match.func(request, *match.args, **match.kwargs)
+    uploads.take_chunked(request)
+    uploads.drain(request)
+    return _as_problem(HttpResponse(status=404))
+
+
+def _as_problem(response: HttpResponse) -> HttpResponse:
+    response.content = json.dumps(document(*_PROBLEMS[response.status_code])).encode()
+    response["Content-Type"], response["Cache-Control"] = CONTENT_TYPE, "no-store"
+    return response
+
+
+class ProblemMiddleware:
+    """For the first place in a host's MIDDLEWARE: what goes wrong around the views of the API (a host name that is not
+    served, an address beside the API, an error in a middleware) is a problem document, too, and a body that nobody has
+    read leaves the connection whole, whatever the address."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        response = self._get_response(request)
+        uploads.take_chunked(request)
+        uploads.drain(request)
+        is_problem = response.headers.get("Content-Type") == CONTENT_TYPE
+        if response.status_code not in _PROBLEMS or is_problem or not isinstance(response, HttpResponse):
+            return response
+        return _as_problem(response) if _is_ours(request.path) else response
+
+
+def _is_ours(path: str) -> bool:
+    health = reverse("ml_models:healthz")
+    root = health.removesuffix("healthz")
+    return path.startswith(f"{root}api/") or path.rstrip("/") in (health, f"{root}readyz")

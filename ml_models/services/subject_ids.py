@@ -1,0 +1,42 @@
+"""The one rule for the host's ids of subjects, at every door."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterator
+
+from ..exceptions import InvalidRequest
+from ..models import Subject
+
+MAX_LENGTH = 200
+"""Characters, as the database has it."""
+_CONTROLS = {"Cc", "Cs", "Zl", "Zp"}
+
+
+def trouble(subject_id: str) -> str | None:
+    """Why a text can be no subject's id, as a sentence; None when it can. An id goes through addresses, logs and lists:
+    what one of them would change or cut there names another subject, or none."""
+    if not 1 <= len(subject_id) <= MAX_LENGTH:
+        return f"A subject's id has 1 to {MAX_LENGTH} characters; this one has {len(subject_id)}."
+    if subject_id != subject_id.strip():
+        return "A subject's id neither begins nor ends with a blank."
+    for place, character in enumerate(subject_id):
+        if unicodedata.category(character) in _CONTROLS:
+            return f"A subject's id has no control characters; character {place} is U+{ord(character):04X}."
+    # clients and proxies take these for steps through folders
+    if not {"", ".", ".."}.isdisjoint(subject_id.split("/")):
+        return "A subject's id, and each of its parts between slashes, is neither empty nor “.” nor “..”."
+    return None
+
+
+def require(subject_id: str) -> None:
+    """Raises: InvalidRequest with the reason, for an id that breaks the rule."""
+    if reason := trouble(subject_id):
+        raise InvalidRequest(reason)
+
+
+def odd() -> Iterator[tuple[Subject, str]]:
+    """Subjects stored before there was the rule, each with why it breaks it. No call takes their ids any more."""
+    for subject in Subject.objects.order_by("created_at", "pk").iterator():
+        if reason := trouble(subject.subject_id):
+            yield subject, reason

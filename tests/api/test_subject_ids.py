@@ -1,0 +1,140 @@
+"""One rule for ids at every door: bodies, addresses, services and, for what is older than it, the command."""
+
+import json
+import re
+from collections.abc import Callable
+from io import StringIO
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.test import Client
+from rest_framework.test import APIClient
+
+from ml_models import services
+from ml_models.exceptions import InvalidRequest
+from ml_models.models import EnsembleConfig, Erasure, Reference, Subject
+from ml_models.services import lockout
+from tests.conftest import Portraits
+from tests.support.panel import press, told
+from tests.support.uploads import enroll, send
+
+pytestmark = pytest.mark.django_db
+
+BAD: dict[str, str] = {
+    "sub\nject": "character 3 is U+000A",
+    "tab\t": "blank",
+    "nul\0l": "character 3 is U+0000",
+    "\x7f": "U+007F",
+    "next\x85line": "U+0085",
+    "line\u2028line": "U+2028",
+    " lead": "blank",
+    "trail ": "blank",
+    "trail\n": "blank",
+    "\u00a0lead": "blank",
+    ".": "“.”",
+    "..": "“..”",
+    "a/../b": "“..”",
+    "a/./b": "“.”",
+    "/lead": "empty",
+    "a//b": "empty",
+    "x" * 201: "this one has 201",
+}
+GOOD = ["child-1", "7", "school/7", "Zoë Ž", "沙耶", "😀", "a.b", "...", "-", "a b", "x" * 200, "%2e%2e", "a\\b", 'q"q']
+PICTURE = "bm8gcGljdHVyZQ=="
+
+
+def body(client: APIClient, call: str, subject_id: str) -> Any:
+    return client.post(f"/api/v1/face/{call}", {"subject_id": subject_id, "image": PICTURE}, format="json")
+
+
+@pytest.mark.parametrize("subject_id", BAD, ids=ascii)
+def test_an_id_that_breaks_the_rule_is_refused_at_every_door_with_its_reason(
+    service: APIClient, subject_id: str
+) -> None:
+    reason = BAD[subject_id]
+    for call in ("enroll", "verify"):
+        answer = body(service, call, subject_id)
+        assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")
+        assert reason in answer.json()["errors"]["subject_id"][0]
+        form = service.post(f"/api/v1/face/{call}", {"subject_id": subject_id, "image": PICTURE}, format="multipart")
+        assert reason in form.json()["errors"]["subject_id"][0]
+    for method in ("GET", "DELETE"):
+        answer = service.generic(method, f"/api/v1/face/subjects/{quote(subject_id, safe='')}")
+        assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request"), method
+        assert reason in answer.json()["errors"][0]
+    calls: list[Callable[[], Any]] = [
+        lambda: services.verify(None, subject_id, [b"picture"]),
+        lambda: services.enroll(None, subject_id, b"picture"),
+        lambda: services.erase_subject(None, subject_id),
+        lambda: lockout.release(subject_id),
+    ]
+    for call_service in calls:
+        with pytest.raises(InvalidRequest, match=re.escape(reason)):
+            call_service()
+    assert not Subject.objects.exists()
+
+
+def test_half_a_character_is_no_id(service: APIClient) -> None:
+    """Nothing could hash or store it."""
+    data = b'{"subject_id": "\\ud800", "image": "AAAA"}'
+    answer = send(service, "/api/v1/face/verify", data, "application/json")
+    assert "U+D800" in answer.json()["errors"]["subject_id"][0]
+    with pytest.raises(InvalidRequest):
+        services.verify(None, "\ud800", [b"picture"])
+
+
+@pytest.mark.parametrize("subject_id", GOOD, ids=ascii)
+def test_an_id_that_is_taken_in_is_found_and_erased_under_the_same_address(
+    service: APIClient, served: EnsembleConfig, portraits: Portraits, subject_id: str
+) -> None:
+    assert enroll(service, subject_id, portraits.eileen_collins).json()["subject_id"] == subject_id
+    address = f"/api/v1/face/subjects/{quote(subject_id, safe='')}"
+    assert service.get(address).json()["subject_id"] == subject_id
+    assert service.delete(address + "/").json()["references_erased"] == 1
+    assert not Subject.objects.exists()
+
+
+def command(*arguments: str) -> dict[str, Any]:
+    out = StringIO()
+    call_command("odd_subjects", *arguments, "--json", stdout=out, stderr=StringIO())
+    return dict(json.loads(out.getvalue()))
+
+
+@pytest.fixture
+def older() -> dict[str, Subject]:
+    """What a service call could store before there was the rule, and one that is as it should be."""
+    subjects = {name: Subject.objects.create(subject_id=name) for name in ("sub\nject", " lead", "..", "child-1")}
+    for subject in subjects.values():
+        Reference.objects.create(subject=subject, chip=b"", quality={"score": 0.5})
+    return subjects
+
+
+def test_older_ids_that_break_the_rule_are_listed(older: dict[str, Subject]) -> None:
+    listed = command("list")["subjects"]
+    assert [row["row"] for row in listed] == [str(older[name].pk) for name in ("sub\nject", " lead", "..")]
+    assert listed[0]["subject_id"] == r"'sub\nject'"
+    assert listed[0]["references"] == 1
+    assert "U+000A" in listed[0]["reason"]
+    out = StringIO()
+    call_command("odd_subjects", "list", stdout=out)
+    assert len(out.getvalue().splitlines()) == 4  # an id does not break its line
+
+
+def test_older_ids_are_erased_with_a_tombstone_and_no_others(older: dict[str, Subject]) -> None:
+    assert command("erase", str(older[".."].pk)) == {"subjects_erased": 1, "references_erased": 1}
+    with pytest.raises(CommandError, match="Nothing was erased"):
+        command("erase", str(older[" lead"].pk), str(older["child-1"].pk))
+    with pytest.raises(CommandError, match="--all"):
+        command("erase")
+    assert command("erase", "--all") == {"subjects_erased": 2, "references_erased": 2}
+    assert command("erase", "--all") == {"subjects_erased": 0, "references_erased": 0}
+    assert list(Subject.objects.values_list("subject_id", flat=True)) == ["child-1"]
+    assert Erasure.objects.count() == 3
+
+
+def test_the_panel_erases_older_ids_too(older: dict[str, Subject], admin_client: Client) -> None:
+    for name in ("sub\nject", "child-1"):
+        assert "Erased with 1 references" in told(press(admin_client, "subject", "erase", older[name].pk))
+    assert set(Subject.objects.values_list("subject_id", flat=True)) == {" lead", ".."}
