@@ -14,7 +14,7 @@ from ml_models.engine.types import Quality
 from ml_models.models import EnsembleConfig, Verification
 from tests.conftest import Portraits
 from tests.support.pictures import encoded, opened
-from tests.support.served import ROOT
+from tests.support.served import ROOT, rewrite
 from tests.support.uploads import enroll, verify
 
 GOOD = Quality(0.9, (), 120.0, 300.0, 130.0, 40.0, 1.0, -2.0, 0.0, 0.93, 3.0)
@@ -98,7 +98,7 @@ def test_a_dropped_frame_carries_them_too(
 def test_a_version_s_own_limit_is_the_one_that_is_told(
     service: APIClient, served: EnsembleConfig, portraits: Portraits
 ) -> None:
-    EnsembleConfig.objects.update(quality_limits={"enroll": {"min_brightness": 200.0}})
+    rewrite(quality_limits={"enroll": {"min_brightness": 200.0}})
     (reason,) = enroll(service, "child-1", portraits.eileen_collins).json()["details"]
     assert (reason["code"], reason["at_least"]) == ("too_dark", 200.0)
 
