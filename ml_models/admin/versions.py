@@ -101,6 +101,19 @@ def _ask_roll_back(config: EnsembleConfig) -> Asked:
     )
 
 
+def _end_warmth(config: EnsembleConfig, request: HttpRequest) -> Done:
+    rollouts.end_warmth(config, request.user)
+    return Done(f"Version {config.version} is not warm any more.")
+
+
+def _ask_end_warmth(config: EnsembleConfig) -> Asked:
+    return Asked(
+        "Its networks are let go, nobody is embedded for it any more, and nobody can roll back to it: only a rollout "
+        "activates it again. What it alone has embedded is deleted by the next purge_retired.",
+        [("Would stay warm until", f"{config.warm_until:%Y-%m-%d %H:%M} UTC")] if config.warm_until else [],
+    )
+
+
 def _discard(config: EnsembleConfig, request: HttpRequest) -> Done:
     rollouts.discard(rollouts.get_config(config.version), request.user)
     return Done(f"Version {config.version} is put away.")
@@ -179,6 +192,15 @@ class EnsembleConfigAdmin(Panel):
             _discard,
             lambda config: config.state == State.VALIDATED,
             _ask_discard,
+            danger=True,
+        ),
+        Button(
+            "end_warmth",
+            "End warmth",
+            "ml_models.end_warmth",
+            _end_warmth,
+            lambda config: EnsembleConfig.objects.filter(selectors.warm(), pk=config.pk).exists(),
+            _ask_end_warmth,
             danger=True,
         ),
         Button("clone", "Clone", "ml_models.add_ensembleconfig", _clone, lambda config: True),

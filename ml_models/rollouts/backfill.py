@@ -2,18 +2,22 @@
 
 Missing rows are the truth and the queue carries hints: a lost message, a killed or frozen worker costs at most the
 chunks in hand, which are leased again once they expire. Doing a chunk twice stores nothing twice.
+
+A version that is embedded for after its rollout (active, or warm) lacks what was enrolled where its networks were not
+loaded. That is owed: embedded in the same way, under the rollout that made the version active.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
+from itertools import islice
 from uuid import UUID
 
 from django.db import connection, transaction
-from django.db.models import Count, Exists, F, OuterRef, Prefetch, Q, QuerySet
+from django.db.models import Exists, F, OuterRef, Prefetch, Q, QuerySet
 from django.db.models.functions import Now
 
 from .. import conf, crypto, runtime, selectors
@@ -23,7 +27,6 @@ from ..engine.pipeline import chip_crop
 from ..exceptions import CryptoError, NotReady
 from ..models import Embedding, EnsembleConfig, Reference, Rollout, RolloutChunk, RolloutFailure
 from ..services.embeddings import embed_crop, sealed
-from ..versions import locks
 from . import processes
 
 logger = logging.getLogger(__name__)
@@ -36,6 +39,8 @@ _FIRST_CHUNK = 8
 _MAX_CHUNK = 500
 # Few references at a time, so that memory stays flat and an abort is noticed soon.
 _BATCH = 8
+# What is owed is looked for among so many references a tick: a sweep over ten million takes fifty ticks.
+_SWEEP = 200_000
 # Whoever begins a chunk so often without coming to its end is killed by it.
 _MAX_ATTEMPTS = 5
 
@@ -55,12 +60,24 @@ def count_missing(config: EnsembleConfig, leaving_out: Rollout | None = None) ->
     return int(references.count() * len(spaces) - present.count())
 
 
-def _incomplete(config: EnsembleConfig) -> QuerySet[Reference]:
+def incomplete(config: EnsembleConfig) -> QuerySet[Reference]:
     """References that lack a space, by index look-ups only, in the order of their keys."""
     lacks = Q()
     for space in sorted(spaces_of(config)):
         lacks |= Q(~Exists(Embedding.objects.filter(reference=OuterRef("pk"), space=space)))
     return Reference.objects.filter(lacks).order_by("pk")
+
+
+def embedding() -> Q:
+    """Rollouts whose version workers embed for now."""
+    served = EnsembleConfig.objects.filter(Q(state=EnsembleConfig.State.ACTIVE) | selectors.warm())
+    return Q(state=Rollout.State.EMBEDDING) | Q(state=Rollout.State.COMPLETE, config__in=served)
+
+
+def owing() -> list[UUID]:
+    """The rollouts under which owed embeddings are made: of each active or warm version the last that completed."""
+    complete = Rollout.objects.filter(embedding(), state=Rollout.State.COMPLETE)
+    return list(complete.order_by("config_id", "-finished_at").distinct("config_id").values_list("pk", flat=True))
 
 
 def hand_out(rollout: Rollout, config: EnsembleConfig) -> list[UUID]:
@@ -75,29 +92,52 @@ def hand_out(rollout: Rollout, config: EnsembleConfig) -> list[UUID]:
     expired = list(chunks.filter(leased_until__lt=Now()).select_for_update(skip_locked=True))
     chunks.filter(pk__in=[c.pk for c in expired]).update(leased_until=Now() + _LEASE)
     leased = [chunk.pk for chunk in expired]
-    in_flight = max(conf.get("CHUNKS_IN_FLIGHT"), 2 * processes.workers())
-    for _ in range(in_flight - chunks.count()):
-        references = _next(rollout, config)
-        if not references:
-            break
+    room = max(conf.get("CHUNKS_IN_FLIGHT"), 2 * processes.workers()) - chunks.count()
+    for references in islice(_new_chunks(rollout, config), max(room, 0)):
         chunk = RolloutChunk.objects.create(rollout=rollout, references=references, leased_until=Now() + _LEASE)
         leased.append(chunk.pk)
     return leased
 
 
-def _next(rollout: Rollout, config: EnsembleConfig) -> list[UUID]:
+def _new_chunks(rollout: Rollout, config: EnsembleConfig) -> Iterator[list[UUID]]:
+    """References for one chunk after the other, from where the rollout's cursor stands."""
     pace = rollout.seconds_per_reference
     size = _FIRST_CHUNK if not pace else max(1, min(_MAX_CHUNK, round(_CHUNK_S / pace)))
     failed = RolloutFailure.objects.filter(rollout=rollout, reference=OuterRef("pk"))
-    left = _incomplete(config).filter(~Exists(failed)).values_list("pk", flat=True)
+    left = incomplete(config).filter(~Exists(failed)).values_list("pk", flat=True)
+    if rollout.state == Rollout.State.EMBEDDING:
+        while references := _next(rollout, left, size):
+            yield references
+    elif not rollout.chunks.exists():  # or the sweep would hand out again what is in flight
+        yield from _sweep(rollout, left, size)
+
+
+def _next(rollout: Rollout, left: QuerySet[Reference, UUID], size: int) -> list[UUID]:
     references = list(left.filter(pk__gt=rollout.cursor)[:size] if rollout.cursor else left[:size])
     # past the end: begin again, for what a vanished chunk left behind, but only when no chunk is in flight
     if not references and rollout.cursor and not rollout.chunks.exists():
         references = list(left[:size])
     if references:
-        rollout.cursor = references[-1]
-        Rollout.objects.filter(pk=rollout.pk).update(cursor=rollout.cursor)
+        _move_cursor(rollout, references[-1])
     return references
+
+
+def _sweep(rollout: Rollout, left: QuerySet[Reference, UUID], size: int) -> Iterator[list[UUID]]:
+    """What is missing among the next references, few of which lack anything; past the last one from the first again."""
+    ahead = Q(pk__gt=rollout.cursor) if rollout.cursor else Q()
+    keys = Reference.objects.filter(ahead).order_by("pk").values_list("pk", flat=True)
+    last = list(keys[_SWEEP - 1 : _SWEEP])
+    within = left.filter(pk__lte=last[0]) if last else left
+    while references := list((within.filter(pk__gt=rollout.cursor) if rollout.cursor else within)[:size]):
+        _move_cursor(rollout, references[-1])
+        yield references
+    _move_cursor(rollout, last[0] if last else None)
+
+
+def _move_cursor(rollout: Rollout, cursor: UUID | None) -> None:
+    if rollout.cursor != cursor:
+        rollout.cursor = cursor
+        Rollout.objects.filter(pk=rollout.pk).update(cursor=cursor)
 
 
 def deadly(rollout: Rollout) -> RolloutChunk | None:
@@ -105,10 +145,20 @@ def deadly(rollout: Rollout) -> RolloutChunk | None:
     return rollout.chunks.filter(attempts__gte=_MAX_ATTEMPTS, leased_until__lt=Now()).first()
 
 
+def give_up_deadly(rollout: Rollout, config: EnsembleConfig) -> None:
+    """Keep what such a chunk lacks as failures, so that the other references are embedded."""
+    if chunk := deadly(rollout):
+        lost = incomplete(config).filter(pk__in=chunk.references)
+        failures = [RolloutFailure(rollout=rollout, reference=reference, code="worker_lost") for reference in lost]
+        RolloutFailure.objects.bulk_create(failures, ignore_conflicts=True)
+        chunk.delete()
+        logger.error("rollout %s: workers were lost over %d references, which are given up", rollout.pk, len(failures))
+
+
 def embed_chunk(chunk_id: UUID) -> bool:
     """Embed a chunk's references that still lack a space; says whether it came to the chunk's end.
 
-    A chunk that is done, or whose rollout is not embedding any more, is left alone.
+    A chunk that is done, or whose version is not embedded for any more, is left alone.
 
     Raises:
         NotReady: this process cannot load the version's networks now; the chunk is anybody's again.
@@ -126,7 +176,7 @@ def embed_chunk(chunk_id: UUID) -> bool:
     left = list(chunk.references)
     done = 0
     while left and time.monotonic() - began < _CHUNK_MAX_S:
-        if not Rollout.objects.filter(pk=chunk.rollout_id, state=Rollout.State.EMBEDDING).exists():
+        if not Rollout.objects.filter(embedding(), pk=chunk.rollout_id).exists():
             return True
         batch, left = left[:_BATCH], left[_BATCH:]
         _embed_batch(chunk.rollout, config, batch)
@@ -145,7 +195,7 @@ def _claim(chunk_id: UUID) -> RolloutChunk | None:
         chunk = (
             RolloutChunk.objects.select_for_update(skip_locked=True, of=("self",))
             .select_related("rollout")
-            .filter(pk=chunk_id, rollout__state=Rollout.State.EMBEDDING)
+            .filter(pk=chunk_id, rollout__in=Rollout.objects.filter(embedding()))
             .first()
         )
         if chunk:
@@ -209,21 +259,3 @@ def _hold(subjects: dict[UUID, UUID]) -> set[UUID]:
         # the references after the lock: one may have been erased while we embedded
         cursor.execute("SELECT id FROM ml_models_reference WHERE id = ANY(%s) FOR KEY SHARE", [list(subjects)])
         return {row[0] for row in cursor.fetchall()}
-
-
-def failures_by_code(rollout: Rollout) -> dict[str, int]:
-    rows = rollout.failures.values("code").annotate(count=Count("pk")).order_by("code")
-    return {row["code"]: row["count"] for row in rows}
-
-
-def unneeded() -> QuerySet[Embedding]:
-    """Embeddings in spaces of no version that is served, warm, or validated and so about to be served."""
-    needed = [*selectors.served_configs(), *selectors.configs().filter(state=EnsembleConfig.State.VALIDATED)]
-    return Embedding.objects.exclude(space__in={space for config in needed for space in spaces_of(config)})
-
-
-def purge_some(limit: int = 5000) -> int:
-    """Delete some of what is unneeded; returns how many. Few at a time, so that nobody waits for the lock."""
-    with transaction.atomic():
-        locks.share_versions()  # no version becomes needed while we decide
-        return int(Embedding.objects.filter(pk__in=list(unneeded().values_list("pk", flat=True)[:limit])).delete()[0])

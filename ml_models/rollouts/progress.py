@@ -8,7 +8,7 @@ from uuid import UUID
 from .. import selectors
 from ..models import EnsembleConfig, Reference, Rollout
 from ..services.shadow import Summary, summary
-from . import backfill, processes
+from . import failures, processes
 from .backfill import count_missing
 
 
@@ -49,7 +49,7 @@ def progress(rollout: Rollout) -> Progress:
         reason=rollout.reason or ("" if over else _waits_for(rollout, config, missing, workers)),
         pairs=rollout.pairs,
         missing=missing,
-        failures=backfill.failures_by_code(rollout),
+        failures=failures.failures_by_code(rollout),
         references_per_s=rate,
         seconds_left=left,
         processes={str(process): process.pk not in unready for process in live},

@@ -20,7 +20,7 @@ from ml_models.artifacts import gcs
 from ml_models.engine.embed import golden_crops
 from ml_models.exceptions import NotReady, RolloutRefused
 from ml_models.models import Artifact, EnsembleConfig, RolloutChunk, ServingProcess
-from ml_models.rollouts import backfill, transitions
+from ml_models.rollouts import advancing, backfill
 from ml_models.rollouts.progress import progress
 from tests.conftest import Portraits
 from tests.support.networks import contract, tiny_network
@@ -169,7 +169,7 @@ def test_a_bucket_that_is_down_is_told_and_in_the_end_stops_the_rollout(
         patch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:1")
         patch.setattr(gcs, "TIMEOUT_S", 0.1)
         runtime.report()
-        for refused in range(1, transitions.MAX_REFUSALS + 1):
+        for refused in range(1, advancing.MAX_REFUSALS + 1):
             with pytest.raises(NotReady):
                 backfill.embed_chunk(chunk)
             runtime.report()
@@ -177,7 +177,7 @@ def test_a_bucket_that_is_down_is_told_and_in_the_end_stops_the_rollout(
             assert (rollout.state, rollout.refusals) == ("embedding", refused)
             assert "newcomer (bucket_unavailable)" in progress(rollout).reason
             assert RolloutChunk.objects.get().attempts == 0  # not the chunk's fault
-            if refused < transitions.MAX_REFUSALS:
+            if refused < advancing.MAX_REFUSALS:
                 assert rollouts.advance() == [chunk]  # free again at once
         tasks.tick()
     rollout.refresh_from_db()
