@@ -25,6 +25,8 @@ class Rollout(models.Model):
         FAILED = "failed"
 
     OPEN = (State.EMBEDDING, State.PAUSED, State.AWAITING_APPROVAL)
+    # people are enrolled while an operator thinks: only a pause stops the workers
+    EMBEDS = (State.EMBEDDING, State.AWAITING_APPROVAL)
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     config = models.ForeignKey(EnsembleConfig, on_delete=models.CASCADE, related_name="rollouts")

@@ -38,7 +38,7 @@ def _advance_open() -> list[UUID]:
     with transaction.atomic():
         rollout = (
             Rollout.objects.select_for_update(skip_locked=True)
-            .filter(state=Rollout.State.EMBEDDING)
+            .filter(state__in=Rollout.EMBEDS)
             .order_by("opened_at")
             .first()
         )
@@ -103,7 +103,10 @@ def _finish(rollout: Rollout, config: EnsembleConfig) -> None:
         Rollout.objects.filter(pk=rollout.pk).update(reason=reason)
     elif rollout.hold_for_approval:
         Rollout.objects.filter(pk=rollout.pk, state=Rollout.State.EMBEDDING).update(
-            state=Rollout.State.AWAITING_APPROVAL, reason="Everything is embedded; waiting for an operator's Go."
+            state=Rollout.State.AWAITING_APPROVAL, cursor=None
+        )
+        Rollout.objects.filter(pk=rollout.pk, state=Rollout.State.AWAITING_APPROVAL).update(
+            reason="Everything is embedded; waiting for an operator's Go."
         )
     else:
         cut_over(rollout)  # which counts, inside the lock

@@ -71,7 +71,7 @@ def incomplete(config: EnsembleConfig) -> QuerySet[Reference]:
 def embedding() -> Q:
     """Rollouts whose version workers embed for now."""
     served = EnsembleConfig.objects.filter(Q(state=EnsembleConfig.State.ACTIVE) | selectors.warm())
-    return Q(state=Rollout.State.EMBEDDING) | Q(state=Rollout.State.COMPLETE, config__in=served)
+    return Q(state__in=Rollout.EMBEDS) | Q(state=Rollout.State.COMPLETE, config__in=served)
 
 
 def owing() -> list[UUID]:

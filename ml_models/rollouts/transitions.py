@@ -73,11 +73,11 @@ def cut_over(rollout: Rollout, by: Actor = None) -> None:
     with transaction.atomic():
         locks.change_versions()
         current = Rollout.objects.select_for_update().get(pk=rollout.pk)
-        if current.state not in (Rollout.State.EMBEDDING, Rollout.State.AWAITING_APPROVAL):
+        if current.state not in Rollout.EMBEDS:
             raise RolloutRefused(f"The rollout is {current.state}.")
         config = selectors.configs().get(pk=current.config_id)
         if count := count_missing(config, current):
-            raise RolloutRefused(f"{count} embeddings are missing.")
+            raise RolloutRefused(f"{count} embeddings are missing. Workers make them: wait until none is.")
         if current.failures.count() > failures_allowed():
             raise RolloutRefused("Too many references could not be embedded.")
         if waiting := processes.unready(config):

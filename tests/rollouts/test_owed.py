@@ -1,4 +1,4 @@
-"""What a version lacks after its rollout: enrolments are not refused for it, workers embed it, and it can be let go."""
+"""What is missing after a version's rollout, or while it waits: no enrolment is refused, and workers embed it."""
 
 import json
 from datetime import timedelta
@@ -161,3 +161,43 @@ def test_chunks_of_a_version_whose_warmth_ended_are_left_alone(warm: EnsembleCon
     assert backfill.count_missing(warm) == 6
     rollouts.advance()
     assert not RolloutChunk.objects.exists()
+
+
+def test_what_goes_missing_while_a_rollout_waits_for_go_is_embedded_and_told(
+    mirrored: EnsembleConfig, without: Any, operator: APIClient, service: APIClient, portraits: Portraits
+) -> None:
+    rollout = rollouts.open_rollout(mirrored, hold_for_approval=True)
+    runtime.refresh()
+    work_off()
+    path = f"/api/v1/face/rollouts/{rollout.pk}"
+    assert operator.get(path).json()["reason"] == "Everything is embedded; waiting for an operator's Go."
+    load = without(mirrored)  # a process restarted, and enrols before it has loaded the version
+    enroll(service, "child-3", portraits.eileen_collins)
+    load()
+
+    refused = operator.post(f"{path}/go").json()
+    assert (refused["code"], refused["detail"][:24]) == ("rollout_refused", "3 embeddings are missing")
+    waits = operator.get(path).json()
+    assert (waits["state"], waits["missing"], waits["reason"][:24]) == ("awaiting_approval", 3, refused["detail"][:24])
+
+    work_off()
+    told = operator.get(path).json()
+    assert (told["missing"], told["reason"]) == (0, "Everything is embedded; waiting for an operator's Go.")
+    assert operator.post(f"{path}/go").json()["state"] == "complete"
+
+
+def test_a_paused_rollout_stays_paused_and_says_what_is_missing(
+    mirrored: EnsembleConfig, operator: APIClient, capsys: Any
+) -> None:
+    rollout = rollouts.open_rollout(mirrored)
+    runtime.refresh()
+    rollouts.pause(rollout)
+    work_off()
+    told = operator.get(f"/api/v1/face/rollouts/{rollout.pk}").json()
+    assert (told["state"], told["missing"]) == ("paused", 6)
+    assert told["reason"] == "Paused by an operator. 6 embeddings are missing; none is made until somebody resumes."
+    call_command("rollout", "status")
+    assert told["reason"] in capsys.readouterr().out
+    rollouts.resume(rollout)
+    work_off()
+    assert EnsembleConfig.objects.get(state="active").version == 3
