@@ -96,9 +96,9 @@ def _ask_roll_back(config: EnsembleConfig) -> Asked:
     facts = [("From", str(config))]
     if warm and warm.warm_until:
         facts += [("To", str(warm)), ("Stays warm until", f"{warm.warm_until:%Y-%m-%d %H:%M} UTC")]
-    return Asked(
-        "The earlier version answers from the next request on. Nothing is embedded and nothing is lost.", facts
-    )
+        people = rollouts.people_without_template(rollouts.get_config(warm.version))
+        facts.append(("People who cannot be verified until workers have embedded them", f"{people:,}"))
+    return Asked("The earlier version answers from the next request on. It waits for nothing, nothing is lost.", facts)
 
 
 def _end_warmth(config: EnsembleConfig, request: HttpRequest) -> Done:

@@ -34,6 +34,8 @@ def discard(config: EnsembleConfig, by: Actor = None) -> None:
     with transaction.atomic():
         locks.change_versions()
         move(config, State.VALIDATED, State.RETIRED, by, "discarded")
+        # warm means embedded for: since an aborted rollout took the version out of its rollback window it is not
+        EnsembleConfig.objects.filter(pk=config.pk).update(warm_until=None)
 
 
 def open_rollout(config: EnsembleConfig, by: Actor = None, hold_for_approval: bool = False) -> Rollout:
@@ -107,6 +109,9 @@ def _announce(rollout: Rollout, state: str) -> None:
 
 def roll_back(by: Actor = None, leaving: int | None = None) -> EnsembleConfig:
     """Make the version that was retired last active again, while it is warm; waits for nothing.
+
+    Nor does it refuse for what is owed to that version: people whom it cannot verify (`people_without_template`) are
+    answered not_ready until a worker has embedded them.
 
     Args:
         leaving: the version that the operator believes to be active; None for whichever is.

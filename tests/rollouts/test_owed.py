@@ -87,15 +87,32 @@ def test_nor_for_one_that_fails_in_the_middle_of_it_while_the_active_versions_fa
         assert enroll(service, "child-4", portraits.eileen_collins).json()["code"] == failure.code
 
 
-def test_the_active_version_after_a_rollback_gets_what_it_is_owed(
-    warm: EnsembleConfig, without: Any, service: APIClient, portraits: Portraits
+def test_a_rollback_says_whom_it_cannot_verify_yet_and_they_are_embedded(
+    warm: EnsembleConfig, without: Any, service: APIClient, portraits: Portraits, capsys: Any
 ) -> None:
     load = without(warm)
-    enroll(service, "child-3", portraits.eileen_collins)
+    for _ in range(2):
+        enroll(service, "child-3", portraits.eileen_collins)
+    enroll(service, "child-1", portraits.eileen_collins)  # who has another reference that is embedded
     load()
-    rollouts.roll_back()
+    assert backfill.count_missing(warm) == 9
+    call_command("rollback_config", "--json")
+    assert json.loads(capsys.readouterr().out) == {"version": 2, "state": "active", "not_ready": 1}
+    assert verify(service, "child-1", portraits.eileen_collins).json()["decision"] == "match"
     assert verify(service, "child-3", portraits.eileen_collins).json()["code"] == "not_ready"
     work_off()
+    assert rollouts.people_without_template(warm) == 0
+    assert verify(service, "child-3", portraits.eileen_collins).json()["decision"] == "match"
+
+
+def test_a_version_that_was_reactivated_aborted_and_discarded_is_not_warm(
+    warm: EnsembleConfig, service: APIClient, portraits: Portraits
+) -> None:
+    rollouts.abort(rollouts.open_rollout(warm))
+    enroll(service, "child-3", portraits.eileen_collins)  # nobody embeds for version 2 now
+    rollouts.discard(rollouts.get_config(2))
+    with pytest.raises(RolloutRefused, match="No earlier version is warm"):
+        rollouts.roll_back()
     assert verify(service, "child-3", portraits.eileen_collins).json()["decision"] == "match"
 
 
