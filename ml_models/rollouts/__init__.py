@@ -2,7 +2,7 @@
 
 from ..selectors import get_config, get_rollout
 from .advancing import advance
-from .failures import failures_allowed, people_without_template
+from .failures import failures_allowed, left_behind, people_without_template
 from .transitions import (
     abort,
     cut_over,
@@ -24,6 +24,7 @@ __all__ = [
     "failures_allowed",
     "get_config",
     "get_rollout",
+    "left_behind",
     "open_rollout",
     "pause",
     "people_without_template",

@@ -9,15 +9,16 @@ from django.db import transaction
 
 from .. import runtime, selectors
 from ..exceptions import RolloutRefused
-from ..models import EnsembleConfig, Rollout, RolloutChunk
+from ..models import EnsembleConfig, Rollout, RolloutChunk, RolloutFailure
 from . import backfill, processes
-from .failures import failures_allowed, failures_by_code
+from .failures import failures_allowed, failures_by_code, given_up
 from .progress import in_words
 from .transitions import close, cut_over
 
 # What no waiting mends: the file or the network is not what it should be.
 _FATAL = {"artifact_corrupt", "artifact_missing", "contract_mismatch", "golden_mismatch", "artifact_rejected"}
 _FATAL |= {"inference_failed"}
+_RETRIED = "{} references failed for a reason that may pass. They are tried again within a minute."
 # Chunks in a row that no worker could begin: some minutes of a bucket that does not answer.
 MAX_REFUSALS = 8
 
@@ -49,9 +50,11 @@ def _advance_open() -> list[UUID]:
             chunks, complete = [], False
         else:
             chunks = backfill.hand_out(rollout, config)
-            complete = not chunks and not rollout.chunks.exists()
-            if chunks and rollout.reason:  # it waits for nothing any more
-                Rollout.objects.filter(pk=rollout.pk).update(reason="")
+            retried = rollout.failures.exclude(RolloutFailure.GIVEN_UP).count()
+            complete = not chunks and not rollout.chunks.exists() and not retried
+            waits = "" if chunks or not retried else _RETRIED.format(retried)
+            if rollout.reason != waits and not complete:  # it does not wait for what it did any more
+                Rollout.objects.filter(pk=rollout.pk).update(reason=waits)
     if reason:
         close(rollout, Rollout.State.FAILED, None, reason)
     elif complete:
@@ -82,17 +85,24 @@ def _reason_to_fail(rollout: Rollout, config: EnsembleConfig) -> str:
             return f"{name} cannot be used: {code}. Publish a good file as a new artifact, in a new version."
     if rollout.refusals >= MAX_REFUSALS:
         own = {"this worker": runtime.problems()} if runtime.problems() else {}
-        troubles = in_words(processes.troubles(config) or own)
-        return f"No worker can load the networks. {troubles} Activate again once they can: what is done stays."
+        if troubles := in_words(processes.troubles(config) or own):
+            return f"No worker can load the networks. {troubles} Activate again once they can: what is done stays."
+        return (
+            f"Workers gave chunks back {rollout.refusals} times in a row: the networks or the database did not answer. "
+            "Look at the workers' logs, then activate again: what is done stays."
+        )
     if chunk := backfill.deadly(rollout):
         return (
             f"Workers were lost {chunk.attempts} times over the same {len(chunk.references)} references, from "
             f"{chunk.references[0]} on. Look at the workers' logs and memory, then activate again: what is done stays."
         )
-    failed = rollout.failures.count()
+    failed = given_up(rollout).count()
     if failed and failed > (allowed := failures_allowed()):
         codes = ", ".join(f"{code}: {count}" for code, count in failures_by_code(rollout).items())
-        return f"{failed} references could not be embedded ({codes}); {allowed} are allowed."
+        return (
+            f"{failed} references could not be embedded ({codes}); {allowed} are allowed. Enrol their subjects again "
+            "and delete these references, or raise FAILURES_ALLOWED; then activate again: what is done stays."
+        )
     return ""
 
 

@@ -12,11 +12,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from datetime import timedelta
 from itertools import islice
 from uuid import UUID
 
-from django.db import connection, transaction
+from django.db import InterfaceError, OperationalError, connection, transaction
 from django.db.models import Exists, F, OuterRef, Prefetch, Q, QuerySet
 from django.db.models.functions import Now
 
@@ -39,6 +40,8 @@ _FIRST_CHUNK = 8
 _MAX_CHUNK = 500
 # Few references at a time, so that memory stays flat and an abort is noticed soon.
 _BATCH = 8
+# What failed for a reason that may pass is tried again so much later, RolloutFailure.MAX_TRIES times in all.
+_RETRY_AFTER = timedelta(seconds=30)
 # What is owed is looked for among so many references a tick: a sweep over ten million takes fifty ticks.
 _SWEEP = 200_000
 # Whoever begins a chunk so often without coming to its end is killed by it.
@@ -55,7 +58,7 @@ def count_missing(config: EnsembleConfig, leaving_out: Rollout | None = None) ->
     references = Reference.objects.all()
     present = Embedding.objects.filter(space__in=spaces)
     if leaving_out is not None:
-        failed = RolloutFailure.objects.filter(rollout=leaving_out).values("reference")
+        failed = leaving_out.failures.filter(RolloutFailure.GIVEN_UP).values("reference")
         references, present = references.exclude(pk__in=failed), present.exclude(reference__in=failed)
     return int(references.count() * len(spaces) - present.count())
 
@@ -104,12 +107,22 @@ def _new_chunks(rollout: Rollout, config: EnsembleConfig) -> Iterator[list[UUID]
     pace = rollout.seconds_per_reference
     size = _FIRST_CHUNK if not pace else max(1, min(_MAX_CHUNK, round(_CHUNK_S / pace)))
     failed = RolloutFailure.objects.filter(rollout=rollout, reference=OuterRef("pk"))
-    left = incomplete(config).filter(~Exists(failed)).values_list("pk", flat=True)
+    left = incomplete(config).values_list("pk", flat=True)
     if rollout.state == Rollout.State.EMBEDDING:
-        while references := _next(rollout, left, size):
+        # these first: a network that fails on everybody is to stop the rollout soon
+        while references := _due(rollout, size) or _next(rollout, left.filter(~Exists(failed)), size):
             yield references
     elif not rollout.chunks.exists():  # or the sweep would hand out again what is in flight
-        yield from _sweep(rollout, left, size)
+        resting = failed.filter(RolloutFailure.GIVEN_UP | Q(at__gt=Now() - _RETRY_AFTER))
+        yield from _sweep(rollout, left.filter(~Exists(resting)), size)
+
+
+def _due(rollout: Rollout, size: int) -> list[UUID]:
+    """References that failed a while ago for a reason that may have passed."""
+    in_flight = {pk for references in rollout.chunks.values_list("references", flat=True) for pk in references}
+    failed = rollout.failures.exclude(RolloutFailure.GIVEN_UP).exclude(reference__in=in_flight)
+    due = failed.filter(at__lte=Now() - _RETRY_AFTER).order_by("at", "pk")
+    return list(due.values_list("reference", flat=True)[:size])
 
 
 def _next(rollout: Rollout, left: QuerySet[Reference, UUID], size: int) -> list[UUID]:
@@ -162,6 +175,7 @@ def embed_chunk(chunk_id: UUID) -> bool:
 
     Raises:
         NotReady: this process cannot load the version's networks now; the chunk is anybody's again.
+        OperationalError, InterfaceError: the database does not answer; so is it then.
     """
     chunk = _claim(chunk_id)
     if chunk is None:
@@ -169,9 +183,15 @@ def embed_chunk(chunk_id: UUID) -> bool:
     config = selectors.configs().get(pk=chunk.rollout.config_id)
     try:
         _ensure_loaded(config)
-    except NotReady:
-        _give_back(chunk)
+        return _work_through(chunk, config)
+    except (NotReady, OperationalError, InterfaceError):
+        # a network was let go of, or the database hiccuped: not the references' fault, and neither the workers'
+        with suppress(OperationalError, InterfaceError):  # then the chunk's lease ends by itself
+            _give_back(chunk)
         raise
+
+
+def _work_through(chunk: RolloutChunk, config: EnsembleConfig) -> bool:
     began = time.monotonic()
     left = list(chunk.references)
     done = 0
@@ -235,9 +255,21 @@ def _embed_batch(rollout: Rollout, config: EnsembleConfig, references: Iterable[
     with transaction.atomic():
         held = _hold(subjects)
         Embedding.objects.bulk_create([row for row in rows if row.reference_id in held], ignore_conflicts=True)
-        RolloutFailure.objects.bulk_create([f for f in failures if f.reference_id in held], ignore_conflicts=True)
+        _keep(rollout, [failure for failure in failures if failure.reference_id in held], held)
     if failures:
         logger.warning("rollout %s: %d references could not be embedded", rollout.pk, len(failures))
+
+
+def _keep(rollout: Rollout, failures: list[RolloutFailure], tried: set[UUID]) -> None:
+    """Count one more try for each failure, and forget those of references that came through this time."""
+    before = rollout.failures.filter(reference__in=tried)
+    failed = {failure.reference_id for failure in failures}
+    before.exclude(reference__in=failed).delete()
+    again = set(before.values_list("reference", flat=True))
+    for failure in failures:
+        if failure.reference_id in again:
+            before.filter(reference=failure.reference_id).update(code=failure.code, tries=F("tries") + 1, at=Now())
+    RolloutFailure.objects.bulk_create([f for f in failures if f.reference_id not in again], ignore_conflicts=True)
 
 
 def _vectors(config: EnsembleConfig, reference: Reference) -> list[Embedding]:

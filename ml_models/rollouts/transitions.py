@@ -18,11 +18,13 @@ from ..versions import evidence, locks
 from ..versions.validation import problems
 from . import processes
 from .backfill import count_missing
-from .failures import failures_allowed
+from .failures import failures_allowed, given_up, left_behind
 from .steps import move
 
 logger = logging.getLogger(__name__)
 State = EnsembleConfig.State
+
+_LEFT = "People left behind: {}. None of their references could be embedded; enrol them again."
 
 
 def discard(config: EnsembleConfig, by: Actor = None) -> None:
@@ -80,7 +82,7 @@ def cut_over(rollout: Rollout, by: Actor = None) -> None:
         config = selectors.configs().get(pk=current.config_id)
         if count := count_missing(config, current):
             raise RolloutRefused(f"{count} embeddings are missing. Workers make them: wait until none is.")
-        if current.failures.count() > failures_allowed():
+        if given_up(current).count() > failures_allowed():
             raise RolloutRefused("Too many references could not be embedded.")
         if waiting := processes.unready(config):
             raise RolloutRefused(f"Not loaded yet in: {', '.join(map(str, waiting))}.")
@@ -89,11 +91,12 @@ def cut_over(rollout: Rollout, by: Actor = None) -> None:
         if before:
             _retire(before, actor, f"version {config.version} took over")
         move(config, State.ROLLING_OUT, State.ACTIVE, actor)
+        lost = left_behind(current)
         Rollout.objects.filter(pk=current.pk).update(
-            state=Rollout.State.COMPLETE, finished_at=Now(), reason="", cursor=None
+            state=Rollout.State.COMPLETE, finished_at=Now(), reason=_LEFT.format(lost) if lost else "", cursor=None
         )
         RolloutChunk.objects.filter(rollout=current).delete()
-        _announce(current, Rollout.State.COMPLETE)
+        _announce(current, Rollout.State.COMPLETE, lost)
     logger.info("version %d is active", config.version)
 
 
@@ -103,8 +106,14 @@ def _retire(config: EnsembleConfig, by: Actor, reason: str) -> None:
     EnsembleConfig.objects.filter(pk=config.pk).update(warm_until=Now() + window)
 
 
-def _announce(rollout: Rollout, state: str) -> None:
-    signals.after_commit(signals.rollout_finished, rollout_id=rollout.pk, version=rollout.config.version, state=state)
+def _announce(rollout: Rollout, state: str, lost: int = 0) -> None:
+    signals.after_commit(
+        signals.rollout_finished,
+        rollout_id=rollout.pk,
+        version=rollout.config.version,
+        state=state,
+        left_behind=lost,
+    )
 
 
 def roll_back(by: Actor = None, leaving: int | None = None) -> EnsembleConfig:

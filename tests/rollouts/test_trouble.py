@@ -4,6 +4,7 @@ import io
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -103,18 +104,20 @@ def states() -> tuple[str, str]:
 
 
 def test_a_network_that_gives_NaN_on_some_faces_stops_the_rollout(
-    newcomer: Any, service: APIClient, portraits: Portraits, tmp_path: Path
+    newcomer: Any, service: APIClient, portraits: Portraits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(backfill, "_RETRY_AFTER", timedelta(0))
     config = newcomer(nan_when_bright(tmp_path / "nan.onnx"))
-    assert enroll(service, "child-3", brighter(portraits.eileen_collins)).status_code == 201
+    for subject_id in ("child-3", "child-4"):
+        assert enroll(service, subject_id, brighter(portraits.eileen_collins)).status_code == 201
     rollout = rollouts.open_rollout(config)
     runtime.refresh()
     work_off()
     rollout.refresh_from_db()
     assert (rollout.state, *states()) == ("failed", "active", "validated")
-    assert "1 references could not be embedded (inference_failed: 1); 0 are allowed." in rollout.reason
-    [failure] = rollout.failures.all()
-    assert failure.reference.subject.subject_id == "child-3"
+    assert "2 references could not be embedded (inference_failed: 2); 1 are allowed." in rollout.reason
+    failed = rollout.failures.values_list("reference__subject__subject_id", "tries")
+    assert set(failed) == {("child-3", 3), ("child-4", 3)}
     assert still_answering(service, portraits)
 
 
