@@ -107,9 +107,8 @@ def _reason_to_fail(rollout: Rollout, config: EnsembleConfig) -> str:
 
 
 def _finish(rollout: Rollout, config: EnsembleConfig) -> None:
-    if waiting := processes.unready(config):
-        reason = f"Waiting for {', '.join(map(str, waiting))} to load the networks. "
-        reason = (reason + in_words(processes.troubles(config))).strip()
+    if obstacle := processes.obstacle(config):
+        reason = f"{obstacle} {in_words(processes.troubles(config))}".strip()
         Rollout.objects.filter(pk=rollout.pk).update(reason=reason)
     elif rollout.hold_for_approval:
         Rollout.objects.filter(pk=rollout.pk, state=Rollout.State.EMBEDDING).update(

@@ -72,7 +72,7 @@ def cut_over(rollout: Rollout, by: Actor = None) -> None:
     at an operator's Go.
 
     Raises:
-        RolloutRefused: something is missing, a live process has not loaded it, or the rollout is not open.
+        RolloutRefused: something is missing, a live process has not loaded it, none lives, or the rollout is not open.
     """
     with transaction.atomic():
         locks.change_versions()
@@ -84,8 +84,8 @@ def cut_over(rollout: Rollout, by: Actor = None) -> None:
             raise RolloutRefused(f"{count} embeddings are missing. Workers make them: wait until none is.")
         if given_up(current).count() > failures_allowed():
             raise RolloutRefused("Too many references could not be embedded.")
-        if waiting := processes.unready(config):
-            raise RolloutRefused(f"Not loaded yet in: {', '.join(map(str, waiting))}.")
+        if obstacle := processes.obstacle(config):
+            raise RolloutRefused(obstacle)
         actor = by or current.opened_by
         before = EnsembleConfig.objects.filter(state=State.ACTIVE).first()
         if before:

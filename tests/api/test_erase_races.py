@@ -9,7 +9,7 @@ import pytest
 from django.core.management import call_command
 from rest_framework.test import APIClient
 
-from ml_models import rollouts, services
+from ml_models import rollouts, runtime, services
 from ml_models.engine.errors import UndecodableImage
 from ml_models.exceptions import NotEnrolled, NotFound, ReferenceMismatch
 from ml_models.models import Embedding, EnsembleConfig, Erasure, Reference, Subject, Verification
@@ -69,6 +69,7 @@ def test_an_enrolment_parked_across_a_cut_over_gets_every_embedding(
     served: EnsembleConfig, mirrored: EnsembleConfig, portraits: Portraits, monkeypatch: Any, background: Any
 ) -> None:
     parking, enrolling = _enrolment_at_the_lock(portraits, monkeypatch, background)
+    runtime.report()
     rollouts.cut_over(rollouts.open_rollout(mirrored))
     parking.let_go()
 

@@ -81,6 +81,7 @@ def test_activating_a_version_twice_at_once_opens_one_rollout(mirrored: Ensemble
 def test_two_workers_who_find_everything_done_cut_over_once(mirrored: EnsembleConfig, background: Any) -> None:
     rollout = rollouts.open_rollout(mirrored)
     runtime.refresh()
+    runtime.report()
     for chunk in rollouts.advance():
         backfill.embed_chunk(chunk)
     outcomes = both(background, *[(rollouts.cut_over, rollout)] * 3)
