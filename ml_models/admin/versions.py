@@ -15,6 +15,7 @@ from django.utils.safestring import SafeString
 
 from ml_models import rollouts, selectors, tasks
 from ml_models.models import EnsembleConfig, EnsembleMember, EvaluationReport, Rollout
+from ml_models.rollouts import backfill
 from ml_models.rollouts.estimates import activation_cost
 from ml_models.versions import comparison, evidence, files
 
@@ -96,7 +97,9 @@ def _ask_roll_back(config: EnsembleConfig) -> Asked:
     facts = [("From", str(config))]
     if warm and warm.warm_until:
         facts += [("To", str(warm)), ("Stays warm until", f"{warm.warm_until:%Y-%m-%d %H:%M} UTC")]
-        people = rollouts.people_without_template(rollouts.get_config(warm.version))
+        target = rollouts.get_config(warm.version)
+        people = rollouts.people_without_template(target)
+        facts.append(("Embeddings owed to it, which workers make", f"{backfill.count_missing(target):,}"))
         facts.append(("People who cannot be verified until workers have embedded them", f"{people:,}"))
     return Asked("The earlier version answers from the next request on. It waits for nothing, nothing is lost.", facts)
 

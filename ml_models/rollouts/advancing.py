@@ -10,7 +10,7 @@ from django.db import transaction
 from .. import runtime, selectors
 from ..exceptions import RolloutRefused
 from ..models import EnsembleConfig, Rollout, RolloutChunk, RolloutFailure
-from . import backfill, processes
+from . import leasing, processes
 from .failures import failures_allowed, failures_by_code, given_up
 from .progress import in_words
 from .transitions import close, cut_over
@@ -49,7 +49,7 @@ def _advance_open() -> list[UUID]:
         if reason := _reason_to_fail(rollout, config):
             chunks, complete = [], False
         else:
-            chunks = backfill.hand_out(rollout, config)
+            chunks = leasing.hand_out(rollout, config)
             retried = rollout.failures.exclude(RolloutFailure.GIVEN_UP).count()
             complete = not chunks and not rollout.chunks.exists() and not retried
             waits = "" if chunks or not retried else _RETRIED.format(retried)
@@ -63,7 +63,7 @@ def _advance_open() -> list[UUID]:
 
 
 def _hand_out_owed() -> list[UUID]:
-    owing, chunks = backfill.owing(), []
+    owing, chunks = leasing.owing(), []
     # of a version that is not embedded for any more
     RolloutChunk.objects.filter(rollout__state=Rollout.State.COMPLETE).exclude(rollout__in=owing).delete()
     for pk in owing:
@@ -71,8 +71,8 @@ def _hand_out_owed() -> list[UUID]:
             rollout = Rollout.objects.select_for_update(skip_locked=True).filter(pk=pk).first()
             if rollout is not None:
                 config = selectors.configs().get(pk=rollout.config_id)
-                backfill.give_up_deadly(rollout, config)
-                chunks += backfill.hand_out(rollout, config)
+                leasing.give_up_deadly(rollout, config)
+                chunks += leasing.hand_out(rollout, config)
     return chunks
 
 
@@ -91,7 +91,7 @@ def _reason_to_fail(rollout: Rollout, config: EnsembleConfig) -> str:
             f"Workers gave chunks back {rollout.refusals} times in a row: the networks or the database did not answer. "
             "Look at the workers' logs, then activate again: what is done stays."
         )
-    if chunk := backfill.deadly(rollout):
+    if chunk := leasing.deadly(rollout):
         return (
             f"Workers were lost {chunk.attempts} times over the same {len(chunk.references)} references, from "
             f"{chunk.references[0]} on. Look at the workers' logs and memory, then activate again: what is done stays."

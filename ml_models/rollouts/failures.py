@@ -6,7 +6,7 @@ from django.db.models import Count, Exists, OuterRef, QuerySet
 
 from .. import conf
 from ..models import Embedding, EnsembleConfig, Reference, Rollout, RolloutFailure, Subject
-from .backfill import incomplete, spaces_of
+from .backfill import count_missing, incomplete, spaces_of
 
 
 def given_up(rollout: Rollout) -> QuerySet[RolloutFailure]:
@@ -37,6 +37,8 @@ def left_behind(rollout: Rollout) -> int:
 
 def people_without_template(config: EnsembleConfig) -> int:
     """How many subjects have references, but none that is embedded in every space of the version."""
+    if not count_missing(config):
+        return 0
     return _without_template(Subject.objects.filter(pk__in=incomplete(config).values("subject")), config)
 
 

@@ -30,8 +30,12 @@ def workers() -> int:
 
 def unready(config: EnsembleConfig) -> list[ServingProcess]:
     """Live processes that have not loaded every file of the version, its detector among them."""
+    return _unready(live(), config)
+
+
+def _unready(processes: list[ServingProcess], config: EnsembleConfig) -> list[ServingProcess]:
     needed = {artifact.sha256 for artifact in config.artifacts}
-    return [process for process in live() if not needed <= set(process.artifacts)]
+    return [process for process in processes if not needed <= set(process.artifacts)]
 
 
 def obstacle(config: EnsembleConfig) -> str:
@@ -41,12 +45,13 @@ def obstacle(config: EnsembleConfig) -> str:
     that reports itself speaks for nobody. A first version is not held to that: there is nobody yet who could be
     answered wrongly.
     """
-    if waiting := unready(config):
+    processes = live()
+    if waiting := _unready(processes, config):
         return f"Waiting for {', '.join(map(str, waiting))} to load the networks."
     if not EnsembleConfig.objects.filter(state=EnsembleConfig.State.ACTIVE).exists():
         return ""
     kind = conf.get("QUORUM")
-    if any(process.kind == kind for process in live()):
+    if any(process.kind == kind for process in processes):
         return ""
     return (
         f"Waiting for a {kind} process: none has reported itself for {_alive_s():.0f} s. Start one; where there are "

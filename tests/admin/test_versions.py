@@ -70,6 +70,7 @@ def test_the_rollback_page_says_how_many_people_it_cannot_verify_yet(
     url, what = page("ensembleconfig", "rollback", draft.pk), "People who cannot be verified"
     facts = [value for name, value in operator.get(url).context["asked"].facts if name.startswith(what)]
     assert facts == ["0"]
+    assert "Embeddings owed to it" in operator.get(url).text
     old = backfill.spaces_of(rollouts.get_config(2))
     Embedding.objects.filter(reference__subject__subject_id="child-1", space=min(old)).delete()
     assert "<dd>1</dd>" in operator.get(url).text

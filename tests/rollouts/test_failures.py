@@ -12,7 +12,7 @@ from ml_models import rollouts, runtime, signals, tasks
 from ml_models.engine.errors import InferenceFailed
 from ml_models.exceptions import NotReady
 from ml_models.models import EnsembleConfig, Reference, Rollout, RolloutChunk, RolloutFailure
-from ml_models.rollouts import advancing, backfill
+from ml_models.rollouts import advancing, backfill, leasing
 from ml_models.rollouts.progress import progress
 from tests.conftest import Portraits
 from tests.support.panel import page
@@ -40,7 +40,7 @@ class Hiccups:
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """What failed is tried again without a pause."""
-    monkeypatch.setattr(backfill, "_RETRY_AFTER", timedelta(0))
+    monkeypatch.setattr(leasing, "_RETRY_AFTER", timedelta(0))
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_what_failed_for_a_passing_reason_is_tried_again_within_the_rollout(
     assert (waits.state, waits.missing, waits.failures) == ("embedding", 6, {})
     assert waits.reason == "2 references failed for a reason that may pass. They are tried again within a minute."
 
-    monkeypatch.setattr(backfill, "_RETRY_AFTER", timedelta(0))
+    monkeypatch.setattr(leasing, "_RETRY_AFTER", timedelta(0))
     with django_capture_on_commit_callbacks(execute=True):
         work_off()
     assert state_of(rollout) == "complete"
@@ -100,8 +100,8 @@ def test_a_network_that_fails_on_everybody_stops_the_rollout_before_everybody_wa
 ) -> None:
     for number in range(3, 7):
         enroll(service, f"child-{number}", portraits.eileen_collins)
-    monkeypatch.setattr(backfill, "_CHUNK_S", 0.0)  # so that a chunk is one reference, once the pace is known
-    monkeypatch.setattr(backfill, "_FIRST_CHUNK", 1)
+    monkeypatch.setattr(leasing, "_CHUNK_S", 0.0)  # so that a chunk is one reference, once the pace is known
+    monkeypatch.setattr(leasing, "_FIRST_CHUNK", 1)
     network = Hiccups(monkeypatch, 1000)
     rollout = open_here(mirrored)
     work_off()
@@ -114,7 +114,7 @@ def test_a_network_that_fails_on_everybody_stops_the_rollout_before_everybody_wa
 def test_a_network_let_go_of_or_a_database_that_hiccups_counts_against_nobody(
     mirrored: EnsembleConfig, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    times = backfill._MAX_ATTEMPTS + 1
+    times = leasing._MAX_ATTEMPTS + 1
     Hiccups(monkeypatch, times, error)
     rollout = open_here(mirrored)
     [chunk] = rollouts.advance()

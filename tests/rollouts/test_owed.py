@@ -13,7 +13,7 @@ from ml_models import rollouts, runtime
 from ml_models.engine.errors import InferenceFailed
 from ml_models.exceptions import NotReady, RolloutRefused
 from ml_models.models import ConfigStep, Embedding, EnsembleConfig, Reference, RolloutChunk, RolloutFailure
-from ml_models.rollouts import backfill
+from ml_models.rollouts import backfill, leasing
 from tests.conftest import Portraits
 from tests.support.uploads import enroll, verify
 from tests.support.work import work_off
@@ -119,7 +119,7 @@ def test_a_version_that_was_reactivated_aborted_and_discarded_is_not_warm(
 def test_what_is_owed_is_swept_for_a_part_of_all_references_a_tick(
     warm: EnsembleConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backfill, "_SWEEP", 1)
+    monkeypatch.setattr(leasing, "_SWEEP", 1)
     last = Reference.objects.order_by("pk").last()
     Embedding.objects.filter(reference=last, space__in=backfill.spaces_of(warm)).delete()
     handed_out = [rollouts.advance() for _ in range(3)]
@@ -139,12 +139,12 @@ def test_a_reference_that_cannot_be_embedded_is_owed_no_more_and_stops_nobody_el
 def test_a_chunk_that_kills_workers_is_given_up_and_the_others_are_embedded(
     warm: EnsembleConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backfill, "_FIRST_CHUNK", 1)
+    monkeypatch.setattr(leasing, "_FIRST_CHUNK", 1)
     warm.rollouts.update(seconds_per_reference=None)
     Embedding.objects.filter(space__in=backfill.spaces_of(warm)).delete()
     rollouts.advance()
     deadly = RolloutChunk.objects.first()
-    RolloutChunk.objects.filter(pk=deadly.pk).update(attempts=backfill._MAX_ATTEMPTS)
+    RolloutChunk.objects.filter(pk=deadly.pk).update(attempts=leasing._MAX_ATTEMPTS)
     RolloutChunk.objects.update(leased_until=Now() - timedelta(seconds=1))
     work_off()
     assert [(f.reference_id, f.code) for f in RolloutFailure.objects.all()] == [(deadly.references[0], "worker_lost")]
@@ -168,6 +168,21 @@ def test_after_its_warmth_was_ended_a_version_is_owed_nothing_and_can_be_purged(
     assert rollouts.advance() == []
     call_command("purge_retired", "--json")
     assert json.loads(capsys.readouterr().out) == {"embeddings": 6, "deleted": 6}
+
+
+def test_a_chunk_that_is_owed_fetches_nothing_while_an_open_rollouts_does(
+    warm: EnsembleConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetched: list[bool] = []
+    Embedding.objects.filter(space__in=backfill.spaces_of(warm)).delete()
+    [owed] = rollouts.advance()
+    with runtime.current.renewed():
+        monkeypatch.setattr(runtime, "refresh", lambda: fetched.append(True))
+        for expected in ([], [True]):
+            with pytest.raises(NotReady):
+                backfill.embed_chunk(owed)
+            assert fetched == expected
+            warm.rollouts.update(state="embedding")
 
 
 def test_chunks_of_a_version_whose_warmth_ended_are_left_alone(warm: EnsembleConfig) -> None:

@@ -11,7 +11,7 @@ from django.core.management import call_command
 from ml_models import artifacts, rollouts, runtime
 from ml_models.exceptions import NotReady, RolloutRefused
 from ml_models.models import ConfigStep, Embedding, EnsembleConfig, Rollout, RolloutChunk, Subject
-from ml_models.rollouts import backfill
+from ml_models.rollouts import backfill, leasing
 from ml_models.versions import locks
 from tests.conftest import Portraits
 from tests.support.races import LONG_S, Parking
@@ -153,7 +153,7 @@ def test_a_worker_frozen_past_its_lease_stores_nothing_twice(
 def test_two_ticks_at_once_hand_a_reference_out_once(
     mirrored: EnsembleConfig, background: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backfill, "_FIRST_CHUNK", 1)
+    monkeypatch.setattr(leasing, "_FIRST_CHUNK", 1)
     rollouts.open_rollout(mirrored)
     both(background, *[(rollouts.advance,)] * 4)
     handed_out = [pk for references in RolloutChunk.objects.values_list("references", flat=True) for pk in references]

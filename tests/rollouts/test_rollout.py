@@ -12,7 +12,7 @@ from rest_framework.test import APIClient
 
 from ml_models import rollouts, runtime, signals
 from ml_models.models import Artifact, Embedding, EnsembleConfig, Reference, Rollout, RolloutChunk, ServingProcess
-from ml_models.rollouts import backfill
+from ml_models.rollouts import backfill, leasing
 from ml_models.rollouts.progress import progress
 from tests.conftest import Portraits
 from tests.support.served import ensemble, write
@@ -88,7 +88,7 @@ def test_a_chunk_in_hand_is_not_handed_out_again_until_its_lease_expires(mirrore
 def test_more_workers_are_handed_more_chunks(
     mirrored: EnsembleConfig, monkeypatch: pytest.MonkeyPatch, settings: Any
 ) -> None:
-    monkeypatch.setattr(backfill, "_FIRST_CHUNK", 1)
+    monkeypatch.setattr(leasing, "_FIRST_CHUNK", 1)
     settings.ML_MODELS = {**settings.ML_MODELS, "CHUNKS_IN_FLIGHT": 1}
     rollouts.open_rollout(mirrored)
     assert len(rollouts.advance()) == 1

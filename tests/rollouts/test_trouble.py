@@ -21,7 +21,7 @@ from ml_models.artifacts import gcs
 from ml_models.engine.embed import golden_crops
 from ml_models.exceptions import NotReady, RolloutRefused
 from ml_models.models import Artifact, EnsembleConfig, RolloutChunk, ServingProcess
-from ml_models.rollouts import advancing, backfill
+from ml_models.rollouts import advancing, backfill, leasing
 from ml_models.rollouts.progress import progress
 from tests.conftest import Portraits
 from tests.support.networks import contract, tiny_network
@@ -106,7 +106,7 @@ def states() -> tuple[str, str]:
 def test_a_network_that_gives_NaN_on_some_faces_stops_the_rollout(
     newcomer: Any, service: APIClient, portraits: Portraits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backfill, "_RETRY_AFTER", timedelta(0))
+    monkeypatch.setattr(leasing, "_RETRY_AFTER", timedelta(0))
     config = newcomer(nan_when_bright(tmp_path / "nan.onnx"))
     for subject_id in ("child-3", "child-4"):
         assert enroll(service, subject_id, brighter(portraits.eileen_collins)).status_code == 201
@@ -203,7 +203,7 @@ def test_a_chunk_that_kills_every_worker_stops_the_rollout(
     rollout = rollouts.open_rollout(mirrored)
     runtime.refresh()
     [chunk] = rollouts.advance()
-    for _ in range(backfill._MAX_ATTEMPTS):
+    for _ in range(leasing._MAX_ATTEMPTS):
         assert rollouts.advance() == []
         with monkeypatch.context() as patch:
             patch.setattr(backfill, "_embed_batch", lambda *args: exit(9))
