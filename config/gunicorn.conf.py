@@ -23,9 +23,10 @@ def post_worker_init(worker: Any) -> None:
     from ml_models import runtime
 
     if worker.age > workers:
-        # in place of one that ended: load before accepting, the others still answer meanwhile
+        # in place of one that ended: load before accepting, the others still answer meanwhile; the active version only,
+        # or a slow download for another one would end in the server's timeout
         try:
-            runtime.refresh()
+            runtime.refresh(active_only=True)
         except DatabaseError as error:  # let out of here, it would end the whole server
             worker.log.warning("the database does not answer (%s); loading in the background", type(error).__name__)
     runtime.start()

@@ -47,7 +47,10 @@ DEFAULTS: dict[str, Any] = {
     "ROLLBACK_WINDOW_DAYS": 7,
     # chunks of a rollout handed out at a time, at least; two for each live worker keep all of them busy
     "CHUNKS_IN_FLIGHT": 4,
-    # the share of references that a cut-over may leave behind, to be enrolled again
+    # the kind of process of which at least one must live and have loaded a version at its cut-over: "web", or "worker"
+    # where the host verifies in Celery workers only
+    "QUORUM": "web",
+    # the share of references that a cut-over may leave behind, to be enrolled again; one at least, unless it is 0
     "FAILURES_ALLOWED": 0.001,
     # the share of live verifies that are scored under a version on its way, too; 0 for none
     "SHADOW_SHARE": 0.1,

@@ -22,8 +22,7 @@ import cv2
 from django.db import DatabaseError, InterfaceError, close_old_connections
 from django.db.models.functions import Now
 
-from . import conf, selectors
-from .artifacts import load
+from . import artifacts, conf, selectors
 from .engine.decode import DecodeLimits
 from .engine.errors import ArtifactRejected, InferenceFailed
 from .engine.fuse import Fusion
@@ -93,7 +92,6 @@ class _State:
     versions: dict[int, ServedVersion] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
     rolling: int | None = None
-    checked: bool = False
     threads: list[threading.Thread] = field(default_factory=list)
     kind: str = ServingProcess.Kind.WEB
     stop: threading.Event = field(default_factory=threading.Event)
@@ -148,41 +146,50 @@ def _repeat(process: _State, work: Callable[[], None]) -> None:
             return
 
 
-def refresh() -> None:
-    """Load what the served versions need and let go of what none needs any more."""
+def refresh(active_only: bool = False) -> None:
+    """Load what the served versions need, the active one's first, and let go of what none needs any more.
+
+    Args:
+        active_only: leave what the other versions need for the next time.
+    """
     process = current()
     with process.loading:  # a task that wants a network waits for the thread that is loading it
-        _refresh(process)
+        _refresh(process, active_only)
 
 
-def _refresh(process: _State) -> None:
+def _refresh(process: _State, active_only: bool) -> None:
     states = selectors.served_states()
     # what cannot answer yet is read again: a lost file may have been published anew
     configs = {pk: version.config for pk, version in process.versions.items() if pk in states}
     unread = selectors.configs().filter(pk__in=states.keys() - configs.keys())
     process.configs = configs = configs | {config.pk: config for config in unread}
     wanted = {artifact.sha256: artifact for config in configs.values() for artifact in config.artifacts}
-    for sha256, artifact in wanted.items():
-        if sha256 not in process.networks:
-            _load(process, artifact)
     for sha256 in process.networks.keys() - wanted.keys():
         del process.networks[sha256]
     names = {artifact.name for artifact in wanted.values()}
     process.problems = {name: code for name, code in process.problems.items() if name in names}
     process.versions = {pk: version for pk, version in process.versions.items() if pk in configs}
-    for pk, config in configs.items():
-        if pk not in process.versions and _complete(process, config):
-            try:
-                process.versions[pk] = ServedVersion(config, assemble(config, process.networks))
-            except ArtifactRejected as error:
-                logger.error("runtime: version %d cannot answer here: %s", config.version, error)  # noqa: TRY400
     process.rolling = next((pk for pk, state in states.items() if state == State.ROLLING_OUT), None)
-    process.checked = True
+    # the version that answers waits for no other one's download
+    for pk, config in sorted(configs.items(), key=lambda item: states[item[0]] != State.ACTIVE):
+        if states[pk] == State.ACTIVE or not active_only:
+            _make_ready(process, config)
+
+
+def _make_ready(process: _State, config: EnsembleConfig) -> None:
+    for artifact in config.artifacts:
+        if artifact.sha256 not in process.networks:
+            _load(process, artifact)
+    if config.pk not in process.versions and _complete(process, config):
+        try:
+            process.versions[config.pk] = ServedVersion(config, assemble(config, process.networks))
+        except ArtifactRejected as error:
+            logger.error("runtime: version %d cannot answer here: %s", config.version, error)  # noqa: TRY400
 
 
 def _load(process: _State, artifact: Artifact) -> None:
     try:
-        process.networks[artifact.sha256] = load(artifact)
+        process.networks[artifact.sha256] = artifacts.load(artifact)
         process.problems.pop(artifact.name, None)
         logger.info("runtime: %s is loaded", artifact.name)
     except (ArtifactError, ArtifactRejected, InferenceFailed) as error:
@@ -283,18 +290,3 @@ def model(artifact: Artifact) -> EmbedsFaces:
 def problems() -> dict[str, str]:
     """What could not be loaded in this process and why: error code by artifact name."""
     return dict(current().problems)
-
-
-def missing() -> list[str]:
-    """What keeps this process from serving, as sentences; empty when it is ready."""
-    process = current()
-    if not process.checked:
-        return ["The networks are being loaded."]
-    states = selectors.served_states()
-    if State.ACTIVE not in states.values():
-        return ["No version is active."]
-    if states.keys() - process.configs.keys():
-        return ["A version's networks are being loaded."]
-    artifacts = {artifact.name: artifact.sha256 for pk in states for artifact in process.configs[pk].artifacts}
-    absent = sorted(name for name, sha256 in artifacts.items() if sha256 not in process.networks)
-    return [f"{name} is not loaded: {process.problems.get(name, 'in progress')}." for name in absent]

@@ -146,7 +146,9 @@ def template(subject_id: str, config: EnsembleConfig) -> Template | None:
         return None
     complete = {ref: features for ref, features in by_reference.items() if len(features) == len(names)}
     if not complete:
-        failed = RolloutFailure.objects.filter(rollout__config=config, reference__in=by_reference)
+        failed = RolloutFailure.objects.filter(
+            RolloutFailure.GIVEN_UP, rollout__config=config, reference__in=by_reference
+        )
         if by_reference.keys() <= set(failed.values_list("reference", flat=True)):
             raise ReferencesLost
         raise NotReady("The subject's references are not embedded for the active version yet.")

@@ -15,7 +15,8 @@ from django.dispatch import Signal
 verification_decided = Signal()
 # with subject_id: str, and references: how many went
 subject_erased = Signal()
-# with rollout_id: UUID, version: int, and state: "complete", "aborted" or "failed"
+# with rollout_id: UUID, version: int, state: "complete", "aborted" or "failed", and left_behind: how many people the
+# version that went live cannot verify, because none of their references could be embedded
 rollout_finished = Signal()
 # with subject_id: str, and seconds: how long nobody can be verified as this subject
 subject_locked_out = Signal()

@@ -72,7 +72,7 @@ def outside_the_engine() -> float:
     """
     config = rollouts.get_config(NEW)
     with_vectors = 0.0
-    make = backfill._vectors
+    make = backfill.missing_vectors
 
     def timed(config: EnsembleConfig, reference: Reference) -> list[Embedding]:
         nonlocal with_vectors
@@ -83,13 +83,13 @@ def outside_the_engine() -> float:
 
     rollout = Rollout.objects.create(config=config)
     chunk = RolloutChunk.objects.create(rollout=rollout, references=_some(), leased_until="2100-01-01T00:00Z")
-    backfill._vectors = timed
+    backfill.missing_vectors = timed
     try:
         began = time.perf_counter()
         backfill.embed_chunk(chunk.pk)
         took = time.perf_counter() - began
     finally:
-        backfill._vectors = make
+        backfill.missing_vectors = make
         rollout.delete()
         Embedding.objects.filter(space=new_space()).delete()
     return 1 - with_vectors / took

@@ -12,7 +12,7 @@ from devstack.drill.versions import NEW, OLD, new_space
 from devstack.state import say
 from ml_models import rollouts
 from ml_models.models import Embedding, Reference, Rollout
-from ml_models.rollouts import backfill
+from ml_models.rollouts import backfill, leasing
 from ml_models.rollouts.estimates import activation_cost
 
 FACES, MANY = 300_000, 10_000_000
@@ -75,7 +75,7 @@ def run(report: Report) -> None:
 def _hand_out(rollout: Rollout) -> None:
     with transaction.atomic():
         rollout.refresh_from_db()
-        backfill.hand_out(rollout, rollouts.get_config(NEW))
+        leasing.hand_out(rollout, rollouts.get_config(NEW))
         transaction.set_rollback(True)
 
 

@@ -53,6 +53,11 @@ def _lever(
     )
 
 
+def _go_facts(rollout: Rollout) -> Sequence[tuple[str, str]]:
+    people = rollouts.left_behind(rollout)
+    return [("People left behind, to be enrolled again", f"{people:,}"), *_shadow_facts(rollout)]
+
+
 def _shadow_facts(rollout: Rollout) -> Sequence[tuple[str, str]]:
     lines = shadow_lines(summary(rollout)) or [{"text": "no live verify has been scored under this version"}]
     return [("In the shadow" if not place else "", line["text"]) for place, line in enumerate(lines)]
@@ -119,7 +124,7 @@ class RolloutAdmin(Panel):
             "The version is active.",
             "Everything is embedded. The versions change now; the one before stays warm, to be rolled back to.",
             State.AWAITING_APPROVAL,
-            facts=_shadow_facts,
+            facts=_go_facts,
         ),
         _lever(
             "pause",
@@ -175,15 +180,15 @@ class RolloutAdmin(Panel):
 
 @admin.register(RolloutFailure)
 class RolloutFailureAdmin(Panel):
-    """References that a rollout could not embed: their subjects are to be enrolled again."""
+    """References that a rollout gave up on: their subjects are to be enrolled again."""
 
-    list_display = ["subject", "code", "version", "at", "reference_link"]
+    list_display = ["subject", "code", "tries", "version", "at", "reference_link"]
     list_display_links = None
     list_filter = ["code", "rollout"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[RolloutFailure]:
         rows = super().get_queryset(request).select_related("reference__subject", "rollout__config")
-        return rows.defer("reference__chip")
+        return rows.filter(RolloutFailure.GIVEN_UP).defer("reference__chip")
 
     @admin.display(description="to be enrolled again")
     def subject(self, failure: RolloutFailure) -> SafeString:

@@ -14,6 +14,7 @@ from django.utils.safestring import SafeString
 
 from ml_models import rollouts, selectors, tasks
 from ml_models.models import EnsembleConfig, EnsembleMember, EvaluationReport, Rollout
+from ml_models.rollouts import backfill
 from ml_models.rollouts.estimates import activation_cost
 from ml_models.versions import comparison, evidence, files
 
@@ -95,8 +96,23 @@ def _ask_roll_back(config: EnsembleConfig) -> Asked:
     facts = [("From", str(config))]
     if warm and warm.warm_until:
         facts += [("To", str(warm)), ("Stays warm until", f"{warm.warm_until:%Y-%m-%d %H:%M} UTC")]
+        target = rollouts.get_config(warm.version)
+        people = rollouts.people_without_template(target)
+        facts.append(("Embeddings owed to it, which workers make", f"{backfill.count_missing(target):,}"))
+        facts.append(("People who cannot be verified until workers have embedded them", f"{people:,}"))
+    return Asked("The earlier version answers from the next request on. It waits for nothing, nothing is lost.", facts)
+
+
+def _end_warmth(config: EnsembleConfig, request: HttpRequest) -> Done:
+    rollouts.end_warmth(config, request.user)
+    return Done(f"Version {config.version} is not warm any more.")
+
+
+def _ask_end_warmth(config: EnsembleConfig) -> Asked:
     return Asked(
-        "The earlier version answers from the next request on. Nothing is embedded and nothing is lost.", facts
+        "Its networks are let go, nobody is embedded for it any more, and nobody can roll back to it: only a rollout "
+        "activates it again. What it alone has embedded is deleted by the next purge_retired.",
+        [("Would stay warm until", f"{config.warm_until:%Y-%m-%d %H:%M} UTC")] if config.warm_until else [],
     )
 
 
@@ -178,6 +194,15 @@ class EnsembleConfigAdmin(Panel):
             _discard,
             lambda config: config.state == State.VALIDATED,
             _ask_discard,
+            danger=True,
+        ),
+        Button(
+            "end_warmth",
+            "End warmth",
+            "ml_models.end_warmth",
+            _end_warmth,
+            lambda config: EnsembleConfig.objects.filter(selectors.warm(), pk=config.pk).exists(),
+            _ask_end_warmth,
             danger=True,
         ),
         Button("clone", "Clone", "ml_models.add_ensembleconfig", _clone, lambda config: True),

@@ -15,8 +15,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from ml_models import conf, runtime, selectors, services
+from ml_models import conf, selectors, services
 from ml_models.exceptions import NotReady
+from ml_models.services.readiness import readiness
 
 from . import access, uploads
 from . import serializers as s
@@ -217,13 +218,14 @@ class HealthView(FaceView):
 
 
 class ReadyView(FaceView):
-    """The networks of the served versions are loaded and have answered once."""
+    """The networks of the active version are loaded and have answered once."""
 
     authentication_classes = ()
     permission_classes = [AllowAny]
 
     @extend_schema(responses={200: None, 503: PROBLEM})
     def get(self, request: Request) -> Response:
-        if missing := runtime.missing():
-            raise NotReady(" ".join(missing))
-        return Response({"status": "ready"})
+        now = readiness()
+        if now.missing:
+            raise NotReady(" ".join(now.missing))
+        return Response({"status": "ready", "degraded": now.degraded})

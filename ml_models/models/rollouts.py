@@ -25,6 +25,8 @@ class Rollout(models.Model):
         FAILED = "failed"
 
     OPEN = (State.EMBEDDING, State.PAUSED, State.AWAITING_APPROVAL)
+    # people are enrolled while an operator thinks: only a pause stops the workers
+    EMBEDS = (State.EMBEDDING, State.AWAITING_APPROVAL)
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     config = models.ForeignKey(EnsembleConfig, on_delete=models.CASCADE, related_name="rollouts")
@@ -63,12 +65,18 @@ class RolloutChunk(models.Model):
 
 
 class RolloutFailure(models.Model):
-    """A reference that could not be embedded; its subject is to be enrolled again."""
+    """A reference that could not be embedded. Once it is given up, its subject is to be enrolled again."""
+
+    # what may pass, and how often a reference is tried for it
+    PASSING = ("inference_failed",)
+    MAX_TRIES = 3
+    GIVEN_UP = ~models.Q(code__in=PASSING) | models.Q(tries__gte=MAX_TRIES)
 
     rollout = models.ForeignKey(Rollout, on_delete=models.CASCADE, related_name="failures")
     reference = models.ForeignKey(Reference, on_delete=models.CASCADE, related_name="+")
     code = models.CharField(max_length=50)
-    at = models.DateTimeField(auto_now_add=True)
+    tries = models.PositiveSmallIntegerField(default=1, help_text="How often it was tried.")
+    at = models.DateTimeField(auto_now_add=True, help_text="The last try.")
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["rollout", "reference"], name="one_failure_a_reference")]

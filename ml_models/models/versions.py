@@ -133,6 +133,7 @@ class EnsembleConfig(models.Model):
             ("activate_config", "Can activate a version"),
             ("rollback_config", "Can roll back to the version before"),
             ("discard_config", "Can discard a validated version"),
+            ("end_warmth", "Can end a retired version's warmth, and the way back to it"),
         ]
 
     def __str__(self) -> str:

@@ -1,12 +1,13 @@
 """A version's way to being active: validate, open, embed what is missing, cut over, roll back."""
 
 from ..selectors import get_config, get_rollout
+from .advancing import advance
+from .failures import failures_allowed, left_behind, people_without_template
 from .transitions import (
     abort,
-    advance,
     cut_over,
     discard,
-    failures_allowed,
+    end_warmth,
     open_rollout,
     pause,
     resume,
@@ -19,11 +20,14 @@ __all__ = [
     "advance",
     "cut_over",
     "discard",
+    "end_warmth",
     "failures_allowed",
     "get_config",
     "get_rollout",
+    "left_behind",
     "open_rollout",
     "pause",
+    "people_without_template",
     "resume",
     "roll_back",
     "validate",

@@ -2,60 +2,65 @@
 
 Missing rows are the truth and the queue carries hints: a lost message, a killed or frozen worker costs at most the
 chunks in hand, which are leased again once they expire. Doing a chunk twice stores nothing twice.
+
+A version that is embedded for after its rollout (active, or warm) lacks what was enrolled where its networks were not
+loaded. That is owed: embedded in the same way, under the rollout that made the version active.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from datetime import timedelta
 from uuid import UUID
 
-from django.db import connection, transaction
-from django.db.models import Count, Exists, F, OuterRef, Prefetch, Q, QuerySet
+from django.db import InterfaceError, OperationalError, connection, transaction
+from django.db.models import Exists, F, OuterRef, Prefetch, Q, QuerySet
 from django.db.models.functions import Now
 
-from .. import conf, crypto, runtime, selectors
+from .. import crypto, runtime, selectors
 from ..engine.align import decode_chip
 from ..engine.errors import EngineError
 from ..engine.pipeline import chip_crop
 from ..exceptions import CryptoError, NotReady
 from ..models import Embedding, EnsembleConfig, Reference, Rollout, RolloutChunk, RolloutFailure
-from ..services.embeddings import embed_crop, sealed
-from ..versions import locks
-from . import processes
+from ..services import embeddings
 
 logger = logging.getLogger(__name__)
 
 # Chunk ≤ 20 s < lease 60 s < the broker's visibility timeout 120 s: the database decides who works on what.
-_CHUNK_S = 10.0
 _CHUNK_MAX_S = 20.0
-_LEASE = timedelta(seconds=60)
-_FIRST_CHUNK = 8
-_MAX_CHUNK = 500
+LEASE = timedelta(seconds=60)
 # Few references at a time, so that memory stays flat and an abort is noticed soon.
-_BATCH = 8
-# Whoever begins a chunk so often without coming to its end is killed by it.
-_MAX_ATTEMPTS = 5
+BATCH = 8
 
 
 def spaces_of(config: EnsembleConfig) -> set[str]:
     return {member.space for member in config.members.all()}
 
 
-def count_missing(config: EnsembleConfig, leaving_out: Rollout | None = None) -> int:
-    """How many (reference, space) pairs the version lacks, without the references that a rollout gave up on."""
-    spaces = spaces_of(config)
-    references = Reference.objects.all()
-    present = Embedding.objects.filter(space__in=spaces)
+def count_missing(
+    config: EnsembleConfig, leaving_out: Rollout | None = None, bounds: Mapping[str, UUID] | None = None
+) -> int:
+    """How many (reference, space) pairs the version lacks.
+
+    Args:
+        leaving_out: without the references that this rollout gave up on.
+        bounds: of the references' keys, by look-up: gt, lte.
+    """
+    spaces, bounds = spaces_of(config), bounds or {}
+    references = Reference.objects.filter(**{f"pk__{lookup}": key for lookup, key in bounds.items()})
+    within = {f"reference__{lookup}": key for lookup, key in bounds.items()}
+    present = Embedding.objects.filter(space__in=spaces, **within)
     if leaving_out is not None:
-        failed = RolloutFailure.objects.filter(rollout=leaving_out).values("reference")
+        failed = leaving_out.failures.filter(RolloutFailure.GIVEN_UP).values("reference")
         references, present = references.exclude(pk__in=failed), present.exclude(reference__in=failed)
     return int(references.count() * len(spaces) - present.count())
 
 
-def _incomplete(config: EnsembleConfig) -> QuerySet[Reference]:
+def incomplete(config: EnsembleConfig) -> QuerySet[Reference]:
     """References that lack a space, by index look-ups only, in the order of their keys."""
     lacks = Q()
     for space in sorted(spaces_of(config)):
@@ -63,73 +68,44 @@ def _incomplete(config: EnsembleConfig) -> QuerySet[Reference]:
     return Reference.objects.filter(lacks).order_by("pk")
 
 
-def hand_out(rollout: Rollout, config: EnsembleConfig) -> list[UUID]:
-    """Lease expired chunks again and new ones, as many as may be in flight. Returns the chunks to tell workers of.
-
-    The caller holds the rollout's row, in a transaction, so that nothing is handed out twice.
-    """
-    with connection.cursor() as cursor:
-        # or PostgreSQL hashes all of a space where looking up the keys of one chunk would do
-        cursor.execute("SET LOCAL work_mem = '64kB'")
-    chunks = RolloutChunk.objects.filter(rollout=rollout)
-    expired = list(chunks.filter(leased_until__lt=Now()).select_for_update(skip_locked=True))
-    chunks.filter(pk__in=[c.pk for c in expired]).update(leased_until=Now() + _LEASE)
-    leased = [chunk.pk for chunk in expired]
-    in_flight = max(conf.get("CHUNKS_IN_FLIGHT"), 2 * processes.workers())
-    for _ in range(in_flight - chunks.count()):
-        references = _next(rollout, config)
-        if not references:
-            break
-        chunk = RolloutChunk.objects.create(rollout=rollout, references=references, leased_until=Now() + _LEASE)
-        leased.append(chunk.pk)
-    return leased
-
-
-def _next(rollout: Rollout, config: EnsembleConfig) -> list[UUID]:
-    pace = rollout.seconds_per_reference
-    size = _FIRST_CHUNK if not pace else max(1, min(_MAX_CHUNK, round(_CHUNK_S / pace)))
-    failed = RolloutFailure.objects.filter(rollout=rollout, reference=OuterRef("pk"))
-    left = _incomplete(config).filter(~Exists(failed)).values_list("pk", flat=True)
-    references = list(left.filter(pk__gt=rollout.cursor)[:size] if rollout.cursor else left[:size])
-    # past the end: begin again, for what a vanished chunk left behind, but only when no chunk is in flight
-    if not references and rollout.cursor and not rollout.chunks.exists():
-        references = list(left[:size])
-    if references:
-        rollout.cursor = references[-1]
-        Rollout.objects.filter(pk=rollout.pk).update(cursor=rollout.cursor)
-    return references
-
-
-def deadly(rollout: Rollout) -> RolloutChunk | None:
-    """A chunk that was begun again and again and never done, in nobody's hands now."""
-    return rollout.chunks.filter(attempts__gte=_MAX_ATTEMPTS, leased_until__lt=Now()).first()
+def embedding() -> Q:
+    """Rollouts whose version workers embed for now."""
+    served = EnsembleConfig.objects.filter(Q(state=EnsembleConfig.State.ACTIVE) | selectors.warm())
+    return Q(state__in=Rollout.EMBEDS) | Q(state=Rollout.State.COMPLETE, config__in=served)
 
 
 def embed_chunk(chunk_id: UUID) -> bool:
     """Embed a chunk's references that still lack a space; says whether it came to the chunk's end.
 
-    A chunk that is done, or whose rollout is not embedding any more, is left alone.
+    A chunk that is done, or whose version is not embedded for any more, is left alone.
 
     Raises:
         NotReady: this process cannot load the version's networks now; the chunk is anybody's again.
+        OperationalError, InterfaceError: the database does not answer; so is it then.
     """
     chunk = _claim(chunk_id)
     if chunk is None:
         return True
     config = selectors.configs().get(pk=chunk.rollout.config_id)
     try:
-        _ensure_loaded(config)
-    except NotReady:
-        _give_back(chunk)
+        _ensure_loaded(config, chunk.rollout.state in Rollout.OPEN)
+        return _work_through(chunk, config)
+    except (NotReady, OperationalError, InterfaceError):
+        # a network was let go of, or the database hiccuped: not the references' fault, and neither the workers'
+        with suppress(OperationalError, InterfaceError):  # then the chunk's lease ends by itself
+            _give_back(chunk)
         raise
+
+
+def _work_through(chunk: RolloutChunk, config: EnsembleConfig) -> bool:
     began = time.monotonic()
     left = list(chunk.references)
     done = 0
     while left and time.monotonic() - began < _CHUNK_MAX_S:
-        if not Rollout.objects.filter(pk=chunk.rollout_id, state=Rollout.State.EMBEDDING).exists():
+        if not Rollout.objects.filter(embedding(), pk=chunk.rollout_id).exists():
             return True
-        batch, left = left[:_BATCH], left[_BATCH:]
-        _embed_batch(chunk.rollout, config, batch)
+        batch, left = left[:BATCH], left[BATCH:]
+        embed_batch(chunk.rollout, config, batch)
         done += len(batch)
     pace = (time.monotonic() - began) / max(done, 1)
     Rollout.objects.filter(pk=chunk.rollout_id).update(seconds_per_reference=pace, refusals=0)
@@ -145,12 +121,12 @@ def _claim(chunk_id: UUID) -> RolloutChunk | None:
         chunk = (
             RolloutChunk.objects.select_for_update(skip_locked=True, of=("self",))
             .select_related("rollout")
-            .filter(pk=chunk_id, rollout__state=Rollout.State.EMBEDDING)
+            .filter(pk=chunk_id, rollout__in=Rollout.objects.filter(embedding()))
             .first()
         )
         if chunk:
             # counted before the work: whatever kills this process cannot take it back
-            RolloutChunk.objects.filter(pk=chunk.pk).update(leased_until=Now() + _LEASE, attempts=F("attempts") + 1)
+            RolloutChunk.objects.filter(pk=chunk.pk).update(leased_until=Now() + LEASE, attempts=F("attempts") + 1)
         return chunk
 
 
@@ -160,22 +136,28 @@ def _give_back(chunk: RolloutChunk) -> None:
     Rollout.objects.filter(pk=chunk.rollout_id).update(refusals=F("refusals") + 1)
 
 
-def _ensure_loaded(config: EnsembleConfig) -> None:
+def _ensure_loaded(config: EnsembleConfig, load: bool) -> None:
+    """Load now what an open rollout needs; what is owed waits for the background thread.
+
+    Or a warm version's lost file, fetched again for every chunk, would hold up the rollouts.
+    """
     for member in config.members.all():
         try:
             runtime.model(member.artifact)
         except NotReady:
+            if not load:
+                raise
             runtime.refresh()
             runtime.model(member.artifact)
 
 
-def _embed_batch(rollout: Rollout, config: EnsembleConfig, references: Iterable[UUID]) -> None:
+def embed_batch(rollout: Rollout, config: EnsembleConfig, references: Iterable[UUID]) -> None:
     rows, failures = [], []
     present = Embedding.objects.filter(space__in=spaces_of(config)).defer("vector")
     loaded = Reference.objects.filter(pk__in=list(references)).prefetch_related(Prefetch("embeddings", present))
     for reference in loaded:
         try:
-            rows += _vectors(config, reference)
+            rows += missing_vectors(config, reference)
         # whatever one reference does must not stop the others; the code says what it was
         except (CryptoError, EngineError) as error:
             failures.append(RolloutFailure(rollout=rollout, reference=reference, code=error.code))
@@ -183,23 +165,36 @@ def _embed_batch(rollout: Rollout, config: EnsembleConfig, references: Iterable[
             failures.append(RolloutFailure(rollout=rollout, reference=reference, code="unreadable_chip"))
     subjects = {reference.pk: reference.subject_id for reference in loaded}
     with transaction.atomic():
-        held = _hold(subjects)
+        held = hold(subjects)
         Embedding.objects.bulk_create([row for row in rows if row.reference_id in held], ignore_conflicts=True)
-        RolloutFailure.objects.bulk_create([f for f in failures if f.reference_id in held], ignore_conflicts=True)
+        _keep(rollout, [failure for failure in failures if failure.reference_id in held], held)
     if failures:
         logger.warning("rollout %s: %d references could not be embedded", rollout.pk, len(failures))
 
 
-def _vectors(config: EnsembleConfig, reference: Reference) -> list[Embedding]:
+def _keep(rollout: Rollout, failures: list[RolloutFailure], tried: set[UUID]) -> None:
+    """Count one more try for each failure, and forget those of references that came through this time."""
+    before = rollout.failures.filter(reference__in=tried)
+    failed = {failure.reference_id for failure in failures}
+    before.exclude(reference__in=failed).delete()
+    again = set(before.values_list("reference", flat=True))
+    for failure in failures:
+        if failure.reference_id in again:
+            before.filter(reference=failure.reference_id).update(code=failure.code, tries=F("tries") + 1, at=Now())
+    RolloutFailure.objects.bulk_create([f for f in failures if f.reference_id not in again], ignore_conflicts=True)
+
+
+def missing_vectors(config: EnsembleConfig, reference: Reference) -> list[Embedding]:
     present = {embedding.space for embedding in reference.embeddings.all()}
     todo = [member for member in config.members.all() if member.space not in present]
     if not todo:
         return []
     crop = chip_crop(decode_chip(crypto.open_chip(reference.pk, reference.subject_id, bytes(reference.chip))))
-    return [sealed(reference.pk, member.space, embed_crop(crop, member, config.flip)) for member in todo]
+    features = ((member.space, embeddings.embed_crop(crop, member, config.flip)) for member in todo)
+    return [embeddings.sealed(reference.pk, space, feature) for space, feature in features]
 
 
-def _hold(subjects: dict[UUID, UUID]) -> set[UUID]:
+def hold(subjects: dict[UUID, UUID]) -> set[UUID]:
     """Keep the subjects from being erased until the end of the transaction; the references that are still there."""
     with connection.cursor() as cursor:
         cursor.execute(
@@ -209,21 +204,3 @@ def _hold(subjects: dict[UUID, UUID]) -> set[UUID]:
         # the references after the lock: one may have been erased while we embedded
         cursor.execute("SELECT id FROM ml_models_reference WHERE id = ANY(%s) FOR KEY SHARE", [list(subjects)])
         return {row[0] for row in cursor.fetchall()}
-
-
-def failures_by_code(rollout: Rollout) -> dict[str, int]:
-    rows = rollout.failures.values("code").annotate(count=Count("pk")).order_by("code")
-    return {row["code"]: row["count"] for row in rows}
-
-
-def unneeded() -> QuerySet[Embedding]:
-    """Embeddings in spaces of no version that is served, warm, or validated and so about to be served."""
-    needed = [*selectors.served_configs(), *selectors.configs().filter(state=EnsembleConfig.State.VALIDATED)]
-    return Embedding.objects.exclude(space__in={space for config in needed for space in spaces_of(config)})
-
-
-def purge_some(limit: int = 5000) -> int:
-    """Delete some of what is unneeded; returns how many. Few at a time, so that nobody waits for the lock."""
-    with transaction.atomic():
-        locks.share_versions()  # no version becomes needed while we decide
-        return int(Embedding.objects.filter(pk__in=list(unneeded().values_list("pk", flat=True)[:limit])).delete()[0])

@@ -13,9 +13,13 @@ from ..models import EnsembleConfig, ServingProcess
 _MISSED_HEARTBEATS = 6
 
 
+def _alive_s() -> float:
+    return float(_MISSED_HEARTBEATS * conf.get("HEARTBEAT_S"))
+
+
 def live() -> list[ServingProcess]:
     """The processes that have reported themselves lately, by the database's clock, the oldest first."""
-    alive = Now() - timedelta(seconds=_MISSED_HEARTBEATS * conf.get("HEARTBEAT_S"))
+    alive = Now() - timedelta(seconds=_alive_s())
     return list(ServingProcess.objects.filter(heartbeat_at__gt=alive).order_by("started_at"))
 
 
@@ -26,8 +30,33 @@ def workers() -> int:
 
 def unready(config: EnsembleConfig) -> list[ServingProcess]:
     """Live processes that have not loaded every file of the version, its detector among them."""
+    return _unready(live(), config)
+
+
+def _unready(processes: list[ServingProcess], config: EnsembleConfig) -> list[ServingProcess]:
     needed = {artifact.sha256 for artifact in config.artifacts}
-    return [process for process in live() if not needed <= set(process.artifacts)]
+    return [process for process in processes if not needed <= set(process.artifacts)]
+
+
+def obstacle(config: EnsembleConfig) -> str:
+    """What keeps a version from going live among the processes, as a sentence; empty for nothing.
+
+    Every live process must have loaded its files, and at least one of the kind that answers (`QUORUM`) must live: none
+    that reports itself speaks for nobody. A first version is not held to that: there is nobody yet who could be
+    answered wrongly.
+    """
+    processes = live()
+    if waiting := _unready(processes, config):
+        return f"Waiting for {', '.join(map(str, waiting))} to load the networks."
+    if not EnsembleConfig.objects.filter(state=EnsembleConfig.State.ACTIVE).exists():
+        return ""
+    kind = conf.get("QUORUM")
+    if any(process.kind == kind for process in processes):
+        return ""
+    return (
+        f"Waiting for a {kind} process: none has reported itself for {_alive_s():.0f} s. Start one; where there are "
+        "none to start, say in QUORUM which kind of process verifies."
+    )
 
 
 def troubles(config: EnsembleConfig) -> dict[str, dict[str, str]]:

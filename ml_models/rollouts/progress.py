@@ -8,7 +8,7 @@ from uuid import UUID
 from .. import selectors
 from ..models import EnsembleConfig, Reference, Rollout
 from ..services.shadow import Summary, summary
-from . import backfill, processes
+from . import failures, processes
 from .backfill import count_missing
 
 
@@ -46,10 +46,10 @@ def progress(rollout: Rollout) -> Progress:
         rollout_id=rollout.pk,
         version=config.version,
         state=rollout.state,
-        reason=rollout.reason or ("" if over else _waits_for(rollout, config, missing, workers)),
+        reason=rollout.reason if over else _waits_for(rollout, config, missing, workers),
         pairs=rollout.pairs,
         missing=missing,
-        failures=backfill.failures_by_code(rollout),
+        failures=failures.failures_by_code(rollout),
         references_per_s=rate,
         seconds_left=left,
         processes={str(process): process.pk not in unready for process in live},
@@ -58,8 +58,12 @@ def progress(rollout: Rollout) -> Progress:
 
 
 def _waits_for(rollout: Rollout, config: EnsembleConfig, missing: int, workers: int) -> str:
-    if rollout.state != Rollout.State.EMBEDDING:
-        return ""
+    if rollout.state == Rollout.State.PAUSED:
+        return f"Paused by an operator. {missing} embeddings are missing; none is made until somebody resumes."
+    if rollout.state == Rollout.State.AWAITING_APPROVAL and missing:
+        return f"{missing} embeddings are missing, of faces enrolled meanwhile. Go is possible once workers made them."
+    if rollout.reason:
+        return rollout.reason
     if troubles := in_words(processes.troubles(config)):
         return f"{troubles} It is tried again every few seconds; the active version keeps answering."
     if missing and not workers:

@@ -1,4 +1,4 @@
-"""A version's way to being active: validate, open, embed what is missing, cut over, roll back.
+"""The changes of state on a version's way to being active: open, cut over, roll back, put away.
 
 Every change of state is a conditional update whose row count is checked, inside the exclusive lock.
 """
@@ -7,29 +7,24 @@ from __future__ import annotations
 
 import logging
 from datetime import timedelta
-from uuid import UUID
 
 from django.db import transaction
 from django.db.models.functions import Now
 
-from .. import conf, runtime, selectors, signals
+from .. import conf, selectors, signals
 from ..exceptions import ConfigInvalid, RolloutRefused
-from ..models import Actor, ConfigStep, EnsembleConfig, Reference, Rollout, RolloutChunk, actor_id
+from ..models import Actor, ConfigStep, EnsembleConfig, Rollout, RolloutChunk, actor_id
 from ..versions import evidence, locks
 from ..versions.validation import problems
-from . import backfill, processes
+from . import processes
 from .backfill import count_missing
-from .progress import in_words
+from .failures import failures_allowed, given_up, left_behind
 from .steps import move
 
 logger = logging.getLogger(__name__)
 State = EnsembleConfig.State
 
-# What no waiting mends: the file or the network is not what it should be.
-_FATAL = {"artifact_corrupt", "artifact_missing", "contract_mismatch", "golden_mismatch", "artifact_rejected"}
-_FATAL |= {"inference_failed"}
-# Chunks in a row that no worker could begin: some minutes of a bucket that does not answer.
-MAX_REFUSALS = 8
+_LEFT = "People left behind: {}. None of their references could be embedded; enrol them again."
 
 
 def discard(config: EnsembleConfig, by: Actor = None) -> None:
@@ -41,6 +36,8 @@ def discard(config: EnsembleConfig, by: Actor = None) -> None:
     with transaction.atomic():
         locks.change_versions()
         move(config, State.VALIDATED, State.RETIRED, by, "discarded")
+        # warm means embedded for: since an aborted rollout took the version out of its rollback window it is not
+        EnsembleConfig.objects.filter(pk=config.pk).update(warm_until=None)
 
 
 def open_rollout(config: EnsembleConfig, by: Actor = None, hold_for_approval: bool = False) -> Rollout:
@@ -70,103 +67,36 @@ def open_rollout(config: EnsembleConfig, by: Actor = None, hold_for_approval: bo
         )
 
 
-def advance() -> list[UUID]:
-    """One step of the open rollout: hand out chunks, or cut over once nothing is missing.
-
-    Returns: chunks to tell workers of; the caller enqueues them after the commit.
-    """
-    with transaction.atomic():
-        rollout = (
-            Rollout.objects.select_for_update(skip_locked=True)
-            .filter(state=Rollout.State.EMBEDDING)
-            .order_by("opened_at")
-            .first()
-        )
-        if rollout is None:  # none is open, or another process is just doing this
-            return []
-        config = selectors.configs().get(pk=rollout.config_id)
-        if reason := _reason_to_fail(rollout, config):
-            chunks, complete = [], False
-        else:
-            chunks = backfill.hand_out(rollout, config)
-            complete = not chunks and not rollout.chunks.exists()
-            if chunks and rollout.reason:  # it waits for nothing any more
-                Rollout.objects.filter(pk=rollout.pk).update(reason="")
-    if reason:
-        _close(rollout, Rollout.State.FAILED, None, reason)
-    elif complete:
-        _finish(rollout, config)
-    return chunks
-
-
-def _reason_to_fail(rollout: Rollout, config: EnsembleConfig) -> str:
-    """Why this rollout can never complete, or nothing."""
-    names = {artifact.name for artifact in config.artifacts}
-    reported = [runtime.problems(), *processes.troubles(config).values()]
-    for name, code in (item for codes in reported for item in codes.items()):
-        if name in names and code in _FATAL:
-            return f"{name} cannot be used: {code}. Publish a good file as a new artifact, in a new version."
-    if rollout.refusals >= MAX_REFUSALS:
-        own = {"this worker": runtime.problems()} if runtime.problems() else {}
-        troubles = in_words(processes.troubles(config) or own)
-        return f"No worker can load the networks. {troubles} Activate again once they can: what is done stays."
-    if chunk := backfill.deadly(rollout):
-        return (
-            f"Workers were lost {chunk.attempts} times over the same {len(chunk.references)} references, from "
-            f"{chunk.references[0]} on. Look at the workers' logs and memory, then activate again: what is done stays."
-        )
-    failed = rollout.failures.count()
-    if failed and failed > (allowed := failures_allowed()):
-        codes = ", ".join(f"{code}: {count}" for code, count in backfill.failures_by_code(rollout).items())
-        return f"{failed} references could not be embedded ({codes}); {allowed} are allowed."
-    return ""
-
-
-def failures_allowed() -> int:
-    """How many references a cut-over may leave behind, to be enrolled again."""
-    return int(Reference.objects.count() * conf.get("FAILURES_ALLOWED"))
-
-
-def _finish(rollout: Rollout, config: EnsembleConfig) -> None:
-    if waiting := processes.unready(config):
-        reason = f"Waiting for {', '.join(map(str, waiting))} to load the networks. "
-        reason = (reason + in_words(processes.troubles(config))).strip()
-        Rollout.objects.filter(pk=rollout.pk).update(reason=reason)
-    elif rollout.hold_for_approval:
-        Rollout.objects.filter(pk=rollout.pk, state=Rollout.State.EMBEDDING).update(
-            state=Rollout.State.AWAITING_APPROVAL, reason="Everything is embedded; waiting for an operator's Go."
-        )
-    else:
-        cut_over(rollout)  # which counts, inside the lock
-
-
 def cut_over(rollout: Rollout, by: Actor = None) -> None:
     """Retire the active version and activate the rolling one, in one transaction: by itself once nothing is missing, or
     at an operator's Go.
 
     Raises:
-        RolloutRefused: something is missing, a live process has not loaded it, or the rollout is not open.
+        RolloutRefused: something is missing, a live process has not loaded it, none lives, or the rollout is not open.
     """
     with transaction.atomic():
         locks.change_versions()
         current = Rollout.objects.select_for_update().get(pk=rollout.pk)
-        if current.state not in (Rollout.State.EMBEDDING, Rollout.State.AWAITING_APPROVAL):
+        if current.state not in Rollout.EMBEDS:
             raise RolloutRefused(f"The rollout is {current.state}.")
         config = selectors.configs().get(pk=current.config_id)
         if count := count_missing(config, current):
-            raise RolloutRefused(f"{count} embeddings are missing.")
-        if current.failures.count() > failures_allowed():
+            raise RolloutRefused(f"{count} embeddings are missing. Workers make them: wait until none is.")
+        if given_up(current).count() > failures_allowed():
             raise RolloutRefused("Too many references could not be embedded.")
-        if waiting := processes.unready(config):
-            raise RolloutRefused(f"Not loaded yet in: {', '.join(map(str, waiting))}.")
+        if obstacle := processes.obstacle(config):
+            raise RolloutRefused(obstacle)
         actor = by or current.opened_by
         before = EnsembleConfig.objects.filter(state=State.ACTIVE).first()
         if before:
             _retire(before, actor, f"version {config.version} took over")
         move(config, State.ROLLING_OUT, State.ACTIVE, actor)
-        Rollout.objects.filter(pk=current.pk).update(state=Rollout.State.COMPLETE, finished_at=Now(), reason="")
+        lost = left_behind(current)
+        Rollout.objects.filter(pk=current.pk).update(
+            state=Rollout.State.COMPLETE, finished_at=Now(), reason=_LEFT.format(lost) if lost else "", cursor=None
+        )
         RolloutChunk.objects.filter(rollout=current).delete()
-        _announce(current, Rollout.State.COMPLETE)
+        _announce(current, Rollout.State.COMPLETE, lost)
     logger.info("version %d is active", config.version)
 
 
@@ -176,12 +106,21 @@ def _retire(config: EnsembleConfig, by: Actor, reason: str) -> None:
     EnsembleConfig.objects.filter(pk=config.pk).update(warm_until=Now() + window)
 
 
-def _announce(rollout: Rollout, state: str) -> None:
-    signals.after_commit(signals.rollout_finished, rollout_id=rollout.pk, version=rollout.config.version, state=state)
+def _announce(rollout: Rollout, state: str, lost: int = 0) -> None:
+    signals.after_commit(
+        signals.rollout_finished,
+        rollout_id=rollout.pk,
+        version=rollout.config.version,
+        state=state,
+        left_behind=lost,
+    )
 
 
 def roll_back(by: Actor = None, leaving: int | None = None) -> EnsembleConfig:
     """Make the version that was retired last active again, while it is warm; waits for nothing.
+
+    Nor does it refuse for what is owed to that version: people whom it cannot verify (`people_without_template`) are
+    answered not_ready until a worker has embedded them.
 
     Args:
         leaving: the version that the operator believes to be active; None for whichever is.
@@ -200,6 +139,23 @@ def roll_back(by: Actor = None, leaving: int | None = None) -> EnsembleConfig:
         _retire(active, by, "rolled back")
         move(warm, State.RETIRED, State.ACTIVE, by, "rollback")
     return warm
+
+
+def end_warmth(config: EnsembleConfig, by: Actor = None) -> None:
+    """Let go of a retired version before its rollback window ends: nothing is loaded or embedded for it any more, and
+    nobody can roll back to it.
+
+    Raises:
+        RolloutRefused: it is not warm.
+    """
+    with transaction.atomic():
+        locks.change_versions()
+        if not EnsembleConfig.objects.filter(selectors.warm(), pk=config.pk).update(warm_until=None):
+            raise RolloutRefused(f"Version {config.version} is not warm: there is nothing to end. Look again.")
+        state = State.RETIRED
+        ConfigStep.objects.create(
+            config=config, from_state=state, to_state=state, by_id=actor_id(by), reason="warmth ended early"
+        )
 
 
 def pause(rollout: Rollout, by: Actor = None) -> None:
@@ -224,10 +180,11 @@ def _switch(rollout: Rollout, source: str, target: str, by: Actor) -> None:
 
 def abort(rollout: Rollout, by: Actor = None) -> None:
     """Give up; the version is `validated` again and keeps what it has embedded. Raises: RolloutRefused."""
-    _close(rollout, Rollout.State.ABORTED, by, "aborted by an operator")
+    close(rollout, Rollout.State.ABORTED, by, "aborted by an operator")
 
 
-def _close(rollout: Rollout, state: str, by: Actor, reason: str) -> None:
+def close(rollout: Rollout, state: str, by: Actor, reason: str) -> None:
+    """End a rollout without its version going live. Raises: RolloutRefused."""
     with transaction.atomic():
         locks.change_versions()
         closed = Rollout.objects.filter(pk=rollout.pk, state__in=Rollout.OPEN).update(

@@ -1,9 +1,14 @@
-"""A further reference for a subject: compared with the ones there are, embedded for every served version, written."""
+"""A further reference for a subject: compared with the ones there are, embedded for every served version, written.
+
+Only the active version's networks are needed for it. What another version needs and this process cannot make is owed: a
+missing row, which the workers find and fill (`rollouts.backfill`).
+"""
 
 from __future__ import annotations
 
 import logging
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 
 from django.db import transaction
@@ -11,6 +16,7 @@ from django.db import transaction
 from .. import conf, crypto, runtime, selectors
 from ..engine.align import encode_chip
 from ..engine.conditions import CONDITIONS
+from ..engine.errors import ArtifactRejected, InferenceFailed
 from ..engine.fuse import by_member
 from ..engine.types import Extraction, Feature, Quality
 from ..exceptions import (
@@ -30,7 +36,7 @@ from .embeddings import embed_chip, sealed
 logger = logging.getLogger(__name__)
 
 # A version change and another enrolment of the same subject may both come between; more is a storm.
-_MAX_TRIES = 5
+MAX_TRIES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,19 +73,28 @@ def enroll(caller: Actor, subject_id: str, image: bytes, override: bool = False)
     condition = version.rule.condition(by_member([extraction]))
     new = _NewReference(subject_id, known.pk if known else None, erasures, extraction, caller)
     features: dict[str, Feature] = {m.space: extraction.feature(m.artifact.name) for m in config.members.all()}
-    for _ in range(_MAX_TRIES):
+    owed: set[str] = set()
+    for _ in range(MAX_TRIES):
         checked = _check_against_template(version, new, override)
         with transaction.atomic():
             locks.share_versions()
-            needed = selectors.members_by_space(_embedded_here())
+            active, others = _served_here()
+            needed, must = selectors.members_by_space([active, *others]), selectors.members_by_space([active])
+            owed -= must.keys()
             # a version went live, or a reference came, between our reads and this lock: let go, do the rest, come back
-            complete = needed.keys() <= features.keys()
-            reference = _write(new, checked, {space: features[space] for space in needed}) if complete else None
+            complete = needed.keys() <= features.keys() | owed
+            made = {space: features[space] for space in needed.keys() - owed} if complete else {}
+            reference = write(new, checked, made) if complete else None
         if reference:
             break
-        for space in needed.keys() - features.keys():
+        for space in needed.keys() - features.keys() - owed:
             member, flip = needed[space]
-            features[space] = embed_chip(extraction.chip, member, flip)
+            try:
+                features[space] = embed_chip(extraction.chip, member, flip)
+            except (NotReady, InferenceFailed):
+                if space in must:
+                    raise
+                owed.add(space)
     else:
         raise ConfigChanged("The subject or the served versions changed while the picture was processed. Try again.")
     warnings = ["This face was not matched to the subject's earlier references."] if checked.overridden else []
@@ -89,21 +104,20 @@ def enroll(caller: Actor, subject_id: str, image: bytes, override: bool = False)
     return Enrolled(reference, config, extraction.quality, warnings)
 
 
-def _embedded_here() -> list[EnsembleConfig]:
-    """The versions that a new reference is embedded for at once.
+def _served_here() -> tuple[EnsembleConfig, list[EnsembleConfig]]:
+    """The active version, and the others that a new reference is embedded for at once.
 
     Raises:
-        NotReady: this process has not loaded the active version, or a warm one.
+        NotReady: no version is active, or this process has not loaded its networks.
     """
-    versions = []
-    for pk, state in selectors.served_states().items():
-        try:
-            versions.append(runtime.served(pk).config)
-        except NotReady:
-            # a version on its way refuses nobody: its workers find the reference missing, and the cut-over waits
-            if state != EnsembleConfig.State.ROLLING_OUT:
-                raise
-    return versions
+    states = selectors.served_states()
+    active = runtime.active().config
+    others = []
+    for pk in states.keys() - {active.pk}:
+        # one that is rolling out, or warm, refuses nobody
+        with suppress(NotReady, ArtifactRejected):
+            others.append(runtime.served(pk).config)
+    return active, others
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +162,7 @@ def _check_against_template(version: ServedVersion, new: _NewReference, override
     return _Checked(references, mismatch)
 
 
-def _write(new: _NewReference, checked: _Checked, features: dict[str, Feature]) -> Reference | None:
+def write(new: _NewReference, checked: _Checked, features: dict[str, Feature]) -> Reference | None:
     """Write the reference; None when the subject's references are no longer the ones it was compared with."""
     if new.known is None:
         Subject.objects.get_or_create(subject_id=new.subject_id)

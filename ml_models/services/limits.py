@@ -27,7 +27,7 @@ except ImportError:  # the host's cache is another one
 
 logger = logging.getLogger(__name__)
 
-_own = LocMemCache("ml_models.limits", {"OPTIONS": {"MAX_ENTRIES": 10_000}})
+own = LocMemCache("ml_models.limits", {"OPTIONS": {"MAX_ENTRIES": 10_000}})
 
 
 def spend(scope: str, who: str) -> int | None:
@@ -50,7 +50,7 @@ def _count(key: str, window_s: int) -> int:
         return _increment(cache, key, window_s)
     except (OSError, RedisError, ValueError) as error:  # ValueError: the cache forgot the key at once
         logger.warning("limits: the cache does not answer (%s); this process counts alone", type(error).__name__)
-        return _increment(_own, key, window_s)
+        return _increment(own, key, window_s)
 
 
 def _increment(store: BaseCache, key: str, window_s: int) -> int:

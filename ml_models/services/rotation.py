@@ -51,7 +51,7 @@ def rotate(report: Callable[[int, int], None]) -> tuple[int, list[str]]:
         (stale_embeddings(), _reseal_embedding),
     )
     for rows, reseal in kinds:
-        for row in _in_batches(rows):
+        for row in in_batches(rows):
             try:
                 done += reseal(row)
             except CryptoError:
@@ -60,7 +60,7 @@ def rotate(report: Callable[[int, int], None]) -> tuple[int, list[str]]:
     return done, unreadable
 
 
-def _in_batches(rows: _Rows) -> Iterator[Any]:
+def in_batches(rows: _Rows) -> Iterator[Any]:
     last = UUID(int=0)
     while batch := list(rows.filter(pk__gt=last)[:_BATCH]):
         yield from batch

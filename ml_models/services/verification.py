@@ -70,7 +70,7 @@ def _verify(caller: Actor, subject_id: str, images: Sequence[bytes]) -> Verified
     dropped: list[dict[str, Any]] = []
     try:
         lockout.require_free(template.lock_left)
-        frames = _frames(version, images, dropped)
+        frames = extract_frames(version, images, dropped)
         best = max((frame.quality for frame in frames), key=lambda quality: quality.score)
         decision = version.rule.judge(template.embeddings, by_member(frames), best.score)
         best = advised(best, decision.condition)
@@ -93,7 +93,7 @@ def _verify(caller: Actor, subject_id: str, images: Sequence[bytes]) -> Verified
     return Verified(row, config, decision, best, dropped, elapsed_ms, partial(shadow.offer, row, subject_id, images))
 
 
-def _frames(version: ServedVersion, images: Sequence[bytes], dropped: list[dict[str, Any]]) -> list[Extraction]:
+def extract_frames(version: ServedVersion, images: Sequence[bytes], dropped: list[dict[str, Any]]) -> list[Extraction]:
     frames = []
     first: ImageError | None = None
     for index, data in enumerate(images):

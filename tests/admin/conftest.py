@@ -31,6 +31,7 @@ DEEDS = (
     "activate_config",
     "rollback_config",
     "discard_config",
+    "end_warmth",
     "control_rollout",
     "erase_subject",
     "view_scores",

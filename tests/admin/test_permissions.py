@@ -22,6 +22,7 @@ BUTTONS = [
     ("ensembleconfig", "activate", "activate_config"),
     ("ensembleconfig", "rollback", "rollback_config"),
     ("ensembleconfig", "discard", "discard_config"),
+    ("ensembleconfig", "end_warmth", "end_warmth"),
     ("ensembleconfig", "clone", "add_ensembleconfig"),
     ("rollout", "go", "control_rollout"),
     ("rollout", "pause", "control_rollout"),
@@ -42,17 +43,19 @@ def _row(model: str, button: str, request: pytest.FixtureRequest) -> Any:
         return request.getfixturevalue("draft")
     if button == "clone":
         return request.getfixturevalue("served")
-    if model == "rollout" or button == "rollback":
+    if model == "rollout" or button in ("rollback", "end_warmth"):
         request.getfixturevalue("people")
     validated = request.getfixturevalue("validated")
     if button in ("activate", "discard"):
         return validated
     rollout = rollouts.open_rollout(validated, hold_for_approval=button == "go")
-    if button in ("go", "rollback"):
+    if button in ("go", "rollback", "end_warmth"):
         work_off()
     if button == "resume":
         rollouts.pause(rollout)
     rollout.refresh_from_db()
+    if button == "end_warmth":
+        return EnsembleConfig.objects.get(state="retired")
     return EnsembleConfig.objects.get(state="active") if button == "rollback" else rollout
 
 

@@ -15,6 +15,7 @@ from ml_models.exceptions import RolloutRefused
 from ml_models.models import (
     Artifact,
     ConfigStep,
+    Embedding,
     EnsembleConfig,
     Erasure,
     EvaluationReport,
@@ -59,6 +60,22 @@ def test_validate_activate_and_roll_back(operator: Client, draft: EnsembleConfig
     by = ConfigStep.objects.filter(config=draft, to_state="rolling_out").get().by
     assert by is not None
     assert by.username in back.text or by.username in operator.get(page("ensembleconfig", "change", draft.pk)).text
+
+
+def test_the_rollback_page_says_how_many_people_it_cannot_verify_yet(
+    operator: Client, draft: EnsembleConfig, people: list[str]
+) -> None:
+    rollouts.validate(draft)
+    rollouts.open_rollout(rollouts.get_config(3))
+    finish()
+    url, what = page("ensembleconfig", "rollback", draft.pk), "People who cannot be verified"
+    facts = [value for name, value in operator.get(url).context["asked"].facts if name.startswith(what)]
+    assert facts == ["0"]
+    assert "Embeddings owed to it" in operator.get(url).text
+    old = backfill.spaces_of(rollouts.get_config(2))
+    Embedding.objects.filter(reference__subject__subject_id="child-1", space=min(old)).delete()
+    assert "<dd>1</dd>" in operator.get(url).text
+    assert "Version 2 is active again" in told(press(operator, "ensembleconfig", "rollback", draft.pk))
 
 
 def test_the_activation_page_says_what_it_costs(operator: Client, validated: EnsembleConfig, people: list[str]) -> None:

@@ -9,7 +9,7 @@ import pytest
 from django.core.management import call_command
 from rest_framework.test import APIClient
 
-from ml_models import rollouts, services
+from ml_models import rollouts, runtime, services
 from ml_models.engine.errors import UndecodableImage
 from ml_models.exceptions import NotEnrolled, NotFound, ReferenceMismatch
 from ml_models.models import Embedding, EnsembleConfig, Erasure, Reference, Subject, Verification
@@ -69,6 +69,7 @@ def test_an_enrolment_parked_across_a_cut_over_gets_every_embedding(
     served: EnsembleConfig, mirrored: EnsembleConfig, portraits: Portraits, monkeypatch: Any, background: Any
 ) -> None:
     parking, enrolling = _enrolment_at_the_lock(portraits, monkeypatch, background)
+    runtime.report()
     rollouts.cut_over(rollouts.open_rollout(mirrored))
     parking.let_go()
 
@@ -143,7 +144,7 @@ def test_an_erasure_waits_for_an_enrolment_that_is_being_written_and_takes_it_al
     served: EnsembleConfig, portraits: Portraits, monkeypatch: Any, background: Any
 ) -> None:
     enroll(portraits.eileen_collins)
-    parking = Parking(monkeypatch, enrolment, "_write", after=True)
+    parking = Parking(monkeypatch, enrolment, "write", after=True)
     enrolling = background(enroll, portraits.eileen_collins)
     parking.arrive()
     erasure = background(services.erase_subject, None, "child-1")
@@ -166,7 +167,7 @@ def test_an_erasure_in_the_middle_of_an_embedding_task_leaves_nothing(
     reference = enroll(portraits.eileen_collins)
     rollouts.open_rollout(mirrored)
     [chunk] = rollouts.advance()
-    parking = Parking(monkeypatch, backfill, "_hold")
+    parking = Parking(monkeypatch, backfill, "hold")
     task = background(backfill.embed_chunk, chunk)
     parking.arrive()
     if whole:
@@ -192,7 +193,7 @@ def test_an_erasure_waits_for_an_embedding_task_that_is_writing(
     reference = enroll(portraits.eileen_collins)
     rollouts.open_rollout(mirrored)
     [chunk] = rollouts.advance()
-    parking = Parking(monkeypatch, backfill, "_hold", after=True)
+    parking = Parking(monkeypatch, backfill, "hold", after=True)
     task = background(backfill.embed_chunk, chunk)
     parking.arrive()
     erasure = (
@@ -214,7 +215,7 @@ def test_an_erasure_in_the_middle_of_a_verify_leaves_nothing_that_says_who(
 ) -> None:
     data = getattr(portraits, picture) if picture else b"no picture"
     enroll(portraits.eileen_collins)
-    parking = Parking(monkeypatch, verification, "_frames")
+    parking = Parking(monkeypatch, verification, "extract_frames")
     attempt = background(services.verify, None, "child-1", [data])
     parking.arrive()
     services.erase_subject(None, "child-1")
@@ -254,7 +255,7 @@ def test_two_first_enrolments_of_one_person_at_once_both_succeed(
 def test_of_two_first_enrolments_of_different_people_the_later_is_refused(
     served: EnsembleConfig, portraits: Portraits, monkeypatch: Any, background: Any
 ) -> None:
-    parking = Parking(monkeypatch, enrolment, "_write")
+    parking = Parking(monkeypatch, enrolment, "write")
     first = background(enroll, portraits.eileen_collins)
     parking.arrive()
     enroll(portraits.grace_hopper)
@@ -267,8 +268,8 @@ def test_of_two_first_enrolments_of_different_people_the_later_is_refused(
 def test_an_enrolment_that_always_comes_second_is_told_so(
     served: EnsembleConfig, portraits: Portraits, monkeypatch: Any, background: Any, service: APIClient
 ) -> None:
-    monkeypatch.setattr(enrolment, "_MAX_TRIES", 1)
-    parking = Parking(monkeypatch, enrolment, "_write")
+    monkeypatch.setattr(enrolment, "MAX_TRIES", 1)
+    parking = Parking(monkeypatch, enrolment, "write")
     first = background(uploads.enroll, service, "child-1", portraits.eileen_collins)
     parking.arrive()
     enroll(portraits.eileen_collins)

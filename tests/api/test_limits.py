@@ -27,7 +27,7 @@ from tests.support.uploads import enroll, verify
 @pytest.fixture(autouse=True)
 def fresh_counts() -> None:
     cache.clear()
-    limits._own.clear()
+    limits.own.clear()
 
 
 @pytest.fixture

@@ -123,7 +123,7 @@ def test_every_lookup_of_a_call_has_an_index(
         *explained(lambda: services.erase_reference(reference.pk)),
         *explained(lambda: services.erase_subject(None, enrolled)),
         *explained(lambda: list(Verification.objects.order_by("-at")[:20])),
-        *explained(lambda: list(rotation._in_batches(rotation.stale_references().filter(pk=reference.pk)))),
+        *explained(lambda: list(rotation.in_batches(rotation.stale_references().filter(pk=reference.pk)))),
     ]
     assert len(plans) > 15
     scanned = [

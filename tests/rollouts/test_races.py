@@ -11,7 +11,7 @@ from django.core.management import call_command
 from ml_models import artifacts, rollouts, runtime
 from ml_models.exceptions import NotReady, RolloutRefused
 from ml_models.models import ConfigStep, Embedding, EnsembleConfig, Rollout, RolloutChunk, Subject
-from ml_models.rollouts import backfill
+from ml_models.rollouts import backfill, leasing
 from ml_models.versions import locks
 from tests.conftest import Portraits
 from tests.support.races import LONG_S, Parking
@@ -81,6 +81,7 @@ def test_activating_a_version_twice_at_once_opens_one_rollout(mirrored: Ensemble
 def test_two_workers_who_find_everything_done_cut_over_once(mirrored: EnsembleConfig, background: Any) -> None:
     rollout = rollouts.open_rollout(mirrored)
     runtime.refresh()
+    runtime.report()
     for chunk in rollouts.advance():
         backfill.embed_chunk(chunk)
     outcomes = both(background, *[(rollouts.cut_over, rollout)] * 3)
@@ -113,9 +114,9 @@ def test_an_abort_in_the_middle_of_a_chunk_keeps_what_it_stores_and_stops_it(
 ) -> None:
     rollout = rollouts.open_rollout(mirrored)
     runtime.refresh()
-    monkeypatch.setattr(backfill, "_BATCH", 1)
+    monkeypatch.setattr(backfill, "BATCH", 1)
     [chunk] = rollouts.advance()
-    parking = Parking(monkeypatch, backfill, "_embed_batch", after=True)
+    parking = Parking(monkeypatch, backfill, "embed_batch", after=True)
     worker = background(backfill.embed_chunk, chunk)
     parking.arrive()
     rollouts.abort(rollout)
@@ -137,7 +138,7 @@ def test_a_worker_frozen_past_its_lease_stores_nothing_twice(
     rollouts.open_rollout(mirrored)
     runtime.refresh()
     [chunk] = rollouts.advance()
-    parking = Parking(monkeypatch, backfill, "_vectors", after=True)
+    parking = Parking(monkeypatch, backfill, "missing_vectors", after=True)
     frozen = background(backfill.embed_chunk, chunk)
     parking.arrive()
     RolloutChunk.objects.update(leased_until="2000-01-01T00:00Z")
@@ -152,7 +153,7 @@ def test_a_worker_frozen_past_its_lease_stores_nothing_twice(
 def test_two_ticks_at_once_hand_a_reference_out_once(
     mirrored: EnsembleConfig, background: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backfill, "_FIRST_CHUNK", 1)
+    monkeypatch.setattr(leasing, "FIRST_CHUNK", 1)
     rollouts.open_rollout(mirrored)
     both(background, *[(rollouts.advance,)] * 4)
     handed_out = [pk for references in RolloutChunk.objects.values_list("references", flat=True) for pk in references]

@@ -12,7 +12,7 @@ from rest_framework.test import APIClient
 
 from ml_models import rollouts, runtime, signals
 from ml_models.models import Artifact, Embedding, EnsembleConfig, Reference, Rollout, RolloutChunk, ServingProcess
-from ml_models.rollouts import backfill
+from ml_models.rollouts import backfill, leasing
 from ml_models.rollouts.progress import progress
 from tests.conftest import Portraits
 from tests.support.served import ensemble, write
@@ -88,7 +88,7 @@ def test_a_chunk_in_hand_is_not_handed_out_again_until_its_lease_expires(mirrore
 def test_more_workers_are_handed_more_chunks(
     mirrored: EnsembleConfig, monkeypatch: pytest.MonkeyPatch, settings: Any
 ) -> None:
-    monkeypatch.setattr(backfill, "_FIRST_CHUNK", 1)
+    monkeypatch.setattr(leasing, "FIRST_CHUNK", 1)
     settings.ML_MODELS = {**settings.ML_MODELS, "CHUNKS_IN_FLIGHT": 1}
     rollouts.open_rollout(mirrored)
     assert len(rollouts.advance()) == 1
@@ -177,13 +177,13 @@ def test_the_cut_over_waits_for_live_processes_and_not_for_dead_ones(mirrored: E
 def test_a_reference_that_cannot_be_embedded_is_kept_with_its_code_and_stops_the_rollout_beyond_the_limit(
     mirrored: EnsembleConfig,
 ) -> None:
-    Reference.objects.filter(subject__subject_id="child-1").update(chip=b"damaged")
+    Reference.objects.update(chip=b"damaged")
     rollout = rollouts.open_rollout(mirrored)
     runtime.refresh()
     work_off()
     rollout.refresh_from_db()
     assert (rollout.state, state_of(2), state_of(3)) == ("failed", "active", "validated")
-    assert "decryption_failed: 1" in rollout.reason
+    assert "decryption_failed: 2" in rollout.reason
 
 
 def test_a_rollout_may_leave_behind_what_the_limit_allows_and_who_was_left_enrols_again(

@@ -4,6 +4,7 @@ import io
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from ml_models.artifacts import gcs
 from ml_models.engine.embed import golden_crops
 from ml_models.exceptions import NotReady, RolloutRefused
 from ml_models.models import Artifact, EnsembleConfig, RolloutChunk, ServingProcess
-from ml_models.rollouts import backfill, transitions
+from ml_models.rollouts import advancing, backfill, leasing
 from ml_models.rollouts.progress import progress
 from tests.conftest import Portraits
 from tests.support.networks import contract, tiny_network
@@ -103,18 +104,20 @@ def states() -> tuple[str, str]:
 
 
 def test_a_network_that_gives_NaN_on_some_faces_stops_the_rollout(
-    newcomer: Any, service: APIClient, portraits: Portraits, tmp_path: Path
+    newcomer: Any, service: APIClient, portraits: Portraits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(leasing, "_RETRY_AFTER", timedelta(0))
     config = newcomer(nan_when_bright(tmp_path / "nan.onnx"))
-    assert enroll(service, "child-3", brighter(portraits.eileen_collins)).status_code == 201
+    for subject_id in ("child-3", "child-4"):
+        assert enroll(service, subject_id, brighter(portraits.eileen_collins)).status_code == 201
     rollout = rollouts.open_rollout(config)
     runtime.refresh()
     work_off()
     rollout.refresh_from_db()
     assert (rollout.state, *states()) == ("failed", "active", "validated")
-    assert "1 references could not be embedded (inference_failed: 1); 0 are allowed." in rollout.reason
-    [failure] = rollout.failures.all()
-    assert failure.reference.subject.subject_id == "child-3"
+    assert "2 references could not be embedded (inference_failed: 2); 1 are allowed." in rollout.reason
+    failed = rollout.failures.values_list("reference__subject__subject_id", "tries")
+    assert set(failed) == {("child-3", 3), ("child-4", 3)}
     assert still_answering(service, portraits)
 
 
@@ -169,7 +172,7 @@ def test_a_bucket_that_is_down_is_told_and_in_the_end_stops_the_rollout(
         patch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:1")
         patch.setattr(gcs, "TIMEOUT_S", 0.1)
         runtime.report()
-        for refused in range(1, transitions.MAX_REFUSALS + 1):
+        for refused in range(1, advancing.MAX_REFUSALS + 1):
             with pytest.raises(NotReady):
                 backfill.embed_chunk(chunk)
             runtime.report()
@@ -177,7 +180,7 @@ def test_a_bucket_that_is_down_is_told_and_in_the_end_stops_the_rollout(
             assert (rollout.state, rollout.refusals) == ("embedding", refused)
             assert "newcomer (bucket_unavailable)" in progress(rollout).reason
             assert RolloutChunk.objects.get().attempts == 0  # not the chunk's fault
-            if refused < transitions.MAX_REFUSALS:
+            if refused < advancing.MAX_REFUSALS:
                 assert rollouts.advance() == [chunk]  # free again at once
         tasks.tick()
     rollout.refresh_from_db()
@@ -200,10 +203,10 @@ def test_a_chunk_that_kills_every_worker_stops_the_rollout(
     rollout = rollouts.open_rollout(mirrored)
     runtime.refresh()
     [chunk] = rollouts.advance()
-    for _ in range(backfill._MAX_ATTEMPTS):
+    for _ in range(leasing.MAX_ATTEMPTS):
         assert rollouts.advance() == []
         with monkeypatch.context() as patch:
-            patch.setattr(backfill, "_embed_batch", lambda *args: exit(9))
+            patch.setattr(backfill, "embed_batch", lambda *args: exit(9))
             with pytest.raises(SystemExit):
                 backfill.embed_chunk(chunk)
         RolloutChunk.objects.update(leased_until=LATE)

@@ -1,18 +1,23 @@
 """What a process loads, reports and answers with."""
 
 import os
+import runpy
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from django.apps import apps
+from django.core.management import call_command
+from django.db.models.functions import Now
 from django.test import Client
 
-from ml_models import artifacts, runtime
+from ml_models import artifacts, rollouts, runtime
 from ml_models.adaface_model import AdaFaceModel
 from ml_models.arcface_model import ArcFaceModel
 from ml_models.config import FACE_RECOGNITION_MODELS
@@ -23,6 +28,7 @@ from ml_models.exceptions import NotReady
 from ml_models.mobilefacenet_model import MobileFaceNetModel
 from ml_models.models import Artifact, EnsembleConfig
 from ml_models.sface_model import SFaceModel
+from tests.support.served import DETECTOR, EMBEDDERS, RULE, ensemble, write
 
 pytestmark = pytest.mark.django_db
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,7 +49,7 @@ def test_readyz_is_503_until_every_network_is_loaded_and_says_what_is_missing(
     assert (before.status_code, before.json()["code"]) == (503, "not_ready")
 
     runtime.refresh()
-    assert client.get("/readyz").json() == {"status": "ready"}
+    assert client.get("/readyz").json() == {"status": "ready", "degraded": []}
 
 
 def test_readyz_names_the_network_that_cannot_be_loaded(served: EnsembleConfig, fresh: None) -> None:
@@ -55,6 +61,66 @@ def test_readyz_names_the_network_that_cannot_be_loaded(served: EnsembleConfig, 
     assert "sface_2021dec is not loaded: golden_mismatch" in answer.json()["detail"]
     with pytest.raises(NotReady):
         runtime.served(served.pk)
+
+
+@pytest.fixture
+def elsewhere(served: EnsembleConfig, fresh: None, tmp_path: Path) -> EnsembleConfig:
+    """Version 3, validated, of which one network's file is lost; nothing is loaded here."""
+    artifact = Artifact.objects.get(name="sface_2021dec")
+    artifact.pk, artifact.name, artifact.sha256 = None, "lost", "0" * 64
+    artifact.save()
+    data = ensemble(3)
+    data["members"][2]["artifact"] = "lost"
+    data["voter_sets"] = {"+".join(sorted([*EMBEDDERS[:2], "lost"])): RULE}
+    call_command("load_ensemble", str(write(tmp_path, data)))
+    EnsembleConfig.objects.filter(version=3).update(state="validated")
+    return rollouts.get_config(3)
+
+
+@pytest.mark.parametrize("state", ["rolling_out", "retired"], ids=["rolling out", "warm"])
+def test_a_network_that_only_another_version_needs_makes_nobody_unready(elsewhere: EnsembleConfig, state: str) -> None:
+    EnsembleConfig.objects.filter(version=3).update(state=state, warm_until=Now() + timedelta(days=7))
+    before = Client().get("/readyz")
+    assert before.status_code == 503
+    runtime.refresh()
+
+    answer = Client().get("/readyz")
+    which = "rolling out" if state == "rolling_out" else "warm"
+    reasons = [f"Version 3 ({which}): lost is not loaded: artifact_corrupt."]
+    assert (answer.status_code, answer.json()) == (200, {"status": "ready", "degraded": reasons})
+    assert runtime.active().config.version == 2
+
+
+@pytest.mark.parametrize("active_only", [False, True])
+def test_the_active_versions_networks_are_loaded_first(
+    elsewhere: EnsembleConfig, monkeypatch: pytest.MonkeyPatch, active_only: bool
+) -> None:
+    EnsembleConfig.objects.filter(version=3).update(state="rolling_out")
+    asked: list[str] = []
+    load = artifacts.load
+
+    def watched(artifact: Artifact) -> Any:
+        if artifact.name == "lost":  # whatever this one takes, the active version answers meanwhile
+            assert Client().get("/readyz").status_code == 200
+        asked.append(artifact.name)
+        return load(artifact)
+
+    monkeypatch.setattr(artifacts, "load", watched)
+    runtime.refresh(active_only)
+    assert asked == [DETECTOR, *sorted(EMBEDDERS), *([] if active_only else ["lost"])]
+
+
+def test_a_replacement_worker_loads_the_active_version_before_it_accepts(
+    elsewhere: EnsembleConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    EnsembleConfig.objects.filter(version=3).update(state="rolling_out")
+    hooks = runpy.run_path(str(ROOT / "config" / "gunicorn.conf.py"))
+    monkeypatch.setattr(runtime, "start", lambda: None)  # accepting begins when the hook returns
+    hooks["post_worker_init"](SimpleNamespace(age=hooks["workers"] + 1))
+    assert Client().get("/readyz").json() == {
+        "status": "ready",
+        "degraded": ["Version 3 (rolling out): lost is not loaded: in progress."],
+    }
 
 
 def test_healthz_needs_nothing(fresh: None) -> None:

@@ -20,6 +20,7 @@ from ml_models.services import shadow
 from tests.conftest import Portraits
 from tests.support.races import LONG_S, Parking
 from tests.support.uploads import verify
+from tests.support.work import work_off
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -37,9 +38,7 @@ def awaiting(mirrored: EnsembleConfig, always: None) -> Rollout:
     """Everything embedded for version 3, which waits for an operator's Go."""
     rollout = rollouts.open_rollout(mirrored, hold_for_approval=True)
     runtime.refresh()
-    for chunk in rollouts.advance():
-        backfill.embed_chunk(chunk)
-    rollouts.advance()
+    work_off()
     return rollouts.get_rollout(rollout.pk)
 
 

@@ -8,6 +8,7 @@ from django.core.management import call_command
 
 from ml_models import runtime
 from ml_models.models import EnsembleConfig
+from tests.support.work import work_off
 
 ROOT = Path(__file__).resolve().parents[2]
 # the pack is built once and shared between runs and workers
@@ -46,10 +47,13 @@ def write(folder: Path, data: dict[str, Any]) -> Path:
 
 def activate(folder: Path, data: dict[str, Any]) -> EnsembleConfig:
     """Load, validate and activate an ensemble, and load its networks into this process."""
+    first = not EnsembleConfig.objects.filter(state=EnsembleConfig.State.ACTIVE).exists()
     call_command("load_ensemble", str(write(folder, data)))
     call_command("validate_config", str(data["version"]))
     call_command("activate_config", str(data["version"]))
     runtime.refresh()
+    if not first:  # a later version waits for a process that serves
+        work_off()
     return EnsembleConfig.objects.get(version=data["version"])
 
 

@@ -5,13 +5,15 @@ from ml_models.exceptions import RolloutRefused
 from ml_models.management.base import MlCommand
 from ml_models.management.watching import watch
 from ml_models.models import Rollout
+from ml_models.rollouts.progress import progress
 
 
 class Command(MlCommand):
     help = """Bring a validated version live.
 
 Celery workers embed what is missing while the old version keeps answering; then the versions change in one
-transaction. Where nothing is missing and no running process lacks the networks, that happens at once.
+transaction. Where nothing is missing and every running process has the networks, that happens at once. Where no web
+process runs it waits for one, and says so; a first version goes live without.
 
 The exit code is 0 when the rollout is open, with --wait when the version is active."""
 
@@ -31,7 +33,10 @@ The exit code is 0 when the rollout is open, with --wait when the version is act
         rollout = rollouts.get_rollout(rollout.pk)
         if options["wait"] and (rollout := watch(self, rollout)).state != Rollout.State.COMPLETE:
             raise RolloutRefused(f"The rollout is {rollout.state}: {rollout.reason}")
-        return {"version": config.version, "rollout_id": str(rollout.pk), "state": rollout.state}
+        reason = progress(rollout).reason
+        return {"version": config.version, "rollout_id": str(rollout.pk), "state": rollout.state, "reason": reason}
 
     def show(self, result: dict[str, Any]) -> None:
         self.stdout.write(f"version {result['version']}: rollout {result['rollout_id']} is {result['state']}")
+        if result["reason"]:
+            self.stdout.write(result["reason"])

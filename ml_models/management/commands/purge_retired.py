@@ -1,7 +1,7 @@
 from typing import Any
 
 from ml_models.management.base import MlCommand
-from ml_models.rollouts import backfill
+from ml_models.rollouts import purging
 
 
 class Command(MlCommand):
@@ -16,11 +16,11 @@ rollback window ends). References and their chips stay, so a retired version can
 
     def run(self, **options: Any) -> dict[str, Any]:
         if options["dry_run"]:
-            return {"embeddings": backfill.unneeded().count(), "deleted": 0}
+            return {"embeddings": purging.unneeded().count(), "deleted": 0}
         deleted = 0
-        total = backfill.unneeded().count()
+        total = purging.unneeded().count()
         report = self.progress("purging")
-        while count := backfill.purge_some():
+        while count := purging.purge_some():
             deleted += count
             report(deleted, total)
         return {"embeddings": total, "deleted": deleted}

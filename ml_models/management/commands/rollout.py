@@ -5,6 +5,7 @@ from uuid import UUID
 from ml_models import rollouts
 from ml_models.management.base import MlCommand
 from ml_models.management.watching import watch
+from ml_models.rollouts.failures import given_up
 from ml_models.rollouts.progress import progress
 
 STEER = {
@@ -43,7 +44,7 @@ Without --rollout it is the latest one."""
         where = progress(rollout)
         result = {**asdict(where), "percent": where.percent}
         if options["failures"]:
-            rows = rollout.failures.order_by("reference__subject__subject_id", "pk")
+            rows = given_up(rollout).order_by("reference__subject__subject_id", "pk")
             named = rows.values_list("reference__subject__subject_id", "reference_id", "code")
             result["failed"] = [{"subject_id": s, "reference_id": str(r), "code": c} for s, r, c in named]
         return result
