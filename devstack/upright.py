@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import cv2
 import django
@@ -149,14 +150,9 @@ class Measured:
 
     def _before_and_after(self, a: Path, b: Path) -> tuple[str, str]:
         """The pair's outcome when pictures are taken as they are, and as the engine turns them."""
-        from ml_models.engine import pipeline
-
         after = self._outcome(self._extracted(a.read_bytes()), self._extracted(b.read_bytes()))
-        stand, pipeline.stand = pipeline.stand, as_it_is
-        try:
+        with patch("ml_models.engine.pipeline.stand", as_it_is):
             return self._outcome(self._extracted(a.read_bytes()), self._extracted(b.read_bytes())), after
-        finally:
-            pipeline.stand = stand
 
     def _extracted(self, data: bytes) -> Any:
         """What the engine makes of a picture, or the code that it refuses it with; LFW shows bystanders."""
