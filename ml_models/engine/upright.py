@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from .align import CROP_SIDE, TEMPLATE, similarity_transform, warp
 from .detect import Detector, most_prominent
 from .quality import pose
-from .types import DetectedFace, Image, Landmarks
+from .types import DetectedFace, Image
 
-# The look at the face alone: the crop's frame fills half of it.
-_SIDE = 128
-_SHARE = 0.5
-_FRAME: Landmarks = ((TEMPLATE - CROP_SIDE / 2) * (_SIDE * _SHARE / CROP_SIDE) + _SIDE / 2).astype(np.float32)
+# The look at the face alone: so many pixels, of which the crop's frame fills this part. Where nobody is seen in the
+# first, a covered face perhaps, one from nearer is taken.
+_LOOKS_ALONE = ((128, 0.5), (160, 0.7))
+_SEEN = 0.6
 # under the detector's usual threshold, so that a poor face upright can be told from a poor face that is not
 _MIN_SCORE = 0.02
 
@@ -109,10 +109,14 @@ def _look(detector: Detector, image: Image, quarters: int) -> _Look:
 
 
 def _scores(detector: Detector, image: Image, face: DetectedFace) -> tuple[float, ...]:
-    matrix = similarity_transform(face.landmarks, _FRAME)
-    image, matrix = _coarser(image, matrix)
-    alone = warp(image, matrix, _SIDE)
-    return tuple(_score(detector.detect(np.ascontiguousarray(np.rot90(alone, k)), _MIN_SCORE)) for k in range(4))
+    scores: tuple[float, ...] = ()
+    for side, share in _LOOKS_ALONE:
+        frame = (TEMPLATE - CROP_SIDE / 2) * (side * share / CROP_SIDE) + side / 2
+        alone = warp(*_coarser(image, similarity_transform(face.landmarks, frame)), side)
+        scores = tuple(_score(detector, np.ascontiguousarray(np.rot90(alone, quarters))) for quarters in range(4))
+        if max(scores) >= _SEEN:
+            break
+    return scores
 
 
 def _coarser(image: Image, matrix: NDArray[np.float64]) -> tuple[Image, NDArray[np.float64]]:
@@ -128,10 +132,11 @@ def _coarser(image: Image, matrix: NDArray[np.float64]) -> tuple[Image, NDArray[
     return image, np.column_stack([matrix[:, :2] * skip, matrix[:, 2]])
 
 
-def _score(faces: Sequence[DetectedFace]) -> float:
+def _score(detector: Detector, alone: Image) -> float:
     """The best score of a face in the middle."""
-    middle = (_SIDE / 2, _SIDE / 2)
-    return max((face.score for face in faces if math.dist(face.middle, middle) < _SIDE / 4), default=0.0)
+    side = len(alone)
+    faces = detector.detect(alone, _MIN_SCORE)
+    return max((f.score for f in faces if math.dist(f.middle, (side / 2, side / 2)) < side / 4), default=0.0)
 
 
 def _plain(look: _Look) -> bool:

@@ -1,5 +1,7 @@
 """Whichever way a picture is turned, its face is brought upright, or it is refused."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from rest_framework.test import APIClient
@@ -32,7 +34,7 @@ class Compass(Detector):
         if score < (0.6 if score_threshold is None else score_threshold):
             return []
         # as large as it is in the crop that the landmarks make
-        middle, width = image.shape[0] / 2, 64 if len(image) == 128 else 224
+        middle, width = image.shape[0] / 2, {128: 64, 160: 112}.get(len(image), 224)
         landmarks = ((TEMPLATE - 56) * (width / 112) + middle).astype(np.float32)
         return [DetectedFace((middle - width / 2, middle - width / 2, width, width), landmarks, score)]
 
@@ -58,6 +60,17 @@ def test_a_picture_is_turned_until_its_face_stands(quarters: int, in_picture: tu
 @pytest.mark.parametrize("quarters", [UP, DOWN])
 def test_a_face_that_looks_as_good_in_another_turn_is_not_certain(scores: tuple[float, ...], quarters: int) -> None:
     assert not stand(Compass(scores), np.rot90(bright_above(), quarters)).upright
+
+
+def test_a_face_that_cannot_be_made_out_alone_is_looked_at_from_nearer() -> None:
+    class Nearsighted(Compass):
+        def detect(self, image: Image, score_threshold: float | None = None) -> list[DetectedFace]:
+            faces = super().detect(image, score_threshold)
+            return [replace(face, score=0.2) for face in faces] if len(image) == 128 else faces
+
+    view = stand(Nearsighted((0.93, 0.5, 0.88, 0.4)), np.rot90(bright_above(), DOWN))
+    assert view.upright
+    np.testing.assert_array_equal(view.image, bright_above())
 
 
 def test_nobody_is_nobody_in_every_turn() -> None:
