@@ -13,6 +13,7 @@ from devstack.drill.traffic import Answer, Traffic, percentile_ms
 from devstack.drill.versions import NEW, OLD, REWEIGHTED, active, how_far, references
 from devstack.state import say
 from ml_models import rollouts
+from ml_models.engine.fuse import voter_key
 from ml_models.models import Verification
 
 # the API rounds scores to four digits; INT8 sums may differ in the last bits between two threads' batches
@@ -77,17 +78,20 @@ def _until(deed: Callable[[], object], version: int) -> float:
 
 
 def _mixed(since: int) -> int:
-    """Audit rows whose voters, similarities, files or threshold are not all their own version's."""
-    facts: dict[int | None, tuple[dict[str, str], set[float]]] = {}
+    """Audit rows whose voters, similarities, files or threshold are not all their own version's, in the condition that
+    decided."""
+    facts: dict[int | None, tuple[dict[str, str], set[tuple[str, str, float]]]] = {}
     for version in (OLD, NEW, REWEIGHTED):
         config = rollouts.get_config(version)
         files = {member.artifact.name: member.artifact.sha256 for member in config.members.all()}
-        facts[config.pk] = (files, {rule["threshold"] for rule in config.voter_sets.values()})
+        rules = {"": config.voter_sets, **{entry["name"]: entry["voter_sets"] for entry in config.conditions}}
+        decided = {(name, key, rule["threshold"]) for name, sets in rules.items() for key, rule in sets.items()}
+        facts[config.pk] = (files, decided)
     wrong = 0
     for row in Verification.objects.order_by("at")[since:]:
-        files, thresholds = facts[row.config_id]
-        whole = row.artifacts == files and set(row.voters) <= set(files) and set(row.similarities) == set(files)
-        wrong += not (whole and row.threshold in thresholds)
+        files, decided = facts[row.config_id]
+        whole = row.artifacts == files and set(row.similarities) == set(files)
+        wrong += not (whole and (row.condition, voter_key(row.voters), row.threshold) in decided)
     return wrong
 
 

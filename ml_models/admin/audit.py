@@ -43,6 +43,7 @@ class VerificationAdmin(Panel):
         "code",
         "score",
         "threshold",
+        "condition",
         "voters",
         "similarities",
         "quality",

@@ -24,6 +24,9 @@ class Verification(models.Model):
     code = models.CharField(max_length=50, blank=True, help_text="Why there was no decision.")
     score = models.FloatField(null=True)
     threshold = models.FloatField(null=True)
+    condition = models.CharField(
+        max_length=20, blank=True, default="", db_default="", help_text="Whose rule decided; empty for the plain one."
+    )
     voters = models.JSONField(default=list)
     similarities = models.JSONField(default=dict)
     quality = models.JSONField(default=dict)

@@ -30,6 +30,7 @@ def record_decision(
         decision=decision.decision,
         score=decision.score,
         threshold=decision.threshold,
+        condition=decision.condition,
         voters=list(decision.voters),
         similarities=dict(decision.similarities),
         quality={**quality.to_json(), "log_norms": {k: round(v, 4) for k, v in decision.log_norms.items()}},
