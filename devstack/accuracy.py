@@ -54,20 +54,20 @@ def pages(cache: Path) -> Iterator[str]:
     for version in (1, 2):
         call_command("load_ensemble", str(ROOT / "config" / "ensembles" / f"v{version}.yaml"), stdout=sys.stderr)
     # every set helps to fit, each is measured by itself on the people of the part that was left out
-    found = {1: evaluate(1, cache, []), 2: evaluate(2, cache, ["all"])}
+    reports = {1: evaluate(1, cache, []), 2: evaluate(2, cache, ["all"])}
     yield HEAD.format(day=datetime.now(UTC).date(), parts=PARTS)
     for version in (2, 1):
-        about = found[version]["about"]
+        about = reports[version]["about"]
         yield f"\n## Version {version}: {about['name']}\n"
-        yield from by_list(found[version]["lists"])
-        yield from by_cell(found[version])
+        yield from by_list(reports[version]["lists"])
+        yield from by_cell(reports[version])
     yield "\n## Version 2 under stress, all four sets together\n"
     yield STRESS.format(images=STRESS_IMAGES)
-    yield from by_stress(found[2], None)
-    for name, path in zip(LISTS, found[2]["lists"], strict=True):
+    yield from by_stress(reports[2], None)
+    for name, path in zip(LISTS, reports[2]["lists"], strict=True):
         if name in STRESSED:
             yield f"\n## Version 2 under stress, {name}\n"
-            yield from by_stress(found[2], path)
+            yield from by_stress(reports[2], path)
     yield TAIL.format(images=STRESS_IMAGES)
 
 

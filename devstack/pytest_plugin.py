@@ -24,8 +24,8 @@ def pytest_load_initial_conftests() -> Iterator[None]:
     if worker is None:
         environment = _services.enter_context(ephemeral_services())
         # a test that wants a network loads it; the demo model pack's files are fetched once a machine
-        kept = os.environ.get("ML_MODELS_CACHE_DIR", str(State.default().path / "cache"))
-        os.environ.update(environment, ML_MODELS_AUTOSTART="0", ML_MODELS_PREFIX="tests/", ML_MODELS_CACHE_DIR=kept)
+        cache = os.environ.get("ML_MODELS_CACHE_DIR", str(State.default().path / "cache"))
+        os.environ.update(environment, ML_MODELS_AUTOSTART="0", ML_MODELS_PREFIX="tests/", ML_MODELS_CACHE_DIR=cache)
     else:
         _separate(int(worker.removeprefix("gw")))
     yield

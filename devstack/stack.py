@@ -62,13 +62,13 @@ def embedded_services(state: State, interruption: Interruption) -> Iterator[tupl
         "DEVSTACK_DIR": str(state.path),
         "DJANGO_SETTINGS_MODULE": "backend_easy.settings",
     }
-    kept = state.path / "bucket"
+    folder = state.path / "bucket"
     try:
         started = services.start_missing(supervisor, state, environment, durable=True)
         environment |= started
         if "STORAGE_EMULATOR_HOST" in started:
-            environment["DEVSTACK_BUCKET"] = str(kept)
-            bucket.restore(environment["STORAGE_EMULATOR_HOST"], environment["ML_MODELS_BUCKET"], kept)
+            environment["DEVSTACK_BUCKET"] = str(folder)
+            bucket.restore(environment["STORAGE_EMULATOR_HOST"], environment["ML_MODELS_BUCKET"], folder)
         yield supervisor, environment
     finally:
         state.forget_running()

@@ -70,8 +70,8 @@ class State:
             keyset = {"primary": "k1", "keys": {"k1": base64.b64encode(secrets.token_bytes(32)).decode()}}
             made = {name: secrets.token_urlsafe(40) for name in ("postgres", "valkey", "admin", "django")}
             write_private(self._secrets, json.dumps({**made, "keyset": json.dumps(keyset)}))
-        kept: dict[str, str] = json.loads(self._secrets.read_text())
-        return kept
+        stored: dict[str, str] = json.loads(self._secrets.read_text())
+        return stored
 
 
 def write_private(path: Path, text: str) -> None:
@@ -89,10 +89,10 @@ def say(text: str) -> None:
 
 def service_environment(state: State) -> dict[str, str]:
     """The variables of DESIGN.md's contract that do not name a service; what is already set stays."""
-    kept = state.secrets()
+    stored = state.secrets()
     defaults = {
-        "SECRET_KEY": kept["django"],
-        "ML_MODELS_KEYSET": kept["keyset"],
+        "SECRET_KEY": stored["django"],
+        "ML_MODELS_KEYSET": stored["keyset"],
         "ML_MODELS_CACHE_DIR": str(state.path / "cache"),
         "ML_MODELS_BUCKET": "easypool-ml-models",
         "DEBUG": "0",

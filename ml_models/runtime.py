@@ -12,7 +12,7 @@ import socket
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
@@ -24,7 +24,7 @@ from django.db.models.functions import Now
 
 from . import artifacts, conf, selectors
 from .engine.decode import DecodeLimits
-from .engine.errors import ArtifactRejected, InferenceFailed
+from .engine.errors import ArtifactRejected, InferenceFailed, MissingThreshold
 from .engine.fuse import Fusion
 from .engine.pipeline import EmbedsFaces, Pipeline
 from .engine.quality import QualityLimits
@@ -71,6 +71,8 @@ class ServedVersion:
         self.pipeline = pipeline
         self.verify_limits: QualityLimits = numbers.quality_limits(config, "verify")
         self.enroll_limits: QualityLimits = numbers.quality_limits(config, "enroll")
+        with suppress(MissingThreshold):  # raised to whoever uses it
+            self.rule  # noqa: B018 - read now, so that no request has to
 
     @cached_property
     def rule(self) -> Fusion:

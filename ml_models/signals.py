@@ -23,5 +23,5 @@ subject_locked_out = Signal()
 
 
 def after_commit(signal: Signal, **facts: Any) -> None:
-    """Send once what it tells about is committed; at once where no transaction runs."""
+    """Send after the transaction commits; at once where none is open."""
     transaction.on_commit(partial(signal.send_robust, sender=None, **facts), robust=True)

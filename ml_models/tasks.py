@@ -7,7 +7,7 @@ from celery import shared_task
 from kombu.exceptions import OperationalError as QueueDown
 
 from . import rollouts
-from .exceptions import NotReady, RolloutRefused
+from .exceptions import NotReady
 from .rollouts import backfill
 
 logger = logging.getLogger(__name__)
@@ -16,11 +16,7 @@ logger = logging.getLogger(__name__)
 @shared_task(name="ml_models.tick")
 def tick() -> None:
     """Move an open rollout on: every few seconds from beat, and after each chunk."""
-    try:
-        chunks = rollouts.advance()
-    except RolloutRefused:
-        return  # a process is not ready yet, or another worker was faster: the next tick looks again
-    for chunk in chunks:
+    for chunk in rollouts.advance():
         embed_chunk.delay(str(chunk))
 
 

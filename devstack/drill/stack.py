@@ -78,8 +78,8 @@ class Stack:
         )
         if not answer.ok:
             raise StackError(f"{method} {path} was refused: {answer.text}")
-        found: dict[str, Any] = answer.json()
-        return found
+        body: dict[str, Any] = answer.json()
+        return body
 
 
 def pool_process(worker: Child) -> psutil.Process:
@@ -129,13 +129,13 @@ def wait(
 
     Raises: StackError when it takes too long.
     """
-    began = told = time.monotonic()
+    began = reported = time.monotonic()
     while not done():
         now = time.monotonic()
         if now - began > timeout_s:
             raise StackError(f"{what} took longer than {timeout_s:.0f} s. {telling() if telling else ''}")
-        if telling and now - told > 10:
-            told = now
+        if telling and now - reported > 10:
+            reported = now
             say(f"    {now - began:.0f} s: {telling()}")
         time.sleep(poll_s)
     return time.monotonic() - began

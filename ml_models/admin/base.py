@@ -40,8 +40,7 @@ _NEXT = {
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What the page before the deed says: a sentence, facts with their values, what can be ticked, and what can be
-    written."""
+    """A button's confirmation page: a sentence, facts with their values, checkboxes, text fields."""
 
     says: str
     facts: Sequence[tuple[str, str]] = ()
@@ -51,7 +50,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What is told afterwards, and where to go on; None for the same page."""
+    """The message after a button was pressed, and the page to open next; None stays."""
 
     says: str
     goes_to: str | None = None

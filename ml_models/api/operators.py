@@ -119,8 +119,7 @@ class RollbackView(FaceView):
     @extend_schema(request=None, responses={200: VersionAnswer, "default": PROBLEM})
     def post(self, request: Request, version: int) -> Response:
         """Leave this active version for the one before, at once."""
-        rollouts.roll_back(request.user, leaving=version)
-        return _version(selectors.active_config().version)
+        return _version(rollouts.roll_back(request.user, leaving=version).version)
 
 
 def _version(version: int) -> Response:

@@ -112,7 +112,9 @@ class VerifyRequest(serializers.Serializer[Any]):
 class ReasonAnswer(serializers.Serializer[Any]):
     code = serializers.CharField(help_text="stable; docs/errors.md lists them")
     text = serializers.CharField(help_text="words that a phone can show")
-    measure = serializers.CharField(required=False, help_text="a name in `quality`; none where the networks told it")
+    measure = serializers.CharField(
+        required=False, help_text="a name in `quality`; absent where the embeddings were classified as this condition"
+    )
     value = serializers.FloatField(required=False, help_text="of an angle, how far it is from zero")
     at_least = serializers.FloatField(required=False)
     at_most = serializers.FloatField(required=False)

@@ -53,7 +53,9 @@ def _pull(artifact: Artifact, path: Path, progress: Progress | None) -> Path:
             file.flush()
             os.fsync(file.fileno())
         if sha256_of(Path(temporary)) != artifact.sha256:
-            raise ArtifactCorrupt(f"{artifact.name}: the sha256 differs from the one in the database.")
+            raise ArtifactCorrupt(
+                f"{artifact.name}: the sha256 differs from the one in the database. Publish a good file by a new name."
+            )
         Path(temporary).replace(path)
         sync_folder(path.parent)
     finally:

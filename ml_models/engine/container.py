@@ -230,18 +230,18 @@ def _coded_pixels(data: bytes) -> int:
 def _parts(data: bytes, start: int, end: int) -> dict[int, list[int]]:
     """Which items an item is put together from (`iref`/`dimg`)."""
     width = 4 if data[start] else 2
-    found: dict[int, list[int]] = {}
+    items: dict[int, list[int]] = {}
     for kind, at, stop in _boxes(data, start + 4, end):
         if kind == b"dimg":
             ids = [int.from_bytes(data[i : i + width], "big") for i in range(at + width + 2, stop, width)]
-            found.setdefault(int.from_bytes(data[at : at + width], "big"), []).extend(ids)
-    return found
+            items.setdefault(int.from_bytes(data[at : at + width], "big"), []).extend(ids)
+    return items
 
 
 def _sizes(data: bytes, start: int, end: int) -> dict[int, int]:
     """The pixels of every item that has a size (`ipco`/`ispe`, tied to it by `ipma`); of several the largest."""
     areas: list[int] = []
-    found: dict[int, int] = {}
+    items: dict[int, int] = {}
     for kind, at, stop in _boxes(data, start, end):
         if kind == b"ipco":
             for name, body, _ in _boxes(data, at, stop):
@@ -250,8 +250,8 @@ def _sizes(data: bytes, start: int, end: int) -> dict[int, int]:
         elif kind == b"ipma":
             for item, properties in _associations(data, at):
                 known = [areas[index - 1] for index in properties if 0 < index <= len(areas)]
-                found[item] = max([found.get(item, 0), *known])
-    return {item: area for item, area in found.items() if area}
+                items[item] = max([items.get(item, 0), *known])
+    return {item: area for item, area in items.items() if area}
 
 
 def _associations(data: bytes, at: int) -> Iterator[tuple[int, list[int]]]:

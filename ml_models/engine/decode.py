@@ -113,10 +113,10 @@ def _pixels(photo: Photo, limits: DecodeLimits) -> Image:
 
 def _pillow_pixels(kind: str, coded: bytes, limits: DecodeLimits) -> Image:
     with PillowImage.open(io.BytesIO(coded), formats=[kind]) as picture:
-        _check_size(picture.size, _stored_as(picture), limits)
+        check_size(picture.size, _stored_as(picture), limits)
         if getattr(picture, "n_frames", 1) > 1:
             raise UndecodableImage("The picture is animated; send a single photo.")
-        return _decode_opened(picture, limits)
+        return decode_opened(picture, limits)
 
 
 def _heif_pixels(photo: Photo, limits: DecodeLimits) -> Image:
@@ -124,16 +124,16 @@ def _heif_pixels(photo: Photo, limits: DecodeLimits) -> Image:
     # which can show somebody else.
     opened = pillow_heif.open_heif(io.BytesIO(photo.coded), convert_hdr_to_8bit=True)
     picture = opened[opened.primary_index]
-    _check_size(picture.size, "HEIF, RGB" if picture.mode == "RGB" else "HEIF", limits)
+    check_size(picture.size, "HEIF, RGB" if picture.mode == "RGB" else "HEIF", limits)
     container.check_tiles(photo.coded, *picture.size)
     if picture.mode != "RGB":
-        return _decode_opened(picture.to_pillow(), limits)
+        return decode_opened(picture.to_pillow(), limits)
     # libheif's own memory, which Pillow would copy
     whole = np.asarray(picture)
     size = _fit(whole.shape[1], whole.shape[0], limits.working_side)
     reduced = PillowImage.fromarray(cv2.resize(whole, size, interpolation=cv2.INTER_AREA))
     reduced.info["icc_profile"] = picture.info.get("icc_profile")
-    return _decode_opened(reduced, limits)
+    return decode_opened(reduced, limits)
 
 
 def _stored_as(picture: PillowImage.Image) -> str:
@@ -143,7 +143,7 @@ def _stored_as(picture: PillowImage.Image) -> str:
     return str(picture.format)
 
 
-def _check_size(size: tuple[int, int], stored_as: str, limits: DecodeLimits) -> None:
+def check_size(size: tuple[int, int], stored_as: str, limits: DecodeLimits) -> None:
     width, height = size
     pixels = min(limits.max_pixels, _MAX_PIXELS[stored_as])
     if width * height > pixels or max(size) > limits.max_side:
@@ -153,7 +153,7 @@ def _check_size(size: tuple[int, int], stored_as: str, limits: DecodeLimits) -> 
         )
 
 
-def _decode_opened(picture: PillowImage.Image, limits: DecodeLimits) -> Image:
+def decode_opened(picture: PillowImage.Image, limits: DecodeLimits) -> Image:
     if picture.format == "JPEG":
         # libjpeg decodes at 1/2, 1/4 or 1/8 for less memory and time; draft() never goes below the size asked for
         picture.draft("RGB", _fit(*picture.size, limits.working_side))

@@ -86,14 +86,14 @@ class Detector:
         landmarks = face.landmarks
         for _ in range(_LOOKS):
             matrix = similarity_transform(landmarks, _UPRIGHT)
-            seen = self.detect(warp(image, matrix, _LOOK_SIDE))
-            nearest = min(seen, key=_off_centre, default=None)
+            faces = self.detect(warp(image, matrix, _LOOK_SIDE))
+            nearest = min(faces, key=_off_centre, default=None)
             if nearest is None or _off_centre(nearest) > _LOOK_SIDE / 4:
                 break  # nobody, or somebody else
-            found = nearest.landmarks
-            moved = np.abs(found - (landmarks @ matrix[:, :2].T + matrix[:, 2])).max()
+            settled = nearest.landmarks
+            moved = np.abs(settled - (landmarks @ matrix[:, :2].T + matrix[:, 2])).max()
             back = cv2.invertAffineTransform(matrix)
-            landmarks = (found @ back[:, :2].T + back[:, 2]).astype(np.float32)
+            landmarks = (settled @ back[:, :2].T + back[:, 2]).astype(np.float32)
             if moved < _SETTLED_PX * _LOOK_SIDE * _FACE_SHARE / CROP_SIDE:
                 break
         return replace(face, landmarks=landmarks)

@@ -62,7 +62,7 @@ class NotUpright(ImageError):
 @dataclass(frozen=True, slots=True)
 class Reason:
     """What speaks against a picture: a stable code, words that a phone can show, and the measure with the limit that it
-    misses, in the units of `quality.measure`; without a measure where the networks have told it."""
+    misses, in the units of `quality.measure`; without a measure where the embeddings were classified as a condition."""
 
     code: str
     text: str

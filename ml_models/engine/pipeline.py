@@ -66,7 +66,7 @@ class Pipeline:
                 chip = decode_chip(encode_chip(chip))
             crop = chip_crop(chip)
             quality = measure(crop, face, limits)
-            # a face that is too dark to be told upright from not is better lit than turned
+            # quality first: of a face too dark to tell which way up it is, "more light" is the useful advice
             require(quality)
             if not view.upright:
                 raise NotUpright("Which way up the face is cannot be told. Hold the camera upright and take it again.")

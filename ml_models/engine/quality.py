@@ -147,8 +147,8 @@ def with_norms(quality: Quality, norms: Iterable[tuple[float, float | None]], li
 
 def _judged(quality: Quality, limits: QualityLimits) -> Quality:
     scored = replace(quality, score=_score(quality))
-    found = details(scored, limits)
-    return replace(scored, reasons=_words(found), details=found)
+    against = details(scored, limits)
+    return replace(scored, reasons=_words(against), details=against)
 
 
 # Fitted on one half of the development images' people, measured on the other: docs/quality.md. The norm carries nearly
@@ -206,8 +206,8 @@ def reasons(q: Quality, limits: QualityLimits) -> tuple[str, ...]:
     return _words(details(q, limits))
 
 
-def _words(found: tuple[Reason, ...]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(reason.text for reason in found))
+def _words(against: tuple[Reason, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(reason.text for reason in against))
 
 
 def advised(quality: Quality, condition: str) -> Quality:

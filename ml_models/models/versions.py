@@ -105,7 +105,7 @@ class EnsembleConfig(models.Model):
     conditions = models.JSONField(
         default=list,
         blank=True,
-        help_text="For blurred or covered faces: what tells them, and what holds then; see engine.fuse.Condition.",
+        help_text="For blurred or covered faces: how they are classified, and their rule; see engine.fuse.Condition.",
     )
     quality_limits = models.JSONField(
         default=dict, blank=True, help_text="verify and enroll: overrides of the defaults."
@@ -113,7 +113,7 @@ class EnsembleConfig(models.Model):
     calibrated_on = models.JSONField(
         default=dict,
         blank=True,
-        help_text="lists: names of the pair lists; subjects: hashes of whom they show, see evaluation.pairs.",
+        help_text="lists: names of the pair lists; subjects: hashes of whom they show, see evaluation.lists.pairs.",
     )
     evaluation = models.ForeignKey(
         "EvaluationReport", null=True, blank=True, on_delete=models.SET_NULL, related_name="+"

@@ -11,8 +11,6 @@ from ..models import Embedding, EnsembleConfig, EnsembleMember, Reference
 # A row beside its vector, reckoned: cipher header, nonce and tag (34), keys and the space's name (97), the row's own
 # header and three index entries (270).
 _ROW_BYTES = 400
-
-
 # One stored face from its row to the networks' crop: read, decrypt, decode, warp, and the new rows' writing
 # (`make rollout-drill`, docs/rollouts.md).
 _CHIP_S = 0.003

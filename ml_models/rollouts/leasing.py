@@ -18,12 +18,12 @@ from . import backfill, processes
 
 logger = logging.getLogger(__name__)
 
-# What a chunk is to take a worker; it is left after `backfill`'s twenty seconds.
-_CHUNK_S = 10.0
+# A chunk's target duration; `backfill` stops one after twice that.
+CHUNK_S = 10.0
 FIRST_CHUNK = 8
 _MAX_CHUNK = 500
 # What failed for a reason that may pass is tried again so much later, RolloutFailure.MAX_TRIES times in all.
-_RETRY_AFTER = timedelta(seconds=30)
+RETRY_AFTER = timedelta(seconds=30)
 # What is owed is looked for among so many references a tick: a sweep over ten million takes 500 ticks.
 SWEEP = 20_000
 # Whoever begins a chunk so often without coming to its end is killed by it.
@@ -58,7 +58,7 @@ def hand_out(rollout: Rollout, config: EnsembleConfig) -> list[UUID]:
 def _new_chunks(rollout: Rollout, config: EnsembleConfig) -> Iterator[list[UUID]]:
     """References for one chunk after the other, from where the rollout's cursor stands."""
     pace = rollout.seconds_per_reference
-    size = FIRST_CHUNK if not pace else max(1, min(_MAX_CHUNK, round(_CHUNK_S / pace)))
+    size = FIRST_CHUNK if not pace else max(1, min(_MAX_CHUNK, round(CHUNK_S / pace)))
     if rollout.state == Rollout.State.EMBEDDING:
         # these first: a network that fails on everybody is to stop the rollout soon
         while references := _due(rollout, size) or _next(rollout, config, size):
@@ -71,7 +71,7 @@ def _due(rollout: Rollout, size: int) -> list[UUID]:
     """References that failed a while ago for a reason that may have passed."""
     in_flight = {pk for references in rollout.chunks.values_list("references", flat=True) for pk in references}
     failed = rollout.failures.exclude(RolloutFailure.GIVEN_UP).exclude(reference__in=in_flight)
-    due = failed.filter(at__lte=Now() - _RETRY_AFTER).order_by("at", "pk")
+    due = failed.filter(at__lte=Now() - RETRY_AFTER).order_by("at", "pk")
     return list(due.values_list("reference", flat=True)[:size])
 
 
@@ -94,7 +94,7 @@ def _sweep(rollout: Rollout, config: EnsembleConfig, size: int) -> Iterator[list
     last = list(keys.values_list("pk", flat=True)[SWEEP - 1 : SWEEP])
     bounds = after | ({"lte": last[0]} if last else {})
     if backfill.count_missing(config, rollout, bounds):  # a count costs a tenth of looking each one up
-        resting = RolloutFailure.GIVEN_UP | Q(at__gt=Now() - _RETRY_AFTER)
+        resting = RolloutFailure.GIVEN_UP | Q(at__gt=Now() - RETRY_AFTER)
         failed = RolloutFailure.objects.filter(resting, rollout=rollout, reference=OuterRef("pk"))
         left = backfill.incomplete(config).filter(~Exists(failed)).values_list("pk", flat=True)
         within = left.filter(pk__lte=last[0]) if last else left

@@ -28,25 +28,22 @@ def workers() -> int:
     return sum(process.kind == ServingProcess.Kind.WORKER for process in live())
 
 
-def unready(config: EnsembleConfig) -> list[ServingProcess]:
-    """Live processes that have not loaded every file of the version, its detector among them."""
-    return _unready(live(), config)
-
-
-def _unready(processes: list[ServingProcess], config: EnsembleConfig) -> list[ServingProcess]:
+def unready(config: EnsembleConfig, processes: list[ServingProcess] | None = None) -> list[ServingProcess]:
+    """Of these processes, the live ones by default, those that have not loaded every file of the version."""
     needed = {artifact.sha256 for artifact in config.artifacts}
+    processes = live() if processes is None else processes
     return [process for process in processes if not needed <= set(process.artifacts)]
 
 
 def obstacle(config: EnsembleConfig) -> str:
     """What keeps a version from going live among the processes, as a sentence; empty for nothing.
 
-    Every live process must have loaded its files, and at least one of the kind that answers (`QUORUM`) must live: none
-    that reports itself speaks for nobody. A first version is not held to that: there is nobody yet who could be
-    answered wrongly.
+    Every live process must have loaded its files, and at least one of the kind that answers (`QUORUM`) must live.
+    Without a process that reports itself, readiness is unknown, and the version waits. A first version is exempt:
+    nobody can be answered wrongly yet.
     """
     processes = live()
-    if waiting := _unready(processes, config):
+    if waiting := unready(config, processes):
         return f"Waiting for {', '.join(map(str, waiting))} to load the networks."
     if not EnsembleConfig.objects.filter(state=EnsembleConfig.State.ACTIVE).exists():
         return ""

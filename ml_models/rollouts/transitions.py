@@ -36,7 +36,7 @@ def discard(config: EnsembleConfig, by: Actor = None) -> None:
     with transaction.atomic():
         locks.change_versions()
         move(config, State.VALIDATED, State.RETIRED, by, "discarded")
-        # warm means embedded for: since an aborted rollout took the version out of its rollback window it is not
+        # an aborted re-activation leaves warm_until set though nobody embeds for the version any more
         EnsembleConfig.objects.filter(pk=config.pk).update(warm_until=None)
 
 
@@ -82,8 +82,11 @@ def cut_over(rollout: Rollout, by: Actor = None) -> None:
         config = selectors.configs().get(pk=current.config_id)
         if count := count_missing(config, current):
             raise RolloutRefused(f"{count} embeddings are missing. Workers make them: wait until none is.")
-        if given_up(current).count() > failures_allowed():
-            raise RolloutRefused("Too many references could not be embedded.")
+        if (lost := given_up(current).count()) > (allowed := failures_allowed()):
+            raise RolloutRefused(
+                f"{lost} references could not be embedded; {allowed} are allowed (FAILURES_ALLOWED). "
+                "See them with rollout status --failures."
+            )
         if obstacle := processes.obstacle(config):
             raise RolloutRefused(obstacle)
         actor = by or current.opened_by
@@ -171,7 +174,7 @@ def resume(rollout: Rollout, by: Actor = None) -> None:
 def _switch(rollout: Rollout, source: str, target: str, by: Actor) -> None:
     with transaction.atomic():
         if not Rollout.objects.filter(pk=rollout.pk, state=source).update(state=target, reason=""):
-            raise RolloutRefused(f"The rollout is not {source}.")
+            raise RolloutRefused(f"The rollout is not {source}. See rollout status.")
         state = rollout.config.state
         ConfigStep.objects.create(
             config=rollout.config, from_state=state, to_state=state, by_id=actor_id(by), reason=f"rollout {target}"
@@ -191,7 +194,7 @@ def close(rollout: Rollout, state: str, by: Actor, reason: str) -> None:
             state=state, reason=reason, finished_at=Now()
         )
         if not closed:
-            raise RolloutRefused("The rollout is over.")
+            raise RolloutRefused("The rollout is over. Activate the version again to begin anew.")
         RolloutChunk.objects.filter(rollout=rollout).delete()
         move(rollout.config, State.ROLLING_OUT, State.VALIDATED, by, reason)
         _announce(rollout, state)

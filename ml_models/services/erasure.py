@@ -9,9 +9,7 @@ from typing import Any
 from django.db import transaction
 
 from .. import crypto, signals
-from ..exceptions import (
-    NotFound,
-)
+from ..exceptions import NotFound
 from ..models import Actor, Erasure, Reference, Subject, actor_id
 from . import subject_ids
 

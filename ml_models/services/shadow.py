@@ -19,10 +19,10 @@ from django.db.models import Avg, Count, F
 
 from .. import conf, runtime, selectors
 from ..engine.errors import EngineError
-from ..engine.fuse import by_member
 from ..exceptions import CryptoError, NotReady
 from ..models import Rollout, ShadowScore, Verification
 from ..runtime import ServedVersion
+from .attempts import Attempt
 
 logger = logging.getLogger(__name__)
 
@@ -144,9 +144,9 @@ def score(version: ServedVersion, verification: Verification, subject_id: str, i
         return
     row = ShadowScore(rollout=rollout, verification=verification)
     try:
-        frames = [version.pipeline.extract(image, version.verify_limits) for image in images]
-        quality = max(frame.quality.score for frame in frames)
-        decision = version.rule.judge(template.embeddings, by_member(frames), quality)
+        attempt = Attempt()
+        attempt.extract(version, images)
+        decision = attempt.decide(version, template)
         row.decision, row.score = decision.decision, decision.score
     except EngineError as error:
         row.code = error.code

@@ -9,18 +9,17 @@ from functools import partial
 from typing import Any
 
 from .. import conf, runtime, selectors, signals
-from ..engine.errors import EngineError, ImageError
-from ..engine.fuse import by_member
+from ..engine.errors import EngineError
 from ..engine.quality import advised
-from ..engine.types import Decision, Extraction, Quality
+from ..engine.types import Decision, Quality
 from ..exceptions import (
     InvalidRequest,
     LockedOut,
     NotEnrolled,
 )
 from ..models import Actor, EnsembleConfig, Verification
-from ..runtime import ServedVersion
 from . import audit, lockout, shadow, subject_ids
+from .attempts import Attempt
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +66,13 @@ def _verify(caller: Actor, subject_id: str, images: Sequence[bytes]) -> Verified
     template = selectors.template(subject_id, config)
     if template is None:
         raise NotEnrolled
-    dropped: list[dict[str, Any]] = []
+    attempt = Attempt()
+    frames, dropped = attempt.frames, attempt.dropped
     try:
         lockout.require_free(template.lock_left)
-        frames = extract_frames(version, images, dropped)
-        best = max((frame.quality for frame in frames), key=lambda quality: quality.score)
-        decision = version.rule.judge(template.embeddings, by_member(frames), best.score)
-        best = advised(best, decision.condition)
+        attempt.extract(version, images)
+        decision = attempt.decide(version, template)
+        best = advised(attempt.quality, decision.condition)
         lockout.settle(template.subject, subject_id, decision.decision)
     except (EngineError, LockedOut) as error:
         audit.record_failure(caller, config, template, error.code, dropped)
@@ -91,18 +90,3 @@ def _verify(caller: Actor, subject_id: str, images: Sequence[bytes]) -> Verified
         config_version=config.version,
     )
     return Verified(row, config, decision, best, dropped, elapsed_ms, partial(shadow.offer, row, subject_id, images))
-
-
-def extract_frames(version: ServedVersion, images: Sequence[bytes], dropped: list[dict[str, Any]]) -> list[Extraction]:
-    frames = []
-    first: ImageError | None = None
-    for index, data in enumerate(images):
-        try:
-            frames.append(version.pipeline.extract(data, version.verify_limits))
-        except ImageError as error:
-            first = first or error
-            details = [reason.to_json() for reason in getattr(error, "details", ())]
-            dropped.append({"frame": index, "code": error.code, "detail": str(error), "details": details})
-    if not frames and first:
-        raise first
-    return frames

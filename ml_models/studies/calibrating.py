@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from django.db import transaction
 
 from ..engine.fuse import Fusion
 from ..evaluation.calibration import fitting
@@ -43,7 +42,7 @@ def calibrate(config: EnsembleConfig, sources: Sources, watcher: Watcher, output
     )
     fitted, people = numbers.to_json(fusion), _calibrated_on(study)
     if draft:
-        _store(config, fitted, people)
+        numbers.store(config, fitted, people)
     if output:
         _write(output, _content(config, fitted, people))
     names = [_named(name, under) for under in ("", *stressed) for name in study.listed.names]
@@ -86,16 +85,6 @@ def _realised(fusion: Fusion, name: str, item: Labelled) -> dict[str, Any]:
         "fmr": float(matched[~c.same].mean()),
         "fnmr": float((~matched[c.same]).mean()),
     }
-
-
-def _store(config: EnsembleConfig, fitted: dict[str, Any], calibrated_on: dict[str, Any]) -> None:
-    with transaction.atomic():
-        for member in config.members.all():
-            member.calibration = fitted["members"][member.artifact.name]
-            member.save(update_fields=["calibration"])
-        config.voter_sets, config.conditions = fitted["voter_sets"], fitted["conditions"]
-        config.calibrated_on = calibrated_on
-        config.save(update_fields=["voter_sets", "conditions", "calibrated_on"])
 
 
 def _content(config: EnsembleConfig, fitted: dict[str, Any], people: dict[str, Any]) -> dict[str, Any]:

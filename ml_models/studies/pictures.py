@@ -25,7 +25,7 @@ from . import loading
 
 
 class Watcher(Protocol):
-    """Who is told how a long study goes on; every command is one."""
+    """Receives the progress of a long study; every command is one."""
 
     def say(self, text: str) -> None:
         """A line of progress."""
@@ -95,7 +95,7 @@ def _under(study: Study, name: str, engine: _Engine, sources: Sources, watcher: 
         study = study.of_seconds(at)
     images = [study.listed.images[i] for i in at]
     embedded = engine.embed(images, watcher.progress(f"embedding under {name}"), under=name)
-    return study.under(spread(embedded, at, len(study.listed.images)), stress.CONDITIONS.get(name, ""))
+    return study.under(spread(embedded, at, len(study.listed.images)), stress.CONDITION_UNDER.get(name, ""))
 
 
 def _drawn(c: Comparisons, most: int | None) -> NDArray[np.int32]:

@@ -168,7 +168,7 @@ def normalised(data: dict[str, Any]) -> dict[str, Any]:
         "quality_limits": data.get("quality_limits") or {},
         "members": sorted(members, key=lambda member: str(member["artifact"])),
         "voter_sets": data.get("voter_sets") or {},
-        # left out where there is none: what was said of versions before there was such a thing still holds
+        # omitted where empty, so that digests of older versions, and their reports, stay valid
         **({"conditions": data["conditions"]} if data.get("conditions") else {}),
         **({"calibrated_on": _people(data["calibrated_on"])} if data.get("calibrated_on") else {}),
     }

@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
+from django.db import transaction
 
 from ..engine.calibrate import Affine, Calibration
 from ..engine.detect import LANDMARKS_ID
@@ -153,3 +154,18 @@ def _rules(fusion: Fusion) -> dict[str, Any]:
 
 def _text(numbers: Sequence[float]) -> str:
     return base64.b64encode(np.array(numbers, "<f2").tobytes()).decode()
+
+
+def store(config: EnsembleConfig, fitted: Mapping[str, Any], calibrated_on: Mapping[str, Any]) -> None:
+    """Write numbers, as `to_json` gives them, into a draft, with whom they were fitted on.
+
+    Raises:
+        ValidationError: the version is no draft.
+    """
+    with transaction.atomic():
+        for member in config.members.all():
+            member.calibration = fitted["members"][member.artifact.name]
+            member.save(update_fields=["calibration"])
+        config.voter_sets, config.conditions = fitted["voter_sets"], fitted["conditions"]
+        config.calibrated_on = calibrated_on
+        config.save(update_fields=["voter_sets", "conditions", "calibrated_on"])

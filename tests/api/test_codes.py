@@ -1,4 +1,7 @@
-"""Every code of the interface, over HTTP: body, status, and that nothing was written. One without a case fails here."""
+"""Every code of the interface, over HTTP: body, status, and that nothing was written. One without a case fails here.
+
+Over 300 lines: the table of codes and the requests that meet them belong beside each other.
+"""
 
 import dataclasses
 import gzip

@@ -14,7 +14,8 @@ from ml_models.engine.errors import UndecodableImage
 from ml_models.exceptions import NotEnrolled, NotFound, ReferenceMismatch
 from ml_models.models import Embedding, EnsembleConfig, Erasure, Reference, Subject, Verification
 from ml_models.rollouts import backfill
-from ml_models.services import audit, enrolment, verification
+from ml_models.services import audit, enrolment
+from ml_models.services.attempts import Attempt
 from ml_models.versions import locks
 from tests.conftest import Portraits
 from tests.support import uploads
@@ -215,7 +216,7 @@ def test_an_erasure_in_the_middle_of_a_verify_leaves_nothing_that_says_who(
 ) -> None:
     data = getattr(portraits, picture) if picture else b"no picture"
     enroll(portraits.eileen_collins)
-    parking = Parking(monkeypatch, verification, "extract_frames")
+    parking = Parking(monkeypatch, Attempt, "extract")
     attempt = background(services.verify, None, "child-1", [data])
     parking.arrive()
     services.erase_subject(None, "child-1")

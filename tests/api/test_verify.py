@@ -68,13 +68,13 @@ def test_in_a_condition_its_own_numbers_decide_and_the_answer_says_what_helps(
     advice: str,
 ) -> None:
     config = EnsembleConfig.objects.get(version=3)
-    numbers = {item["name"]: item["voter_sets"] for item in config.conditions}[stress.CONDITIONS[name]]
+    numbers = {item["name"]: item["voter_sets"] for item in config.conditions}[stress.CONDITION_UNDER[name]]
     worse = verify(service, enrolled, worsen(name, portraits.eileen_collins)).json()
     assert worse["decision"] == "match"
     assert worse["threshold"] == pytest.approx(numbers["+".join(sorted(worse["voters"]))]["threshold"])
     assert worse["quality"]["reasons"] == [advice]
     row = Verification.objects.get(pk=worse["verification_id"])
-    assert (row.condition, row.voters) == (stress.CONDITIONS[name], worse["voters"])
+    assert (row.condition, row.voters) == (stress.CONDITION_UNDER[name], worse["voters"])
 
     assert verify(service, enrolled, worsen(name, portraits.grace_hopper)).json()["decision"] == "no_match"
     plain = verify(service, enrolled, portraits.eileen_collins).json()

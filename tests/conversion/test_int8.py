@@ -1,4 +1,7 @@
-"""Quantised files: mixed precision where measuring says so, and no file that stopped telling people apart."""
+"""Quantised files: mixed precision where measuring says so, and no file that stopped telling people apart.
+
+Over 300 lines: all of it is one quantiser on the same networks, and the slow ones are made once.
+"""
 
 from __future__ import annotations
 

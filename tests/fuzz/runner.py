@@ -34,13 +34,13 @@ class Report:
 def one(index: int, seed: int, report: Report) -> None:
     """One run. `reached` counts the pictures whose header was accepted, so that their pixels were decoded."""
     name, data = mutated(index, seed)
-    original = decoding._check_size
+    original = decoding.check_size
 
     def counting(*args: Any) -> None:
         original(*args)
         report.reached[name] += 1
 
-    decoding._check_size = counting  # type: ignore[assignment]
+    decoding.check_size = counting  # type: ignore[assignment]
     started = time.process_time()
     try:
         decoding.decode(data)
@@ -53,7 +53,7 @@ def one(index: int, seed: int, report: Report) -> None:
     except BaseException as error:  # noqa: BLE001
         report.findings.append(f"run {index} of seed {seed} ({name}): {type(error).__name__}: {error}"[:300])
     finally:
-        decoding._check_size = original
+        decoding.check_size = original
     report.runs += 1
     taken_s = time.process_time() - started
     report.worst_s = max(report.worst_s, taken_s)

@@ -24,7 +24,7 @@ def test_an_unforeseen_exception_is_a_finding(monkeypatch: object) -> None:
     def broken(*_: object) -> None:
         raise KeyError("unforeseen")
 
-    monkeypatch.setattr(decode, "_decode_opened", broken)  # type: ignore[attr-defined]
+    monkeypatch.setattr(decode, "decode_opened", broken)  # type: ignore[attr-defined]
     report = Report()
     for index in range(20):
         one(index, 1, report)

@@ -41,7 +41,7 @@ class Hiccups:
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """What failed is tried again without a pause."""
-    monkeypatch.setattr(leasing, "_RETRY_AFTER", timedelta(0))
+    monkeypatch.setattr(leasing, "RETRY_AFTER", timedelta(0))
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_what_failed_for_a_passing_reason_is_tried_again_within_the_rollout(
     assert (waits.state, waits.missing, waits.failures) == ("embedding", 6, {})
     assert waits.reason == "2 references failed for a reason that may pass. They are tried again within a minute."
 
-    monkeypatch.setattr(leasing, "_RETRY_AFTER", timedelta(0))
+    monkeypatch.setattr(leasing, "RETRY_AFTER", timedelta(0))
     with django_capture_on_commit_callbacks(execute=True):
         work_off()
     assert state_of(rollout) == "complete"
@@ -101,7 +101,7 @@ def test_a_network_that_fails_on_everybody_stops_the_rollout_before_everybody_wa
 ) -> None:
     for number in range(3, 7):
         enroll(service, f"child-{number}", portraits.eileen_collins)
-    monkeypatch.setattr(leasing, "_CHUNK_S", 0.0)  # so that a chunk is one reference, once the pace is known
+    monkeypatch.setattr(leasing, "CHUNK_S", 0.0)  # so that a chunk is one reference, once the pace is known
     monkeypatch.setattr(leasing, "FIRST_CHUNK", 1)
     network = Hiccups(monkeypatch, 1000)
     rollout = open_here(mirrored)

@@ -106,7 +106,7 @@ def states() -> tuple[str, str]:
 def test_a_network_that_gives_NaN_on_some_faces_stops_the_rollout(
     newcomer: Any, service: APIClient, portraits: Portraits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(leasing, "_RETRY_AFTER", timedelta(0))
+    monkeypatch.setattr(leasing, "RETRY_AFTER", timedelta(0))
     config = newcomer(nan_when_bright(tmp_path / "nan.onnx"))
     for subject_id in ("child-3", "child-4"):
         assert enroll(service, subject_id, brighter(portraits.eileen_collins)).status_code == 201

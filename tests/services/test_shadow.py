@@ -18,6 +18,7 @@ from ml_models.models import EnsembleConfig, Rollout, ShadowScore, Verification
 from ml_models.rollouts import backfill
 from ml_models.services import shadow
 from tests.conftest import Portraits
+from tests.support.pictures import encoded, faceless
 from tests.support.races import LONG_S, Parking
 from tests.support.uploads import verify
 from tests.support.work import work_off
@@ -89,6 +90,15 @@ def test_a_live_verify_gets_the_score_that_the_new_version_will_give(
         shift = told["score_shift"][body["decision"]]
         assert shift == pytest.approx(row.score - row.verification.score, abs=1e-4)
     assert ShadowScore.objects.count() == 2  # the rollout is over
+
+
+def test_a_frame_without_a_face_is_dropped_there_as_it_was_live(
+    awaiting: Rollout, service: APIClient, portraits: Portraits
+) -> None:
+    answer = verify(service, "child-1", encoded(faceless()), portraits.eileen_collins).json()
+    assert (answer["decision"], [frame["frame"] for frame in answer["frames_dropped"]]) == ("match", [0])
+    [row] = scored(1)
+    assert (row.decision, row.code) == ("match", "")
 
 
 def test_decisions_that_would_change_are_counted(

@@ -205,7 +205,7 @@ STRESSES: dict[str, Stress] = {
     )
 }
 
-CONDITIONS = {
+CONDITION_UNDER = {
     "motion_blur": BLURRED.name,
     "defocus_blur": BLURRED.name,
     "face_mask": COVERED.name,

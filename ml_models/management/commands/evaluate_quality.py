@@ -6,10 +6,8 @@ from typing import Any
 from ml_models import selectors
 from ml_models.evaluation.report import quality_curves
 from ml_models.evaluation.report.page import discard_plot
-from ml_models.evaluation.study import score_with
 from ml_models.management.study import StudyCommand
-from ml_models.studies.pictures import prepare
-from ml_models.versions import numbers
+from ml_models.studies.quality import measure_quality
 
 from .evaluate import percent
 
@@ -31,15 +29,7 @@ bootstrap over subjects. Also: how many images verification and enrolment refuse
 
     def run(self, **options: Any) -> dict[str, Any]:
         config = selectors.get_config(options["config"])
-        fusion = numbers.fusion(config)
-        study, _ = prepare(config, self.sources({**options, "stress": ()}), self)
-        scores = [scored.score for scored in score_with(fusion, study.labelled(study.all_pairs)).fused]
-        limits = numbers.quality_limits(config, "enroll")
-        result = {
-            "config": config.version,
-            **quality_curves.report(study, scores, config.target_fmr, limits),
-            "warnings": list(study.listed.warnings),
-        }
+        result = measure_quality(config, self.sources({**options, "stress": ()}), self)
         curves = {name: figures.pop("curves") for name, figures in _each(result)}
         if options["output"]:
             options["output"].mkdir(parents=True, exist_ok=True)

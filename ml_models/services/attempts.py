@@ -1,0 +1,52 @@
+"""One attempt under one version: pictures → the faces in them → a decision. Live verifies and the shadow take it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..engine.errors import ImageError
+from ..engine.fuse import by_member
+from ..engine.types import Decision, Extraction, Quality
+from ..runtime import ServedVersion
+from ..selectors import Template
+
+
+@dataclass(slots=True)
+class Attempt:
+    """`frames` are the usable pictures; `dropped` names the others, filled even where the attempt fails."""
+
+    frames: list[Extraction] = field(default_factory=list)
+    dropped: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def quality(self) -> Quality:
+        """The best frame's."""
+        return max((frame.quality for frame in self.frames), key=lambda quality: quality.score)
+
+    def extract(self, version: ServedVersion, images: Sequence[bytes]) -> None:
+        """Find the face in each picture.
+
+        Raises:
+            ImageError: no picture could be used; the first one's reason.
+        """
+        first: ImageError | None = None
+        for index, data in enumerate(images):
+            try:
+                self.frames.append(version.pipeline.extract(data, version.verify_limits))
+            except ImageError as error:
+                first = first or error
+                details = [reason.to_json() for reason in getattr(error, "details", ())]
+                self.dropped.append({"frame": index, "code": error.code, "detail": str(error), "details": details})
+        if not self.frames and first:
+            raise first
+
+    def decide(self, version: ServedVersion, template: Template) -> Decision:
+        """Compare the frames with the subject's template.
+
+        Raises:
+            LowQuality: no member votes.
+            InferenceFailed, MissingThreshold: never a decision.
+        """
+        return version.rule.judge(template.embeddings, by_member(self.frames), self.quality.score)
