@@ -215,7 +215,7 @@ def test_a_file_that_answers_otherwise_than_its_source_is_refused(converted: con
 def test_a_source_that_gives_nan_is_refused(converted: conversion.Converted) -> None:
     contract = export.contract("BGR", with_norm=True)
 
-    with pytest.raises(ConversionError, match="does not answer as its source"):
+    with pytest.raises(ConversionError, match="does not give the features of its source"):
         proof.prove(
             converted.output,
             lambda values: np.full((len(values), 512), np.nan, np.float32),
