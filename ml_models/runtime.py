@@ -217,10 +217,10 @@ def assemble(config: EnsembleConfig, networks: Mapping[str, Any]) -> Pipeline:
         return networks[artifact.sha256]
 
     return Pipeline(
-        network(config.detector, Artifact.Kind.DETECTOR),
-        {m.artifact.name: network(m.artifact, Artifact.Kind.EMBEDDER) for m in config.members.all()},
-        config.flip,
-        DecodeLimits(max_bytes=conf.get("MAX_IMAGE_BYTES")),
+        members={m.artifact.name: network(m.artifact, Artifact.Kind.EMBEDDER) for m in config.members.all()},
+        flip=config.flip,
+        decode_limits=DecodeLimits(max_bytes=conf.get("MAX_IMAGE_BYTES")),
+        **{place: network(artifact, config.PLACES[place]) for place, artifact in config.placed.items()},
     )
 
 

@@ -22,7 +22,7 @@ _NONE_ACTIVE = "No version is active. An operator activates one with activate_co
 def configs() -> QuerySet[EnsembleConfig]:
     """Versions with their members and artifacts, in two queries."""
     members = EnsembleMember.objects.select_related("artifact")
-    return EnsembleConfig.objects.select_related("detector").prefetch_related(Prefetch("members", members))
+    return EnsembleConfig.objects.select_related(*EnsembleConfig.PLACES).prefetch_related(Prefetch("members", members))
 
 
 def get_config(version: int) -> EnsembleConfig:

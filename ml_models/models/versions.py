@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from django.conf import settings
@@ -79,6 +79,9 @@ class EnsembleConfig(models.Model):
         ACTIVE = "active"
         RETIRED = "retired"
 
+    # Where a file that is no member has its place in a version: by the name of the relation, which is also that of the
+    # part of `engine.pipeline.Pipeline`, the kind of file that it takes.
+    PLACES: ClassVar[dict[str, Artifact.Kind]] = {"detector": Artifact.Kind.DETECTOR}
     FROZEN = (
         "version",
         "detector_id",
@@ -149,7 +152,12 @@ class EnsembleConfig(models.Model):
     @property
     def artifacts(self) -> list[Artifact]:
         """Every model file that the version runs on: the detector, then the members."""
-        return [self.detector, *(member.artifact for member in self.members.all())]
+        return [*self.placed.values(), *(member.artifact for member in self.members.all())]
+
+    @property
+    def placed(self) -> dict[str, Artifact]:
+        """The files that are no members, by their place; without the places that nothing fills."""
+        return {place: getattr(self, place) for place in self.PLACES if getattr(self, f"{place}_id") is not None}
 
 
 class EnsembleMember(models.Model):

@@ -38,7 +38,8 @@ def config_digest(config: EnsembleConfig) -> str:
     digests = {
         member.artifact.name: [member.artifact.sha256, member.artifact.contract] for member in config.members.all()
     }
-    whole = {**content, "files": {**digests, config.detector.name: config.detector.sha256}}
+    placed = {artifact.name: artifact.sha256 for artifact in config.placed.values()}
+    whole = {**content, "files": {**digests, **placed}}
     return hashlib.sha256(canonical_json(whole).encode()).hexdigest()
 
 

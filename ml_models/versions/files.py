@@ -19,7 +19,7 @@ _FIELDS = {
     "version",
     "name",
     "notes",
-    "detector",
+    *EnsembleConfig.PLACES,
     "flip",
     "target_fmr",
     "quality_limits",
@@ -58,11 +58,12 @@ def load(path: Path, by: Actor = None) -> tuple[EnsembleConfig, str]:
             raise ConfigChanged(
                 f"Version {config.version} is {config.state} and cannot change. Give the file a new version number."
             )
-        own = {key: content[key] for key in content.keys() - {"members", "detector", "version"}}
+        own = {key: content[key] for key in content.keys() - {"members", "version", *EnsembleConfig.PLACES}}
+        placed = {place: artifacts[data[place]] for place in EnsembleConfig.PLACES if data.get(place)}
         fields = {"conditions": [], "calibrated_on": {}, **own}
         done = "updated" if config else "created"
         config, _ = EnsembleConfig.objects.update_or_create(
-            version=data["version"], defaults={**fields, "detector": artifacts[data["detector"]]}
+            version=data["version"], defaults={**fields, **dict.fromkeys(EnsembleConfig.PLACES), **placed}
         )
         config.members.all().delete()
         for member in data["members"]:
@@ -140,7 +141,8 @@ def _names_people(calibrated_on: Any) -> bool:
 
 
 def _artifacts(data: dict[str, Any]) -> dict[str, Artifact]:
-    names = {data["detector"], *(member["artifact"] for member in data["members"])}
+    placed = (data.get(place) for place in EnsembleConfig.PLACES)
+    names = {*filter(None, placed), *(member["artifact"] for member in data["members"])}
     known = {artifact.name: artifact for artifact in Artifact.objects.filter(name__in=names)}
     if absent := sorted(names - known.keys()):
         raise ConfigInvalid([f"{name} is not published: run fetch_demo_pack or publish_model." for name in absent])
@@ -162,7 +164,7 @@ def normalised(data: dict[str, Any]) -> dict[str, Any]:
         "version": data["version"],
         "name": data["name"],
         "notes": data.get("notes") or "",
-        "detector": data["detector"],
+        **{place: data[place] for place in EnsembleConfig.PLACES if data.get(place)},
         "flip": bool(data.get("flip", False)),
         "target_fmr": float(data.get("target_fmr", 0.001)),
         "quality_limits": data.get("quality_limits") or {},
@@ -194,7 +196,7 @@ def export(config: EnsembleConfig) -> dict[str, Any]:
             "version": config.version,
             "name": config.name,
             "notes": config.notes,
-            "detector": config.detector.name,
+            **{place: artifact.name for place, artifact in config.placed.items()},
             "flip": config.flip,
             "target_fmr": config.target_fmr,
             "quality_limits": config.quality_limits,

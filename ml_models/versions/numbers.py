@@ -101,7 +101,7 @@ def members(config: EnsembleConfig) -> tuple[Member, ...]:
 def pipeline_digest(config: EnsembleConfig) -> str:
     """sha256 of what makes the vectors: detector, spaces and quality limits."""
     parts = {
-        "detector": config.detector.sha256,
+        **{place: artifact.sha256 for place, artifact in config.placed.items()},
         "spaces": sorted(member.space for member in config.members.all()),
         "limits": quality_limits(config, "verify").to_json(),
         "landmarks": LANDMARKS_ID,

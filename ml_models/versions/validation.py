@@ -20,9 +20,10 @@ def problems(config: EnsembleConfig) -> list[str]:
     total = math.fsum(member.weight for member in members)
     if not members or abs(total - 1.0) > 1e-6:
         reasons.append(f"The weights sum to {total:.6f}, not to 1.")
-    if config.detector.kind != Artifact.Kind.DETECTOR:
-        reasons.append(f"{config.detector.name} is not a detector.")
-    reasons += _licence_problems(config.detector)
+    for place, artifact in config.placed.items():
+        if artifact.kind != (kind := config.PLACES[place]):
+            reasons.append(f"{artifact.name} is not a {kind}.")
+        reasons += _licence_problems(artifact)
     for member in members:
         reasons += _member_problems(member.artifact)
     try:

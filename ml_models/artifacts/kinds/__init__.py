@@ -1,4 +1,4 @@
-"""The kinds of model files, each a file here and a line in `KINDS`.
+"""The kinds of model files: for each of `Artifact.Kind` the module of that name.
 
 A kind knows what to note of a file when it is published, and how to load it, prove it and have it answer once.
 """
@@ -6,11 +6,11 @@ A kind knows what to note of a file when it is published, and how to load it, pr
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from ...models import Artifact
-from . import detector, embedder
 
 
 class Kind(Protocol):
@@ -37,10 +37,7 @@ class Kind(Protocol):
         """How long a loaded network takes for one face on one core of this machine; None where nobody asks."""
 
 
-KINDS: dict[str, Kind] = {
-    Artifact.Kind.DETECTOR: detector,
-    Artifact.Kind.EMBEDDER: embedder,
-}
+KINDS: dict[str, Kind] = {kind: cast(Kind, import_module(f".{kind}", __name__)) for kind in Artifact.Kind.values}
 
 
 def families() -> list[str]:
