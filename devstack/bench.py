@@ -130,7 +130,7 @@ def side_by_side(works: Mapping[str, Callable[[int], Any]], runs: int, threads: 
                 began = time.perf_counter()
                 list(pool.map(work, range(runs)))
                 rates[name].append(runs / (time.perf_counter() - began))
-    return {name: statistics.median(seen) for name, seen in rates.items()}
+    return {name: statistics.median(values) for name, values in rates.items()}
 
 
 def show(result: dict[str, Any]) -> None:

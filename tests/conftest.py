@@ -84,9 +84,9 @@ def grant() -> Callable[..., Any]:
     """Give a user permissions of the app: grant(user, "verify_subject", …) → the user, its cache fresh."""
 
     def give(user: Any, *codenames: str) -> Any:
-        found = Permission.objects.filter(content_type__app_label="ml_models", codename__in=codenames)
-        assert found.count() == len(codenames)
-        user.user_permissions.add(*found)
+        permissions = Permission.objects.filter(content_type__app_label="ml_models", codename__in=codenames)
+        assert permissions.count() == len(codenames)
+        user.user_permissions.add(*permissions)
         return type(user).objects.get(pk=user.pk)
 
     return give

@@ -56,11 +56,11 @@ def test_scores_and_qualities_are_counted_in_bins(attempt: Callable[..., None]) 
     attempt(1, score=1000.0)
     attempt(1, score=-1000.0, decision="no_match", quality={"score": 1.0})
     attempt(1, code="low_quality")
-    found = traffic.scores(FORTNIGHT)[2]
-    assert found["match"][5 - traffic.SCORE_LOW] == 2
-    assert found["match"][-1] == 1
-    assert found["no_match"][-1 - traffic.SCORE_LOW] == 3
-    assert found["no_match"][0] == 1
+    shown_values = traffic.scores(FORTNIGHT)[2]
+    assert shown_values["match"][5 - traffic.SCORE_LOW] == 2
+    assert shown_values["match"][-1] == 1
+    assert shown_values["no_match"][-1 - traffic.SCORE_LOW] == 3
+    assert shown_values["no_match"][0] == 1
     quality = traffic.qualities(FORTNIGHT)[2]
     assert (quality[16], quality[19], sum(quality)) == (6, 1, 7)
 
@@ -114,12 +114,12 @@ def test_the_page_holds_live_traffic_against_the_report(attempt: Callable[..., N
     live["matches"][20], live["matches"][25], live["quality"][16] = 40, 60, 100
     data = {"live": live, "fta": {"value": 0.01, "low": 0.005, "high": 0.02}}
     EvaluationReport.objects.create(config=config, digest=evidence.config_digest(config), data=data)
-    found = shown(operator)
-    assert "6 of 156 attempts, 3.8 %" in found
-    assert "1.00 % (0.50 %–2.00 %)" in found
-    assert ">shifted<" in found  # scores: all at 5, where the report has 60 at 10
-    assert ">steady<" in found  # quality
-    assert "no face found" in found
+    shown_values = shown(operator)
+    assert "6 of 156 attempts, 3.8 %" in shown_values
+    assert "1.00 % (0.50 %–2.00 %)" in shown_values
+    assert ">shifted<" in shown_values  # scores: all at 5, where the report has 60 at 10
+    assert ">steady<" in shown_values  # quality
+    assert "no face found" in shown_values
     assert "Nobody was verified" in shown(operator, "?from=2020-01-01&to=2020-02-01")
     assert "no match" in shown(operator, "?from=yesterday&to=%00")
 
@@ -128,8 +128,8 @@ def test_scores_are_for_those_who_may_see_them(
     attempt: Callable[..., None], viewer: Client, staff: Callable[..., Client]
 ) -> None:
     attempt(150)
-    found = shown(viewer)
-    assert "Scores" not in found.split("Bars are what")[0]
-    assert "Quality score" in found
+    shown_values = shown(viewer)
+    assert "Scores" not in shown_values.split("Bars are what")[0]
+    assert "Quality score" in shown_values
     assert staff("view_subject").get(page("verification", "traffic")).status_code == 403
     assert Client().get(page("verification", "traffic")).status_code == 302

@@ -141,8 +141,8 @@ def test_one_click_clones_a_version_to_the_next_draft(operator: Client, served: 
     answer = press(operator, "ensembleconfig", "clone", served.pk)
     draft = rollouts.get_config(3)
     assert (draft.state, answer.redirect_chain[-1][0]) == ("draft", page("ensembleconfig", "change", draft.pk))
-    said, copied = files.export(served), files.export(draft)
-    assert {**copied, "version": 2} == said
+    exported, copied = files.export(served), files.export(draft)
+    assert {**copied, "version": 2} == exported
     assert ConfigStep.objects.get(config=draft).reason == "cloned from version 2"
 
 

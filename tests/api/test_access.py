@@ -53,11 +53,11 @@ ROLES = [
 
 def patterns(resolver: URLResolver, path: str = "") -> Iterator[tuple[str, URLPattern]]:
     for entry in resolver.url_patterns:
-        here = path + str(entry.pattern)
+        route = path + str(entry.pattern)
         if isinstance(entry, URLResolver):
-            yield from patterns(entry, here)
+            yield from patterns(entry, route)
         else:
-            yield here, entry
+            yield route, entry
 
 
 def ours() -> dict[str, tuple[str, type[FaceView]]]:

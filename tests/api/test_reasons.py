@@ -56,9 +56,11 @@ def test_every_limit_has_its_reason() -> None:
 @pytest.mark.parametrize("condition", CONDITIONS)
 def test_what_the_networks_tell_has_a_code_and_no_number(condition: str) -> None:
     """Where a face lies among others is as good as a similarity."""
-    told = advised(GOOD, condition)
-    assert [reason.to_json() for reason in told.details] == [{"code": condition, "text": CONDITIONS[condition].advice}]
-    assert told.reasons == (CONDITIONS[condition].advice,)
+    with_advice = advised(GOOD, condition)
+    assert [reason.to_json() for reason in with_advice.details] == [
+        {"code": condition, "text": CONDITIONS[condition].advice}
+    ]
+    assert with_advice.reasons == (CONDITIONS[condition].advice,)
     assert advised(GOOD, "") == GOOD
 
 

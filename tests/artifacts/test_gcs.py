@@ -98,8 +98,8 @@ def test_an_upload_that_the_bucket_has_forgotten_begins_anew(line: Line, file: P
     with pytest.raises(BucketUnavailable):
         create(file, name)
     (note,) = conf.cache_dir().glob(".upload-*")
-    kept = json.loads(note.read_text())
-    note.write_text(json.dumps({**kept, "url": kept["url"].split("upload_id=")[0] + "upload_id=0"}))
+    upload = json.loads(note.read_text())
+    note.write_text(json.dumps({**upload, "url": upload["url"].split("upload_id=")[0] + "upload_id=0"}))
 
     line.treat = lambda number, body: body
     create(file, name)

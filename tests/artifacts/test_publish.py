@@ -31,7 +31,7 @@ CITATION = "@inproceedings{someone2020,\n  title = {A Network}\n}"
 def stamped(path: Path, facts: dict[str, str] | None = None, **network: Any) -> Path:
     """A tiny network as the converters write it; five pieces long."""
     plain = tiny_network(path.with_suffix(".plain"), dimension=512, **network)
-    said = {
+    metadata = {
         "contract": canonical_json(contract(dimension=512).to_json()),
         "family": "adaface",
         "weights_licence": "MIT",
@@ -40,7 +40,7 @@ def stamped(path: Path, facts: dict[str, str] | None = None, **network: Any) -> 
         "citation": CITATION,
         **(facts or {}),
     }
-    return with_metadata(plain, path, {f"ml_models.{key}": value for key, value in said.items() if value})
+    return with_metadata(plain, path, {f"ml_models.{key}": value for key, value in metadata.items() if value})
 
 
 @pytest.fixture

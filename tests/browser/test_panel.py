@@ -155,8 +155,10 @@ def test_a_held_rollout_shows_its_shadow_and_goes_live_on_go(
     expect(panel.locator("#rollout h2")).to_contain_text("awaiting approval")
     verify(service, "child-1", portraits.eileen_collins)
     verify(service, "child-1", portraits.grace_hopper)
-    told = panel.locator("[data-list=shadow]")
-    expect(told).to_contain_text("2 live verifies scored, 100.0 % decided alike", timeout=15_000)  # nobody has reloaded
+    summary = panel.locator("[data-list=shadow]")
+    expect(summary).to_contain_text(
+        "2 live verifies scored, 100.0 % decided alike", timeout=15_000
+    )  # nobody has reloaded
     shoot(panel, pictures, "shadow")
     panel.click("a.fv-button:has-text('Go')")
     expect(panel.locator(".fv-facts")).to_contain_text("2 live verifies scored")

@@ -135,12 +135,12 @@ def test_an_impossible_contract_is_refused(wrong: dict[str, object]) -> None:
 
 
 def test_metadata_does_not_change_the_graph_digest_and_weights_do(network: Path, tmp_path: Path) -> None:
-    told = with_metadata(network, tmp_path / "told.onnx", {"source": "here", "note": "ü"})
+    described = with_metadata(network, tmp_path / "told.onnx", {"source": "here", "note": "ü"})
     other = tiny_network(tmp_path / "other.onnx", seed=1)
 
-    assert told.read_bytes() != network.read_bytes()
-    assert graph_digest(told) == graph_digest(network) != graph_digest(other)
-    assert read_metadata(told) == {"source": "here", "note": "ü"}
+    assert described.read_bytes() != network.read_bytes()
+    assert graph_digest(described) == graph_digest(network) != graph_digest(other)
+    assert read_metadata(described) == {"source": "here", "note": "ü"}
 
 
 def test_a_truncated_file_has_no_digest(network: Path) -> None:

@@ -109,9 +109,9 @@ def test_the_score_falls_as_the_picture_gets_worse(
 
 def test_a_good_picture_has_a_feature_norm_of_about_one(pipeline: Pipeline, portraits: Portraits) -> None:
     for data in (portraits.eileen_collins, portraits.grace_hopper):
-        found = pipeline.extract(data).quality
-        assert found.feature_norm == pytest.approx(1.0, abs=0.2)
-        assert found.score > 0.75
+        measured = pipeline.extract(data).quality
+        assert measured.feature_norm == pytest.approx(1.0, abs=0.2)
+        assert measured.score > 0.75
 
 
 PLAIN = Quality(0.9, (), 120.0, 300.0, 130.0, 40.0, 1.0, 2.0, 0.0, 0.93, 3.0)
@@ -142,16 +142,16 @@ def turned(yaw_deg: float = 0.0, pitch_deg: float = 0.0, roll_deg: float = 0.0) 
     yaw, pitch, roll = np.radians([yaw_deg, pitch_deg, roll_deg])
     turn_y = np.array([[np.cos(yaw), 0, np.sin(yaw)], [0, 1, 0], [-np.sin(yaw), 0, np.cos(yaw)]])
     turn_x = np.array([[1, 0, 0], [0, np.cos(pitch), np.sin(pitch)], [0, -np.sin(pitch), np.cos(pitch)]])
-    seen = (points @ turn_y.T @ turn_x.T)[:, :2]
+    projected = (points @ turn_y.T @ turn_x.T)[:, :2]
     turn_z = np.array([[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]])
-    return (seen @ turn_z.T + 200).astype(np.float32)
+    return (projected @ turn_z.T + 200).astype(np.float32)
 
 
 @pytest.mark.parametrize("angle", [-45, -20, 0, 20, 45])
 def test_the_pose_of_a_turned_head_is_found(angle: float) -> None:
     for axis, name in enumerate(("yaw_deg", "pitch_deg", "roll_deg")):
-        straight, found = pose(turned())[axis], pose(turned(**{name: angle}))[axis]
-        assert found - straight == pytest.approx(angle, abs=0.5 if name == "roll_deg" else 12), name
+        straight, measured = pose(turned())[axis], pose(turned(**{name: angle}))[axis]
+        assert measured - straight == pytest.approx(angle, abs=0.5 if name == "roll_deg" else 12), name
 
 
 def test_a_turned_head_is_told_to_turn_back() -> None:

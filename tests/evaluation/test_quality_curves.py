@@ -37,22 +37,22 @@ def missed(mated: Comparisons) -> np.ndarray:
 
 
 def test_a_measure_that_knows_the_errors_wins_everything(mated: Comparisons, missed: np.ndarray) -> None:
-    found = curve(mated, -missed.astype(float), missed, Subjects(PEOPLE))
-    assert found.at(0.0)["value"] == pytest.approx(missed.mean())
-    assert found.at(0.2)["value"] == 0
-    assert found.gain["value"] == pytest.approx(1, abs=0.02)
+    measured = curve(mated, -missed.astype(float), missed, Subjects(PEOPLE))
+    assert measured.at(0.0)["value"] == pytest.approx(missed.mean())
+    assert measured.at(0.2)["value"] == 0
+    assert measured.gain["value"] == pytest.approx(1, abs=0.02)
 
 
 def test_a_measure_that_knows_nothing_wins_nothing(mated: Comparisons, missed: np.ndarray) -> None:
-    found = curve(mated, np.random.default_rng(2).random(len(mated)), missed, Subjects(PEOPLE))
-    assert found.gain["low"] < 0 < found.gain["high"]
-    assert abs(found.gain["value"]) < 0.15
+    measured = curve(mated, np.random.default_rng(2).random(len(mated)), missed, Subjects(PEOPLE))
+    assert measured.gain["low"] < 0 < measured.gain["high"]
+    assert abs(measured.gain["value"]) < 0.15
 
 
 def test_a_measure_that_is_the_wrong_way_round_loses(mated: Comparisons, missed: np.ndarray) -> None:
-    found = curve(mated, missed.astype(float), missed, Subjects(PEOPLE))
-    assert found.gain["high"] < 0
-    assert found.at(0.2)["value"] > found.at(0.0)["value"]
+    measured = curve(mated, missed.astype(float), missed, Subjects(PEOPLE))
+    assert measured.gain["high"] < 0
+    assert measured.at(0.2)["value"] > measured.at(0.0)["value"]
 
 
 def test_the_intervals_hold_the_value_and_are_wider_for_fewer_people(mated: Comparisons, missed: np.ndarray) -> None:
@@ -60,8 +60,8 @@ def test_the_intervals_hold_the_value_and_are_wider_for_fewer_people(mated: Comp
     all_of_them = curve(mated, quality, missed, Subjects(PEOPLE))
     few = mated.subject_a < 10
     ten = curve(mated.take(few), quality[few], missed[few], Subjects(PEOPLE))
-    for found in (all_of_them, ten):
-        assert all(rate["low"] <= rate["value"] <= rate["high"] for rate in (*found.fnmr, found.gain))
+    for measured in (all_of_them, ten):
+        assert all(rate["low"] <= rate["value"] <= rate["high"] for rate in (*measured.fnmr, measured.gain))
     assert ten.gain["high"] - ten.gain["low"] > all_of_them.gain["high"] - all_of_them.gain["low"]
 
 
@@ -97,16 +97,16 @@ def study(rng: np.random.Generator) -> tuple[Study, np.ndarray]:
 
 def test_the_report_counts_ranks_and_says_who_is_refused() -> None:
     made, scores = study(np.random.default_rng(4))
-    found = report(made, [scores], 0.001, ENROLL_LIMITS)
-    assert (found["subjects"], found["images"], found["mated"]) == (40, 160, 40 * 6 - 3)
-    assert found["fta"]["value"] == pytest.approx(1 / 160)
+    measured = report(made, [scores], 0.001, ENROLL_LIMITS)
+    assert (measured["subjects"], measured["images"], measured["mated"]) == (40, 160, 40 * 6 - 3)
+    assert measured["fta"]["value"] == pytest.approx(1 / 160)
     below = (made.embedded.quality["score"][:159] < ENROLL_LIMITS.min_score).sum() + 1
-    assert found["refused_at_enrolment"]["value"] == pytest.approx(below / 160)
-    assert next(iter(found["measures"])) in ("score", "feature_norm of net")
-    assert found["measures"]["score"]["gain"]["value"] > 0.9
-    assert found["measures"]["yaw_deg"]["gain"]["value"] < 0.5
-    at = found["measures"]["score"]["fnmr_at_discard"]
-    assert at["0.2"]["value"] < at["0.05"]["value"] < found["fnmr"]["value"]
+    assert measured["refused_at_enrolment"]["value"] == pytest.approx(below / 160)
+    assert next(iter(measured["measures"])) in ("score", "feature_norm of net")
+    assert measured["measures"]["score"]["gain"]["value"] > 0.9
+    assert measured["measures"]["yaw_deg"]["gain"]["value"] < 0.5
+    at = measured["measures"]["score"]["fnmr_at_discard"]
+    assert at["0.2"]["value"] < at["0.05"]["value"] < measured["fnmr"]["value"]
 
 
 def test_the_plot_has_a_panel_a_list_and_a_line_a_measure() -> None:
@@ -125,14 +125,14 @@ DEV_EVAL = ROOT.parent / "shared" / "data" / "dev_eval"
 @pytest.mark.django_db
 def test_the_score_predicts_errors_on_frontal_and_profile_pictures(served: EnsembleConfig, tmp_path: Path) -> None:
     lines = (DEV_EVAL / "cfp" / "pairs_FP.csv").read_text().splitlines()
-    kept = [line for line in lines[1:] if int(line.split(",")[2][:3]) < 5]
-    (tmp_path / "pairs.csv").write_text("\n".join([lines[0], *kept]))
+    few = [line for line in lines[1:] if int(line.split(",")[2][:3]) < 5]
+    (tmp_path / "pairs.csv").write_text("\n".join([lines[0], *few]))
     out = StringIO()
     options: dict[str, Any] = {"pairs": [tmp_path / "pairs.csv"], "images": [DEV_EVAL / "cfp" / "images"]}
     call_command("evaluate_quality", config=2, output=tmp_path, json=True, stdout=out, stderr=StringIO(), **options)
-    found = json.loads(out.getvalue())
-    assert found == json.loads((tmp_path / "quality.json").read_text())
+    measured = json.loads(out.getvalue())
+    assert measured == json.loads((tmp_path / "quality.json").read_text())
     assert (tmp_path / "quality.svg").read_text().startswith("<svg")
-    gains = {name: measure["gain"]["value"] for name, measure in found["measures"].items()}
+    gains = {name: measure["gain"]["value"] for name, measure in measured["measures"].items()}
     assert gains["score"] > 0.3
     assert gains["score"] > gains["sharpness"]

@@ -213,8 +213,8 @@ def test_what_goes_missing_while_a_rollout_waits_for_go_is_embedded_and_told(
     assert (waits["state"], waits["missing"], waits["reason"][:24]) == ("awaiting_approval", 3, refused["detail"][:24])
 
     work_off()
-    told = operator.get(path).json()
-    assert (told["missing"], told["reason"]) == (0, "Everything is embedded; waiting for an operator's Go.")
+    outcome = operator.get(path).json()
+    assert (outcome["missing"], outcome["reason"]) == (0, "Everything is embedded; waiting for an operator's Go.")
     assert operator.post(f"{path}/go").json()["state"] == "complete"
 
 
@@ -225,11 +225,11 @@ def test_a_paused_rollout_stays_paused_and_says_what_is_missing(
     runtime.refresh()
     rollouts.pause(rollout)
     work_off()
-    told = operator.get(f"/api/v1/face/rollouts/{rollout.pk}").json()
-    assert (told["state"], told["missing"]) == ("paused", 6)
-    assert told["reason"] == "Paused by an operator. 6 embeddings are missing; none is made until somebody resumes."
+    outcome = operator.get(f"/api/v1/face/rollouts/{rollout.pk}").json()
+    assert (outcome["state"], outcome["missing"]) == ("paused", 6)
+    assert outcome["reason"] == "Paused by an operator. 6 embeddings are missing; none is made until somebody resumes."
     call_command("rollout", "status")
-    assert told["reason"] in capsys.readouterr().out
+    assert outcome["reason"] in capsys.readouterr().out
     rollouts.resume(rollout)
     work_off()
     assert EnsembleConfig.objects.get(state="active").version == 3

@@ -45,8 +45,8 @@ def test_a_version_does_not_go_live_while_no_process_reports_itself_and_the_comm
     reweighted: EnsembleConfig, capsys: Any
 ) -> None:
     call_command("activate_config", "3", "--json")
-    told = json.loads(capsys.readouterr().out)
-    assert (told["state"], told["reason"][:78]) == (
+    outcome = json.loads(capsys.readouterr().out)
+    assert (outcome["state"], outcome["reason"][:78]) == (
         "embedding",
         "Waiting for a web process: none has reported itself for 30 s. Start one; where",
     )

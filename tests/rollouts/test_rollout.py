@@ -259,10 +259,10 @@ def test_the_command_steers_too(mirrored: EnsembleConfig, capsys: Any) -> None:
 def test_the_host_is_told_when_a_rollout_is_over(
     mirrored: EnsembleConfig, django_capture_on_commit_callbacks: Any
 ) -> None:
-    told: list[dict[str, Any]] = []
+    outcomes: list[dict[str, Any]] = []
 
     def listen(**facts: Any) -> None:
-        told.append({key: facts[key] for key in ("version", "state")})
+        outcomes.append({key: facts[key] for key in ("version", "state")})
 
     signals.rollout_finished.connect(listen)
     try:
@@ -272,7 +272,7 @@ def test_the_host_is_told_when_a_rollout_is_over(
             work_off()
     finally:
         signals.rollout_finished.disconnect(listen)
-    assert told == [{"version": 3, "state": "complete"}]
+    assert outcomes == [{"version": 3, "state": "complete"}]
 
 
 def test_purging_deletes_what_no_version_needs_and_nothing_warm(mirrored: EnsembleConfig, capsys: Any) -> None:

@@ -99,8 +99,8 @@ def still_answering(service: APIClient, portraits: Portraits) -> bool:
 
 
 def states() -> tuple[str, str]:
-    found = dict(EnsembleConfig.objects.values_list("version", "state"))
-    return found[2], found[3]
+    by_version = dict(EnsembleConfig.objects.values_list("version", "state"))
+    return by_version[2], by_version[3]
 
 
 def test_a_network_that_gives_NaN_on_some_faces_stops_the_rollout(
@@ -210,8 +210,8 @@ def test_a_chunk_that_kills_every_worker_stops_the_rollout(
             with pytest.raises(SystemExit):
                 backfill.embed_chunk(chunk)
         RolloutChunk.objects.update(leased_until=LATE)
-        told = rollouts.advance()
-    assert told == []
+        chunks = rollouts.advance()
+    assert chunks == []
     rollout.refresh_from_db()
     assert (rollout.state, *states()) == ("failed", "active", "validated")
     assert "Workers were lost 5 times over the same 2 references" in rollout.reason

@@ -71,10 +71,10 @@ def test_a_live_verify_gets_the_score_that_the_new_version_will_give(
     assert [body["config_version"] for body in live] == [2, 2]
     rows = {str(row.verification_id): row for row in scored(2)}
 
-    told = operator.get(f"/api/v1/face/rollouts/{awaiting.pk}").json()["shadow"]
-    assert (told["scored"], told["agreement"], told["changes"]) == (2, 1.0, {})
+    summary = operator.get(f"/api/v1/face/rollouts/{awaiting.pk}").json()["shadow"]
+    assert (summary["scored"], summary["agreement"], summary["changes"]) == (2, 1.0, {})
     call_command("rollout", "status", "--json")
-    assert json.loads(capsys.readouterr().out)["shadow"] == told
+    assert json.loads(capsys.readouterr().out)["shadow"] == summary
     call_command("rollout", "status")
     assert "shadow: 2 live verifies, 100.0% decided alike" in capsys.readouterr().out
 
@@ -87,7 +87,7 @@ def test_a_live_verify_gets_the_score_that_the_new_version_will_give(
         assert row.score == pytest.approx(now.decision.score, abs=1e-4)
         assert row.score is not None
         assert row.verification.score is not None
-        shift = told["score_shift"][body["decision"]]
+        shift = summary["score_shift"][body["decision"]]
         assert shift == pytest.approx(row.score - row.verification.score, abs=1e-4)
     assert ShadowScore.objects.count() == 2  # the rollout is over
 
@@ -185,5 +185,5 @@ def test_nothing_is_scored_without_a_rollout_before_all_is_embedded_or_beyond_th
 
 
 def test_only_scores_are_kept() -> None:
-    kept = {field.name for field in ShadowScore._meta.get_fields()}
-    assert kept == {"id", "rollout", "verification", "decision", "code", "score", "at"}
+    fields = {field.name for field in ShadowScore._meta.get_fields()}
+    assert fields == {"id", "rollout", "verification", "decision", "code", "score", "at"}

@@ -36,8 +36,8 @@ def evaluate(
     def run(*options: str) -> dict[str, Any]:
         capsys.readouterr()
         call_command("evaluate", *study, "--json", *options)
-        found: dict[str, Any] = json.loads(capsys.readouterr().out)
-        return found
+        result: dict[str, Any] = json.loads(capsys.readouterr().out)
+        return result
 
     return run
 
@@ -58,40 +58,44 @@ def test_the_object_is_as_promised_and_the_report_stays(
     evaluate: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
     cache, out = str(tmp_path / "cache"), tmp_path / "out"
-    found = evaluate(
+    result = evaluate(
         *("--stress", "sunglasses", "--cache", cache, "--output", str(out), "--about", "Two women of the last century")
     )
-    assert found["config"] == 2
-    assert (found["subjects"], found["mated"], found["non_mated"]) == (2, 5, 2)  # one stranger pair stood there twice
-    assert "1 duplicate pairs" in " ".join(found["warnings"])
-    assert found["failures"] == {"no_face_found": 1}
-    assert found["fta"]["value"] == pytest.approx(1 / 7)
-    assert found["fmr"]["value"] == found["far"]["value"] == 0
-    assert found["frr"]["value"] == pytest.approx(1 / 5)
-    assert found["fnmr"]["value"] == 0
-    assert set(found["members"]) == set(EMBEDDERS)
-    for system in (*found["members"].values(), found["fused"]):
+    assert result["config"] == 2
+    assert (result["subjects"], result["mated"], result["non_mated"]) == (
+        2,
+        5,
+        2,
+    )  # one stranger pair stood there twice
+    assert "1 duplicate pairs" in " ".join(result["warnings"])
+    assert result["failures"] == {"no_face_found": 1}
+    assert result["fta"]["value"] == pytest.approx(1 / 7)
+    assert result["fmr"]["value"] == result["far"]["value"] == 0
+    assert result["frr"]["value"] == pytest.approx(1 / 5)
+    assert result["fnmr"]["value"] == 0
+    assert set(result["members"]) == set(EMBEDDERS)
+    for system in (*result["members"].values(), result["fused"]):
         assert {"eer", "tar_at_fmr", "accuracy"} <= system.keys()
         # two strangers say nothing of an FMR of 1 %
         assert system["tar_at_fmr"] == {"0.01": None, "0.001": None, "0.0001": None}
-    assert "30000" in " ".join(found["warnings"])
-    bits = found["fused"]["cllr"]
-    everything = [rate for rate in rates(found) if rate != bits]
+    assert "30000" in " ".join(result["warnings"])
+    bits = result["fused"]["cllr"]
+    everything = [rate for rate in rates(result) if rate != bits]
     assert len(everything) > 15
     assert all(0 <= rate["low"] <= rate["value"] <= rate["high"] <= 1 for rate in everything)
-    assert [row["stress"] for row in found["stress"]] == ["sunglasses"]
+    assert [row["stress"] for row in result["stress"]] == ["sunglasses"]
 
     report = EvaluationReport.objects.get()
     config = selectors.configs().get(version=2)
-    assert report.digest == found["digest"] == evidence.config_digest(config)
+    assert report.digest == result["digest"] == evidence.config_digest(config)
     assert report.measured_on["subjects"] == subject_hashes(["people/eileen", "people/grace"])
     assert config.evaluation_id == report.pk
-    assert json.loads((out / "report.json").read_text()) == found == report.data
+    assert json.loads((out / "report.json").read_text()) == result == report.data
     assert (out / "report.html").read_text() == report.html
 
     again = evaluate("--stress", "sunglasses", "--cache", cache)
     assert again["timing"]["engine"] == 0
-    assert again["fnmr"] == found["fnmr"]
+    assert again["fnmr"] == result["fnmr"]
     assert EvaluationReport.objects.get().pk == report.pk
 
 
@@ -123,17 +127,17 @@ def test_a_rate_in_the_table_of_rates_is_measured_and_shown(
 
 
 def test_a_report_says_so_when_nobody_knows_whom_the_pictures_show(evaluate: Callable[..., dict[str, Any]]) -> None:
-    found = evaluate()
-    assert "Unknown" in found["about"]["people"]
+    result = evaluate()
+    assert "Unknown" in result["about"]["people"]
     assert "do not hold for children" in EvaluationReport.objects.get().html
 
 
 def test_a_picture_without_a_face_is_a_failure_under_every_stress(evaluate: Callable[..., dict[str, Any]]) -> None:
-    found = evaluate("--all-pairs", "--stress", "jpeg,rotation")
-    for row in found["stress"]:
+    result = evaluate("--all-pairs", "--stress", "jpeg,rotation")
+    for row in result["stress"]:
         assert row["failures"]["no_face_found"] >= 1
         assert row["fta"]["value"] > 0
-    assert found["non_mated"] == 3 * 4
+    assert result["non_mated"] == 3 * 4
 
 
 def test_against_another_version_both_are_measured_on_the_same(
@@ -142,12 +146,12 @@ def test_against_another_version_both_are_measured_on_the_same(
     rule = {**RULE, "threshold": 60.0}
     call_command("load_ensemble", str(write(tmp_path, ensemble(3, voter_sets={FULL_SET: rule}))))
     study[1] = "3"
-    found = evaluate("--against", "2", "--cache", str(tmp_path / "cache"))
-    assert found["fnmr"]["value"] == 1
+    result = evaluate("--against", "2", "--cache", str(tmp_path / "cache"))
+    assert result["fnmr"]["value"] == 1
     one, other = EvaluationReport.objects.order_by("config__version")
     assert (one.config.version, other.config.version) == (2, 3)
     assert one.list_digest == other.list_digest
-    changes = {change["what"]: change["verdict"] for change in found["against"]["changes"]}
+    changes = {change["what"]: change["verdict"] for change in result["against"]["changes"]}
     assert changes["FNMR at its own threshold"] == "worse"
     assert changes["TAR at FMR 0.1 %"] == "cannot tell"  # two strangers say nothing of it
 

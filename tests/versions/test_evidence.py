@@ -160,9 +160,9 @@ def test_nothing_said_is_production(draft: EnsembleConfig, settings: Any) -> Non
     settings.ML_MODELS = {key: value for key, value in settings.ML_MODELS.items() if key != "EVIDENCE_GATE"}
     assert evidence.enforced()
     assert checks.check_evidence_gate() == []
-    for mode, found in (("warn", "ml_models.W002"), ("off", "ml_models.E004")):
+    for mode, check_id in (("warn", "ml_models.W002"), ("off", "ml_models.E004")):
         settings.ML_MODELS = {**settings.ML_MODELS, "EVIDENCE_GATE": mode}
-        assert [message.id for message in checks.check_evidence_gate()] == [found]
+        assert [message.id for message in checks.check_evidence_gate()] == [check_id]
     assert evidence.enforced()  # a word nobody knows does not open the gate
 
 
@@ -227,9 +227,9 @@ def test_the_command_prints_every_line_and_takes_a_superuser(
     report(draft, subjects=20)
     with pytest.raises(CommandError, match="20 subjects of at least 200"):
         call_command("validate_config", "3")
-    said = capsys.readouterr().err
-    assert "✗ 20 subjects" in said
-    assert "✓ 30,000 non-mated" in said
+    stderr = capsys.readouterr().err
+    assert "✗ 20 subjects" in stderr
+    assert "✓ 30,000 non-mated" in stderr
     with pytest.raises(CommandError, match="--as USER"):
         call_command("validate_config", "3", "--override-evidence", "because", "--as", "nobody")
     django_user_model.objects.create_superuser("chief")

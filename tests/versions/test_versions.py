@@ -103,11 +103,11 @@ def test_a_file_that_is_not_an_ensemble_is_refused(
 
 def test_what_holds_in_a_condition_travels_with_the_version(served: EnsembleConfig, tmp_path: Path) -> None:
     config = load(tmp_path, condition())
-    (found,) = numbers.fusion(config).conditions
-    assert found.centroids["arcface_int8"].probes == (0.25,) * 512
+    (fitted,) = numbers.fusion(config).conditions
+    assert fitted.centroids["arcface_int8"].probes == (0.25,) * 512
     assert numbers.to_json(numbers.fusion(config))["conditions"] == [CONDITION]
-    for said in (config, files.clone(config)):
-        assert files.export(said)["conditions"] == [CONDITION]
+    for version in (config, files.clone(config)):
+        assert files.export(version)["conditions"] == [CONDITION]
     rollouts.validate(config)
     config.refresh_from_db()
     config.conditions = []
