@@ -115,25 +115,25 @@ def _unforeseen(error: Exception, context: dict[str, Any]) -> Response:
     logger.error("%s in %s:\n%s", type(error).__name__, type(context.get("view")).__name__, places)
     got_request_exception.send(sender=None, request=context.get("request"))
     set_rollback()  # under ATOMIC_REQUESTS, as if the error had left the view
-    return problem("internal_error", INTERNAL_ERROR)
+    return problem("internal_error", SENTENCES["internal_error"])
 
 
-INTERNAL_ERROR = "Something went wrong in the service. Try again; if it happens again, tell whoever runs it."
-
-
-NOTHING_HERE = "There is nothing here."
+# what needs no more than a sentence, whoever notices it: DRF, Django, or the fallback
+SENTENCES = {
+    "forbidden": "You may not do this.",
+    "image_too_large": "The request is larger than this service takes.",
+    "internal_error": "Something went wrong in the service. Try again; if it happens again, tell whoever runs it.",
+    "method_not_allowed": "This address does not take this method. See the header Allow.",
+    "not_found": "There is nothing here.",
+}
 # what Django and DRF raise that needs no more than a sentence
 _FRAMEWORK: tuple[tuple[type[Exception] | UnionType, str, str], ...] = (
-    (RequestDataTooBig, "image_too_large", "The request is larger than this service takes."),
+    (RequestDataTooBig, "image_too_large", SENTENCES["image_too_large"]),
     (SuspiciousOperation, "invalid_request", "The request is not one that this service takes."),
     (UnreadablePostError, "invalid_request", "The body did not arrive whole. Send it again."),
-    (Http404 | drf.NotFound, "not_found", NOTHING_HERE),
-    (PermissionDenied | drf.PermissionDenied, "forbidden", "You may not do this."),
-    (
-        drf.MethodNotAllowed,
-        "method_not_allowed",
-        "This address does not take this method. See the header Allow.",
-    ),
+    (Http404 | drf.NotFound, "not_found", SENTENCES["not_found"]),
+    (PermissionDenied | drf.PermissionDenied, "forbidden", SENTENCES["forbidden"]),
+    (drf.MethodNotAllowed, "method_not_allowed", SENTENCES["method_not_allowed"]),
     (
         drf.UnsupportedMediaType,
         "unsupported_media_type",

@@ -12,16 +12,12 @@ from django.urls import Resolver404, resolve, reverse
 from django.views.decorators.csrf import csrf_exempt
 
 from . import uploads
-from .errors import CONTENT_TYPE, INTERNAL_ERROR, NOTHING_HERE, document
+from .errors import CODES, CONTENT_TYPE, SENTENCES, document
 
 # by the status that Django has answered with
 _PROBLEMS = {
     400: ("invalid_request", "The request is not one that this service takes. Is the host name one of its own?"),
-    403: ("forbidden", "You may not do this."),
-    404: ("not_found", NOTHING_HERE),
-    405: ("method_not_allowed", "This address does not take this method. See the header Allow."),
-    413: ("image_too_large", "The request is larger than this service takes."),
-    500: ("internal_error", INTERNAL_ERROR),
+    **{CODES[code]: (code, sentence) for code, sentence in SENTENCES.items()},
 }
 
 

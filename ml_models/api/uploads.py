@@ -62,7 +62,7 @@ class _Capped:
         most = _CHUNK_BYTES if self._left < 0 else self._left + 1
         try:
             data: bytes = self._stream.read(most if size is None or size < 0 else min(size, most))
-        except Exception as error:
+        except Exception as error:  # each server has errors of its own for a broken body, and none can be named here
             raise UnreadablePostError from error
         refused, self._left = self._left < 0, self._left - len(data)
         if self._left < 0 and not refused:

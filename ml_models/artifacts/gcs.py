@@ -131,7 +131,7 @@ def _missing(name: str, generation: int | None) -> str:
     except google.NotFound:
         return f"There is no bucket {bucket}. Create it, or set ML_MODELS['BUCKET']."
     except (google.GoogleAPIError, GoogleAuthError, requests.RequestException):
-        pass  # who may not list has still been told of the object
+        pass  # the account may not list, or the line broke: what is known of the object is said below
     pinned = "" if generation is None else f" of generation {generation}"
     return f"The bucket {bucket} has no {name}{pinned}. Publish it with publish_model."
 

@@ -30,9 +30,10 @@ class EngineError(Exception):
 
 
 class ImageError(EngineError):
-    """The picture cannot be used; the message says what to do about it."""
+    """The picture cannot be used; the message says what to do about it, `details` what speaks against the face."""
 
     code = "invalid_image"
+    details: tuple[Reason, ...] = ()
 
 
 class UndecodableImage(ImageError):

@@ -37,7 +37,7 @@ class Attempt:
                 self.frames.append(version.pipeline.extract(data, version.verify_limits))
             except ImageError as error:
                 first = first or error
-                details = [reason.to_json() for reason in getattr(error, "details", ())]
+                details = [reason.to_json() for reason in error.details]
                 self.dropped.append({"frame": index, "code": error.code, "detail": str(error), "details": details})
         if not self.frames and first:
             raise first

@@ -13,6 +13,7 @@ from django.db.models import Count, F, FloatField, IntegerField, QuerySet
 from django.db.models.fields.json import KeyTextTransform
 from django.db.models.functions import Cast, Floor, Greatest, Least, TruncDate
 
+from ..engine.errors import ImageError
 from ..models import Verification
 
 MAX_DAYS = 92
@@ -21,16 +22,7 @@ MAX_DAYS = 92
 SCORE_LOW, SCORE_HIGH = -15, 29
 QUALITY_BINS = 20
 # what a picture is refused for; everything else in `code` is the service's own trouble
-ACQUISITION = (
-    "undecodable_image",
-    "image_too_large",
-    "no_face_found",
-    "multiple_faces",
-    "face_too_small",
-    "not_upright",
-    "low_quality",
-    "spoof_suspected",
-)
+ACQUISITION = {"spoof_suspected", *(refusal.code for refusal in ImageError.__subclasses__())}
 ENOUGH = 100
 """Live values under which no drift is told: at ten bins PSI is about 9 / N by luck alone."""
 

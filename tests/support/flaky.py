@@ -1,4 +1,4 @@
-"""A lossy line to the bucket emulator: a proxy that drops, damages or answers what it is told to."""
+"""A proxy before the bucket emulator. It drops, damages or answers requests as a test asks."""
 
 from __future__ import annotations
 
