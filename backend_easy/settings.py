@@ -142,6 +142,7 @@ SPECTACULAR_SETTINGS = {
 }
 
 ML_MODELS = {
+    "CREDENTIAL": "backend_easy.api_keys.authentication.credential",
     "AUTOSTART": flag("ML_MODELS_AUTOSTART"),
     "BUCKET": os.environ.get("ML_MODELS_BUCKET", "easypool-ml-models"),
     "PREFIX": os.environ.get("ML_MODELS_PREFIX", "face_recognition/models/"),

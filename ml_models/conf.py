@@ -28,6 +28,8 @@ DEFAULTS: dict[str, Any] = {
     "FAMILIES": {},
     # dotted path of a `policy(user, action, subject_id) -> bool`; see `ml_models.api.access`
     "SUBJECT_POLICY": "ml_models.api.access.default_policy",
+    # dotted path of a `credential(request) -> str`: an opaque name, at most 64 characters, of the key in use
+    "CREDENTIAL": "ml_models.api.callers.account",
     # dotted path of a `crypto.KeyProvider`
     "KEY_PROVIDER": "ml_models.crypto.EnvironmentKeys",
     # (uses, seconds) for one caller over all calls, and for one subject over all callers; None for no limit

@@ -6,6 +6,8 @@ from rest_framework.authentication import BaseAuthentication, get_authorization_
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
+from ml_models.api.callers import account
+
 from .models import ApiKey
 
 KEYWORD = "Api-Key"
@@ -25,3 +27,8 @@ class ApiKeyAuthentication(BaseAuthentication):
 
     def authenticate_header(self, request: Request) -> str:
         return KEYWORD
+
+
+def credential(request: Request) -> str:
+    """The key that a request came with, by its public prefix; the account where it logged in otherwise."""
+    return f"key:{request.auth.prefix}" if isinstance(request.auth, ApiKey) else account(request)

@@ -34,7 +34,7 @@ def _enroll(photo: Photo) -> Photo | None:
     from django.db import connection
 
     try:
-        services.enroll(None, photo.subject, photo.read())
+        services.enroll(services.NOBODY, photo.subject, photo.read())
     except (ServiceError, EngineError):
         return None
     finally:

@@ -70,6 +70,10 @@ class Button:
     danger: bool = False
 
 
+PANEL = "panel"
+"""The credential of whoever is logged in to the panel."""
+
+
 class Panel(ModelAdmin):
     """Rows that nobody adds, changes or deletes here; `buttons` are the ways to act on one."""
 

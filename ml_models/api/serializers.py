@@ -6,6 +6,7 @@ import binascii
 from typing import Any
 
 from django.core.files.uploadedfile import UploadedFile
+from django.core.validators import RegexValidator
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
@@ -78,6 +79,20 @@ class SubjectIdField(serializers.CharField):
         return text
 
 
+class CapturePointField(serializers.CharField):
+    """Where a picture was taken; kept with the audit row, so it is held to short plain text."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(
+            max_length=50,
+            default="",
+            allow_blank=True,
+            validators=[RegexValidator(r"\A[^\x00-\x1f\x7f]*\Z", "No control characters.")],
+            help_text="Where the picture was taken, for the audit: “front door”.",
+            **kwargs,
+        )
+
+
 class EnrollRequest(serializers.Serializer[Any]):
     subject_id = SubjectIdField()
     image = ImageField(help_text="JPEG, PNG, WebP or HEIC, with exactly one face.")
@@ -85,6 +100,7 @@ class EnrollRequest(serializers.Serializer[Any]):
         default=False,
         help_text="Enroll although the face does not match the subject's references; needs override_reference.",
     )
+    capture_point = CapturePointField()
 
 
 class FramesField(serializers.ListField):
@@ -107,6 +123,7 @@ class FramesField(serializers.ListField):
 class VerifyRequest(serializers.Serializer[Any]):
     subject_id = SubjectIdField()
     image = FramesField(min_length=1, max_length=MAX_FRAMES, help_text="One to five frames of one attempt.")
+    capture_point = CapturePointField()
 
 
 class ReasonAnswer(serializers.Serializer[Any]):

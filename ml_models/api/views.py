@@ -21,6 +21,7 @@ from ml_models.services.readiness import readiness
 
 from . import access, uploads
 from . import serializers as s
+from .callers import caller
 from .errors import exception_handler
 from .parsers import JSONParser, MultiPartParser
 from .throttles import CallerThrottle
@@ -97,7 +98,9 @@ class EnrollView(FaceView):
         access.require(request.user, "enroll", data["subject_id"])
         if data["override"]:
             access.require_permission(request.user, "override_reference")
-        done = services.enroll(request.user, data["subject_id"], data["image"], data["override"])
+        done = services.enroll(
+            caller(request, data["capture_point"]), data["subject_id"], data["image"], data["override"]
+        )
         answer = {
             "subject_id": data["subject_id"],
             "reference_id": done.reference.pk,
@@ -116,7 +119,7 @@ class VerifyView(FaceView):
         """Is the face in the frames the subject's?"""
         data = parse(s.VerifyRequest, request)
         access.require(request.user, "verify", data["subject_id"])
-        done = services.verify(request.user, data["subject_id"], data["image"])
+        done = services.verify(caller(request, data["capture_point"]), data["subject_id"], data["image"])
         answer = {
             "verification_id": done.verification.pk,
             "decision": done.decision.decision,
@@ -156,7 +159,7 @@ class SubjectView(FaceView):
         """Erase a subject: chips and the embeddings of every version."""
         subject_id = _subject_id(subject_id)
         access.require(request.user, "erase", subject_id)
-        count = services.erase_subject(request.user, subject_id)
+        count = services.erase_subject(caller(request), subject_id)
         return Response(s.ErasedAnswer({"subject_id": subject_id, "references_erased": count}).data)
 
 
@@ -168,7 +171,7 @@ class ReferenceView(FaceView):
         """Erase one reference and its embeddings of every version."""
         # a reference that does not exist is asked for under no subject's id: only a service may learn that it is gone
         access.require(request.user, "erase", selectors.subject_id_of(reference_id) or "")
-        services.erase_reference(reference_id)
+        services.erase_reference(caller(request), reference_id)
         return Response(status=204)
 
 

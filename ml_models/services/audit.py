@@ -8,12 +8,13 @@ from typing import Any
 from django.db import IntegrityError
 
 from ..engine.types import Decision, Quality
-from ..models import Actor, EnsembleConfig, Verification, actor_id
+from ..models import EnsembleConfig, Verification, actor_id
 from ..selectors import Template
+from .callers import Caller
 
 
 def record_decision(
-    caller: Actor,
+    caller: Caller,
     config: EnsembleConfig,
     template: Template,
     decision: Decision,
@@ -24,7 +25,7 @@ def record_decision(
 ) -> Verification:
     """The row of a verify that came to a decision."""
     return _write(
-        caller_id=actor_id(caller),
+        caller_id=actor_id(caller.account),
         subject_id=template.subject,
         config=config,
         decision=decision.decision,
@@ -43,7 +44,7 @@ def record_decision(
 
 
 def record_failure(
-    caller: Actor,
+    caller: Caller,
     config: EnsembleConfig,
     template: Template,
     code: str,
@@ -51,7 +52,7 @@ def record_failure(
 ) -> Verification:
     """The row of a verify that failed to acquire a face, or failed altogether."""
     return _write(
-        caller_id=actor_id(caller),
+        caller_id=actor_id(caller.account),
         subject_id=template.subject,
         config=config,
         code=code,

@@ -27,10 +27,11 @@ from ..exceptions import (
     ReferenceMismatch,
     ReferencesLost,
 )
-from ..models import Actor, Embedding, EnsembleConfig, Erasure, Reference, Subject, actor_id
+from ..models import Embedding, EnsembleConfig, Erasure, Reference, Subject, actor_id
 from ..runtime import ServedVersion
 from ..versions import locks
 from . import lockout, subject_ids
+from .callers import Caller
 from .embeddings import embed_chip, sealed
 
 logger = logging.getLogger(__name__)
@@ -47,7 +48,7 @@ class Enrolled:
     warnings: list[str]
 
 
-def enroll(caller: Actor, subject_id: str, image: bytes, override: bool = False) -> Enrolled:
+def enroll(caller: Caller, subject_id: str, image: bytes, override: bool = False) -> Enrolled:
     """Add a reference to a subject, who begins to exist with the first one.
 
     Args:
@@ -126,7 +127,7 @@ class _NewReference:
     known: uuid.UUID | None
     erasures: int
     extraction: Extraction
-    caller: Actor
+    caller: Caller
 
 
 def _erasures(subject_id: str) -> int:
@@ -184,7 +185,7 @@ def write(new: _NewReference, checked: _Checked, features: dict[str, Feature]) -
         chip=crypto.seal_chip(pk, subject.pk, encode_chip(new.extraction.chip)),
         quality=new.extraction.quality.to_json(),
         overridden=checked.overridden,
-        enrolled_by_id=actor_id(new.caller),
+        enrolled_by_id=actor_id(new.caller.account),
     )
     Embedding.objects.bulk_create(sealed(pk, space, feature) for space, feature in features.items())
     return reference

@@ -10,13 +10,14 @@ from django.db import transaction
 
 from .. import crypto, signals
 from ..exceptions import NotFound
-from ..models import Actor, Erasure, Reference, Subject, actor_id
+from ..models import Erasure, Reference, Subject, actor_id
 from . import subject_ids
+from .callers import Caller
 
 logger = logging.getLogger(__name__)
 
 
-def erase_subject(caller: Actor, subject_id: str) -> int:
+def erase_subject(caller: Caller, subject_id: str) -> int:
     """Erase a subject: chips and the embeddings of every version. Returns how many references went.
 
     Raises:
@@ -27,7 +28,7 @@ def erase_subject(caller: Actor, subject_id: str) -> int:
     return _erase(caller, subject_id=subject_id)
 
 
-def erase_row(caller: Actor, pk: uuid.UUID) -> int:
+def erase_row(caller: Caller, pk: uuid.UUID) -> int:
     """As `erase_subject`, by the subject's row and whatever its id: for the panel, and for ids that break the rule.
 
     Raises:
@@ -36,7 +37,7 @@ def erase_row(caller: Actor, pk: uuid.UUID) -> int:
     return _erase(caller, pk=pk)
 
 
-def _erase(caller: Actor, **which: Any) -> int:
+def _erase(caller: Caller, **which: Any) -> int:
     with transaction.atomic():
         # waits for running enrolments and embedding tasks of this subject; later ones find it gone
         subject = Subject.objects.select_for_update().filter(**which).first()
@@ -44,13 +45,15 @@ def _erase(caller: Actor, **which: Any) -> int:
             raise NotFound("There is no such subject.")
         pk, subject_id, count = subject.pk, subject.subject_id, subject.references.count()
         subject.delete()
-        Erasure.objects.create(subject_hash=crypto.subject_hash(subject_id), references=count, by_id=actor_id(caller))
+        Erasure.objects.create(
+            subject_hash=crypto.subject_hash(subject_id), references=count, by_id=actor_id(caller.account)
+        )
         signals.after_commit(signals.subject_erased, subject_id=subject_id, references=count)
     logger.info("erased subject %s with %d references", pk, count)
     return count
 
 
-def erase_reference(reference_id: uuid.UUID) -> None:
+def erase_reference(caller: Caller, reference_id: uuid.UUID) -> None:
     """Erase one reference and its embeddings of every version.
 
     Raises:

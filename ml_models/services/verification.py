@@ -17,9 +17,10 @@ from ..exceptions import (
     LockedOut,
     NotEnrolled,
 )
-from ..models import Actor, EnsembleConfig, Verification
+from ..models import EnsembleConfig, Verification
 from . import audit, lockout, shadow, subject_ids
 from .attempts import Attempt
+from .callers import Caller
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class Verified:
     """To be called once the answer is out; it returns at once."""
 
 
-def verify(caller: Actor, subject_id: str, images: Sequence[bytes]) -> Verified:
+def verify(caller: Caller, subject_id: str, images: Sequence[bytes]) -> Verified:
     """Is the face in these frames the subject's?
 
     Args:
@@ -59,7 +60,7 @@ def verify(caller: Actor, subject_id: str, images: Sequence[bytes]) -> Verified:
         return _verify(caller, subject_id, images)
 
 
-def _verify(caller: Actor, subject_id: str, images: Sequence[bytes]) -> Verified:
+def _verify(caller: Caller, subject_id: str, images: Sequence[bytes]) -> Verified:
     started = time.perf_counter()
     version = runtime.active()
     config = version.config

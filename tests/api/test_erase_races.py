@@ -38,7 +38,7 @@ def spaces(config: EnsembleConfig) -> set[str]:
 
 
 def enroll(picture: bytes, subject_id: str = "child-1") -> Reference:
-    return services.enroll(None, subject_id, picture).reference
+    return services.enroll(services.NOBODY, subject_id, picture).reference
 
 
 def unfinished(future: Future[Any]) -> bool:
@@ -77,7 +77,7 @@ def test_an_enrolment_parked_across_a_cut_over_gets_every_embedding(
     reference = enrolling.result(LONG_S)
 
     assert set(reference.embeddings.values_list("space", flat=True)) == spaces(served) | spaces(mirrored)
-    assert services.verify(None, "child-1", [portraits.eileen_collins]).config.version == 3
+    assert services.verify(services.NOBODY, "child-1", [portraits.eileen_collins]).config.version == 3
 
 
 def test_a_change_of_version_waits_for_an_enrolment_that_is_being_written(
@@ -107,7 +107,7 @@ def test_an_erasure_in_the_middle_of_an_enrolment_leaves_nothing(
 ) -> None:
     enroll(portraits.eileen_collins)
     parking, enrolling = _enrolment_at_the_lock(portraits, monkeypatch, background)
-    assert services.erase_subject(None, "child-1") == 1
+    assert services.erase_subject(services.NOBODY, "child-1") == 1
     parking.let_go()
     with pytest.raises(NotFound):
         enrolling.result(LONG_S)
@@ -120,7 +120,7 @@ def test_an_erasure_of_a_subject_that_came_and_went_meanwhile_leaves_nothing(
 ) -> None:
     parking, enrolling = _enrolment_at_the_lock(portraits, monkeypatch, background)
     enroll(portraits.eileen_collins)
-    services.erase_subject(None, "child-1")
+    services.erase_subject(services.NOBODY, "child-1")
     parking.let_go()
     with pytest.raises(NotFound):
         enrolling.result(LONG_S)
@@ -148,7 +148,7 @@ def test_an_erasure_waits_for_an_enrolment_that_is_being_written_and_takes_it_al
     parking = Parking(monkeypatch, enrolment, "write", after=True)
     enrolling = background(enroll, portraits.eileen_collins)
     parking.arrive()
-    erasure = background(services.erase_subject, None, "child-1")
+    erasure = background(services.erase_subject, services.NOBODY, "child-1")
     assert unfinished(erasure)
     parking.let_go()
     enrolling.result(LONG_S)
@@ -172,9 +172,9 @@ def test_an_erasure_in_the_middle_of_an_embedding_task_leaves_nothing(
     task = background(backfill.embed_chunk, chunk)
     parking.arrive()
     if whole:
-        services.erase_subject(None, "child-1")
+        services.erase_subject(services.NOBODY, "child-1")
     else:
-        services.erase_reference(reference.pk)
+        services.erase_reference(services.NOBODY, reference.pk)
     parking.let_go()
     task.result(LONG_S)
     assert not Reference.objects.exists()
@@ -198,9 +198,9 @@ def test_an_erasure_waits_for_an_embedding_task_that_is_writing(
     task = background(backfill.embed_chunk, chunk)
     parking.arrive()
     erasure = (
-        background(services.erase_subject, None, "child-1")
+        background(services.erase_subject, services.NOBODY, "child-1")
         if whole
-        else background(services.erase_reference, reference.pk)
+        else background(services.erase_reference, services.NOBODY, reference.pk)
     )
     assert unfinished(erasure)
     parking.let_go()
@@ -217,9 +217,9 @@ def test_an_erasure_in_the_middle_of_a_verify_leaves_nothing_that_says_who(
     data = getattr(portraits, picture) if picture else b"no picture"
     enroll(portraits.eileen_collins)
     parking = Parking(monkeypatch, Attempt, "extract")
-    attempt = background(services.verify, None, "child-1", [data])
+    attempt = background(services.verify, services.NOBODY, "child-1", [data])
     parking.arrive()
-    services.erase_subject(None, "child-1")
+    services.erase_subject(services.NOBODY, "child-1")
     parking.let_go()
     with pytest.raises(NotEnrolled if picture else UndecodableImage):
         attempt.result(LONG_S)
@@ -232,9 +232,9 @@ def test_an_erasure_between_a_decision_and_its_audit_row_leaves_the_row_without_
 ) -> None:
     enroll(portraits.eileen_collins)
     parking = Parking(monkeypatch, audit, "record_decision")
-    attempt = background(services.verify, None, "child-1", [portraits.eileen_collins])
+    attempt = background(services.verify, services.NOBODY, "child-1", [portraits.eileen_collins])
     parking.arrive()
-    services.erase_subject(None, "child-1")
+    services.erase_subject(services.NOBODY, "child-1")
     parking.let_go()
     assert attempt.result(LONG_S).decision.decision == "match"
     assert nothing_left()

@@ -36,7 +36,7 @@ def test_a_verify_costs_at_most_four_queries(enrolled: str, portraits: Portraits
     with CaptureQueriesContext(
         connection,
     ) as queries:
-        assert services.verify(None, enrolled, [picture, picture]).decision.decision == decision
+        assert services.verify(services.NOBODY, enrolled, [picture, picture]).decision.decision == decision
     assert len(queries) <= 4, [query["sql"][:120] for query in queries]
 
 
@@ -51,7 +51,7 @@ def test_a_verify_reads_which_version_is_active_and_nothing_more_of_it(
     assert enroll(service, "child-1", portraits.eileen_collins).status_code == 201
     picture = portraits.eileen_collins if decision == "match" else portraits.grace_hopper
     with CaptureQueriesContext(connection) as queries:
-        assert services.verify(None, "child-1", [picture]).decision.decision == decision
+        assert services.verify(services.NOBODY, "child-1", [picture]).decision.decision == decision
     tables = "ml_models_ensemble", "ml_models_artifact"
     reads = [q["sql"] for q in queries if q["sql"].startswith("SELECT") and any(name in q["sql"] for name in tables)]
     assert reads
@@ -117,11 +117,11 @@ def test_every_lookup_of_a_call_has_an_index(
     reference = Reference.objects.filter(subject__subject_id=enrolled).first()
     assert reference is not None
     plans = [
-        *explained(lambda: services.verify(None, enrolled, [portraits.eileen_collins])),
-        *explained(lambda: services.enroll(None, enrolled, portraits.eileen_collins)),
+        *explained(lambda: services.verify(services.NOBODY, enrolled, [portraits.eileen_collins])),
+        *explained(lambda: services.enroll(services.NOBODY, enrolled, portraits.eileen_collins)),
         *explained(lambda: service.get(f"/api/v1/face/subjects/{enrolled}")),
-        *explained(lambda: services.erase_reference(reference.pk)),
-        *explained(lambda: services.erase_subject(None, enrolled)),
+        *explained(lambda: services.erase_reference(services.NOBODY, reference.pk)),
+        *explained(lambda: services.erase_subject(services.NOBODY, enrolled)),
         *explained(lambda: list(Verification.objects.order_by("-at")[:20])),
         *explained(lambda: list(rotation.in_batches(rotation.stale_references().filter(pk=reference.pk)))),
     ]

@@ -50,7 +50,7 @@ def test_nothing_is_heard_of_what_is_rolled_back(
 ) -> None:
     enroll(service, "child-1", portraits.eileen_collins)
     with transaction.atomic():
-        services.erase_subject(None, "child-1")
+        services.erase_subject(services.NOBODY, "child-1")
         assert heard == []
         transaction.set_rollback(True)
     assert heard == []

@@ -65,9 +65,9 @@ def test_an_id_that_breaks_the_rule_is_refused_at_every_door_with_its_reason(
         assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request"), method
         assert reason in answer.json()["errors"][0]
     calls: list[Callable[[], Any]] = [
-        lambda: services.verify(None, subject_id, [b"picture"]),
-        lambda: services.enroll(None, subject_id, b"picture"),
-        lambda: services.erase_subject(None, subject_id),
+        lambda: services.verify(services.NOBODY, subject_id, [b"picture"]),
+        lambda: services.enroll(services.NOBODY, subject_id, b"picture"),
+        lambda: services.erase_subject(services.NOBODY, subject_id),
         lambda: lockout.release(subject_id),
     ]
     for call_service in calls:
@@ -82,7 +82,7 @@ def test_half_a_character_is_no_id(service: APIClient) -> None:
     answer = send(service, "/api/v1/face/verify", data, "application/json")
     assert "U+D800" in answer.json()["errors"]["subject_id"][0]
     with pytest.raises(InvalidRequest):
-        services.verify(None, "\ud800", [b"picture"])
+        services.verify(services.NOBODY, "\ud800", [b"picture"])
 
 
 @pytest.mark.parametrize("subject_id", GOOD, ids=ascii)

@@ -80,7 +80,7 @@ def test_a_live_verify_gets_the_score_that_the_new_version_will_give(
 
     assert operator.post(f"/api/v1/face/rollouts/{awaiting.pk}/go").json()["state"] == "complete"
     for body, picture in zip(live, (portraits.eileen_collins, portraits.grace_hopper), strict=True):
-        now = services.verify(None, "child-1", [picture])
+        now = services.verify(services.NOBODY, "child-1", [picture])
         assert now.config.version == 3
         row = rows[body["verification_id"]]
         assert (row.decision, row.code) == (now.decision.decision, "")

@@ -37,7 +37,7 @@ read or erased over REST any more: list them, enrol the people again under ids o
             raise CommandError(f"Nothing was erased: no id breaks the rule at {', '.join(map(str, sorted(others)))}.")
         references, report = 0, self.progress("erasing")
         for done, pk in enumerate(rows, 1):
-            references += services.erase_row(None, pk)
+            references += services.erase_row(services.NOBODY, pk)
             report(done, len(rows))
         return {"subjects_erased": len(rows), "references_erased": references}
 
