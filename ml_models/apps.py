@@ -13,7 +13,9 @@ class MlModelsConfig(AppConfig):
 
     def ready(self) -> None:
         from . import checks, runtime  # noqa: F401 - the import registers the checks
+        from .api import request_log
 
+        request_log.install()
         if conf.get("AUTOSTART") and not _serves_nobody():
             runtime.start()
 

@@ -55,10 +55,11 @@ class ProblemMiddleware:
         is_problem = response.headers.get("Content-Type") == CONTENT_TYPE
         if response.status_code not in _PROBLEMS or is_problem or not isinstance(response, HttpResponse):
             return response
-        return _as_problem(response) if _is_ours(request.path) else response
+        return _as_problem(response) if is_ours(request.path) else response
 
 
-def _is_ours(path: str) -> bool:
+def is_ours(path: str) -> bool:
+    """Whether a path lies among the addresses of this app, an unknown one included."""
     health = reverse("ml_models:healthz")
     root = health.removesuffix("healthz")
     return path.startswith(f"{root}api/") or path.rstrip("/") in (health, f"{root}readyz")

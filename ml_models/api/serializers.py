@@ -15,7 +15,6 @@ from ml_models import conf
 from ml_models.engine.errors import ImageTooLarge
 from ml_models.services import subject_ids
 
-MAX_FRAMES = 5
 # base64 as clients write it: either alphabet, lines, no padding
 _STANDARD, _BLANKS = bytes.maketrans(b"-_", b"+/"), b" \t\r\n\v\f"
 
@@ -115,14 +114,15 @@ class FramesField(serializers.ListField):
         frames = [data] if isinstance(data, str) else data
         if not isinstance(frames, list):
             self.fail("not_a_list", input_type=type(data).__name__)
-        if not 1 <= len(frames) <= MAX_FRAMES:
-            self.fail("count", most=MAX_FRAMES, count=len(frames))
+        most = conf.get("MAX_FRAMES")
+        if not 1 <= len(frames) <= most:
+            self.fail("count", most=most, count=len(frames))
         return [self.child.run_validation(frame) for frame in frames]
 
 
 class VerifyRequest(serializers.Serializer[Any]):
     subject_id = SubjectIdField()
-    image = FramesField(min_length=1, max_length=MAX_FRAMES, help_text="One to five frames of one attempt.")
+    image = FramesField(min_length=1, max_length=conf.get("MAX_FRAMES"), help_text="Frames of one attempt.")
     capture_point = CapturePointField()
 
 

@@ -227,7 +227,8 @@ class _Upload:
 
     @classmethod
     def resume_or_begin(cls, blob: Blob, size: int) -> _Upload:
-        key = hashlib.sha256(f"{blob.bucket.name}/{blob.name}/{blob.crc32c}/{size}".encode()).hexdigest()
+        place = f"{blob.client.api_endpoint}/{blob.bucket.name}/{blob.name}"
+        key = hashlib.sha256(f"{place}/{blob.crc32c}/{size}".encode()).hexdigest()
         note = conf.cache_dir() / f".upload-{key}.json"
         if note.is_file():
             return cls(size=size, note=note, **json.loads(note.read_text()))

@@ -134,14 +134,15 @@ def test_frames_that_cannot_be_used_are_dropped_and_named(
     assert [(f["frame"], f["code"]) for f in body["frames_dropped"]] == [(0, "undecodable_image"), (2, "no_face_found")]
 
 
-def test_a_deployment_may_take_fewer_frames(
-    service: APIClient, enrolled: str, portraits: Portraits, settings: Any
+@pytest.mark.parametrize("most", [2, 6])
+def test_a_deployment_says_how_many_frames_it_takes(
+    service: APIClient, enrolled: str, portraits: Portraits, settings: Any, most: int
 ) -> None:
-    settings.ML_MODELS = {**settings.ML_MODELS, "MAX_FRAMES": 2}
-    assert verify(service, enrolled, *[portraits.eileen_collins] * 2).status_code == 200
-    answer = verify(service, enrolled, *[portraits.eileen_collins] * 3)
+    settings.ML_MODELS = {**settings.ML_MODELS, "MAX_FRAMES": most}
+    assert verify(service, enrolled, *[portraits.eileen_collins] * most).status_code == 200
+    answer = verify(service, enrolled, *[portraits.eileen_collins] * (most + 1))
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")
-    assert "1 to 2" in answer.json()["detail"]
+    assert f"1 to {most}" in answer.json()["detail"]
 
 
 def test_verify_refuses_a_subject_that_is_not_enrolled(

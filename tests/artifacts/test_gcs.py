@@ -20,7 +20,7 @@ from ml_models.artifacts import gcs
 from ml_models.artifacts.storage import StoredObject
 from ml_models.exceptions import ArtifactCorrupt, ArtifactError, ArtifactMissing, BucketUnavailable
 from tests.artifacts.conftest import PIECE
-from tests.support.flaky import Line
+from tests.support.flaky import Line, flaky_line
 
 
 @pytest.fixture
@@ -91,6 +91,20 @@ def test_another_process_goes_on_where_the_last_one_stopped(line: Line, file: Pa
     assert line.puts[0].startswith(f"bytes {3 * PIECE}-")
     assert content(name) == file.read_bytes()
     assert not list(conf.cache_dir().glob(".upload-*"))
+
+
+def test_an_upload_to_another_address_does_not_go_on_with_this_one(
+    line: Line, file: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line.treat = lambda number, body: None if number > 3 else body
+    with pytest.raises(BucketUnavailable):
+        create(file, name)
+    line.treat = lambda number, body: body
+    with flaky_line(line.url) as moved:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", moved.url)
+        create(file, name)
+        assert len(moved.posts) == 1
+        assert content(name) == file.read_bytes()
 
 
 def test_an_upload_that_the_bucket_has_forgotten_begins_anew(line: Line, file: Path, name: str) -> None:
