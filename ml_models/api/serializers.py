@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import binascii
+from functools import partial
 from typing import Any
 
 from django.core.files.uploadedfile import UploadedFile
@@ -122,7 +123,7 @@ class FramesField(serializers.ListField):
 
 class VerifyRequest(serializers.Serializer[Any]):
     subject_id = SubjectIdField()
-    image = FramesField(min_length=1, max_length=conf.get("MAX_FRAMES"), help_text="Frames of one attempt.")
+    image = FramesField(min_length=1, max_length=partial(conf.get, "MAX_FRAMES"), help_text="Frames of one attempt.")
     capture_point = CapturePointField()
 
 
