@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import binascii
-from functools import partial
 from typing import Any
 
 from django.core.files.uploadedfile import UploadedFile
@@ -103,6 +102,14 @@ class EnrollRequest(serializers.Serializer[Any]):
     capture_point = CapturePointField()
 
 
+@extend_schema_field(
+    {
+        "type": "array",
+        "items": {"type": "string", "format": "binary"},
+        "minItems": 1,
+        "maxItems": conf.get("MAX_FRAMES"),
+    }
+)
 class FramesField(serializers.ListField):
     """One picture or a list of them → bytes each. How many there are is looked at first, and the first one that is not
     as it should be ends it."""
@@ -123,7 +130,7 @@ class FramesField(serializers.ListField):
 
 class VerifyRequest(serializers.Serializer[Any]):
     subject_id = SubjectIdField()
-    image = FramesField(min_length=1, max_length=partial(conf.get, "MAX_FRAMES"), help_text="Frames of one attempt.")
+    image = FramesField(help_text="Frames of one attempt.")
     capture_point = CapturePointField()
 
 

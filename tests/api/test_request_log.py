@@ -20,7 +20,7 @@ pytestmark = pytest.mark.django_db
     ids=["not enrolled", "a slash more", "unknown", "another host"],
 )
 def test_a_refused_request_is_logged_without_the_id(
-    service: APIClient, caplog: Any, path: str, more: dict[str, str], logged: str
+    service: APIClient, caplog: Any, path: str, more: dict[str, Any], logged: str
 ) -> None:
     assert service.get(path, **more).status_code in (400, 404)
     assert logged in caplog.text
