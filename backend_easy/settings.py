@@ -3,8 +3,10 @@
 import os
 from pathlib import Path
 
-import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
+
+from backend_easy import database
+from backend_easy.probes import PATHS as PROBES
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -54,6 +56,7 @@ INSTALLED_APPS = [
     "ml_models",
 ]
 MIDDLEWARE = [
+    "backend_easy.probes.ProbeMiddleware",
     "ml_models.api.fallback.ProblemMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -88,8 +91,14 @@ TEMPLATES = [
     }
 ]
 
+_statement_timeout = os.environ.get("DATABASE_STATEMENT_TIMEOUT_S")
 DATABASES = {
-    "default": dj_database_url.parse(required("DATABASE_URL"), conn_max_age=600, conn_health_checks=True),
+    "default": database.configured(
+        required("DATABASE_URL"),
+        # whatever serves requests sets it before this is read: config/gunicorn.conf.py, wsgi.py, asgi.py
+        pool=int(os.environ.get("DATABASE_POOL", "0")),
+        statement_timeout_s=float(_statement_timeout) if _statement_timeout else None,
+    ),
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 AUTH_PASSWORD_VALIDATORS = [
@@ -98,12 +107,13 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 
 REDIS_URL = required("REDIS_URL")
+CACHE_TIMEOUT_S = 0.02
 CACHES = {
     "default": {
         "BACKEND": "django.core.cache.backends.redis.RedisCache",
         "LOCATION": REDIS_URL,
-        # nobody waits longer than this for a cache that is down
-        "OPTIONS": {"socket_connect_timeout": 0.5, "socket_timeout": 0.5},
+        # no verify waits longer than 50 ms for a cache that is gone: to connect, and for an answer, once
+        "OPTIONS": {"socket_connect_timeout": CACHE_TIMEOUT_S, "socket_timeout": CACHE_TIMEOUT_S},
     }
 }
 
@@ -113,7 +123,14 @@ CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 # longer than a chunk's lease, so that the database and not the broker decides who works on it
-CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 120, "socket_connect_timeout": 5}
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    "visibility_timeout": 120,
+    "socket_connect_timeout": 5,
+    "socket_timeout": 5,
+    "socket_keepalive": True,
+}
+# an operator's call hands a hint to the queue; when the queue is gone, the next tick does
+CELERY_TASK_PUBLISH_RETRY = False
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_TASK_ROUTES = {"ml_models.*": {"queue": "ml_models"}}
 CELERY_BEAT_SCHEDULE = {"ml_models-tick": {"task": "ml_models.tick", "schedule": 10.0, "options": {"expires": 10}}}
@@ -182,6 +199,7 @@ UNFOLD = {
 if flag("BEHIND_TLS"):
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SECURE_SSL_REDIRECT = True
+    SECURE_REDIRECT_EXEMPT = [rf"^{path.lstrip('/')}$" for path in PROBES]
     SECURE_HSTS_SECONDS = 31_536_000
     SECURE_HSTS_INCLUDE_SUBDOMAINS = True
     SECURE_HSTS_PRELOAD = True

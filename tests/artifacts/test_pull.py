@@ -1,5 +1,7 @@
 """Pulling: only bytes that are what the database says are ever loaded."""
 
+import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -183,3 +185,46 @@ def test_a_network_that_is_not_what_its_contract_says_is_never_published(bucket:
         publish(network, contract=contract(dimension=3).to_json())
     assert not Artifact.objects.exists()
     assert gcs.open_bucket().get_blob(artifacts.object_name("tiny")) is None
+
+
+def aged(path: Path, size: int, hours: float) -> Path:
+    path.write_bytes(b"\0" * size)
+    os.utime(path, (time.time() - hours * 3600,) * 2)
+    return path
+
+
+def test_what_a_killed_download_left_goes_at_the_next_one_and_a_running_one_stays(published: Artifact) -> None:
+    folder = artifacts.local_path(published).parent
+    folder.mkdir(parents=True)
+    left, running = aged(folder / ".pull-dead", 10, hours=2), aged(folder / ".pull-live", 10, hours=0.5)
+    artifacts.ensure_local(published)
+    assert (left.exists(), running.exists()) == (False, True)
+
+
+def test_the_cache_is_bounded_and_lets_go_of_what_was_used_longest_ago(published: Artifact, settings: Any) -> None:
+    folder = artifacts.local_path(published).parent
+    folder.mkdir(parents=True)
+    old, older, lately = (
+        aged(folder / f"{letter * 64}.onnx", 1000, hours) for letter, hours in (("a", 30), ("b", 50), ("c", 0.5))
+    )
+    somebodys = aged(folder / "notes.onnx", 1000, hours=90)
+    settings.ML_MODELS = {**settings.ML_MODELS, "CACHE_BYTES": published.size + 2500}
+    artifacts.ensure_local(published)
+    assert [file.exists() for file in (old, older, lately, somebodys)] == [True, False, True, True]
+
+    # what is served is marked as used, and a second run takes nothing
+    os.utime(old)
+    settings.ML_MODELS = {**settings.ML_MODELS, "CACHE_BYTES": 0}
+    artifacts.local_path(published).unlink()
+    artifacts.ensure_local(published)
+    assert [file.exists() for file in (old, lately, somebodys)] == [True, True, True]
+
+
+def test_a_network_in_use_is_marked_so(published: Artifact) -> None:
+    path = artifacts.ensure_local(published)
+    os.utime(path, (0, 0))
+    artifacts.keep(published)
+    assert path.stat().st_mtime > time.time() - 60
+    path.unlink()
+    artifacts.keep(published)
+    assert not path.exists()

@@ -1,0 +1,84 @@
+"""How long anybody here waits for PostgreSQL.
+
+A server that is gone refuses or resets a connection, and that is noticed at once. One that is frozen, or behind a network
+that swallows packets, says nothing: each wait needs an end of its own. The server's timeouts end a statement on a server
+that lives; keepalives and the TCP user timeout end a connection whose packets vanish; `ServingConnection` ends the wait
+for a server whose kernel still acknowledges them.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, TypeVar
+
+import dj_database_url
+import psycopg
+from psycopg import errors
+from psycopg.abc import PQGen
+
+T = TypeVar("T")
+
+CONNECT_S = 2
+# a request: under the 5 s within which a caller is told that the database does not answer
+SERVING_STATEMENT_S, SERVING_LOCK_S = 3.5, 2.0
+# a job or a command may count and delete for minutes; a migration that cannot get its lock soon lets the door go on
+JOB_STATEMENT_S, JOB_LOCK_S = 900.0, 10.0
+# longer than a statement may take: a server that lives has ended it by then
+PATIENCE_S = 4.0
+# once it has said nothing for so long, the next ones ask with less patience, until it answers
+_SILENT_PATIENCE_S = 0.5
+_POOL_WAIT_S = 2.0
+_MAX_WAITING = 4
+# connections of a serving process beside those of its request threads: loading, heartbeats, shadow scoring, one to spare
+SPARE = 4
+# a connection that idles behind a dead network is noticed after 5 + 2 × 5 s
+_TCP = {"keepalives_idle": 5, "keepalives_interval": 5, "keepalives_count": 2, "tcp_user_timeout": 5000}
+
+
+class ServingConnection(psycopg.Connection[Any]):
+    """A connection that gives up on a server which says nothing, and is closed then: nobody knows what became of the
+    statement."""
+
+    _silent: ClassVar[bool] = False
+
+    def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
+        patience_s = _SILENT_PATIENCE_S if ServingConnection._silent else PATIENCE_S
+        try:
+            answer = super().wait(gen, interval, patience_s if timeout is None else timeout)
+        except errors._WaitTimeout as error:
+            ServingConnection._silent = True
+            self.pgconn.finish()
+            raise psycopg.OperationalError(f"The database said nothing for {patience_s:g} s.") from error
+        ServingConnection._silent = False
+        return answer
+
+
+def configured(url: str, pool: int, statement_timeout_s: float | None) -> dict[str, Any]:
+    """An entry of `DATABASES`.
+
+    Args:
+        pool: how many connections a process that serves requests shares; 0 for jobs and commands, where each thread
+            keeps one of its own.
+        statement_timeout_s: in place of the ones above; 0 for none.
+    """
+    statement_s, lock_s = (SERVING_STATEMENT_S, SERVING_LOCK_S) if pool else (JOB_STATEMENT_S, JOB_LOCK_S)
+    if statement_timeout_s is not None:
+        statement_s = statement_timeout_s
+    options: dict[str, Any] = {
+        "connect_timeout": CONNECT_S,
+        **_TCP,
+        "options": f"-c statement_timeout={statement_s * 1000:.0f} -c lock_timeout={lock_s * 1000:.0f}",
+    }
+    if pool:
+        options["pool"] = {
+            # all of them from the start: a pool that grows makes the first callers of the morning wait
+            "min_size": pool,
+            "max_size": pool,
+            "timeout": _POOL_WAIT_S,
+            # only a database that is gone makes anybody wait; some are to find out when it is back, the others go at once
+            "max_waiting": _MAX_WAITING,
+            # the pauses between attempts double; begun anew so often, they stay short, and it is back within seconds
+            "reconnect_timeout": 3.0,
+            "connection_class": ServingConnection,
+        }
+    entry = dict(dj_database_url.parse(url, conn_max_age=0 if pool else 600, conn_health_checks=True))
+    return {**entry, "OPTIONS": {**entry.get("OPTIONS", {}), **options}}
