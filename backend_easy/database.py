@@ -1,9 +1,9 @@
 """How long anybody here waits for PostgreSQL.
 
-A server that is gone refuses or resets a connection, and that is noticed at once. One that is frozen, or behind a network
-that swallows packets, says nothing: each wait needs an end of its own. The server's timeouts end a statement on a server
-that lives; keepalives and the TCP user timeout end a connection whose packets vanish; `ServingConnection` ends the wait
-for a server whose kernel still acknowledges them.
+A server that is gone refuses or resets a connection, and that is noticed at once. One that is frozen, or behind a
+network that swallows packets, says nothing: each wait needs an end of its own. The server's timeouts end a statement on
+a server that lives; keepalives and the TCP user timeout end a connection whose packets vanish; `ServingConnection` ends
+the wait for a server whose kernel still acknowledges them.
 """
 
 from __future__ import annotations
@@ -26,10 +26,8 @@ JOB_STATEMENT_S, JOB_LOCK_S = 900.0, 10.0
 PATIENCE_S = 4.0
 # once it has said nothing for so long, the next ones ask with less patience, until it answers
 _SILENT_PATIENCE_S = 0.5
-_POOL_WAIT_S = 2.0
-_MAX_WAITING = 4
-# connections of a serving process beside those of its request threads: loading, heartbeats, shadow scoring, one to spare
-SPARE = 4
+# only a database that is gone makes anybody wait for a connection; short, so that the threads are soon free for others
+_POOL_WAIT_S = 1.5
 # a connection that idles behind a dead network is noticed after 5 + 2 × 5 s
 _TCP = {"keepalives_idle": 5, "keepalives_interval": 5, "keepalives_count": 2, "tcp_user_timeout": 5000}
 
@@ -74,9 +72,8 @@ def configured(url: str, pool: int, statement_timeout_s: float | None) -> dict[s
             "min_size": pool,
             "max_size": pool,
             "timeout": _POOL_WAIT_S,
-            # only a database that is gone makes anybody wait; some are to find out when it is back, the others go at once
-            "max_waiting": _MAX_WAITING,
-            # the pauses between attempts double; begun anew so often, they stay short, and it is back within seconds
+            # no `max_waiting`: the pool counts those who gave up, too, and would refuse everybody for ever
+            # the pauses between attempts double; given up so soon and begun anew by the next caller, they stay short
             "reconnect_timeout": 3.0,
             "connection_class": ServingConnection,
         }

@@ -148,8 +148,9 @@ def _framework_problem(error: Exception) -> Response | None:
             return problem(code, detail)
     if isinstance(error, drf.NotAuthenticated | drf.AuthenticationFailed):
         # DRF has set 403 where no authentication class names a scheme; the code is the same
-        headers = {"WWW-Authenticate": getattr(error, "auth_header", "") or "Token"}
-        return problem("not_authenticated", "Send a valid token: Authorization: Token …", headers)
+        challenge = getattr(error, "auth_header", "") or "Token"
+        sentence = f"Send valid credentials: Authorization: {challenge.split()[0]} …"
+        return problem("not_authenticated", sentence, {"WWW-Authenticate": challenge})
     if isinstance(error, drf.Throttled):
         headers = retry_after(getattr(error, "wait", None) or _RETRY_AFTER_S)
         return problem("throttled", f"Too many requests; try again in {headers['Retry-After']} s.", headers)

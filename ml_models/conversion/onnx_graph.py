@@ -21,7 +21,8 @@ TINY = 1e-20
 def load(path: Path) -> onnx.ModelProto:
     """Read and check an ONNX file.
 
-    Raises: UnsupportedModel when it is not a valid one, has other operators than ONNX's own, or keeps weights in another file.
+    Raises: UnsupportedModel when it is not a valid one, has other operators than ONNX's own, or keeps
+        weights in another file.
     """
     data = path.read_bytes()
     try:

@@ -1,8 +1,8 @@
 """How often a caller may ask, and how often a subject may be asked for, counted once for all processes.
 
-The count lies in the host's default cache. When that does not answer, each process goes on counting for itself and asks
-again a second later: the limits hold per process meanwhile. A child waiting at a door is not sent away because a cache is down, and guessing stays
-bounded by the lock-out, which the database counts.
+The count lies in the host's default cache. When that does not answer, each process counts for itself and asks again a
+second later: the limits hold per process meanwhile. A child waiting at a door is not sent away because a cache is down,
+and guessing stays bounded by the lock-out, which the database counts.
 """
 
 from __future__ import annotations

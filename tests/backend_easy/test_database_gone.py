@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,16 +74,17 @@ def _through(url: Any, proxy: Blackhole) -> str:
     return urlunsplit(url._replace(netloc=f"{credentials}@127.0.0.1:{proxy.port}"))
 
 
-def test_a_database_that_says_nothing_is_answered_503_and_comes_back_by_itself(
-    behind_proxies: Service, portraits: Portraits
+@pytest.mark.parametrize("goes", [Blackhole.swallow, Blackhole.refuse], ids=["says nothing", "refuses"])
+def test_a_database_that_is_gone_is_answered_503_and_comes_back_by_itself(
+    behind_proxies: Service, portraits: Portraits, goes: Callable[[Blackhole], None]
 ) -> None:
     service = behind_proxies
     assert service.verify(portraits.eileen_collins)[0].json()["decision"] == "match"
 
-    service.database.swallow()
+    goes(service.database)
     with ThreadPoolExecutor(8) as pool:  # as many as there are threads, so that every connection is found dead
         refused = list(pool.map(service.verify, [portraits.eileen_collins] * 8))
-    refused += [service.verify(portraits.eileen_collins) for _ in range(3)]
+    refused += [service.verify(portraits.eileen_collins) for _ in range(4)]
     assert {(answer.status_code, answer.json()["code"]) for answer, _ in refused} == {(503, "not_ready")}
     assert all(answer.headers["Retry-After"] for answer, _ in refused)
     assert max(seconds for _, seconds in refused) < MAX_ANSWER_S
@@ -94,7 +95,11 @@ def test_a_database_that_says_nothing_is_answered_503_and_comes_back_by_itself(
     assert page.status_code == 503
 
     service.database.restore()
+    restored = time.monotonic()
+    while service.verify(portraits.eileen_collins)[0].status_code != 200:
+        assert time.monotonic() - restored < MAX_RECOVERY_S
     assert service.verify(portraits.eileen_collins)[0].json()["decision"] == "match"
+    assert requests.get(f"{service.url}/readyz", timeout=60).status_code == 200
 
 
 def test_a_cache_that_says_nothing_costs_no_verify_more_than_50_ms(settings: Settings) -> None:
@@ -102,7 +107,9 @@ def test_a_cache_that_says_nothing_costs_no_verify_more_than_50_ms(settings: Set
     with blackhole("127.0.0.1", url.port or 0) as proxy:
         # as the service has it; the tests are more patient
         options = {"socket_connect_timeout": CACHE_TIMEOUT_S, "socket_timeout": CACHE_TIMEOUT_S}
-        settings.CACHES = {"default": {**settings.CACHES["default"], "LOCATION": _through(url, proxy), "OPTIONS": options}}
+        settings.CACHES = {
+            "default": {**settings.CACHES["default"], "LOCATION": _through(url, proxy), "OPTIONS": options}
+        }
         settings.ML_MODELS = {**settings.ML_MODELS, "LIMITS": {"caller": (4, 3600), "subject": (1000, 3600)}}
         limits.breaker.worked()
         counted = [limits.spend("caller", "kiosk") is None for _ in range(2)]
@@ -125,10 +132,7 @@ def test_a_cache_that_says_nothing_costs_no_verify_more_than_50_ms(settings: Set
         assert limits.breaker.allows()
 
 
-def test_verifies_go_on_at_their_pace_without_the_cache(behind_proxies: Service, portraits: Portraits) -> None:
+def test_verifies_go_on_without_the_cache(behind_proxies: Service, portraits: Portraits) -> None:
     service = behind_proxies
-    usual = [service.verify(portraits.eileen_collins)[1] for _ in range(3)]
     service.cache.swallow()
-    without = [service.verify(portraits.eileen_collins) for _ in range(6)]
-    assert {answer.json()["decision"] for answer, _ in without} == {"match"}
-    assert max(seconds for _, seconds in without) < max(usual) + 2.0  # half a second each before; the cores are shared
+    assert [service.verify(portraits.eileen_collins)[0].json()["decision"] for _ in range(3)] == ["match"] * 3

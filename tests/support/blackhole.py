@@ -18,6 +18,7 @@ class Blackhole:
         self._target = target
         self._open = threading.Event()
         self._open.set()
+        self._refuses = False
         self._sockets: list[socket.socket] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
@@ -26,7 +27,14 @@ class Blackhole:
     def swallow(self) -> None:
         self._open.clear()
 
+    def refuse(self) -> None:
+        """Cut every connection, and each new one as soon as it is made."""
+        self._refuses = True
+        self.swallow()
+        self._cut()
+
     def restore(self) -> None:
+        self._refuses = False
         self._cut()
         self._open.set()
 
@@ -46,6 +54,8 @@ class Blackhole:
             while True:
                 client, _ = self._listener.accept()
                 self._sockets.append(client)
+                if self._refuses:
+                    self._cut()
                 if not self._open.is_set():
                     continue
                 server = socket.create_connection(self._target)
