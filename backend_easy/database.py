@@ -8,6 +8,8 @@ the wait for a server whose kernel still acknowledges them.
 
 from __future__ import annotations
 
+import socket
+import struct
 from typing import Any, ClassVar, TypeVar
 
 import dj_database_url
@@ -22,10 +24,13 @@ CONNECT_S = 2
 SERVING_STATEMENT_S, SERVING_LOCK_S = 3.5, 2.0
 # a job or a command may count and delete for minutes; a migration that cannot get its lock soon lets the door go on
 JOB_STATEMENT_S, JOB_LOCK_S = 900.0, 10.0
+# after so long without an answer a request asks whether the server lives, and waits so long for that
+_FIRST_PATIENCE_S, _LIFE_S = 1.5, 1.0
 # longer than a statement may take: a server that lives has ended it by then
 PATIENCE_S = 4.0
-# once it has said nothing for so long, the next ones ask with less patience, until it answers
+# once the server has said nothing, the next ones ask with less patience, until it answers
 _SILENT_PATIENCE_S = 0.5
+_TLS_REQUEST = struct.pack("!ii", 8, 80877103)  # SSLRequest of PostgreSQL's protocol: its length, its code
 # only a database that is gone makes anybody wait for a connection; short, so that the threads are soon free for others
 _POOL_WAIT_S = 1.5
 # a connection that idles behind a dead network is noticed after 5 + 2 × 5 s
@@ -34,20 +39,44 @@ _TCP = {"keepalives_idle": 5, "keepalives_interval": 5, "keepalives_count": 2, "
 
 class ServingConnection(psycopg.Connection[Any]):
     """A connection that gives up on a server which says nothing, and is closed then: nobody knows what became of the
-    statement."""
+    statement. A slow statement on a server that lives is waited for; its own timeout ends it."""
 
     _silent: ClassVar[bool] = False
 
     def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
-        patience_s = _SILENT_PATIENCE_S if ServingConnection._silent else PATIENCE_S
+        if timeout is not None:
+            return super().wait(gen, interval, timeout)
         try:
-            answer = super().wait(gen, interval, patience_s if timeout is None else timeout)
+            answer = self._wait_for_life(gen, interval)
         except errors._WaitTimeout as error:
             ServingConnection._silent = True
             self.pgconn.finish()
-            raise psycopg.OperationalError(f"The database said nothing for {patience_s:g} s.") from error
+            raise psycopg.OperationalError("The database says nothing.") from error
         ServingConnection._silent = False
         return answer
+
+    def _wait_for_life(self, gen: PQGen[T], interval: float) -> T:
+        try:
+            return super().wait(gen, interval, _SILENT_PATIENCE_S if ServingConnection._silent else _FIRST_PATIENCE_S)
+        except errors._WaitTimeout:
+            if ServingConnection._silent or not lives(self.info.host, self.info.port):
+                raise
+        return super().wait(gen, interval, PATIENCE_S - _FIRST_PATIENCE_S)
+
+
+def lives(host: str, port: int) -> bool:
+    """Whether a PostgreSQL server, or a pooler, answers there at all: a request for TLS is answered with one byte by
+    each, before any password."""
+    file = f"{host}/.s.PGSQL.{port}" if host.startswith("/") else None
+    try:
+        with socket.socket(socket.AF_UNIX) if file else socket.create_connection((host, port), _LIFE_S) as probe:
+            probe.settimeout(_LIFE_S)
+            if file:
+                probe.connect(file)
+            probe.sendall(_TLS_REQUEST)
+            return bool(probe.recv(1))
+    except OSError:
+        return False
 
 
 def configured(url: str, pool: int, statement_timeout_s: float | None) -> dict[str, Any]:
