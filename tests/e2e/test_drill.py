@@ -1,4 +1,4 @@
-"""The drills in their shortest forms: a handful of people; `make rollout-drill` and `make faults` are the whole ones."""
+"""The drills in their shortest forms; `make rollout-drill` and `make faults` are the whole ones."""
 
 import json
 import subprocess
