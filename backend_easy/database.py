@@ -106,5 +106,5 @@ def configured(url: str, pool: int, statement_timeout_s: float | None) -> dict[s
             "reconnect_timeout": 3.0,
             "connection_class": ServingConnection,
         }
-    entry = dict(dj_database_url.parse(url, conn_max_age=0 if pool else 600, conn_health_checks=True))
+    entry: dict[str, Any] = dict(dj_database_url.parse(url, conn_max_age=0 if pool else 600, conn_health_checks=True))
     return {**entry, "OPTIONS": {**entry.get("OPTIONS", {}), **options}}

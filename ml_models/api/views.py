@@ -47,7 +47,7 @@ class FaceView(APIView):
     versioning_class = None
 
     @classmethod
-    def as_view(cls, **initkwargs: Any) -> Callable[..., Any]:
+    def as_view(cls, **initkwargs: Any) -> Any:
         """Outside the transaction that a host's ATOMIC_REQUESTS would lay around it: what is counted before an answer
         must stand whatever follows, and no lock may be held while a picture is read."""
         return transaction.non_atomic_requests(super().as_view(**initkwargs))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
 from django.db import connection
 from django.test import Client
-from django.urls import URLPattern, URLResolver, get_resolver
+from django.urls import URLResolver, get_resolver
 from rest_framework.test import APIClient
 
 from ml_models import urls
@@ -26,7 +26,7 @@ def atomic_requests() -> Iterator[None]:
 
 
 def test_no_view_of_the_app_is_wrapped_in_a_transaction() -> None:
-    def views(patterns: list[URLPattern | URLResolver]) -> Iterator[Any]:
+    def views(patterns: Iterable[Any]) -> Iterator[Any]:
         for pattern in patterns:
             if isinstance(pattern, URLResolver):
                 yield from views(pattern.url_patterns)

@@ -91,10 +91,13 @@ def test_an_asgi_server_loads_serves_and_takes_itself_off_the_list(
         except requests.ConnectionError:
             return False
 
+    data, files = {"subject_id": people[0]}, {"image": ("a.jpg", portraits.eileen_collins)}
     with uvicorn(tmp_path) as url:
         wait(lambda: ready(url))
-        body = {"data": {"subject_id": people[0]}, "files": {"image": ("a.jpg", portraits.eileen_collins)}}
-        answers = [requests.post(f"{url}/api/v1/face/verify", headers=headers, timeout=60, **body) for _ in range(20)]
+        answers = [
+            requests.post(f"{url}/api/v1/face/verify", headers=headers, timeout=60, data=data, files=files)
+            for _ in range(20)
+        ]
         assert {answer.json()["decision"] for answer in answers} == {"match"}
         assert ServingProcess.objects.count() == 1
         with connection.cursor() as cursor:
