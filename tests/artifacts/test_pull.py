@@ -10,11 +10,13 @@ import pytest
 
 from ml_models import artifacts
 from ml_models.artifacts import gcs
-from ml_models.engine.errors import ArtifactRejected, ContractMismatch, GoldenMismatch
+from ml_models.engine.embed import Embedder
+from ml_models.engine.errors import ArtifactRejected, ContractMismatch, GoldenMismatch, GraphRefused
+from ml_models.engine.graph import graph_digest
 from ml_models.exceptions import ArtifactCorrupt, ArtifactMissing, BucketUnavailable, CacheUnwritable, NameTaken
 from ml_models.models import Artifact
 from tests.support.disk import full_disk
-from tests.support.networks import contract, tiny_network
+from tests.support.networks import contract, tiny_network, with_foreign_operator
 
 pytestmark = pytest.mark.django_db
 
@@ -141,6 +143,24 @@ def test_a_file_that_is_not_what_the_row_says_is_refused_at_load(
     Artifact.objects.filter(pk=published.pk).update(**change)
     with pytest.raises(error):
         artifacts.load(Artifact.objects.get(pk=published.pk))
+
+
+def test_a_file_with_operators_of_others_is_refused_when_published_and_when_loaded(
+    published: Artifact, network: Path, tmp_path: Path
+) -> None:
+    foreign = with_foreign_operator(network, tmp_path / "foreign.onnx")
+    Embedder(foreign, contract())  # onnxruntime would run it
+    with pytest.raises(GraphRefused, match="microsoft"):
+        publish(foreign, "foreign")
+
+    # one that was published before the rule
+    facts = {"sha256": artifacts.sha256_of(foreign), "graph_sha256": graph_digest(foreign), "size": 1}
+    Artifact.objects.filter(pk=published.pk).update(**facts)
+    old = Artifact.objects.get(pk=published.pk)
+    artifacts.local_path(old).parent.mkdir(parents=True, exist_ok=True)
+    artifacts.local_path(old).write_bytes(foreign.read_bytes())
+    with pytest.raises(GraphRefused, match="microsoft"):
+        artifacts.load(old)
 
 
 def test_a_disabled_family_is_refused_at_load(published: Artifact, settings: Any) -> None:
