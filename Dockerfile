@@ -12,7 +12,8 @@ ENV PYTHONUNBUFFERED=1 \
     ML_MODELS_CACHE_DIR=/var/lib/ml_models/artifacts \
     BIND=0.0.0.0:8000
 
-RUN useradd --system --uid 10001 --home-dir /var/lib/ml_models --create-home app
+RUN groupadd --system --gid 10001 app \
+ && useradd --system --uid 10001 --gid app --home-dir /var/lib/ml_models --create-home app
 WORKDIR /app
 COPY requirements.txt .
 RUN pip install --require-hashes -r requirements.txt
@@ -23,7 +24,8 @@ COPY ml_models ml_models
 # the settings ask for these, and with DEBUG off for good ones; nothing of them stays in the image
 RUN DEBUG=1 SECRET_KEY=build DATABASE_URL=postgres://build@build/build REDIS_URL=redis://build ML_MODELS_KEYSET=build \
     python manage.py collectstatic --noinput
-USER app
+# by number: an orchestrator that demands another user than root can tell
+USER 10001:10001
 EXPOSE 8000
 # a worker that shuts down warmly finishes its chunk
 STOPSIGNAL SIGTERM
@@ -35,7 +37,7 @@ COPY requirements-dev.txt .
 RUN pip install --require-hashes -r requirements-dev.txt
 COPY devstack devstack
 ENV DEVSTACK_DIR=/var/lib/ml_models/devstack
-USER app
+USER 10001:10001
 CMD ["python", "-m", "devstack.prepare"]
 
 # what `docker build .` makes when no target is named

@@ -14,7 +14,7 @@ ARGS ?=
 MANAGE_PY := $(if $(filter convert_adaface,$(ARGS)),$(CONVERT_PY),$(PY))
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo manage test test-drill test-convert convert-env fuzz check bench accuracy rollout-drill hooks format openapi lock install
+.PHONY: help run demo manage test test-drill test-convert convert-env fuzz check bench accuracy rollout-drill faults sbom audit hooks format openapi lock install
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##/  make \1\t/p' Makefile | expand -t 24
@@ -50,8 +50,17 @@ bench: $(INSTALLED) $(CONVERT_INSTALLED)  ## how far verify and enroll are from 
 rollout-drill: $(INSTALLED)  ## a rollout under traffic, everything killed once, its pace: about half an hour
 	@exec $(PY) -m devstack.drill $(ARGS)
 
+faults: $(INSTALLED)  ## nine faults, three times each, under traffic: 0 wrong decisions, 0 lost enrolments, how soon it is back
+	@exec $(PY) -m devstack.drill --only faults --references 150 $(ARGS)
+
 accuracy: $(INSTALLED)  ## measure versions 1 and 2 on the development sets and write docs/accuracy.md
 	@exec $(PY) -m devstack exec $(PY) -m devstack.accuracy $(ARGS)
+
+sbom: $(INSTALLED)  ## what the service is made of, as CycloneDX: build/sbom.cdx.json
+	@exec $(PY) -m devstack.sbom
+
+audit: $(INSTALLED)  ## known vulnerabilities of the pinned packages, and the model files; needs PyPI's vulnerability service
+	@exec $(PY) -m devstack.audit
 
 hooks: $(INSTALLED)  ## ruff before each commit, by pre-commit
 	@$(PY) -m pip install --quiet --disable-pip-version-check pre-commit==4.7.0

@@ -1,10 +1,13 @@
 """Settings of the host service. Everything that differs between deployments comes from the environment."""
 
 import os
+from datetime import timedelta
 from pathlib import Path
 
-import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
+
+from backend_easy import database
+from backend_easy.probes import PATHS as PROBES
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -50,10 +53,12 @@ INSTALLED_APPS = [
     "rest_framework.authtoken",
     "drf_spectacular",
     "drf_spectacular_sidecar",
+    "axes",
     "backend_easy.api_keys",
     "ml_models",
 ]
 MIDDLEWARE = [
+    "backend_easy.probes.ProbeMiddleware",
     "ml_models.api.fallback.ProblemMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -63,6 +68,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "axes.middleware.AxesMiddleware",
 ]
 # pages of other origins that may call the API from a browser, by their own tokens and never by cookies; none by default
 CORS_ALLOWED_ORIGINS = [origin for origin in os.environ.get("CORS_ALLOWED_ORIGINS", "").split(",") if origin]
@@ -88,22 +94,42 @@ TEMPLATES = [
     }
 ]
 
+_statement_timeout = os.environ.get("DATABASE_STATEMENT_TIMEOUT_S")
 DATABASES = {
-    "default": dj_database_url.parse(required("DATABASE_URL"), conn_max_age=600, conn_health_checks=True),
+    "default": database.configured(
+        required("DATABASE_URL"),
+        # whatever serves requests sets it before this is read: config/gunicorn.conf.py, wsgi.py, asgi.py
+        pool=int(os.environ.get("DATABASE_POOL", "0")),
+        statement_timeout_s=float(_statement_timeout) if _statement_timeout else None,
+    ),
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
+# log-ins into the admin. A name is locked for the address that guessed, never for everybody: a stranger who knows the
+# operator's name does not keep the operator out. `manage.py axes_reset_username NAME` ends a lock before its time
+AXES_FAILURE_LIMIT = 5
+AXES_COOLOFF_TIME = timedelta(minutes=15)
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
+AXES_RESET_ON_SUCCESS = True
+AXES_CLIENT_IP_CALLABLE = "backend_easy.clients.address"
+AXES_DISABLE_ACCESS_LOG = True
+AXES_ENABLE_ADMIN = False
+# proxies of ours before the service; each appends to X-Forwarded-For whom it saw
+PROXIES = int(os.environ.get("PROXIES", "1" if flag("BEHIND_TLS") else "0"))
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
 ]
 
 REDIS_URL = required("REDIS_URL")
+CACHE_TIMEOUT_S = 0.02
 CACHES = {
     "default": {
         "BACKEND": "django.core.cache.backends.redis.RedisCache",
         "LOCATION": REDIS_URL,
-        # nobody waits longer than this for a cache that is down
-        "OPTIONS": {"socket_connect_timeout": 0.5, "socket_timeout": 0.5},
+        # no verify waits longer than 50 ms for a cache that is gone: to connect, and for an answer, once
+        "OPTIONS": {"socket_connect_timeout": CACHE_TIMEOUT_S, "socket_timeout": CACHE_TIMEOUT_S},
     }
 }
 
@@ -113,15 +139,23 @@ CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 # longer than a chunk's lease, so that the database and not the broker decides who works on it
-CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 120, "socket_connect_timeout": 5}
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    "visibility_timeout": 120,
+    "socket_connect_timeout": 5,
+    "socket_timeout": 5,
+    "socket_keepalive": True,
+}
+# an operator's call hands a hint to the queue; when the queue is gone, the next tick does
+CELERY_TASK_PUBLISH_RETRY = False
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_TASK_ROUTES = {"ml_models.*": {"queue": "ml_models"}}
 CELERY_BEAT_SCHEDULE = {"ml_models-tick": {"task": "ml_models.tick", "schedule": 10.0, "options": {"expires": 10}}}
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
-        "rest_framework.authentication.TokenAuthentication",
         "backend_easy.api_keys.authentication.ApiKeyAuthentication",
+        # for callers from before the keys: these tokens do not expire, and lie in the database as they are
+        "rest_framework.authentication.TokenAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
@@ -183,6 +217,7 @@ UNFOLD = {
 if flag("BEHIND_TLS"):
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SECURE_SSL_REDIRECT = True
+    SECURE_REDIRECT_EXEMPT = [rf"^{path.lstrip('/')}$" for path in PROBES]
     SECURE_HSTS_SECONDS = 31_536_000
     SECURE_HSTS_INCLUDE_SUBDOMAINS = True
     SECURE_HSTS_PRELOAD = True

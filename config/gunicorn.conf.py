@@ -1,19 +1,43 @@
 """One process with threads serves all cores: onnxruntime releases the GIL, and the weights are held once."""
 
 import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 bind = os.environ.get("BIND", f"127.0.0.1:{os.environ.get('PORT', '8000')}")
 worker_class = "gthread"
 workers = int(os.environ.get("WEB_CONCURRENCY", "1"))
 threads = int(os.environ.get("WEB_THREADS", "8"))
-timeout = 60
+# connections to the database: one for each thread, and for loading, heartbeats, shadow scoring, and one to spare
+os.environ.setdefault("DATABASE_POOL", str(threads + 4))
+# a process that says nothing for so long hangs, and is replaced
+timeout = int(os.environ.get("WEB_TIMEOUT", "60"))
 graceful_timeout = int(os.environ.get("WEB_GRACEFUL_TIMEOUT", "25"))
 accesslog = None
 # a thread and a socket file in the process that forks, for a tool we do not use
 control_socket_disable = True
 # never: a session made before the fork has its threads dead in the child
 preload_app = False
+
+
+@contextmanager
+def _alive(worker: Any) -> Iterator[None]:
+    """Tell the server meanwhile that this process lives: a download of minutes is no hang."""
+    loaded = threading.Event()
+
+    def tell() -> None:
+        while not loaded.wait(1.0):
+            worker.notify()
+
+    teller = threading.Thread(target=tell, name="alive", daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        loaded.set()
+        teller.join()
 
 
 def post_worker_init(worker: Any) -> None:
@@ -24,9 +48,10 @@ def post_worker_init(worker: Any) -> None:
 
     if worker.age > workers:
         # in place of one that ended: load before accepting, the others still answer meanwhile; the active version only,
-        # or a slow download for another one would end in the server's timeout
+        # since another one's download keeps nobody from answering
         try:
-            runtime.refresh(active_only=True)
+            with _alive(worker):
+                runtime.refresh(active_only=True)
         except DatabaseError as error:  # let out of here, it would end the whole server
             worker.log.warning("the database does not answer (%s); loading in the background", type(error).__name__)
     runtime.start()

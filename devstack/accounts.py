@@ -1,12 +1,16 @@
-"""The people of the development stack: an administrator, and a service user with an API token."""
+"""The people of the development stack: an administrator, and a service user with an API key."""
+
+from datetime import timedelta
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
-from rest_framework.authtoken.models import Token
+from django.utils import timezone
 
+from backend_easy.api_keys.models import ApiKey
 from devstack.welcome import ADMIN
 
 SERVICE = "demo-service"
+KEY_DAYS = 90
 # everything but overriding a reference that does not match: that is for a person to decide
 PERMISSIONS = [
     "enroll_subject",
@@ -20,8 +24,9 @@ PERMISSIONS = [
 ]
 
 
-def ensure_accounts(admin_password: str) -> str:
-    """Create what is missing, change nothing that is there, and return the service user's token."""
+def ensure_accounts(admin_password: str, known_key: str = "") -> str:
+    """Create what is missing, change nothing that is there, and return an API key of the service user: the known one
+    while it holds, since only its digest is stored."""
     users = get_user_model()._default_manager
     if not users.filter(username=ADMIN).exists():
         get_user_model().objects.create_superuser(ADMIN, password=admin_password)
@@ -31,4 +36,6 @@ def ensure_accounts(admin_password: str) -> str:
         service.save()
     granted = Permission.objects.filter(content_type__app_label="ml_models", codename__in=PERMISSIONS)
     service.user_permissions.add(*granted)
-    return str(Token.objects.get_or_create(user=service)[0].key)
+    if ApiKey.objects.find(known_key):
+        return known_key
+    return ApiKey.objects.issue(service, "development", expires_at=timezone.now() + timedelta(days=KEY_DAYS))[1]

@@ -1,7 +1,7 @@
 """How far the service is from its limit, the networks' own inference time; ratios from one run on one machine.
 
 Everything is timed in turn, so that another process's load falls on all of it. Runs against the service at DEVSTACK_URL
-with DEVSTACK_TOKEN, which `make bench` sets.
+with DEVSTACK_API_KEY, which `make bench` sets.
 """
 
 import argparse
@@ -92,7 +92,7 @@ def measure(runs: int) -> dict[str, Any]:
 def enrolled(picture: bytes) -> Iterator[list[Service]]:
     """The subject of the verifies, and a client for each core; both subjects are gone afterwards."""
     cores = len(os.sched_getaffinity(0))
-    services = [Service(os.environ["DEVSTACK_URL"], os.environ["DEVSTACK_TOKEN"]) for _ in range(cores)]
+    services = [Service(os.environ["DEVSTACK_URL"], os.environ["DEVSTACK_API_KEY"]) for _ in range(cores)]
     try:
         for subject in (SUBJECT, NEWCOMER):
             services[0].erase(subject)

@@ -1,6 +1,6 @@
 """The whole story end to end, printed: enrol two people, then verify good, poor, wrong and broken pictures.
 
-Runs against the service at DEVSTACK_URL with DEVSTACK_TOKEN, which `make demo` sets. Exits with 1 when an answer is
+Runs against the service at DEVSTACK_URL with DEVSTACK_API_KEY, which `make demo` sets. Exits with 1 when an answer is
 not the one expected.
 """
 
@@ -39,7 +39,7 @@ class Attempt:
 
 
 def main() -> int:
-    service = Service(os.environ["DEVSTACK_URL"], os.environ["DEVSTACK_TOKEN"])
+    service = Service(os.environ["DEVSTACK_URL"], os.environ["DEVSTACK_API_KEY"])
     print(f"The demo at {service.url}. The model pack is for development, demos and tests only;")
     print("its third member is SFace, standing in for AdaFace until the author's weights are converted.\n")
     first, second, attempts = story()
@@ -60,10 +60,10 @@ def main() -> int:
 class Service:
     """The calls of the mobile app."""
 
-    def __init__(self, url: str, token: str) -> None:
+    def __init__(self, url: str, api_key: str) -> None:
         self.url = url
         self._session = requests.Session()
-        self._session.headers["Authorization"] = f"Token {token}"
+        self._session.headers["Authorization"] = f"Api-Key {api_key}"
 
     def post(self, call: str, subject: str, picture: bytes) -> dict[str, Any]:
         answer = self._session.post(

@@ -51,7 +51,9 @@ def prepare(state: State) -> None:
     from devstack.accounts import ensure_accounts
 
     write_private(state.path / "evidence.json", json.dumps(lacking_evidence()))
-    write_private(state.path / "accounts.json", json.dumps({"token": ensure_accounts(state.secrets()["admin"])}))
+    accounts = state.path / "accounts.json"
+    known = json.loads(accounts.read_text()).get("api_key", "") if accounts.exists() else ""
+    write_private(accounts, json.dumps({"api_key": ensure_accounts(state.secrets()["admin"], known)}))
 
 
 def load_ensembles() -> None:

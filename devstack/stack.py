@@ -35,7 +35,7 @@ def run(state: State, interruption: Interruption, then: list[str] | None = None)
             environment |= {"PORT": str(port), "DEVSTACK_URL": url, "WEB_GRACEFUL_TIMEOUT": "3"}
             _prepare(supervisor, environment)
             _start_servers(supervisor, state, environment, url)
-            environment["DEVSTACK_TOKEN"] = json.loads((state.path / "accounts.json").read_text())["token"]
+            environment["DEVSTACK_API_KEY"] = json.loads((state.path / "accounts.json").read_text())["api_key"]
             state.note_running(url, environment)
             if then is not None:
                 return run_in_foreground(then, environment, interruption, supervisor)

@@ -15,11 +15,11 @@ def welcome(state: State, environment: Mapping[str, str], took_s: float) -> str:
     """The address, the ways in, and lines to paste."""
     url, folder = environment["DEVSTACK_URL"], state.path / "portraits"
     write_portraits(folder)
-    token = environment["DEVSTACK_TOKEN"]
+    key = environment["DEVSTACK_API_KEY"]
 
     def curl(call: str, portrait: str) -> str:
         image = shlex.quote(f"image=@{folder / portrait}")
-        authorization = shlex.quote(f"Authorization: Token {token}")
+        authorization = shlex.quote(f"Authorization: Api-Key {key}")
         return f"curl -sS -H {authorization} -F subject_id={SUBJECT} -F {image} {url}/api/v1/face/{call}"
 
     lacking = json.loads((state.path / "evidence.json").read_text())
@@ -29,7 +29,7 @@ Ready after {took_s:.1f} s at {url}
 
   API        {url}/api/docs/
   admin      {url}/admin/   {ADMIN} / {state.secrets()["admin"]}
-  API token  {token}
+  API key    {key}
   logs       {state.logs}
 
   The demo model pack is for development, demos and tests only (non-commercial).

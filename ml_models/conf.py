@@ -15,6 +15,8 @@ DEFAULTS: dict[str, Any] = {
     "PREFIX": "face_recognition/models/",
     # verified model files, named by their sha256
     "CACHE_DIR": "var/artifacts",
+    # beyond so many bytes the files used longest ago go, when another one comes
+    "CACHE_BYTES": 4 * 1024**3,
     # JSON: {"primary": key id, "keys": {key id: 32 bytes in base64}}
     "KEYSET": None,
     # a deployment that earns no money may run weights whose commercial use is unknown

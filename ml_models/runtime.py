@@ -180,7 +180,9 @@ def _refresh(process: _State, active_only: bool) -> None:
 
 def _make_ready(process: _State, config: EnsembleConfig) -> None:
     for artifact in config.artifacts:
-        if artifact.sha256 not in process.networks:
+        if artifact.sha256 in process.networks:
+            artifacts.keep(artifact)
+        else:
             _load(process, artifact)
     if config.pk not in process.versions and _complete(process, config):
         try:

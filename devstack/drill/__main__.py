@@ -19,6 +19,7 @@ from devstack.processes import Interrupted, Interruption, StackError
 from devstack.state import say
 
 PARTS = ("live", "kills", "pace", "scale")
+FAULTS = "faults"
 
 
 def main() -> int:
@@ -26,7 +27,15 @@ def main() -> int:
     parser.add_argument("--references", type=int, default=2000, help="how many to enrol (default 2000)")
     parser.add_argument("--rate", type=float, default=4.0, help="verifies a second (default 4)")
     parser.add_argument("--before", type=float, default=60.0, metavar="S", help="traffic before it (default 60)")
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="parts of it (default all)")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=(*PARTS, FAULTS),
+        default=list(PARTS),
+        help=f"parts of it (default all but {FAULTS})",
+    )
+    parser.add_argument("--rounds", type=int, default=3, help="how often each fault happens (default 3)")
+    parser.add_argument("--fault", nargs="+", metavar="TEXT", help="only faults whose names have one of these in them")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     options = parser.parse_args()
     if not PHOTOS.is_dir():
@@ -51,7 +60,7 @@ def main() -> int:
 
 
 def drill(running: Stack, options: argparse.Namespace, report: Report) -> None:
-    from devstack.drill import crowd, kills, live, pace, scale, versions
+    from devstack.drill import crowd, faults, kills, live, pace, scale, versions
 
     began = time.monotonic()
     say("  prepare the versions …")
@@ -62,6 +71,13 @@ def drill(running: Stack, options: argparse.Namespace, report: Report) -> None:
     say("  start the servers …")
     running.start_servers()
     versions.load_everything((versions.OLD, versions.NEW))
+    if FAULTS in options.only:
+        known = {photo.subject for photo in enrolled}
+        probes = [photo for photo in everybody.probes if photo.subject in known]
+        strangers = [photo for photo in everybody.first if photo.subject not in known]
+        wanted = [name for name in faults.CASES if any(text in name for text in options.fault or [""])]
+        offline = crowd.offline(enrolled, probes, [versions.OLD])
+        faults.run(running, offline, enrolled, strangers, options.rate, options.rounds, wanted, report)
     if "live" in options.only:
         say("  compute every answer offline …")
         known = {photo.subject for photo in enrolled}

@@ -58,7 +58,7 @@ def _in_the_middle() -> bool:
     return 0.1 * references() < embedded() < 0.6 * references() and RolloutChunk.objects.filter(attempts=1).exists()
 
 
-def _kill_worker(stack: Stack) -> None:
+def kill_worker(stack: Stack) -> None:
     start_again = stack.kill("worker")
     time.sleep(2)
     start_again()
@@ -68,21 +68,21 @@ def _kill_pool_process(stack: Stack) -> None:
     pool_process(stack.child("worker")).kill()
 
 
-def _kill_broker(stack: Stack) -> None:
+def kill_broker(stack: Stack) -> None:
     start_again = stack.kill("valkey")
     time.sleep(5)
     start_again()
 
 
-def _kill_postgres(stack: Stack) -> None:
+def kill_postgres(stack: Stack) -> None:
     start_again = stack.kill("postgres")
     connection.close()
     time.sleep(5)
     start_again()
-    wait(_database_answers, 60, "PostgreSQL's recovery")
+    wait(database_answers, 60, "PostgreSQL's recovery")
 
 
-def _database_answers() -> bool:
+def database_answers() -> bool:
     from django.db import OperationalError
 
     try:
@@ -93,9 +93,14 @@ def _database_answers() -> bool:
     return True
 
 
-def _kill_web_worker(stack: Stack) -> None:
+def web_worker(stack: Stack) -> psutil.Process:
+    """The forked process of the web server that answers."""
     [process] = psutil.Process(stack.child("web").process.pid).children()
-    process.kill()
+    return process
+
+
+def _kill_web_worker(stack: Stack) -> None:
+    web_worker(stack).kill()
     wait(stack.ready, 60, "the web server")
 
 
@@ -116,10 +121,10 @@ def _freeze_worker(stack: Stack) -> None:
 
 
 CASES: dict[str, Callable[[Stack], None]] = {
-    "kill -9 of the Celery worker": _kill_worker,
+    "kill -9 of the Celery worker": kill_worker,
     "kill -9 of its pool process": _kill_pool_process,
-    "kill -9 of the broker": _kill_broker,
-    "kill -9 of PostgreSQL": _kill_postgres,
+    "kill -9 of the broker": kill_broker,
+    "kill -9 of PostgreSQL": kill_postgres,
     "kill -9 of a web worker": _kill_web_worker,
     "SIGSTOP of the worker past its lease": _freeze_worker,
 }

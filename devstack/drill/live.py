@@ -51,8 +51,8 @@ def run(stack: Stack, crowd: Offline, enrolled: list[Photo], rate: float, before
         "people": len(subjects),
         "verifies": len(traffic.answers),
         "impostors among them": sum(a.photo.subject != a.subject for a in traffic.answers),
-        "answers by version": _count([str(a.body.get("config_version", "none")) for a in traffic.answers]),
-        "answers by decision": _count([str(a.body.get("decision", a.body.get("code"))) for a in traffic.answers]),
+        "answers by version": count([str(a.body.get("config_version", "none")) for a in traffic.answers]),
+        "answers by decision": count([str(a.body.get("decision", a.body.get("code"))) for a in traffic.answers]),
         "rollout took s": round(took_s, 1),
         "verify p50 / p95 before, ms": [round(percentile_ms(quiet, p), 1) for p in (50, 95)],
         "verify p50 / p95 during, ms": [round(percentile_ms(busy, p), 1) for p in (50, 95)],
@@ -62,7 +62,7 @@ def run(stack: Stack, crowd: Offline, enrolled: list[Photo], rate: float, before
         Check("failed requests", sum(a.status != 200 for a in traffic.answers), 0),
         Check("answers that mix versions, from audit rows", _mixed(began_rows), 0),
         Check("audit rows missing", abs(Verification.objects.count() - began_rows - len(traffic.answers)), 0),
-        Check("decisions other than the ones computed offline", sum(_differs(crowd, a) for a in traffic.answers), 0),
+        Check("decisions other than the ones computed offline", sum(differs(crowd, a) for a in traffic.answers), 0),
         Check("verify p95 during the rollout ÷ before it", ratio, 1.5),
         Check(f"weights-only activation, slowest of {_REPEATS}", max(activated), 2.0, unit="s"),
         Check(f"rollback, slowest of {_REPEATS}", max(rolled_back), 1.0, unit="s"),
@@ -95,7 +95,8 @@ def _mixed(since: int) -> int:
     return wrong
 
 
-def _differs(crowd: Offline, answer: Answer) -> bool:
+def differs(crowd: Offline, answer: Answer) -> bool:
+    """Whether an answer is another one than the engine alone gives, or none."""
     if answer.status != 200:
         return True
     expected = crowd.decide(answer.photo, answer.subject, answer.body["config_version"])
@@ -103,5 +104,5 @@ def _differs(crowd: Offline, answer: Answer) -> bool:
     return not (near and expected.decision == answer.body["decision"])
 
 
-def _count(values: list[str]) -> dict[str, int]:
+def count(values: list[str]) -> dict[str, int]:
     return {value: values.count(value) for value in sorted(set(values))}

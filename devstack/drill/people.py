@@ -29,6 +29,8 @@ class People:
 
     references: list[Photo]
     probes: list[Photo]
+    first: list[Photo]
+    """Everybody's first photo."""
 
 
 def people() -> People:
@@ -41,7 +43,7 @@ def people() -> People:
             probes.append(photos.pop())
         for turn, photo in zip(rounds, photos, strict=False):
             turn.append(photo)
-    return People([photo for turn in rounds for photo in turn], probes)
+    return People([photo for turn in rounds for photo in turn], probes, rounds[0])
 
 
 def attempts(probes: list[Photo], enrolled: list[str]) -> Iterator[tuple[Photo, str]]:

@@ -103,7 +103,8 @@ def stack(interruption: Interruption) -> Iterator[Stack]:
         environment |= {
             "DJANGO_SETTINGS_MODULE": "backend_easy.settings",
             "PORT": str(services.free_port()),
-            "ML_MODELS_CACHE_DIR": os.environ.get("ML_MODELS_CACHE_DIR", str(State.default().path / "cache")),
+            "ML_MODELS_CACHE_DIR": str(_own_cache(folder)),
+            "TMPDIR": str(folder / "tmp"),
             "ML_MODELS_AUTOSTART": "0",
             "LOG_LEVEL": "WARNING",
             "WEB_GRACEFUL_TIMEOUT": "3",
@@ -120,6 +121,15 @@ def stack(interruption: Interruption) -> Iterator[Stack]:
     finally:
         supervisor.stop()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _own_cache(folder: Path) -> Path:
+    """A copy of what the development stack has built and pulled: a drill fills the disk and takes files away."""
+    earlier, own = Path(os.environ.get("ML_MODELS_CACHE_DIR", State.default().path / "cache")), folder / "cache"
+    if earlier.is_dir():
+        shutil.copytree(earlier, own)
+    (folder / "tmp").mkdir()
+    return own
 
 
 def wait(

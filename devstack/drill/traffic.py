@@ -32,6 +32,8 @@ class Answer:
 class Traffic:
     """A context in which `rate` verifies a second go to the service; `answers` grows meanwhile."""
 
+    call = "verify"
+
     def __init__(self, url: str, token: str, attempts: Iterator[tuple[Photo, str]], rate: float) -> None:
         self.answers: list[Answer] = []
         self._url, self._token, self._attempts, self._period_s = url, token, attempts, 1 / rate
@@ -51,8 +53,9 @@ class Traffic:
 
     def _run(self) -> None:
         due = time.monotonic()
-        while not self._over.is_set():
-            photo, subject = next(self._attempts)
+        for photo, subject in self._attempts:
+            if self._over.is_set():
+                return
             self._pool.submit(self._send, due, photo, photo.read(), subject)
             due += self._period_s
             self._over.wait(max(0.0, due - time.monotonic()))
@@ -64,7 +67,7 @@ class Traffic:
         status, body = 0, {}
         try:
             answer = self._local.session.post(
-                f"{self._url}/api/v1/face/verify",
+                f"{self._url}/api/v1/face/{self.call}",
                 data={"subject_id": subject},
                 files={"image": ("photo.jpg", picture)},
                 timeout=60,
@@ -76,6 +79,12 @@ class Traffic:
 
     def between(self, since: float, until: float) -> list[Answer]:
         return [answer for answer in list(self.answers) if since <= answer.at < until]
+
+
+class Enrolments(Traffic):
+    """The same with enrolments."""
+
+    call = "enroll"
 
 
 def percentile_ms(answers: list[Answer], percent: float) -> float:

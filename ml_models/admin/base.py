@@ -11,6 +11,7 @@ from django.apps import apps
 from django.contrib import messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
+from django.db import transaction
 from django.db.models import BinaryField, Model, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.response import TemplateResponse
@@ -143,7 +144,8 @@ class Panel(ModelAdmin):
                 raise PermissionDenied
             return function(request, **named)
 
-        return update_wrapper(self.admin_site.admin_view(wrapped), wrapped)
+        # as the REST views are: a button's work holds its own, short transactions
+        return transaction.non_atomic_requests(update_wrapper(self.admin_site.admin_view(wrapped), wrapped))
 
     def require(self, request: HttpRequest, object_id: str) -> Any:
         obj = self.get_object(request, unquote(object_id))

@@ -11,11 +11,10 @@ from typing import Any
 
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.core.signals import got_request_exception
-from django.db import OperationalError
+from django.db import InterfaceError, OperationalError
 from django.http import Http404, UnreadablePostError
 from rest_framework import exceptions as drf
 from rest_framework.response import Response
-from rest_framework.views import set_rollback
 
 from ml_models.engine.errors import EngineError, ImageError, LowQuality
 from ml_models.exceptions import ConfigInvalid, ServiceError
@@ -83,16 +82,17 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response:
     if isinstance(error, EngineError):
         logger.error("the engine failed: %s: %s", error.code, error)
         return problem("inference_failed", _NOT_COMPARED)
-    if isinstance(error, OperationalError):
+    if isinstance(error, DATABASE_GONE):
         logger.error("the database does not answer: %s", type(error).__name__)
-        return problem("not_ready", "The database does not answer. Try again in a moment.", _retry_after())
+        return problem("not_ready", SENTENCES["not_ready"], retry_after())
     return _framework_problem(error) or _unforeseen(error, context)
 
 
+DATABASE_GONE = (OperationalError, InterfaceError)
 _NOT_COMPARED = "The face could not be compared. The attempt counts for nothing."
 
 
-def _retry_after(seconds: float = _RETRY_AFTER_S) -> dict[str, str]:
+def retry_after(seconds: float = _RETRY_AFTER_S) -> dict[str, str]:
     return {"Retry-After": str(max(1, math.ceil(seconds)))}
 
 
@@ -101,7 +101,7 @@ def _service_problem(error: ServiceError) -> Response:
         logger.error("the service failed: %s: %s", error.code, error)
         return problem("inference_failed", _NOT_COMPARED)
     waits = error.status in (429, 503)
-    headers = _retry_after(getattr(error, "retry_after_s", _RETRY_AFTER_S)) if waits else None
+    headers = retry_after(getattr(error, "retry_after_s", _RETRY_AFTER_S)) if waits else None
     reasons = error.reasons if isinstance(error, ConfigInvalid) else None
     # what only an operator's call can run into has sentences instead of a code
     code = error.code if error.code in CODES else "not_ready" if waits else "rollout_refused"
@@ -114,7 +114,6 @@ def _unforeseen(error: Exception, context: dict[str, Any]) -> Response:
     places = "".join(traceback.format_tb(error.__traceback__))
     logger.error("%s in %s:\n%s", type(error).__name__, type(context.get("view")).__name__, places)
     got_request_exception.send(sender=None, request=context.get("request"))
-    set_rollback()  # under ATOMIC_REQUESTS, as if the error had left the view
     return problem("internal_error", SENTENCES["internal_error"])
 
 
@@ -125,6 +124,7 @@ SENTENCES = {
     "internal_error": "Something went wrong in the service. Try again; if it happens again, tell whoever runs it.",
     "method_not_allowed": "This address does not take this method. See the header Allow.",
     "not_found": "There is nothing here.",
+    "not_ready": "The database does not answer. Try again in a moment.",
 }
 # what Django and DRF raise that needs no more than a sentence
 _FRAMEWORK: tuple[tuple[type[Exception] | UnionType, str, str], ...] = (
@@ -148,10 +148,11 @@ def _framework_problem(error: Exception) -> Response | None:
             return problem(code, detail)
     if isinstance(error, drf.NotAuthenticated | drf.AuthenticationFailed):
         # DRF has set 403 where no authentication class names a scheme; the code is the same
-        headers = {"WWW-Authenticate": getattr(error, "auth_header", "") or "Token"}
-        return problem("not_authenticated", "Send a valid token: Authorization: Token …", headers)
+        challenge = getattr(error, "auth_header", "") or "Token"
+        sentence = f"Send valid credentials: Authorization: {challenge.split()[0]} …"
+        return problem("not_authenticated", sentence, {"WWW-Authenticate": challenge})
     if isinstance(error, drf.Throttled):
-        headers = _retry_after(getattr(error, "wait", None) or _RETRY_AFTER_S)
+        headers = retry_after(getattr(error, "wait", None) or _RETRY_AFTER_S)
         return problem("throttled", f"Too many requests; try again in {headers['Retry-After']} s.", headers)
     if isinstance(error, drf.ValidationError):
         return problem("invalid_request", "The request is not as it should be.", errors=error.detail)

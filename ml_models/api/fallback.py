@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.urls import Resolver404, resolve, reverse
 from django.views.decorators.csrf import csrf_exempt
 
 from . import uploads
-from .errors import CODES, CONTENT_TYPE, SENTENCES, document
+from .errors import CODES, CONTENT_TYPE, DATABASE_GONE, SENTENCES, document, retry_after
+
+logger = logging.getLogger(__name__)
 
 # by the status that Django has answered with
 _PROBLEMS = {
@@ -21,6 +25,7 @@ _PROBLEMS = {
 }
 
 
+@transaction.non_atomic_requests
 @csrf_exempt
 def fallback(request: HttpRequest, **_: Any) -> HttpResponseBase:
     """The view of the address without its last slash, or a problem. A redirect there would lose the body of a POST."""
@@ -56,6 +61,15 @@ class ProblemMiddleware:
         if response.status_code not in _PROBLEMS or is_problem or not isinstance(response, HttpResponse):
             return response
         return _as_problem(response) if is_ours(request.path) else response
+
+    def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
+        """A page of the host, the admin's too, says that the database is gone instead of breaking."""
+        if not isinstance(error, DATABASE_GONE):
+            return None
+        logger.error("the database does not answer: %s", type(error).__name__)
+        return HttpResponse(
+            SENTENCES["not_ready"], status=CODES["not_ready"], headers=retry_after(), content_type="text/plain"
+        )
 
 
 def is_ours(path: str) -> bool:

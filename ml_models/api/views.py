@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
+from django.db import transaction
 from django.http import HttpRequest
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework.negotiation import DefaultContentNegotiation
@@ -45,6 +46,12 @@ class FaceView(APIView):
     parser_classes = [MultiPartParser, JSONParser]
     content_negotiation_class = JSONOnly
     versioning_class = None
+
+    @classmethod
+    def as_view(cls, **initkwargs: Any) -> Any:
+        """Outside the transaction that a host's ATOMIC_REQUESTS would lay around it: what is counted before an answer
+        must stand whatever follows, and no lock may be held while a picture is read."""
+        return transaction.non_atomic_requests(super().as_view(**initkwargs))
 
     def get_exception_handler(self) -> Callable[..., Any]:
         return exception_handler

@@ -4,12 +4,13 @@ from ..engine.files import sha256_of
 from .kinds import KINDS, families
 from .loading import load
 from .publishing import publish
-from .pulling import ensure_local, local_path, object_name, require_in_bucket
+from .pulling import ensure_local, keep, local_path, object_name, require_in_bucket
 
 __all__ = [
     "KINDS",
     "ensure_local",
     "families",
+    "keep",
     "load",
     "local_path",
     "object_name",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..engine.graph import require_standard
 from ..models import Artifact
 from .kinds import KINDS
 from .pulling import ensure_local
@@ -16,7 +17,10 @@ def load(artifact: Artifact) -> Any:
 
     Raises:
         ArtifactError: it cannot be had, or its bytes are other ones.
-        ArtifactRejected: its family is off, its contract does not fit, or it does not give its golden vectors.
+        ArtifactRejected: its family is off, its graph does more than compute, its contract does not fit, or it does not
+            give its golden vectors.
         InferenceFailed: it does not run.
     """
-    return KINDS[artifact.kind].load(artifact, ensure_local(artifact))
+    path = ensure_local(artifact)
+    require_standard(path)
+    return KINDS[artifact.kind].load(artifact, path)

@@ -10,7 +10,7 @@ from django.db.models import Q
 
 from ..engine.errors import ContractMismatch
 from ..engine.files import sha256_of
-from ..engine.graph import is_whole
+from ..engine.graph import require_standard
 from ..exceptions import ArtifactMissing, InvalidRequest, NameTaken, ObjectExists
 from ..models import Artifact
 from .kinds import KINDS
@@ -97,8 +97,7 @@ def _published(name: str, sha256: str, kind: str, family: str) -> Artifact | Non
 
 
 def _measure(path: Path, kind: str, contract: dict[str, Any]) -> dict[str, Any]:
-    if not is_whole(path):
-        raise ContractMismatch(f"{path.name} keeps weights in another file: take them in with import_model.")
+    require_standard(path)
     if kind not in KINDS:
         raise ContractMismatch(f"{path.name} is of the kind {kind}; this build knows {', '.join(KINDS)}.")
     return KINDS[kind].measure(path, contract)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from .. import conf
@@ -11,6 +16,13 @@ from ..engine.files import sha256_of, sync_folder
 from ..exceptions import ArtifactCorrupt, ArtifactMissing, CacheUnwritable
 from ..models import Artifact
 from .storage import Progress, Writable, crc32c_of, storage
+
+logger = logging.getLogger(__name__)
+
+_PARTIAL = ".pull-"
+_VERIFIED = re.compile(r"[0-9a-f]{64}\.onnx")
+# longer than any block of a download takes to come, and than a version takes to load
+_IN_USE_S = 3600.0
 
 
 def object_name(name: str) -> str:
@@ -36,6 +48,7 @@ def ensure_local(artifact: Artifact, progress: Progress | None = None) -> Path:
     path = local_path(artifact)
     try:
         if path.exists() and sha256_of(path) == artifact.sha256:
+            keep(artifact)
             return path
         return _pull(artifact, path, progress)
     except OSError as error:
@@ -46,7 +59,8 @@ def ensure_local(artifact: Artifact, progress: Progress | None = None) -> Path:
 
 def _pull(artifact: Artifact, path: Path, progress: Progress | None) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".pull-")
+    trim(path.parent, artifact.size)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=_PARTIAL)
     try:
         with os.fdopen(handle, "wb") as file:
             _download(artifact, _Counting(file, artifact, progress))
@@ -61,6 +75,33 @@ def _pull(artifact: Artifact, path: Path, progress: Progress | None) -> Path:
     finally:
         Path(temporary).unlink(missing_ok=True)
     return path
+
+
+def keep(artifact: Artifact) -> None:
+    """Mark an artifact's file in the cache as used now, so that `trim` spares it."""
+    with suppress(OSError):  # it is not there, or in a cache that may only be read: then nothing is trimmed either
+        os.utime(local_path(artifact))
+
+
+def trim(folder: Path, coming: int) -> None:
+    """Make room for a file of `coming` bytes: what a killed download left goes, and then the files used longest ago,
+    until all of them have at most `CACHE_BYTES`. One that was used within the hour stays: a version may be loading it.
+    """
+    now = time.time()
+    files = sorted(((file, file.stat()) for file in _ours(folder)), key=lambda pair: pair[1].st_mtime)
+    size = coming + sum(stat.st_size for _, stat in files)
+    for file, stat in files:
+        partial, idle = file.name.startswith(_PARTIAL), now - stat.st_mtime > _IN_USE_S
+        if idle and (partial or size > conf.get("CACHE_BYTES")):
+            file.unlink(missing_ok=True)
+            size -= stat.st_size
+            logger.info("the cache let go of %s", file.name)
+
+
+def _ours(folder: Path) -> Iterator[Path]:
+    """Files that this module has made there, and nothing else that somebody keeps beside them."""
+    yield from folder.glob(f"{_PARTIAL}*")
+    yield from (file for file in folder.glob("*.onnx") if _VERIFIED.fullmatch(file.name))
 
 
 def require_in_bucket(artifact: Artifact) -> None:

@@ -9,8 +9,8 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper, version_converter
 
-from ml_models.engine.errors import ContractMismatch
-from ml_models.engine.graph import is_whole
+from ml_models.engine.errors import ContractMismatch, GraphRefused
+from ml_models.engine.graph import require_standard
 
 from .errors import UnsupportedModel
 
@@ -21,15 +21,16 @@ TINY = 1e-20
 def load(path: Path) -> onnx.ModelProto:
     """Read and check an ONNX file.
 
-    Raises: UnsupportedModel when it is not a valid one, or keeps weights in another file.
+    Raises: UnsupportedModel when it is not a valid one, has other operators than ONNX's own, or keeps
+        weights in another file.
     """
     data = path.read_bytes()
     try:
-        whole = is_whole(data)
+        require_standard(data)
     except ContractMismatch as error:
         raise UnsupportedModel(f"{path.name} is not a whole ONNX model: fetch or export it again.") from error
-    if not whole:
-        raise UnsupportedModel(f"{path.name} keeps weights in another file: take them in with import_model.")
+    except GraphRefused as error:
+        raise UnsupportedModel(f"{path.name}: {error}") from error
     try:
         onnx.checker.check_model(data)
     except (onnx.checker.ValidationError, ValueError) as error:

@@ -11,6 +11,7 @@ EngineError
 │   └── LowQuality            low_quality
 ├── ArtifactRejected          a model file that is not what its contract says
 │   ├── ContractMismatch      names, shapes, types or dimension differ
+│   ├── GraphRefused          operators that are not ONNX's own, or weights in another file
 │   └── GoldenMismatch        the network does not give the embeddings it was published with
 ├── InferenceFailed           inference_failed: a member raised, or gave NaN or a zero vector
 └── MissingThreshold          a voter set voted for which nobody set a threshold
@@ -95,6 +96,10 @@ class ArtifactRejected(EngineError):
 
 class ContractMismatch(ArtifactRejected):
     code = "contract_mismatch"
+
+
+class GraphRefused(ArtifactRejected):
+    code = "graph_refused"
 
 
 class GoldenMismatch(ArtifactRejected):

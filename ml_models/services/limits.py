@@ -1,8 +1,8 @@
 """How often a caller may ask, and how often a subject may be asked for, counted once for all processes.
 
-The count lies in the host's default cache. When that does not answer, each process goes on counting for itself: the
-limits then hold per process. A child waiting at a door is not sent away because a cache is down, and guessing stays
-bounded by the lock-out, which the database counts.
+The count lies in the host's default cache. When that does not answer, each process counts for itself and asks again a
+second later: the limits hold per process meanwhile. A child waiting at a door is not sent away because a cache is down,
+and guessing stays bounded by the lock-out, which the database counts.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from django.core.cache.backends.base import BaseCache
 from django.core.cache.backends.locmem import LocMemCache
 
 from .. import conf
+from .breaker import Breaker
 
 try:
     from redis.exceptions import RedisError
@@ -27,6 +28,7 @@ except ImportError:  # the host's cache is another one
 
 logger = logging.getLogger(__name__)
 
+breaker = Breaker(pause_s=1.0)
 own = LocMemCache("ml_models.limits", {"OPTIONS": {"MAX_ENTRIES": 10_000}})
 
 
@@ -46,11 +48,16 @@ def spend(scope: str, who: str) -> int | None:
 
 
 def _count(key: str, window_s: int) -> int:
-    try:
-        return _increment(cache, key, window_s)
-    except (OSError, RedisError, ValueError) as error:  # ValueError: the cache forgot the key at once
-        logger.warning("limits: the cache does not answer (%s); this process counts alone", type(error).__name__)
-        return _increment(own, key, window_s)
+    if breaker.allows():
+        try:
+            count = _increment(cache, key, window_s)
+        except (OSError, RedisError, ValueError) as error:  # ValueError: the cache forgot the key at once
+            breaker.failed()
+            logger.warning("limits: the cache does not answer (%s); this process counts alone", type(error).__name__)
+        else:
+            breaker.worked()
+            return count
+    return _increment(own, key, window_s)
 
 
 def _increment(store: BaseCache, key: str, window_s: int) -> int:

@@ -191,7 +191,7 @@ def test_a_file_whose_weights_lie_beside_it_is_refused(bucket: str, model: Path,
     model.write_bytes(graph.SerializeToString())
 
     Embedder(model, contract(dimension=512))  # onnxruntime would take it
-    with pytest.raises(CommandError, match=r"^contract_mismatch: .*another file"):
+    with pytest.raises(CommandError, match=r"^graph_refused: .*another file"):
         publish(model)
 
 

@@ -1,5 +1,7 @@
 """Pulling: only bytes that are what the database says are ever loaded."""
 
+import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +10,13 @@ import pytest
 
 from ml_models import artifacts
 from ml_models.artifacts import gcs
-from ml_models.engine.errors import ArtifactRejected, ContractMismatch, GoldenMismatch
+from ml_models.engine.embed import Embedder
+from ml_models.engine.errors import ArtifactRejected, ContractMismatch, GoldenMismatch, GraphRefused
+from ml_models.engine.graph import graph_digest
 from ml_models.exceptions import ArtifactCorrupt, ArtifactMissing, BucketUnavailable, CacheUnwritable, NameTaken
 from ml_models.models import Artifact
 from tests.support.disk import full_disk
-from tests.support.networks import contract, tiny_network
+from tests.support.networks import contract, tiny_network, with_foreign_operator
 
 pytestmark = pytest.mark.django_db
 
@@ -141,6 +145,24 @@ def test_a_file_that_is_not_what_the_row_says_is_refused_at_load(
         artifacts.load(Artifact.objects.get(pk=published.pk))
 
 
+def test_a_file_with_operators_of_others_is_refused_when_published_and_when_loaded(
+    published: Artifact, network: Path, tmp_path: Path
+) -> None:
+    foreign = with_foreign_operator(network, tmp_path / "foreign.onnx")
+    Embedder(foreign, contract())  # onnxruntime would run it
+    with pytest.raises(GraphRefused, match="microsoft"):
+        publish(foreign, "foreign")
+
+    # one that was published before the rule
+    facts = {"sha256": artifacts.sha256_of(foreign), "graph_sha256": graph_digest(foreign), "size": 1}
+    Artifact.objects.filter(pk=published.pk).update(**facts)
+    old = Artifact.objects.get(pk=published.pk)
+    artifacts.local_path(old).parent.mkdir(parents=True, exist_ok=True)
+    artifacts.local_path(old).write_bytes(foreign.read_bytes())
+    with pytest.raises(GraphRefused, match="microsoft"):
+        artifacts.load(old)
+
+
 def test_a_disabled_family_is_refused_at_load(published: Artifact, settings: Any) -> None:
     settings.ML_MODELS = {**settings.ML_MODELS, "FAMILIES": {"arcface": {"enabled": False}}}
     with pytest.raises(ArtifactRejected, match="arcface"):
@@ -183,3 +205,46 @@ def test_a_network_that_is_not_what_its_contract_says_is_never_published(bucket:
         publish(network, contract=contract(dimension=3).to_json())
     assert not Artifact.objects.exists()
     assert gcs.open_bucket().get_blob(artifacts.object_name("tiny")) is None
+
+
+def aged(path: Path, size: int, hours: float) -> Path:
+    path.write_bytes(b"\0" * size)
+    os.utime(path, (time.time() - hours * 3600,) * 2)
+    return path
+
+
+def test_what_a_killed_download_left_goes_at_the_next_one_and_a_running_one_stays(published: Artifact) -> None:
+    folder = artifacts.local_path(published).parent
+    folder.mkdir(parents=True)
+    left, running = aged(folder / ".pull-dead", 10, hours=2), aged(folder / ".pull-live", 10, hours=0.5)
+    artifacts.ensure_local(published)
+    assert (left.exists(), running.exists()) == (False, True)
+
+
+def test_the_cache_is_bounded_and_lets_go_of_what_was_used_longest_ago(published: Artifact, settings: Any) -> None:
+    folder = artifacts.local_path(published).parent
+    folder.mkdir(parents=True)
+    old, older, lately = (
+        aged(folder / f"{letter * 64}.onnx", 1000, hours) for letter, hours in (("a", 30), ("b", 50), ("c", 0.5))
+    )
+    somebodys = aged(folder / "notes.onnx", 1000, hours=90)
+    settings.ML_MODELS = {**settings.ML_MODELS, "CACHE_BYTES": published.size + 2500}
+    artifacts.ensure_local(published)
+    assert [file.exists() for file in (old, older, lately, somebodys)] == [True, False, True, True]
+
+    # what is served is marked as used, and a second run takes nothing
+    os.utime(old)
+    settings.ML_MODELS = {**settings.ML_MODELS, "CACHE_BYTES": 0}
+    artifacts.local_path(published).unlink()
+    artifacts.ensure_local(published)
+    assert [file.exists() for file in (old, lately, somebodys)] == [True, True, True]
+
+
+def test_a_network_in_use_is_marked_so(published: Artifact) -> None:
+    path = artifacts.ensure_local(published)
+    os.utime(path, (0, 0))
+    artifacts.keep(published)
+    assert path.stat().st_mtime > time.time() - 60
+    path.unlink()
+    artifacts.keep(published)
+    assert not path.exists()

@@ -98,7 +98,7 @@ def agreeable(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         monkeypatch.setenv("DEVSTACK_URL", f"http://127.0.0.1:{server.server_port}")
-        monkeypatch.setenv("DEVSTACK_TOKEN", "t")
+        monkeypatch.setenv("DEVSTACK_API_KEY", "t")
         yield
         server.shutdown()
         thread.join()

@@ -56,3 +56,37 @@ def test_the_env_example_names_every_variable_that_the_settings_read() -> None:
     named = set(re.findall(r"^#?([A-Z_]+)=", (ROOT / "config" / "env.example").read_text(), re.MULTILINE))
     assert read
     assert read <= named
+
+
+@pytest.mark.parametrize("name", ["web", "worker", "beat", "prepare"])
+def test_our_containers_are_confined(compose: dict[str, Any], name: str) -> None:
+    service = compose["services"][name]
+    assert service["user"].split(":")[0] not in ("", "0", "root")
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["tmpfs"] == ["/tmp"]  # noqa: S108 - where the web server keeps its heartbeat
+    assert not {"privileged", "cap_add", "devices", "pid", "network_mode"} & service.keys()
+    assert [volume.partition(":")[0] for volume in service["volumes"]] == ["artifacts"]
+
+
+def test_no_container_may_gain_rights(compose: dict[str, Any]) -> None:
+    for service in compose["services"].values():
+        assert service["security_opt"] == ["no-new-privileges:true"]
+        assert "latest" not in service.get("image", "")
+
+
+def test_each_stage_of_the_image_ends_as_the_user_that_compose_names(compose: dict[str, Any]) -> None:
+    stages = re.split(r"^FROM ", DOCKERFILE, flags=re.MULTILINE)[1:]
+    users = [re.findall(r"^USER (.*)$", stage, re.MULTILINE)[-1:] for stage in stages]
+    # the last stage is the first one under no name of its own
+    assert users == [["10001:10001"], ["10001:10001"], []]
+    assert stages[-1].strip() == "service"
+    assert {service["user"] for service in compose["services"].values() if "build" in service} == {"10001:10001"}
+
+
+def test_what_the_service_writes_lies_where_its_container_may(compose: dict[str, Any]) -> None:
+    environment = dict(re.findall(r"(\w+)=(\S+)", DOCKERFILE.partition("RUN ")[0]))
+    volume = compose["services"]["web"]["volumes"][0].partition(":")[2]
+    assert environment["ML_MODELS_CACHE_DIR"].startswith(volume)
+    assert environment["PYTHONDONTWRITEBYTECODE"] == "1"
+    assert compose["services"]["beat"]["command"][-3].startswith(volume)

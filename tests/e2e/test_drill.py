@@ -1,4 +1,4 @@
-"""The rollout drill in its shortest form: a handful of people, a few seconds; `make rollout-drill` is the whole one."""
+"""The drills in their shortest forms; `make rollout-drill` and `make faults` are the whole ones."""
 
 import json
 import subprocess
@@ -20,6 +20,28 @@ ALWAYS = (
     "audit rows missing",
     "decisions other than the ones computed offline",
 )
+
+
+def test_a_database_that_dies_and_one_that_freezes_cost_no_decision_and_no_enrolment() -> None:
+    options = [
+        "--references",
+        "16",
+        "--only",
+        "faults",
+        "--rounds",
+        "1",
+        "--rate",
+        "2",
+        "--fault",
+        "PostgreSQL",
+        "--json",
+    ]
+    command = [sys.executable, "-m", "devstack.drill", *options]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=600)
+    assert done.stdout, done.stderr
+    report = json.loads(done.stdout)
+    missed = [check["what"] for check in report["checks"] if not check["holds"]]
+    assert [what for what in missed if "slowest" not in what] == [], report
 
 
 def test_nobody_notices_a_new_network_going_live() -> None:

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,14 +55,20 @@ class Server:
         return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
+def database_url(server: str = "") -> str:
+    """The tests' own database on the server of this URL, for a process that a test starts."""
+    url = urlsplit(server or os.environ["DATABASE_URL"])
+    return urlunsplit(url._replace(path="/" + connection.settings_dict["NAME"]))
+
+
 @contextmanager
-def gunicorn(folder: Path) -> Iterator[Server]:
+def gunicorn(folder: Path, changes: Mapping[str, str] | None = None) -> Iterator[Server]:
     """For a test with `transaction=True`: the server sees what is committed."""
     port, log = free_port(), folder / "gunicorn.log"
-    database = urlsplit(os.environ["DATABASE_URL"])._replace(path="/" + connection.settings_dict["NAME"])
+    changed = {**os.environ, **(changes or {})}
     environment = {
-        **os.environ,
-        "DATABASE_URL": urlunsplit(database),
+        **changed,
+        "DATABASE_URL": database_url(changed["DATABASE_URL"]),
         "PORT": str(port),
         "WEB_GRACEFUL_TIMEOUT": "1",
     }

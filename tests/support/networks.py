@@ -70,6 +70,15 @@ def with_metadata(network: Path, target: Path, props: dict[str, str]) -> Path:
     return target
 
 
+def with_foreign_operator(network: Path, target: Path) -> Path:
+    """The same answers, and an operator of onnxruntime's own beside them, which it would run."""
+    model = onnx.load(network)
+    model.graph.node.append(helper.make_node("Gelu", ["output"], ["unused"], domain="com.microsoft"))
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    target.write_bytes(model.SerializeToString())
+    return target
+
+
 def hiding_its_dimension(network: Path, target: Path) -> Path:
     """The same network, but only its answer shows how many numbers it gives."""
     model = onnx.load(network)

@@ -10,6 +10,8 @@ from django.utils import timezone
 
 from backend_easy.api_keys.models import ApiKey
 
+DAYS = 365
+
 
 class Command(BaseCommand):
     help = "Make, list and revoke the API keys of kiosks. A key is printed once and cannot be shown again."
@@ -19,7 +21,9 @@ class Command(BaseCommand):
         create = actions.add_parser("create", help="print a new key")
         create.add_argument("--user", required=True, metavar="NAME", help="the account that it acts for")
         create.add_argument("--name", required=True, help='where it is used: "front door"')
-        create.add_argument("--days", type=int, help="ends by itself after so many days")
+        create.add_argument(
+            "--days", type=int, default=DAYS, help=f"ends by itself after so many days (default {DAYS}); 0 for never"
+        )
         actions.add_parser("list", help="every key: prefix, account, name, state")
         revoke = actions.add_parser("revoke", help="end a key at once")
         revoke.add_argument("prefix", metavar="PREFIX")

@@ -1,0 +1,90 @@
+"""How long a request waits for PostgreSQL: as long as a server that lives needs, and not for one that does not."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+import pytest
+from django.db import connection
+
+from backend_easy import database
+from backend_easy.database import ServingConnection
+from tests.support.blackhole import Blackhole, blackhole
+
+
+@pytest.fixture
+def proxied() -> Iterator[tuple[Blackhole, str]]:
+    """A proxy before the tests' server, and the URL through it."""
+    url = urlsplit(os.environ["DATABASE_URL"])
+    with blackhole("127.0.0.1", url.port or 0) as proxy:
+        yield proxy, urlunsplit(url._replace(netloc=f"{url.netloc.rpartition('@')[0]}@127.0.0.1:{proxy.port}"))
+    ServingConnection._silent = False
+
+
+def connect(url: str) -> ServingConnection:
+    return ServingConnection.connect(url, autocommit=True)
+
+
+def took_s(work: Any) -> float:
+    began = time.monotonic()
+    with pytest.raises(psycopg.OperationalError):
+        work()
+    return time.monotonic() - began
+
+
+def test_a_slow_statement_of_a_server_that_lives_is_waited_for(proxied: tuple[Blackhole, str]) -> None:
+    with connect(proxied[1]) as serving:
+        assert serving.execute("SELECT 1 FROM pg_sleep(2.2)").fetchall() == [(1,)]
+        assert serving.execute("SELECT 2").fetchone() == (2,)
+
+
+def test_a_server_that_says_nothing_is_given_up_and_the_next_time_sooner(proxied: tuple[Blackhole, str]) -> None:
+    proxy, url = proxied
+    first, second = connect(url), connect(url)
+    proxy.swallow()
+    assert 2 < took_s(lambda: first.execute("SELECT 1")) < 4
+    assert first.closed
+    assert took_s(lambda: second.execute("SELECT 1")) < 2
+    proxy.restore()
+    with connect(url) as third:
+        third.execute("SELECT 1")
+        assert not ServingConnection._silent
+
+
+def test_a_server_that_answers_nobody_or_is_not_there_does_not_live(proxied: tuple[Blackhole, str]) -> None:
+    proxy, _ = proxied
+    assert database.lives("127.0.0.1", proxy.port)
+    proxy.swallow()
+    assert not database.lives("127.0.0.1", proxy.port)
+    proxy.refuse()
+    assert not database.lives("127.0.0.1", proxy.port)
+    assert not database.lives("127.0.0.1", 1)
+    assert not database.lives("/nowhere", 5432)
+
+
+@pytest.mark.parametrize(
+    ("pool", "given", "statement", "lock"),
+    [(12, None, "3500ms", "2s"), (0, None, "15min", "10s"), (12, 0.0, "0", "2s")],
+)
+def test_every_connection_has_timeouts_those_of_requests_are_short(
+    pool: int, given: float | None, statement: str, lock: str
+) -> None:
+    entry = database.configured(os.environ["DATABASE_URL"], pool, given)
+    options = {key: value for key, value in entry["OPTIONS"].items() if key != "pool"}
+    with psycopg.connect(os.environ["DATABASE_URL"], **options) as one:
+        shown = [one.execute(f"SHOW {name}").fetchone() for name in ("statement_timeout", "lock_timeout")]
+        assert shown == [(statement,), (lock,)]
+        assert one.info.get_parameters()["tcp_user_timeout"] == "5000"
+    assert bool(pool) == ("pool" in entry["OPTIONS"]) == (entry["CONN_MAX_AGE"] == 0)
+
+
+@pytest.mark.django_db
+def test_a_command_has_the_timeouts_of_a_job() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW statement_timeout")
+        assert cursor.fetchone() == ("15min",)

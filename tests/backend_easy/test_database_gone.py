@@ -1,0 +1,138 @@
+"""A database or a cache that says nothing: a real gunicorn behind proxies that swallow what they are given."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import pytest
+import requests
+from pytest_django import Settings
+from rest_framework.authtoken.models import Token
+
+from backend_easy.settings import CACHE_TIMEOUT_S
+from ml_models.services import limits
+from tests.conftest import Portraits
+from tests.support.blackhole import Blackhole, blackhole
+from tests.support.gunicorn import gunicorn
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+MAX_ANSWER_S = 5.0
+MAX_RECOVERY_S = 15.0
+
+
+@dataclass(frozen=True)
+class Service:
+    url: str
+    database: Blackhole
+    cache: Blackhole
+    token: str
+
+    def verify(self, picture: bytes) -> tuple[requests.Response, float]:
+        """The answer, and the seconds it took."""
+        began = time.monotonic()
+        answer = requests.post(
+            f"{self.url}/api/v1/face/verify",
+            data={"subject_id": "child-1"},
+            files={"image": ("a.jpg", picture)},
+            headers={"Authorization": f"Token {self.token}"},
+            timeout=60,
+        )
+        return answer, time.monotonic() - began
+
+    def wait_until_ready(self) -> float:
+        began = time.monotonic()
+        while requests.get(f"{self.url}/readyz", timeout=60).status_code != 200:
+            assert time.monotonic() - began < 60
+            time.sleep(0.1)
+        return time.monotonic() - began
+
+
+@pytest.fixture
+def behind_proxies(people: list[str], tmp_path: Path) -> Iterator[Service]:
+    database, cache = urlsplit(os.environ["DATABASE_URL"]), urlsplit(os.environ["REDIS_URL"])
+    with (
+        blackhole("127.0.0.1", database.port or 0) as to_database,
+        blackhole("127.0.0.1", cache.port or 0) as to_cache,
+    ):
+        environment = {"DATABASE_URL": _through(database, to_database), "REDIS_URL": _through(cache, to_cache)}
+        with gunicorn(tmp_path, environment) as server:
+            service = Service(f"http://127.0.0.1:{server.port}", to_database, to_cache, Token.objects.get().key)
+            service.wait_until_ready()
+            yield service
+
+
+def _through(url: Any, proxy: Blackhole) -> str:
+    credentials = url.netloc.rpartition("@")[0]
+    return urlunsplit(url._replace(netloc=f"{credentials}@127.0.0.1:{proxy.port}"))
+
+
+@pytest.mark.parametrize("goes", [Blackhole.swallow, Blackhole.refuse], ids=["says nothing", "refuses"])
+def test_a_database_that_is_gone_is_answered_503_and_comes_back_by_itself(
+    behind_proxies: Service, portraits: Portraits, goes: Callable[[Blackhole], None]
+) -> None:
+    service = behind_proxies
+    assert service.verify(portraits.eileen_collins)[0].json()["decision"] == "match"
+
+    goes(service.database)
+    with ThreadPoolExecutor(8) as pool:  # as many as there are threads, so that every connection is found dead
+        refused = list(pool.map(service.verify, [portraits.eileen_collins] * 8))
+    refused += [service.verify(portraits.eileen_collins) for _ in range(4)]
+    assert {(answer.status_code, answer.json()["code"]) for answer, _ in refused} == {(503, "not_ready")}
+    assert all(answer.headers["Retry-After"] for answer, _ in refused)
+    assert max(seconds for _, seconds in refused) < MAX_ANSWER_S
+    ready = requests.get(f"{service.url}/readyz", timeout=60)
+    assert (ready.status_code, ready.json()["code"]) == (503, "not_ready")
+    assert requests.get(f"{service.url}/healthz", timeout=1).status_code == 200
+    page = requests.get(f"{service.url}/admin/login/", cookies={"sessionid": "x" * 32}, timeout=60)
+    assert page.status_code == 503
+
+    service.database.restore()
+    restored = time.monotonic()
+    while service.verify(portraits.eileen_collins)[0].status_code != 200:
+        assert time.monotonic() - restored < MAX_RECOVERY_S
+    assert service.verify(portraits.eileen_collins)[0].json()["decision"] == "match"
+    assert requests.get(f"{service.url}/readyz", timeout=60).status_code == 200
+
+
+def test_a_cache_that_says_nothing_costs_no_verify_more_than_50_ms(settings: Settings) -> None:
+    url = urlsplit(os.environ["REDIS_URL"])
+    with blackhole("127.0.0.1", url.port or 0) as proxy:
+        # as the service has it; the tests are more patient
+        options = {"socket_connect_timeout": CACHE_TIMEOUT_S, "socket_timeout": CACHE_TIMEOUT_S}
+        settings.CACHES = {
+            "default": {**settings.CACHES["default"], "LOCATION": _through(url, proxy), "OPTIONS": options}
+        }
+        settings.ML_MODELS = {**settings.ML_MODELS, "LIMITS": {"caller": (4, 3600), "subject": (1000, 3600)}}
+        limits.breaker.worked()
+        counted = [limits.spend("caller", "kiosk") is None for _ in range(2)]
+
+        proxy.swallow()
+        verifies = []
+        for _ in range(5):
+            began = time.perf_counter()
+            counted.append(limits.spend("caller", "kiosk") is None)
+            limits.spend("subject", "child-1")
+            verifies.append(time.perf_counter() - began)
+        assert max(verifies) < 0.05
+        # one of them has waited, and this process counts alone: it knows nothing of the first two
+        assert counted == [True] * 6 + [False]
+        assert sorted(verifies)[-2] < CACHE_TIMEOUT_S
+
+        proxy.restore()
+        time.sleep(1.1)
+        assert limits.spend("caller", "kiosk") is None  # the third that the cache has counted
+        assert limits.breaker.allows()
+
+
+def test_verifies_go_on_without_the_cache(behind_proxies: Service, portraits: Portraits) -> None:
+    service = behind_proxies
+    service.cache.swallow()
+    assert [service.verify(portraits.eileen_collins)[0].json()["decision"] for _ in range(3)] == ["match"] * 3

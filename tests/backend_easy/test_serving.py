@@ -1,0 +1,106 @@
+"""The doors of the host service: probes, a replacement that loads for long, an ASGI server."""
+
+from __future__ import annotations
+
+import os
+import runpy
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import requests
+from django.db import connection
+from rest_framework.authtoken.models import Token
+
+from devstack.services import free_port
+from devstack.state import ROOT
+from ml_models import runtime
+from ml_models.models import ServingProcess
+from tests.conftest import Portraits
+from tests.support.gunicorn import database_url, gunicorn
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def wait(done: Callable[[], Any], timeout_s: float = 60) -> None:
+    until = time.monotonic() + timeout_s
+    while not done():
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
+def test_probes_are_answered_by_address_and_without_tls(people: list[str], tmp_path: Path) -> None:
+    with gunicorn(tmp_path, {"BEHIND_TLS": "1", "ALLOWED_HOSTS": "faces.example.org"}) as server:
+        url = f"http://127.0.0.1:{server.port}"
+        pod = {"Host": "10.1.2.3:8000"}
+        assert requests.get(f"{url}/healthz", headers=pod, timeout=30, allow_redirects=False).status_code == 200
+        wait(lambda: requests.get(f"{url}/readyz", headers=pod, timeout=30, allow_redirects=False).status_code == 200)
+        # everything else is as strict as before
+        page = f"{url}/api/v1/face/config"
+        assert requests.get(page, headers=pod, timeout=30, allow_redirects=False).status_code == 400
+        named = {"Host": "faces.example.org"}
+        assert requests.get(page, headers=named, timeout=30, allow_redirects=False).status_code == 301
+
+
+def test_a_replacement_that_loads_for_minutes_tells_the_server_that_it_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[float] = []
+    worker = SimpleNamespace(age=2, notify=lambda: told.append(time.monotonic()))
+    loaded: list[bool] = []
+
+    def load(active_only: bool) -> None:
+        time.sleep(2.5)
+        loaded.append(active_only)
+
+    monkeypatch.setattr(runtime, "refresh", load)
+    monkeypatch.setattr(runtime, "start", lambda: loaded.append(len(told) >= 2))
+    runpy.run_path(str(ROOT / "config" / "gunicorn.conf.py"))["post_worker_init"](worker)
+    assert loaded == [True, True]
+    time.sleep(1.2)
+    assert len(told) == 2  # who has loaded speaks for itself again
+
+
+@contextmanager
+def uvicorn(folder: Path) -> Iterator[str]:
+    port = free_port()
+    command = [sys.executable, "-m", "uvicorn", "backend_easy.asgi:application", "--port", str(port)]
+    environment = {**os.environ, "DATABASE_URL": database_url()}
+    with (folder / "uvicorn.log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        assert process.wait(60) in (0, -signal.SIGTERM)
+
+
+def test_an_asgi_server_loads_serves_and_takes_itself_off_the_list(
+    people: list[str], portraits: Portraits, tmp_path: Path
+) -> None:
+    headers = {"Authorization": f"Token {Token.objects.get().key}"}
+
+    def ready(url: str) -> bool:
+        try:
+            return requests.get(f"{url}/readyz", timeout=30).status_code == 200
+        except requests.ConnectionError:
+            return False
+
+    data, files = {"subject_id": people[0]}, {"image": ("a.jpg", portraits.eileen_collins)}
+    with uvicorn(tmp_path) as url:
+        wait(lambda: ready(url))
+        answers = [
+            requests.post(f"{url}/api/v1/face/verify", headers=headers, timeout=60, data=data, files=files)
+            for _ in range(20)
+        ]
+        assert {answer.json()["decision"] for answer in answers} == {"match"}
+        assert ServingProcess.objects.count() == 1
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
+            assert cursor.fetchone()[0] <= 12 + 1
+    assert ServingProcess.objects.count() == 0
