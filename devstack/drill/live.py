@@ -78,19 +78,18 @@ def _until(deed: Callable[[], object], version: int) -> float:
 
 
 def _mixed(since: int) -> int:
-    """Audit rows whose voters, similarities, files or threshold are not all their own version's, in the condition that
-    decided."""
-    facts: dict[int | None, tuple[dict[str, str], set[tuple[str, str, float]]]] = {}
+    """Audit rows whose voters, similarities or threshold are not their own version's, in the condition that decided."""
+    facts: dict[int | None, tuple[set[str], set[tuple[str, str, float]]]] = {}
     for version in (OLD, NEW, REWEIGHTED):
         config = rollouts.get_config(version)
-        files = {member.artifact.name: member.artifact.sha256 for member in config.members.all()}
+        members = {member.artifact.name for member in config.members.all()}
         rules = {"": config.voter_sets, **{entry["name"]: entry["voter_sets"] for entry in config.conditions}}
         decided = {(name, key, rule["threshold"]) for name, sets in rules.items() for key, rule in sets.items()}
-        facts[config.pk] = (files, decided)
+        facts[config.pk] = (members, decided)
     wrong = 0
     for row in Verification.objects.order_by("at")[since:]:
-        files, decided = facts[row.config_id]
-        whole = row.artifacts == files and set(row.similarities) == set(files)
+        members, decided = facts[row.config_id]
+        whole = set(row.similarities) == members
         wrong += not (whole and (row.condition, voter_key(row.voters), row.threshold) in decided)
     return wrong
 

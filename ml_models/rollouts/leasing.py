@@ -80,7 +80,8 @@ def _next(rollout: Rollout, config: EnsembleConfig, size: int) -> list[UUID]:
     left = backfill.incomplete(config).filter(~Exists(failed)).values_list("pk", flat=True)
     references = list(left.filter(pk__gt=rollout.cursor)[:size] if rollout.cursor else left[:size])
     # past the end: begin again, for what a vanished chunk left behind, but only when no chunk is in flight
-    if not references and rollout.cursor and not rollout.chunks.exists():
+    again = not references and rollout.cursor and not rollout.chunks.exists()
+    if again and backfill.count_missing(config, rollout):  # a count costs a tenth of looking each one up
         references = list(left[:size])
     if references:
         _move_cursor(rollout, references[-1])
