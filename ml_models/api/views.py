@@ -168,7 +168,7 @@ class ReferenceView(FaceView):
         """Erase one reference and its embeddings of every version."""
         # a reference that does not exist is asked for under no subject's id: only a service may learn that it is gone
         access.require(request.user, "erase", selectors.subject_id_of(reference_id) or "")
-        services.erase_reference(reference_id)
+        services.erase_reference(request.user, reference_id)
         return Response(status=204)
 
 

@@ -174,7 +174,7 @@ def test_an_erasure_in_the_middle_of_an_embedding_task_leaves_nothing(
     if whole:
         services.erase_subject(None, "child-1")
     else:
-        services.erase_reference(reference.pk)
+        services.erase_reference(None, reference.pk)
     parking.let_go()
     task.result(LONG_S)
     assert not Reference.objects.exists()
@@ -200,7 +200,7 @@ def test_an_erasure_waits_for_an_embedding_task_that_is_writing(
     erasure = (
         background(services.erase_subject, None, "child-1")
         if whole
-        else background(services.erase_reference, reference.pk)
+        else background(services.erase_reference, None, reference.pk)
     )
     assert unfinished(erasure)
     parking.let_go()

@@ -77,8 +77,8 @@ _ROWS = """
         SELECT gen_random_uuid(), id, '\\x01', '{"score": 1}', false, now() FROM s RETURNING id
     ), v AS (
         INSERT INTO ml_models_verification (id, at, subject_id, decision, code, voters, similarities, quality,
-            "references", frames, frames_dropped, timings_ms, artifacts)
-        SELECT gen_random_uuid(), now(), id, 'match', '', '[]', '{}', '{}', 1, 1, '[]', '{}', '{}' FROM s
+            "references", frames, frames_dropped, timings_ms)
+        SELECT gen_random_uuid(), now(), id, 'match', '', '[]', '{}', '{}', 1, 1, '[]', '{}' FROM s
     ), e AS (
         INSERT INTO ml_models_erasure (subject_hash, "references", at)
         SELECT md5(id::text) || md5(id::text), 1, now() FROM s
@@ -120,7 +120,7 @@ def test_every_lookup_of_a_call_has_an_index(
         *explained(lambda: services.verify(None, enrolled, [portraits.eileen_collins])),
         *explained(lambda: services.enroll(None, enrolled, portraits.eileen_collins)),
         *explained(lambda: service.get(f"/api/v1/face/subjects/{enrolled}")),
-        *explained(lambda: services.erase_reference(reference.pk)),
+        *explained(lambda: services.erase_reference(None, reference.pk)),
         *explained(lambda: services.erase_subject(None, enrolled)),
         *explained(lambda: list(Verification.objects.order_by("-at")[:20])),
         *explained(lambda: list(rotation.in_batches(rotation.stale_references().filter(pk=reference.pk)))),
