@@ -47,6 +47,10 @@ RULES = {
         r"ADD COLUMN .* CHECK \(",
         "a new column's check reads every row: take a field without one (not a Positive… one)",
     ),
+    "COLUMN_UNIQUE": (
+        r"ADD COLUMN .* UNIQUE",
+        "a new column's unique index is built at once: add it by AddIndexConcurrently, or beside the column later",
+    ),
     "COLUMN_REWRITE": (
         r"ADD COLUMN .* (DEFAULT \(?(?!STATEMENT_TIMESTAMP)\w+\(|GENERATED ALWAYS AS .* STORED)",
         "a default that differs from row to row, or a stored expression, rewrites the table: fill the column by a job",

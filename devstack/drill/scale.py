@@ -9,29 +9,26 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from uuid import UUID, uuid4
+from collections.abc import Callable
+from uuid import UUID
 
 import numpy as np
-from django.db import connection, transaction
+from django.db import connection
 from django.db.models.functions import Now
 
+from devstack.drill.enrolling import Phase, enrolling
 from devstack.drill.report import Check, Report
-from devstack.portraits import eileen_collins
 from devstack.state import say
-from ml_models import rollouts, runtime, services
-from ml_models.models import EnsembleConfig, Reference, Rollout, RolloutChunk, ServingProcess
+from ml_models import rollouts, runtime
+from ml_models.models import EnsembleConfig, Reference, Rollout, RolloutChunk, ServingProcess, Verification
 from ml_models.rollouts import backfill, purging, transitions
 from ml_models.rollouts.estimates import activation_cost
-from ml_models.versions import locks
+from ml_models.services import retention
 
 ROLLBACK_S, WAIT_S, TICK_S = 1.0, 1.0, 1.0
 """At the most: a rollback, an enrolment's wait for the lock, and a tick, which follows every chunk of ten seconds."""
 _UNNEEDED = "f" * 64  # a space of no version
 _CIPHER = 34  # header, nonce and tag
-_CLIENTS = 2
 _QUIET_S = 10.0
 _SUBJECTS = """
     WITH s AS (
@@ -40,6 +37,15 @@ _SUBJECTS = """
     )
     INSERT INTO ml_models_reference (id, subject_id, chip, quality, overridden, captured_at)
     SELECT gen_random_uuid(), id, '\\x01', '{}', false, now() - interval '1 day' FROM s
+"""
+_OLD_VERIFICATIONS = """
+    INSERT INTO ml_models_verification (id, at, decision, code, voters, similarities, quality, "references", frames,
+        frames_dropped, timings_ms)
+    SELECT gen_random_uuid(), now() - interval '10 years' + i * interval '1 second', 'match', '',
+        '["arcface_int8", "mobilefacenet_192"]', '{"arcface_int8": 0.61, "mobilefacenet_192": 0.64}',
+        '{"score": 0.9123, "yaw": 3.1, "pitch": 2.2, "roll": 0.4, "sharpness": 0.77, "brightness": 0.51}', 1, 1, '[]',
+        '{"decode": 6.1, "detect": 14.2, "align": 1.2, "quality": 2.0, "embed": 31.0, "total": 58.2}'
+    FROM generate_series(1, %s) i
 """
 _VECTORS = """
     INSERT INTO ml_models_embedding (id, reference_id, space, vector)
@@ -71,23 +77,26 @@ def run(report: Report, old: EnsembleConfig, new: EnsembleConfig, faces: int, qu
     tick["nothing missing, a process is still loading"] = _timed(rollouts.advance)
     process.delete()
     runtime.report()
-    with _enrolling(quiet_s) as quiet:
+    with enrolling(quiet_s) as quiet:
         pass
-    with _enrolling() as crossing:
+    with enrolling() as crossing:
         took = _timed(lambda: transitions.cut_over(Rollout.objects.get(config=new)), 1)
     report.facts["cut-over, s"] = round(took, 3)
     tick["nothing is owed"] = _timed(rollouts.advance)
     purged = _purge_and_roll_back(report)
+    expired = _remove_expired(report, faces)
     report.facts |= {f"tick, {what}, s": round(seconds, 3) for what, seconds in tick.items()}
-    phases = {"alone": quiet, "during the cut-over": crossing, "during the purge": purged}
+    phases = {
+        "alone": quiet,
+        "during the cut-over": crossing,
+        "during the purge": purged,
+        "while old audit rows go": expired,
+    }
     for name, phase in phases.items():
         report.facts[f"enrolments {name}: how many, p50 / p99 / longest, ms"] = phase.enrolled.line()
         report.facts[f"wait for the lock {name}: how many, p50 / p99 / longest, ms"] = phase.waited.line()
     report.add(
-        *(
-            Check(f"an enrolment's longest wait {name}", p.waited.longest, WAIT_S, unit="s")
-            for name, p in phases.items()
-        ),
+        *(Check(f"longest wait for the lock {name}", p.waited.longest, WAIT_S, unit="s") for name, p in phases.items()),
         *(Check(f"a tick, {what}", seconds, TICK_S, unit="s") for what, seconds in tick.items()),
     )
 
@@ -98,7 +107,7 @@ def _before_cut_over(report: Report, old: EnsembleConfig, new: EnsembleConfig) -
         "reckon an activation, s": round(_timed(lambda: activation_cost(new)), 3),
     }
     report.facts["open, s"] = round(_timed(lambda: rollouts.open_rollout(new), 1), 3)
-    return {"hand out chunks at the start": _tick_afresh()}
+    return {"hand out chunks at the start": _tick_afresh(new)}
 
 
 def _half_way(new: EnsembleConfig) -> float:
@@ -108,19 +117,20 @@ def _half_way(new: EnsembleConfig) -> float:
     _vacuum()
     last = Reference.objects.order_by("pk").values_list("pk", flat=True)[middle - 1]
     Rollout.objects.filter(config=new).update(cursor=last)
-    return _tick_afresh()
+    return _tick_afresh(new)
 
 
-def _tick_afresh() -> float:
+def _tick_afresh(new: EnsembleConfig) -> float:
     """A tick that finds no chunk in hand."""
-    cursor = Rollout.objects.values_list("cursor", flat=True)[0]
+    rollout = Rollout.objects.filter(config=new)
+    cursor = rollout.values_list("cursor", flat=True)[0]
 
     def tick() -> None:
         assert rollouts.advance()  # noqa: S101 - it is to do its work, or nothing was timed
 
     def once() -> float:
         RolloutChunk.objects.all().delete()
-        Rollout.objects.update(cursor=cursor)
+        rollout.update(cursor=cursor)
         return _timed(tick, 1)
 
     took = min(once() for _ in range(3))
@@ -128,12 +138,12 @@ def _tick_afresh() -> float:
     return took
 
 
-def _purge_and_roll_back(report: Report) -> _Phase:
+def _purge_and_roll_back(report: Report) -> Phase:
     """Purge as long as there is something, while people enrol and an operator goes back and forth."""
     total = purging.unneeded().count()
     purge = threading.Thread(target=_purge)
     rolled_back = []
-    with _enrolling() as phase:
+    with enrolling() as phase:
         began = time.monotonic()
         purge.start()
         while purge.is_alive():
@@ -152,80 +162,29 @@ def _purge_and_roll_back(report: Report) -> _Phase:
     return phase
 
 
+def _remove_expired(report: Report, rows: int) -> Phase:
+    """Remove as many audit rows as there are faces, all too old, while people enrol."""
+    young = Verification.objects.count()
+    with connection.cursor() as cursor:
+        cursor.execute(_OLD_VERIFICATIONS, [rows])
+        cursor.execute("VACUUM ANALYZE ml_models_verification")
+    removed = 0
+    with enrolling() as phase:
+        began = time.monotonic()
+        while count := retention.remove_expired():
+            removed += count
+        took = time.monotonic() - began
+    report.facts["audit rows removed, and a second"] = [removed, round(removed / took)]
+    report.add(Check("audit rows left that are too old", Verification.objects.count() - young, 0))
+    return phase
+
+
 def _purge() -> None:
     try:
         for _ in purging.purge():
             pass
     finally:
         connection.close()
-
-
-@dataclass
-class _Times:
-    """Seconds, as they come."""
-
-    seconds: list[float] = field(default_factory=list)
-
-    @contextmanager
-    def one(self) -> Iterator[None]:
-        began = time.perf_counter()
-        yield
-        self.seconds.append(time.perf_counter() - began)
-
-    @property
-    def longest(self) -> float:
-        return max(self.seconds)
-
-    def line(self) -> list[float]:
-        percentiles = np.percentile(self.seconds, (50, 99, 100)) * 1000
-        return [len(self.seconds), *(round(float(value), 1) for value in percentiles)]
-
-
-@dataclass
-class _Phase:
-    """Enrolments from the picture to the commit; and how long their lock alone is waited for, tried all the time."""
-
-    enrolled: _Times = field(default_factory=_Times)
-    waited: _Times = field(default_factory=_Times)
-
-
-@contextmanager
-def _enrolling(at_least_s: float = 0.0) -> Iterator[_Phase]:
-    """Around what is done while people enrol."""
-    phase, over, picture = _Phase(), threading.Event(), eileen_collins()
-    failures: list[BaseException] = []
-
-    def enroll() -> None:
-        with phase.enrolled.one():
-            services.enroll(None, f"beside-{uuid4()}", picture)
-
-    def wait() -> None:
-        with transaction.atomic(), phase.waited.one():
-            locks.share_versions()
-        over.wait(0.005)
-
-    def repeat(work: Callable[[], None]) -> None:
-        try:
-            while not over.is_set():
-                work()
-        except BaseException as error:  # noqa: BLE001 - raised again in the thread that asked
-            failures.append(error)
-        finally:
-            connection.close()
-
-    threads = [threading.Thread(target=repeat, args=(work,)) for work in (*[enroll] * _CLIENTS, wait)]
-    for thread in threads:
-        thread.start()
-    try:
-        time.sleep(0.5)
-        yield phase
-        time.sleep(at_least_s)
-    finally:
-        over.set()
-        for thread in threads:
-            thread.join()
-    if failures:
-        raise failures[0]
 
 
 def _starting() -> ServingProcess:

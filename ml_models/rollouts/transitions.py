@@ -13,11 +13,11 @@ from django.db.models.functions import Now
 
 from .. import conf, selectors, signals
 from ..exceptions import ConfigInvalid, RolloutRefused
-from ..models import Actor, ConfigStep, EnsembleConfig, Rollout, RolloutChunk, actor_id
+from ..models import Actor, ConfigStep, Embedding, EnsembleConfig, Rollout, RolloutChunk, actor_id
 from ..versions import evidence, locks
 from ..versions.validation import problems
 from . import processes
-from .backfill import count_missing, incomplete
+from .backfill import count_missing, incomplete, look_keys_up, spaces_of
 from .failures import failures_allowed, given_up, left_behind
 from .steps import move
 
@@ -90,7 +90,7 @@ def cut_over(rollout: Rollout, by: Actor = None) -> None:
         current = Rollout.objects.select_for_update().get(pk=rollout.pk)
         _require_open(current)
         locks.change_versions()
-        if count := _incomplete_since(current, config, since):
+        if count := _missing_since(current, config, since):
             raise RolloutRefused(_MISSING.format(count))
         if (lost := given_up(current).count()) > allowed:
             raise RolloutRefused(
@@ -125,10 +125,13 @@ def _now() -> datetime:
         return now
 
 
-def _incomplete_since(rollout: Rollout, config: EnsembleConfig, since: datetime) -> int:
-    """References captured since then that lack a space, and that the rollout has not given up on."""
-    recent = incomplete(config).filter(captured_at__gte=since)
-    return recent.exclude(pk__in=given_up(rollout).values("reference")).count()
+def _missing_since(rollout: Rollout, config: EnsembleConfig, since: datetime) -> int:
+    """As `count_missing`, of the references captured since then; few, so that their keys are looked up."""
+    look_keys_up()
+    recent = incomplete(config).filter(captured_at__gte=since).exclude(pk__in=given_up(rollout).values("reference"))
+    lacking, spaces = list(recent.values_list("pk", flat=True)), spaces_of(config)
+    present = Embedding.objects.filter(reference__in=lacking, space__in=spaces)
+    return len(lacking) * len(spaces) - present.count() if lacking else 0
 
 
 def _retire(config: EnsembleConfig, by: Actor, reason: str) -> None:

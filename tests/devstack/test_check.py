@@ -110,7 +110,7 @@ UNSAFE = {
     "migrations.AddField('subject', 'name', models.CharField(max_length=9, default=''))": "NOT NULL constraint",
     "migrations.AddField('subject', 'age', models.PositiveIntegerField(null=True))": "a new column's check reads",
     "migrations.AddField('subject', 'key', models.UUIDField(db_default=RandomUUID()))": "rewrites the table",
-    "migrations.AddField('subject', 'nick', models.CharField(max_length=9, null=True, unique=True))": "ADDING unique",
+    "migrations.AddField('subject', 'nick', models.IntegerField(null=True, unique=True))": "unique index is built",
     "migrations.AddField('subject', 'twin', models.ForeignKey('Subject', models.CASCADE, null=True))": "CREATE INDEX",
     "migrations.AddIndex('embedding', models.Index(fields=['space'], name='s'))": "CREATE INDEX locks",
     "migrations.RemoveIndex('reference', 'reference_captured_at')": "DROP INDEX locks",
