@@ -69,17 +69,17 @@ def run(report: Report, old: EnsembleConfig, new: EnsembleConfig, faces: int, qu
     report.facts["references"] = _fill(faces, old)
     report.facts["filled in s"] = round(time.monotonic() - began, 1)
     tick = _before_cut_over(report, old, new)
-    tick["hand out chunks in the middle"] = _half_way(new)
-    for space in backfill.spaces_of(new):
+    tick["hand out chunks in the middle"] = _half_way(old, new)
+    for space in backfill.spaces_of(new) - backfill.spaces_of(old):
         _embed(space, _size(new, space))
     _vacuum()
     process = _starting()
     tick["nothing missing, a process is still loading"] = _timed(rollouts.advance)
     process.delete()
-    runtime.report()
     with enrolling(quiet_s) as quiet:
         pass
     with enrolling() as crossing:
+        runtime.report()  # as the web process that a cut-over wants to see alive
         took = _timed(lambda: transitions.cut_over(Rollout.objects.get(config=new)), 1)
     report.facts["cut-over, s"] = round(took, 3)
     tick["nothing is owed"] = _timed(rollouts.advance)
@@ -110,9 +110,9 @@ def _before_cut_over(report: Report, old: EnsembleConfig, new: EnsembleConfig) -
     return {"hand out chunks at the start": _tick_afresh(new)}
 
 
-def _half_way(new: EnsembleConfig) -> float:
+def _half_way(old: EnsembleConfig, new: EnsembleConfig) -> float:
     middle = Reference.objects.count() // 2
-    for space in backfill.spaces_of(new):
+    for space in backfill.spaces_of(new) - backfill.spaces_of(old):
         _embed(space, _size(new, space), middle)
     _vacuum()
     last = Reference.objects.order_by("pk").values_list("pk", flat=True)[middle - 1]

@@ -24,7 +24,7 @@ class BoundedPaginator(Paginator):
     @cached_property
     def count(self) -> int:
         rows = self.object_list
-        counted = int(rows.order_by()[: MOST_ROWS + 1].count())
+        counted = int(rows.order_by().values("pk")[: MOST_ROWS + 1].count())
         if counted <= MOST_ROWS or rows.query.where:
             return counted
         return max(counted, _estimate(rows.model._meta.db_table))

@@ -9,7 +9,8 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from ml_models.admin import lists
-from ml_models.models import Subject, Verification
+from ml_models.admin.base import Panel
+from ml_models.models import Reference, Subject, Verification
 from tests.support.panel import page
 
 pytestmark = pytest.mark.django_db
@@ -50,19 +51,29 @@ def test_a_list_before_the_first_estimate_is_as_long_as_was_counted(
     assert shown(viewer).result_count == 3
 
 
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two pages of each."""
+    monkeypatch.setattr(Panel, "list_per_page", 1)
+    for name in ("child-1", "child-2"):
+        subject = Subject.objects.create(subject_id=name)
+        Reference.objects.create(subject=subject, chip=b"", quality={})
+        Verification.objects.create(subject=subject, decision="match")
+
+
 @pytest.mark.parametrize("model", LARGE)
-@pytest.mark.parametrize("query", ["", "?_facets=True", "?o=1", "?o=2"])
-def test_no_list_counts_sorts_or_groups_a_whole_table(
-    people: list[str], viewer: Client, model: str, query: str
-) -> None:
-    with CaptureQueriesContext(connection) as queries:
-        assert viewer.get(page(model, "changelist") + query).status_code in (200, 302)
-    asked = [q["sql"] for q in queries if re.search(rf'FROM "ml_models_{model}"', q["sql"])]
-    assert asked
-    assert [sql for sql in asked if "LIMIT" not in sql or "DISTINCT" in sql or re.search(r"GROUP BY.*LIMIT", sql)] == []
+def test_no_list_counts_or_groups_a_whole_table(few: None, viewer: Client, model: str) -> None:
+    for query in ("", "?_facets=True", "?o=1", "?o=2"):
+        with CaptureQueriesContext(connection) as queries:
+            assert viewer.get(page(model, "changelist") + query).status_code == 200
+        asked = [q["sql"] for q in queries if f'FROM "ml_models_{model}"' in q["sql"]]
+        assert asked
+        assert [sql for sql in asked if "LIMIT" not in sql or re.search("DISTINCT|JOIN .*GROUP BY", sql)] == [], query
 
 
-def test_a_subject_is_shown_with_the_number_of_its_references(people: list[str], viewer: Client) -> None:
+def test_a_subject_is_shown_with_the_number_of_its_references(few: None, viewer: Client) -> None:
     Subject.objects.create(subject_id="nobody-yet")
-    rows = viewer.get(page("subject", "changelist")).context["cl"].result_list
-    assert {row.subject_id: row.count for row in rows} == {"child-1": 1, "child-2": 1, "nobody-yet": None}
+    rows = [
+        viewer.get(page("subject", "changelist") + f"?p={number}").context["cl"].result_list for number in (1, 2, 3)
+    ]
+    assert {row.subject_id: row.count for [row] in rows} == {"child-1": 1, "child-2": 1, "nobody-yet": None}

@@ -10,6 +10,7 @@ import pytest
 from django.core.management import call_command
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
+from pytest_django import Settings
 
 from ml_models import artifacts, rollouts, runtime
 from ml_models.exceptions import NotReady, RolloutRefused
@@ -113,8 +114,14 @@ def test_the_cut_over_counts_again_inside_the_lock(
 
 
 def test_a_cut_over_that_counts_or_waits_for_a_tick_holds_up_no_enrolment(
-    mirrored: EnsembleConfig, background: Any, monkeypatch: pytest.MonkeyPatch, service: Any, portraits: Portraits
+    mirrored: EnsembleConfig,
+    background: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    service: Any,
+    portraits: Portraits,
+    settings: Settings,
 ) -> None:
+    settings.ML_MODELS = {**settings.ML_MODELS, "HEARTBEAT_S": 60}  # this process lives, however slow the machine
     rollout = rollouts.open_rollout(mirrored)
     runtime.refresh()
     runtime.report()

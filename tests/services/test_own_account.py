@@ -8,7 +8,7 @@ from pytest_django import Settings
 from rest_framework.test import APIClient
 
 from ml_models import services
-from ml_models.models import EnsembleConfig, Erasure, Verification
+from ml_models.models import EnsembleConfig, Erasure, Subject, Verification
 from ml_models.selectors import Template
 from ml_models.services import audit
 from tests.conftest import Portraits
@@ -43,6 +43,13 @@ def test_a_service_whose_key_is_the_id_by_chance_keeps_its_trail(own: Any, grant
     grant(own, "verify_subject")
     type(own).objects.filter(pk=own.pk).update(is_active=in_use)
     services.erase_subject(own, str(own.pk))
+    assert callers() == ["kiosk", "parent"]
+    assert Erasure.objects.get().by == own
+
+
+def test_an_id_that_only_reads_like_the_key_is_somebody_elses(own: Any) -> None:
+    Subject.objects.create(subject_id=f"0{own.pk}")
+    services.erase_subject(own, f"0{own.pk}")
     assert callers() == ["kiosk", "parent"]
     assert Erasure.objects.get().by == own
 

@@ -80,5 +80,5 @@ def test_a_row_that_somebody_holds_is_not_waited_for(background: Any) -> None:
 
 def test_beat_sends_a_task_that_exists() -> None:
     sent = {entry["task"] for entry in django_settings.CELERY_BEAT_SCHEDULE.values()}
-    assert {tasks.tick.name, tasks.remove_expired.name} == sent
+    assert {tasks.tick.name, tasks.remove_expired.name} <= sent
     assert sent <= app.tasks.keys()
