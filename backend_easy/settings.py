@@ -149,7 +149,10 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
 CELERY_TASK_PUBLISH_RETRY = False
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_TASK_ROUTES = {"ml_models.*": {"queue": "ml_models"}}
-CELERY_BEAT_SCHEDULE = {"ml_models-tick": {"task": "ml_models.tick", "schedule": 10.0, "options": {"expires": 10}}}
+CELERY_BEAT_SCHEDULE = {
+    "ml_models-tick": {"task": "ml_models.tick", "schedule": 10.0, "options": {"expires": 10}},
+    "ml_models-retention": {"task": "ml_models.remove_expired", "schedule": 600.0, "options": {"expires": 600}},
+}
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
@@ -191,6 +194,7 @@ ML_MODELS = {
         "subject": (int(os.environ.get("ML_MODELS_SUBJECT_PER_MINUTE", "600")), 60),
     },
     "SHADOW_SHARE": float(os.environ.get("ML_MODELS_SHADOW_SHARE", "0.1")),
+    "RETENTION_DAYS": int(os.environ.get("ML_MODELS_RETENTION_DAYS", "365")),
     "LOCKOUT_AFTER": int(os.environ.get("ML_MODELS_LOCKOUT_AFTER", "5")),
     "LOCKOUT_S": int(os.environ.get("ML_MODELS_LOCKOUT_S", "300")),
 }

@@ -19,6 +19,7 @@ CHECKS = {
     "development dependencies": [*DEPTRY, "--config", "devstack/dependencies/development.toml"],
     "system checks": [*MANAGE, "check", "--fail-level", "WARNING"],
     "missing migrations": [*MANAGE, "makemigrations", "--check", "--dry-run"],
+    "safe migrations": ["-m", "devstack.migrations"],
 }
 SCHEMA = ROOT / "docs" / "openapi.yaml"
 

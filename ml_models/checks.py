@@ -54,3 +54,12 @@ def check_noncommercial(**_: Any) -> list[CheckMessage]:
         return []
     text = "This deployment declares itself non-commercial: weights of unknown commercial use may be activated."
     return [checks.Warning(text, hint="Unset NONCOMMERCIAL for a service that earns money.", id="ml_models.W001")]
+
+
+@register()
+def check_retention(**_: Any) -> list[CheckMessage]:
+    days = conf.get("RETENTION_DAYS")
+    if days is None or (isinstance(days, int) and days >= 0):
+        return []
+    hint = "A whole number of days; 0 or None keeps audit rows for ever."
+    return [Error(f"RETENTION_DAYS is {days!r}.", hint=hint, id="ml_models.E007")]

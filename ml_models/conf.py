@@ -39,6 +39,11 @@ DEFAULTS: dict[str, Any] = {
     # so many `no_match` on a subject, none further apart than LOCKOUT_S, lock it for LOCKOUT_S; 0 for never
     "LOCKOUT_AFTER": 5,
     "LOCKOUT_S": 300,
+    # days after which a verify's audit row, and its score in the shadow, are deleted; 0 or None keeps them for ever
+    "RETENTION_DAYS": 365,
+    # dotted path of an `account(subject_id) -> primary key or None`: the subject's own account, whose name an erasure
+    # takes off audit rows; see `ml_models.services.accounts`
+    "SUBJECT_ACCOUNT": "ml_models.services.accounts.same_key",
     "MAX_IMAGE_BYTES": 12 * 1024 * 1024,
     # a whole request, refused by its Content-Length before it is parsed
     "MAX_REQUEST_BYTES": 40 * 1024 * 1024,

@@ -26,6 +26,8 @@ from .exceptions import CryptoError
 _VERSION = 1
 _NONCE_BYTES = 12
 _KEY_BYTES = 32
+# what a key that is derived for hashing is for: none says anything about a hash of another kind
+_SUBJECT, _REFERENCE, _MARK = b"ml_models tombstone", b"ml_models reference tombstone", b"ml_models key mark"
 _REFUSED = "A stored ciphertext could not be opened: it was altered, moved, or its key is gone."
 
 
@@ -147,14 +149,29 @@ def open_vector(embedding: UUID, reference: UUID, space: str, data: bytes) -> by
 
 def subject_hash(subject_id: str) -> str:
     """A keyed hash, so that a tombstone can answer "was this one erased?" and nothing else; sha256 hex."""
-    return _hash(provider().primary, subject_id)
+    return _hash(provider().primary, _SUBJECT, subject_id)
 
 
 def subject_hashes(subject_id: str) -> list[str]:
     """What `subject_hash` has given, or may have given under an earlier primary key."""
-    return [_hash(key_id, subject_id) for key_id in provider().ids()]
+    return [_hash(key_id, _SUBJECT, subject_id) for key_id in provider().ids()]
 
 
-def _hash(key_id: str, subject_id: str) -> str:
-    key = hashlib.sha256(b"ml_models tombstone" + provider().key(key_id)).digest()
-    return hmac.new(key, subject_id.encode(), hashlib.sha256).hexdigest()
+def reference_hash(reference: UUID) -> str:
+    """As `subject_hash`, of one reference."""
+    return _hash(provider().primary, _REFERENCE, str(reference))
+
+
+def reference_hashes(reference: UUID) -> list[str]:
+    """As `subject_hashes`, of one reference."""
+    return [_hash(key_id, _REFERENCE, str(reference)) for key_id in provider().ids()]
+
+
+def key_marks() -> dict[str, str]:
+    """By key id, what tells two keys of one id apart, and nothing about either: 16 hex digits."""
+    return {key_id: _hash(key_id, _MARK, key_id)[:16] for key_id in provider().ids()}
+
+
+def _hash(key_id: str, purpose: bytes, text: str) -> str:
+    key = hashlib.sha256(purpose + provider().key(key_id)).digest()
+    return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()

@@ -9,6 +9,7 @@ from kombu.exceptions import OperationalError as QueueDown
 from . import rollouts
 from .exceptions import NotReady
 from .rollouts import backfill
+from .services import retention
 
 logger = logging.getLogger(__name__)
 
@@ -38,3 +39,10 @@ def embed_chunk(chunk_id: str) -> None:
     except NotReady:
         return  # the bucket is down, or a file is bad: beat's tick finds the reason or hands the chunk out again
     nudge()
+
+
+@shared_task(name="ml_models.remove_expired")
+def remove_expired() -> None:
+    """Delete what is older than it may be: every few minutes from beat."""
+    if removed := retention.remove_expired():
+        logger.info("removed %d rows older than RETENTION_DAYS", removed)

@@ -36,9 +36,10 @@ def main() -> int:
     )
     parser.add_argument("--rounds", type=int, default=3, help="how often each fault happens (default 3)")
     parser.add_argument("--fault", nargs="+", metavar="TEXT", help="only faults whose names have one of these in them")
+    parser.add_argument("--faces", type=int, default=300_000, help="rows made by SQL for scale (default 300000)")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     options = parser.parse_args()
-    if not PHOTOS.is_dir():
+    if options.only != ["scale"] and not PHOTOS.is_dir():
         say("The LFW photos are not there (../shared/data/dev_eval): nothing was drilled.")
         return 1
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -60,17 +61,31 @@ def main() -> int:
 
 
 def drill(running: Stack, options: argparse.Namespace, report: Report) -> None:
-    from devstack.drill import crowd, faults, kills, live, pace, scale, versions
+    from devstack.drill import scale, versions
+    from ml_models import rollouts
 
     began = time.monotonic()
     say("  prepare the versions …")
     versions.prepare(running, running.state.path)
+    versions.load_everything((versions.OLD, versions.NEW))
+    if options.only != ["scale"]:
+        with_people(running, options, report)
+    if "scale" in options.only:
+        scale.run(report, rollouts.get_config(versions.OLD), rollouts.get_config(versions.NEW), options.faces)
+    report.facts["the drill took s"] = round(time.monotonic() - began)
+
+
+def with_people(running: Stack, options: argparse.Namespace, report: Report) -> None:
+    """The parts that need the photos, and the servers."""
+    from devstack.drill import crowd, faults, kills, live, pace, scale, versions
+
     say(f"  enrol {options.references} references …")
     everybody = people()
     enrolled = crowd.enroll(everybody, options.references)
+    for table in ("reference", "embedding"):
+        report.facts[f"bytes of a row, {table}"] = scale.bytes_a_row(table)
     say("  start the servers …")
     running.start_servers()
-    versions.load_everything((versions.OLD, versions.NEW))
     if FAULTS in options.only:
         known = {photo.subject for photo in enrolled}
         probes = [photo for photo in everybody.probes if photo.subject in known]
@@ -89,8 +104,8 @@ def drill(running: Stack, options: argparse.Namespace, report: Report) -> None:
     if "pace" in options.only:
         pace.run(running, report)
     if "scale" in options.only:
-        scale.run(report)
-    report.facts["the drill took s"] = round(time.monotonic() - began)
+        versions.forget_the_new_space(running)
+    running.stop_servers()
 
 
 if __name__ == "__main__":

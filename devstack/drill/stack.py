@@ -41,6 +41,10 @@ class Stack:
         self._start("beat", commands.beat(str(self.state.path / "beat-schedule")))
         self.supervisor.wait_until(self.ready, web, READY_TIMEOUT_S, "the web server", poll_s=0.25)
 
+    def stop_servers(self) -> None:
+        for name in ("beat", "worker", "web"):
+            self.stop(self.child(name))
+
     def start_second_worker(self) -> Child:
         return self._start("worker-2", [*commands.worker(concurrency=1), "--hostname", "second@%h"])
 

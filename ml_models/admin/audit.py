@@ -12,6 +12,8 @@ from django.urls import URLPattern, path
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from ml_models.engine.errors import EngineError
+from ml_models.exceptions import ServiceError
 from ml_models.models import Erasure, EvaluationReport, ServingProcess, Verification
 from ml_models.rollouts import processes
 from ml_models.services.traffic import MAX_DAYS
@@ -19,17 +21,24 @@ from ml_models.services.traffic import MAX_DAYS
 from . import traffic
 from .base import Panel
 from .display import headline, label
+from .lists import codes_under, one_of
 from .notices import notices
 
 # what only holders of view_scores may see: with it, a face could be tuned until it matches
 _SCORES = ("score", "threshold", "similarities")
 
 
+# what a verify may fail with
+CODES = sorted({*codes_under(EngineError), *codes_under(ServiceError)})
+
+
 @admin.register(Verification)
 class VerificationAdmin(Panel):
     list_display = ["at", "decision_label", "code", "score", "config", "caller", "subject", "id"]
     list_select_related = ["config", "caller", "subject"]
-    list_filter = ["decision", "code", "config", "at"]
+    # by their names: Django would ask a table of millions which values it holds
+    list_filter = [one_of("decision", ("match", "review", "no_match")), one_of("code", CODES), "config", "at"]
+    sortable_by = ["at"]
     search_fields = ["subject__subject_id__exact"]
     search_help_text = "the host's whole subject id"
     ordering = ["-at"]
@@ -51,7 +60,6 @@ class VerificationAdmin(Panel):
         "frames",
         "frames_dropped",
         "timings_ms",
-        "artifacts",
     ]
 
     change_list_template = "admin/ml_models/verifications.html"

@@ -9,6 +9,7 @@ from typing import Any
 
 from django.apps import apps
 from django.contrib import messages
+from django.contrib.admin import ShowFacets
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
@@ -20,6 +21,7 @@ from django.urls import URLPattern, path, reverse
 from ml_models.engine.errors import EngineError
 from ml_models.exceptions import ConfigInvalid, ServiceError
 
+from .lists import BoundedPaginator
 from .notices import notices
 
 # the host chooses the theme; the pages look right in Django's own, too
@@ -82,6 +84,9 @@ class Panel(ModelAdmin):
     actions = None
     list_per_page = 50
     show_full_result_count = False
+    # counts beside the filters would each read the table
+    show_facets = ShowFacets.NEVER
+    paginator = BoundedPaginator
 
     class Media:
         css = {"all": ["ml_models/panel.css"]}

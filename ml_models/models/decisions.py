@@ -13,7 +13,8 @@ from .versions import EnsembleConfig
 
 
 class Verification(models.Model):
-    """The audit row of one verify: what was asked and answered; never an image or a vector."""
+    """The audit row of one verify: what was asked and answered; never an image or a vector. Which files answered is the
+    matter of `config`, which cannot change."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     at = models.DateTimeField(auto_now_add=True, db_index=True)
@@ -34,7 +35,6 @@ class Verification(models.Model):
     frames = models.PositiveSmallIntegerField(default=0)
     frames_dropped = models.JSONField(default=list)
     timings_ms = models.JSONField(default=dict)
-    artifacts = models.JSONField(default=dict, help_text="sha256 by artifact name")
 
     class Meta:
         constraints = [

@@ -7,6 +7,7 @@ import uuid
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
+from django.db.models.functions import Now
 
 
 class Subject(models.Model):
@@ -14,7 +15,7 @@ class Subject(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     subject_id = models.CharField(max_length=200, unique=True)
-    created_at = models.DateTimeField(auto_now_add=True)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
     failures = models.PositiveSmallIntegerField(default=0, help_text="`no_match` in a row; see `lockout`.")
     failed_at = models.DateTimeField(null=True, blank=True)
     locked_until = models.DateTimeField(null=True, blank=True)
@@ -27,6 +28,7 @@ class Subject(models.Model):
             ("erase_subject", "Can erase any subject"),
         ]
         constraints = [models.CheckConstraint(condition=~Q(subject_id=""), name="subject_has_an_id")]
+        indexes = [models.Index(fields=["created_at"], name="subject_created_at")]
 
     def __str__(self) -> str:
         return str(self.id)
@@ -42,10 +44,11 @@ class Reference(models.Model):
     quality = models.JSONField()
     overridden = models.BooleanField(default=False, help_text="Enrolled although it did not match the template.")
     enrolled_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
-    captured_at = models.DateTimeField(auto_now_add=True)
+    captured_at = models.DateTimeField(db_default=Now(), editable=False)
 
     class Meta:
         ordering = ["captured_at", "pk"]
+        indexes = [models.Index(fields=["captured_at"], name="reference_captured_at")]
         permissions = [("override_reference", "Can enroll a reference that does not match the template")]
 
     def __str__(self) -> str:
@@ -71,12 +74,20 @@ class Embedding(models.Model):
 
 
 class Erasure(models.Model):
-    """A tombstone: that somebody was erased, when, by whom; never who."""
+    """A tombstone: that somebody, or one reference, was erased, when, by whom; never who."""
 
-    subject_hash = models.CharField(max_length=64, db_index=True, help_text="keyed hash of subject_id")
+    subject_hash = models.CharField(
+        max_length=64, blank=True, db_index=True, help_text="keyed hash of subject_id; empty where one reference went"
+    )
+    reference_hash = models.CharField(
+        max_length=64, blank=True, default="", db_default="", help_text="keyed hash of the id of the one that went"
+    )
     references = models.PositiveIntegerField()
     by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
-    at = models.DateTimeField(auto_now_add=True)
+    at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        indexes = [models.Index(fields=["at"], name="erasure_at")]
 
     def __str__(self) -> str:
-        return f"{self.subject_hash[:8]} {self.at:%Y-%m-%d}"
+        return f"{(self.subject_hash or self.reference_hash)[:8]} {self.at:%Y-%m-%d}"

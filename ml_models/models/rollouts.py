@@ -122,6 +122,7 @@ class ShadowScore(models.Model):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["rollout", "verification"], name="one_shadow_a_verification")]
+        indexes = [models.Index(fields=["at"], name="shadow_score_at")]
 
     def __str__(self) -> str:
         return f"{self.verification_id}: {self.decision or self.code}"

@@ -14,10 +14,11 @@ import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from django.db import InterfaceError, OperationalError, connection, transaction
-from django.db.models import Exists, F, OuterRef, Prefetch, Q, QuerySet
+from django.db.models import BigIntegerField, Exists, F, OuterRef, Prefetch, Q, QuerySet, Subquery
 from django.db.models.functions import Now
 
 from .. import crypto, runtime, selectors
@@ -44,7 +45,7 @@ def spaces_of(config: EnsembleConfig) -> set[str]:
 def count_missing(
     config: EnsembleConfig, leaving_out: Rollout | None = None, bounds: Mapping[str, UUID] | None = None
 ) -> int:
-    """How many (reference, space) pairs the version lacks.
+    """How many (reference, space) pairs the version lacks, at one moment.
 
     Args:
         leaving_out: without the references that this rollout gave up on.
@@ -57,7 +58,20 @@ def count_missing(
     if leaving_out is not None:
         failed = leaving_out.failures.filter(RolloutFailure.GIVEN_UP).values("reference")
         references, present = references.exclude(pk__in=failed), present.exclude(reference__in=failed)
-    return int(references.count() * len(spaces) - present.count())
+    # in one statement: an enrolment between two would add embeddings to the count, and hide as many that are missing
+    counts = EnsembleConfig.objects.filter(pk=config.pk).values_list(_Count(references), _Count(present))
+    wanted, there = counts.get()
+    return int(wanted * len(spaces) - there)
+
+
+class _Count(Subquery):
+    """How many rows a query has."""
+
+    template = "(SELECT count(*) FROM (%(subquery)s) counted)"
+    output_field = BigIntegerField()
+
+    def __init__(self, rows: QuerySet[Any]) -> None:
+        super().__init__(rows.order_by().values("pk"))
 
 
 def incomplete(config: EnsembleConfig) -> QuerySet[Reference]:
@@ -66,6 +80,12 @@ def incomplete(config: EnsembleConfig) -> QuerySet[Reference]:
     for space in sorted(spaces_of(config)):
         lacks |= Q(~Exists(Embedding.objects.filter(reference=OuterRef("pk"), space=space)))
     return Reference.objects.filter(lacks).order_by("pk")
+
+
+def look_keys_up() -> None:
+    """Until the transaction's end: or PostgreSQL hashes all of a space where looking a few keys up would do."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL work_mem = '64kB'")
 
 
 def embedding() -> Q:

@@ -8,7 +8,6 @@ from datetime import timedelta
 from itertools import islice
 from uuid import UUID
 
-from django.db import connection
 from django.db.models import Exists, OuterRef, Q
 from django.db.models.functions import Now
 
@@ -41,9 +40,7 @@ def hand_out(rollout: Rollout, config: EnsembleConfig) -> list[UUID]:
 
     The caller holds the rollout's row, in a transaction, so that nothing is handed out twice.
     """
-    with connection.cursor() as cursor:
-        # or PostgreSQL hashes all of a space where looking up the keys of one chunk would do
-        cursor.execute("SET LOCAL work_mem = '64kB'")
+    backfill.look_keys_up()
     chunks = RolloutChunk.objects.filter(rollout=rollout)
     expired = list(chunks.filter(leased_until__lt=Now()).select_for_update(skip_locked=True))
     chunks.filter(pk__in=[c.pk for c in expired]).update(leased_until=Now() + backfill.LEASE)
@@ -80,7 +77,8 @@ def _next(rollout: Rollout, config: EnsembleConfig, size: int) -> list[UUID]:
     left = backfill.incomplete(config).filter(~Exists(failed)).values_list("pk", flat=True)
     references = list(left.filter(pk__gt=rollout.cursor)[:size] if rollout.cursor else left[:size])
     # past the end: begin again, for what a vanished chunk left behind, but only when no chunk is in flight
-    if not references and rollout.cursor and not rollout.chunks.exists():
+    again = not references and rollout.cursor and not rollout.chunks.exists()
+    if again and backfill.count_missing(config, rollout):  # a count costs a tenth of looking each one up
         references = list(left[:size])
     if references:
         _move_cursor(rollout, references[-1])

@@ -6,24 +6,27 @@ Every change of state is a conditional update whose row count is checked, inside
 from __future__ import annotations
 
 import logging
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models.functions import Now
 
 from .. import conf, selectors, signals
 from ..exceptions import ConfigInvalid, RolloutRefused
-from ..models import Actor, ConfigStep, EnsembleConfig, Rollout, RolloutChunk, actor_id
+from ..models import Actor, ConfigStep, Embedding, EnsembleConfig, Rollout, RolloutChunk, actor_id
 from ..versions import evidence, locks
 from ..versions.validation import problems
 from . import processes
-from .backfill import count_missing
+from .backfill import count_missing, incomplete, look_keys_up, spaces_of
 from .failures import failures_allowed, given_up, left_behind
 from .steps import move
 
 logger = logging.getLogger(__name__)
 State = EnsembleConfig.State
 
+# An enrolment's transaction is over so long after its reference is dated: no count made later has overlooked it.
+_SETTLED = timedelta(minutes=10)
+_MISSING = "{} embeddings are missing. Workers make them: wait until none is."
 _LEFT = "People left behind: {}. None of their references could be embedded; enrol them again."
 
 
@@ -71,18 +74,25 @@ def cut_over(rollout: Rollout, by: Actor = None) -> None:
     """Retire the active version and activate the rolling one, in one transaction: by itself once nothing is missing, or
     at an operator's Go.
 
+    Everything is counted before the lock, which enrolments wait for; inside it only what was enrolled since.
+
     Raises:
         RolloutRefused: something is missing, a live process has not loaded it, none lives, or the rollout is not open.
     """
+    config = selectors.configs().get(pk=rollout.config_id)
+    _require_open(rollout)
+    since = _now() - _SETTLED
+    if count := count_missing(config, rollout):
+        raise RolloutRefused(_MISSING.format(count))
+    allowed, people = failures_allowed(), left_behind(rollout)
     with transaction.atomic():
-        locks.change_versions()
+        # the row before the lock: a tick that looks for chunks holds the row, and no enrolment is to wait for that
         current = Rollout.objects.select_for_update().get(pk=rollout.pk)
-        if current.state not in Rollout.EMBEDS:
-            raise RolloutRefused(f"The rollout is {current.state}.")
-        config = selectors.configs().get(pk=current.config_id)
-        if count := count_missing(config, current):
-            raise RolloutRefused(f"{count} embeddings are missing. Workers make them: wait until none is.")
-        if (lost := given_up(current).count()) > (allowed := failures_allowed()):
+        _require_open(current)
+        locks.change_versions()
+        if count := _missing_since(current, config, since):
+            raise RolloutRefused(_MISSING.format(count))
+        if (lost := given_up(current).count()) > allowed:
             raise RolloutRefused(
                 f"{lost} references could not be embedded; {allowed} are allowed (FAILURES_ALLOWED). "
                 "See them with rollout status --failures."
@@ -94,13 +104,34 @@ def cut_over(rollout: Rollout, by: Actor = None) -> None:
         if before:
             _retire(before, actor, f"version {config.version} took over")
         move(config, State.ROLLING_OUT, State.ACTIVE, actor)
-        lost = left_behind(current)
         Rollout.objects.filter(pk=current.pk).update(
-            state=Rollout.State.COMPLETE, finished_at=Now(), reason=_LEFT.format(lost) if lost else "", cursor=None
+            state=Rollout.State.COMPLETE, finished_at=Now(), reason=_LEFT.format(people) if people else "", cursor=None
         )
         RolloutChunk.objects.filter(rollout=current).delete()
-        _announce(current, Rollout.State.COMPLETE, lost)
+        _announce(current, Rollout.State.COMPLETE, people)
     logger.info("version %d is active", config.version)
+
+
+def _require_open(rollout: Rollout) -> None:
+    if rollout.state not in Rollout.EMBEDS:
+        raise RolloutRefused(f"The rollout is {rollout.state}.")
+
+
+def _now() -> datetime:
+    """The database's clock, as references are dated by it."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT statement_timestamp()")
+        now: datetime = cursor.fetchone()[0]
+        return now
+
+
+def _missing_since(rollout: Rollout, config: EnsembleConfig, since: datetime) -> int:
+    """As `count_missing`, of the references captured since then; few, so that their keys are looked up."""
+    look_keys_up()
+    recent = incomplete(config).filter(captured_at__gte=since).exclude(pk__in=given_up(rollout).values("reference"))
+    lacking, spaces = list(recent.values_list("pk", flat=True)), spaces_of(config)
+    present = Embedding.objects.filter(reference__in=lacking, space__in=spaces)
+    return len(lacking) * len(spaces) - present.count() if lacking else 0
 
 
 def _retire(config: EnsembleConfig, by: Actor, reason: str) -> None:
@@ -189,12 +220,12 @@ def abort(rollout: Rollout, by: Actor = None) -> None:
 def close(rollout: Rollout, state: str, by: Actor, reason: str) -> None:
     """End a rollout without its version going live. Raises: RolloutRefused."""
     with transaction.atomic():
-        locks.change_versions()
         closed = Rollout.objects.filter(pk=rollout.pk, state__in=Rollout.OPEN).update(
             state=state, reason=reason, finished_at=Now()
         )
         if not closed:
             raise RolloutRefused("The rollout is over. Activate the version again to begin anew.")
+        locks.change_versions()  # after the row, as in `cut_over`
         RolloutChunk.objects.filter(rollout=rollout).delete()
         move(rollout.config, State.ROLLING_OUT, State.VALIDATED, by, reason)
         _announce(rollout, state)

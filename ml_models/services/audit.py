@@ -10,6 +10,7 @@ from django.db import IntegrityError
 from ..engine.types import Decision, Quality
 from ..models import EnsembleConfig, Verification, actor_id
 from ..selectors import Template
+from .accounts import is_service
 from .callers import Caller
 
 
@@ -25,7 +26,7 @@ def record_decision(
 ) -> Verification:
     """The row of a verify that came to a decision."""
     return _write(
-        caller_id=actor_id(caller.account),
+        caller,
         subject_id=template.subject,
         config=config,
         decision=decision.decision,
@@ -39,7 +40,6 @@ def record_decision(
         frames=frames,
         frames_dropped=list(dropped),
         timings_ms={step: round(ms, 2) for step, ms in timings_ms.items()},
-        artifacts={member.artifact.name: member.artifact.sha256 for member in config.members.all()},
     )
 
 
@@ -52,18 +52,19 @@ def record_failure(
 ) -> Verification:
     """The row of a verify that failed to acquire a face, or failed altogether."""
     return _write(
-        caller_id=actor_id(caller.account),
+        caller,
         subject_id=template.subject,
         config=config,
         code=code,
         references=len(template.references),
         frames_dropped=list(dropped),
-        artifacts={member.artifact.name: member.artifact.sha256 for member in config.members.all()},
     )
 
 
-def _write(**facts: Any) -> Verification:
+def _write(caller: Caller, **facts: Any) -> Verification:
     try:
-        return Verification.objects.create(**facts)
+        return Verification.objects.create(caller_id=actor_id(caller.account), **facts)
     except IntegrityError:  # the subject was erased while the picture was processed: the row no longer says whose
-        return Verification.objects.create(**{**facts, "subject_id": None})
+        # nor who asked, who may have been the subject
+        by = actor_id(caller.account) if is_service(caller.account) else None
+        return Verification.objects.create(**{**facts, "caller_id": by, "subject_id": None})

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 import uuid
+from datetime import datetime
 from typing import Any
 
 from django.db import transaction
 
 from .. import crypto, signals
 from ..exceptions import NotFound
-from ..models import Erasure, Reference, Subject, actor_id
+from ..models import Erasure, Reference, Subject, Verification, actor_id
 from . import subject_ids
+from .accounts import own_account
 from .callers import Caller
 
 logger = logging.getLogger(__name__)
@@ -39,16 +41,12 @@ def erase_row(caller: Caller, pk: uuid.UUID) -> int:
 
 def _erase(caller: Caller, **which: Any) -> int:
     with transaction.atomic():
-        # waits for running enrolments and embedding tasks of this subject; later ones find it gone
-        subject = Subject.objects.select_for_update().filter(**which).first()
+        subject = _held(**which)
         if subject is None:
             raise NotFound("There is no such subject.")
-        pk, subject_id, count = subject.pk, subject.subject_id, subject.references.count()
-        subject.delete()
-        Erasure.objects.create(
-            subject_hash=crypto.subject_hash(subject_id), references=count, by_id=actor_id(caller.account)
-        )
-        signals.after_commit(signals.subject_erased, subject_id=subject_id, references=count)
+        pk, hashed, own = subject.pk, crypto.subject_hash(subject.subject_id), own_account(subject.subject_id)
+        count = _delete(subject, own)
+        Erasure.objects.create(subject_hash=hashed, references=count, by_id=_unless_own(caller, own))
     logger.info("erased subject %s with %d references", pk, count)
     return count
 
@@ -60,12 +58,66 @@ def erase_reference(caller: Caller, reference_id: uuid.UUID) -> None:
         NotFound: there is no such reference.
     """
     with transaction.atomic():
-        # an embedding task holds the subject while it writes: wait for it, and let later ones find the reference gone
-        subject = (
-            Subject.objects.select_for_update()
-            .filter(pk__in=Reference.objects.filter(pk=reference_id).values("subject_id"))
-            .first()
-        )
-        if subject is None:
+        subject_id = _delete_reference(reference_id)
+        if subject_id is None:
             raise NotFound("There is no such reference.")
-        Reference.objects.filter(pk=reference_id).delete()
+        Erasure.objects.create(
+            reference_hash=crypto.reference_hash(reference_id),
+            references=1,
+            by_id=_unless_own(caller, own_account(subject_id)),
+        )
+
+
+def erase_reference_again(reference_id: uuid.UUID) -> bool:
+    """Erase a reference that a backup brought back; leaves no tombstone of its own. False when it is gone already."""
+    with transaction.atomic():
+        return _delete_reference(reference_id) is not None
+
+
+def _delete_reference(reference_id: uuid.UUID) -> str | None:
+    """Delete a reference with its embeddings. Returns: whose it was; None when there is no such reference any more."""
+    # an embedding task holds the subject while it writes: wait for it, and let later ones find the reference gone
+    subject = _held(pk__in=Reference.objects.filter(pk=reference_id).values("subject_id"))
+    if subject is None or not Reference.objects.filter(pk=reference_id).delete()[0]:
+        return None
+    return subject.subject_id
+
+
+def erase_made_before(pk: uuid.UUID, at: datetime) -> int:
+    """Erase again what a subject's row held at `at`, after a backup brought it back; leaves no tombstone of its own.
+
+    References captured since then stay, and the row with them: the person was enrolled anew. Returns: how many
+    references went.
+    """
+    with transaction.atomic():
+        subject = _held(pk=pk)
+        if subject is None or subject.created_at > at:
+            return 0
+        before = subject.references.filter(captured_at__lte=at)
+        count = before.count()
+        if not subject.references.filter(captured_at__gt=at).exists():
+            return _delete(subject, own_account(subject.subject_id))
+        before.delete()
+        subject.verifications.filter(at__lte=at).update(subject=None)
+    return count
+
+
+def _held(**which: Any) -> Subject | None:
+    """The subject, locked: waits for running enrolments and embedding tasks; later ones find what is gone gone."""
+    return Subject.objects.select_for_update().filter(**which).first()
+
+
+def _delete(subject: Subject, own: Any) -> int:
+    """Delete a subject that is held, and take its account's name off what that account has asked."""
+    subject_id, count = subject.subject_id, subject.references.count()
+    if own is not None:
+        Verification.objects.filter(caller=own).update(caller=None)
+    subject.delete()
+    signals.after_commit(signals.subject_erased, subject_id=subject_id, references=count)
+    return count
+
+
+def _unless_own(caller: Caller, own: Any) -> Any:
+    """Who erased, for the tombstone; nobody where it was the subject, or the tombstone would say who is gone."""
+    by = actor_id(caller.account)
+    return None if by == own else by

@@ -77,8 +77,8 @@ _ROWS = """
         SELECT gen_random_uuid(), id, '\\x01', '{"score": 1}', false, now() FROM s RETURNING id
     ), v AS (
         INSERT INTO ml_models_verification (id, at, subject_id, decision, code, voters, similarities, quality,
-            "references", frames, frames_dropped, timings_ms, artifacts)
-        SELECT gen_random_uuid(), now(), id, 'match', '', '[]', '{}', '{}', 1, 1, '[]', '{}', '{}' FROM s
+            "references", frames, frames_dropped, timings_ms)
+        SELECT gen_random_uuid(), now(), id, 'match', '', '[]', '{}', '{}', 1, 1, '[]', '{}' FROM s
     ), e AS (
         INSERT INTO ml_models_erasure (subject_hash, "references", at)
         SELECT md5(id::text) || md5(id::text), 1, now() FROM s

@@ -100,3 +100,50 @@ def test_unused_and_undeclared_dependencies_fail(check: str, file: str, used: st
     output = refusal(check, tree)
     assert f"DEP003 '{imported}' imported" in output
     assert "DEP002 'certifi' defined as a dependency but not used" in output
+
+
+# what a migration does on a table that may have ten million rows → what the check calls it
+UNSAFE = {
+    "migrations.RemoveField('reference', 'overridden')": "DROPPING columns",
+    "migrations.RenameField('reference', 'quality', 'measured')": "RENAMING columns",
+    "migrations.AlterField('subject', 'subject_id', models.TextField(unique=True))": "ALTERING columns",
+    "migrations.AddField('subject', 'name', models.CharField(max_length=9, default=''))": "NOT NULL constraint",
+    "migrations.AddField('subject', 'age', models.PositiveIntegerField(null=True))": "a new column's check reads",
+    "migrations.AddField('subject', 'key', models.UUIDField(db_default=RandomUUID()))": "rewrites the table",
+    "migrations.AddField('subject', 'nick', models.IntegerField(null=True, unique=True))": "unique index is built",
+    "migrations.AddField('subject', 'twin', models.ForeignKey('Subject', models.CASCADE, null=True))": "CREATE INDEX",
+    "migrations.AddIndex('embedding', models.Index(fields=['space'], name='s'))": "CREATE INDEX locks",
+    "migrations.RemoveIndex('reference', 'reference_captured_at')": "DROP INDEX locks",
+    "migrations.AddConstraint('reference', models.CheckConstraint(condition=~models.Q(chip=b''), name='c'))": "at once",
+}
+SAFE = (
+    "migrations.AddField('subject', 'name', models.CharField(max_length=9, db_default=''))",
+    "AddConstraintNotValid('reference', models.CheckConstraint(condition=~models.Q(chip=b''), name='c'))",
+    "migrations.AddField('subject', 'twin', models.ForeignKey('Subject', models.CASCADE, null=True, db_index=False))",
+    "migrations.CreateModel('Fresh', [('id', models.UUIDField(primary_key=True)), "
+    "('age', models.PositiveIntegerField()), ('subject', models.ForeignKey('Subject', models.CASCADE))])",
+)
+_MIGRATION = """
+from django.contrib.postgres.functions import RandomUUID
+from django.contrib.postgres.operations import AddConstraintNotValid
+from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+    dependencies = [("ml_models", "{after}")]
+    operations = [{operation}]
+"""
+
+
+def test_migrations_that_lock_a_table_or_break_what_still_serves_fail(tree: Path) -> None:
+    folder = tree / "ml_models" / "migrations"
+    after = max(path.stem for path in folder.glob("0*.py"))
+    tried = {f"0{number}_tried": operation for number, operation in enumerate([*UNSAFE, *SAFE], 100)}
+    for name, operation in tried.items():  # side by side: none builds on another one
+        (folder / f"{name}.py").write_text(_MIGRATION.format(after=after, operation=operation))
+    output = refusal("safe migrations", tree)
+    verdicts = re.findall(r"\(ml_models, (\w+)\)\.\.\. (\w+)((?:\n\t.*)*)", output)
+    found = {tried[name]: (verdict, why) for name, verdict, why in verdicts if name in tried}
+    assert found.keys() == {*UNSAFE, *SAFE}
+    assert [what for what, why in UNSAFE.items() if found[what][0] != "ERR" or why not in found[what][1]] == [], output
+    assert [what for what in SAFE if found[what][0] != "OK"] == [], output

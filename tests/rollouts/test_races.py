@@ -1,17 +1,21 @@
 """Operators and workers at the same moment: real threads, real transactions, real locks."""
 
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.management import call_command
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
+from pytest_django import Settings
 
 from ml_models import artifacts, rollouts, runtime
 from ml_models.exceptions import NotReady, RolloutRefused
 from ml_models.models import ConfigStep, Embedding, EnsembleConfig, Rollout, RolloutChunk, Subject
-from ml_models.rollouts import backfill, leasing
+from ml_models.rollouts import backfill, leasing, transitions
 from ml_models.versions import locks
 from tests.conftest import Portraits
 from tests.support.races import LONG_S, Parking
@@ -107,6 +111,55 @@ def test_the_cut_over_counts_again_inside_the_lock(
     monkeypatch.undo()
     work_off()
     assert EnsembleConfig.objects.get(state="active").version == 3
+
+
+def test_a_cut_over_that_counts_or_waits_for_a_tick_holds_up_no_enrolment(
+    mirrored: EnsembleConfig,
+    background: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    service: Any,
+    portraits: Portraits,
+    settings: Settings,
+) -> None:
+    settings.ML_MODELS = {**settings.ML_MODELS, "HEARTBEAT_S": 60}  # this process lives, however slow the machine
+    rollout = rollouts.open_rollout(mirrored)
+    runtime.refresh()
+    runtime.report()
+    for chunk in rollouts.advance():
+        backfill.embed_chunk(chunk)
+    parking = Parking(monkeypatch, transitions, "count_missing")
+    cutting = background(rollouts.cut_over, rollout)
+    parking.arrive()
+    assert background(enroll, service, "child-3", portraits.eileen_collins).result(LONG_S).status_code == 201
+    with transaction.atomic():
+        Rollout.objects.select_for_update().get(pk=rollout.pk)  # as a tick does, while it looks for chunks
+        parking.let_go()
+        wait_for_a_lock()
+        assert background(enroll, service, "child-4", portraits.eileen_collins).result(LONG_S).status_code == 201
+    cutting.result(LONG_S)
+    assert EnsembleConfig.objects.get(state="active").version == 3
+
+
+def test_a_count_is_of_one_moment(
+    mirrored: EnsembleConfig, background: Any, service: Any, portraits: Portraits
+) -> None:
+    """What is enrolled between two counts would hide what is missing: one statement sees one moment."""
+    with CaptureQueriesContext(connection) as queries:
+        assert backfill.count_missing(mirrored) == 6
+    assert len([query for query in queries if "count(" in query["sql"].lower()]) == 1
+
+
+def wait_for_a_lock() -> None:
+    """Until some transaction waits for another one's row."""
+    for _ in range(10 * LONG_S):
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+            )
+            if cursor.fetchone()[0]:
+                return
+        time.sleep(0.1)
+    raise AssertionError("Nobody waits.")
 
 
 def test_an_abort_in_the_middle_of_a_chunk_keeps_what_it_stores_and_stops_it(

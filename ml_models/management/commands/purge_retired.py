@@ -20,7 +20,7 @@ rollback window ends). References and their chips stay, so a retired version can
         deleted = 0
         total = purging.unneeded().count()
         report = self.progress("purging")
-        while count := purging.purge_some():
+        for count in purging.purge():
             deleted += count
             report(deleted, total)
         return {"embeddings": total, "deleted": deleted}

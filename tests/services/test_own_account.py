@@ -1,0 +1,77 @@
+"""What says who asked may say who was erased: the subject's own account goes from audit rows, a service's stays."""
+
+import uuid
+from typing import Any
+
+import pytest
+from pytest_django import Settings
+from rest_framework.test import APIClient
+
+from ml_models import services
+from ml_models.models import EnsembleConfig, Erasure, Subject, Verification
+from ml_models.selectors import Template
+from ml_models.services import audit
+from tests.conftest import Portraits
+from tests.support.uploads import enroll, verify
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def own(served: EnsembleConfig, user: Any, service: APIClient, portraits: Portraits) -> Any:
+    """A subject whose id is the key of an account, which has verified it; so has a service."""
+    subject_id = str(user.pk)
+    assert enroll(service, subject_id, portraits.eileen_collins).status_code == 201
+    assert verify(service, subject_id, portraits.eileen_collins).status_code == 200
+    services.verify(user, subject_id, [portraits.eileen_collins])
+    return user
+
+
+def callers() -> list[Any]:
+    return [row.caller and row.caller.username for row in Verification.objects.order_by("at")]
+
+
+def test_an_erasure_takes_the_subjects_own_account_off_audit_rows_and_tombstone(own: Any) -> None:
+    assert callers() == ["kiosk", "parent"]
+    services.erase_subject(own, str(own.pk))
+    assert callers() == ["kiosk", None]
+    assert Erasure.objects.get().by is None
+
+
+@pytest.mark.parametrize("in_use", [True, False])
+def test_a_service_whose_key_is_the_id_by_chance_keeps_its_trail(own: Any, grant: Any, in_use: bool) -> None:
+    grant(own, "verify_subject")
+    type(own).objects.filter(pk=own.pk).update(is_active=in_use)
+    services.erase_subject(own, str(own.pk))
+    assert callers() == ["kiosk", "parent"]
+    assert Erasure.objects.get().by == own
+
+
+def test_an_id_that_only_reads_like_the_key_is_somebody_elses(own: Any) -> None:
+    Subject.objects.create(subject_id=f"0{own.pk}")
+    services.erase_subject(own, f"0{own.pk}")
+    assert callers() == ["kiosk", "parent"]
+    assert Erasure.objects.get().by == own
+
+
+def test_a_host_says_itself_whose_account_a_subject_has(own: Any, settings: Settings, django_user_model: Any) -> None:
+    kiosk = django_user_model.objects.get(username="kiosk")
+    settings.ML_MODELS = {**settings.ML_MODELS, "SUBJECT_ACCOUNT": f"{__name__}.the_kiosks"}
+    services.erase_subject(kiosk, str(own.pk))
+    assert callers() == [None, "parent"]
+
+
+def the_kiosks(subject_id: str) -> Any:
+    return Verification.objects.get(caller__username="kiosk").caller_id
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("person", [True, False])
+def test_an_attempt_that_an_erasure_overtook_does_not_say_which_person_made_it(
+    served: EnsembleConfig, user: Any, grant: Any, person: bool
+) -> None:
+    caller = user if person else grant(user, "verify_subject")
+    gone = Template(uuid.uuid4(), (), {})
+    row = audit.record_failure(caller, served, gone, "low_quality", [])
+    row.refresh_from_db()
+    assert (row.subject, row.caller) == (None, None if person else user)
