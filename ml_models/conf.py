@@ -32,6 +32,9 @@ DEFAULTS: dict[str, Any] = {
     "CREDENTIAL": "ml_models.api.callers.account",
     # dotted path of a `crypto.KeyProvider`
     "KEY_PROVIDER": "ml_models.crypto.EnvironmentKeys",
+    # chips and vectors are bound to their subject. "bind": what was written before the binding is still read;
+    # "introduce": it is still written, too, while processes of an earlier release run; "require": it is refused
+    "BINDING": "bind",
     # (uses, seconds) for one caller over all calls, and for one subject over all callers; None for no limit
     "LIMITS": {"caller": (3000, 60), "subject": (600, 60)},
     # so many `no_match` on a subject, none further apart than LOCKOUT_S, lock it for LOCKOUT_S; 0 for never

@@ -122,7 +122,7 @@ def template(subject_id: str, config: EnsembleConfig) -> Template | None:
     Raises:
         NotReady: it has references, but none has a vector of every member yet.
         ReferencesLost: nor ever will: the version's rollout failed on each of them.
-        CryptoError: a ciphertext does not open.
+        CryptoError: a ciphertext does not open, or is another subject's.
     """
     names = {member.space: member.artifact.name for member in config.members.all()}
     # one query, so that an enrolment committed meanwhile is seen whole or not at all
@@ -136,14 +136,19 @@ def template(subject_id: str, config: EnsembleConfig) -> Template | None:
     by_reference: dict[UUID, dict[str, Feature]] = {}
     subject: UUID | None = None
     lock_left: timedelta | None = None
+    unbound: set[UUID] = set()
     for reference, pk, space, data, owner, left in rows:
         features = by_reference.setdefault(reference, {})
         if pk is not None:
-            opened = crypto.open_vector(pk, reference, space, bytes(data))
+            opened = crypto.open_vector(pk, reference, space, crypto.Owner(owner, subject_id), bytes(data))
             features[space] = np.frombuffer(opened, "<f4").astype(np.float32)
+            if crypto.is_unbound(bytes(data)):
+                unbound.add(reference)
         subject, lock_left = owner, left
     if subject is None:
         return None
+    if unbound:
+        _require_own_chips(crypto.Owner(subject, subject_id), unbound)
     complete = {ref: features for ref, features in by_reference.items() if len(features) == len(names)}
     if not complete:
         failed = RolloutFailure.objects.filter(
@@ -154,6 +159,15 @@ def template(subject_id: str, config: EnsembleConfig) -> Template | None:
         raise NotReady("The subject's references are not embedded for the active version yet.")
     together = {name: Embeddings.of_features([f[space] for f in complete.values()]) for space, name in names.items()}
     return Template(subject, tuple(complete), together, lock_left)
+
+
+def _require_own_chips(owner: crypto.Owner, references: set[UUID]) -> None:
+    """A vector of before the binding does not name its subject, but the chip of its reference does.
+
+    Raises: CryptoError
+    """
+    for pk, chip in Reference.objects.filter(pk__in=references).values_list("pk", "chip"):
+        crypto.open_chip(pk, owner, bytes(chip))
 
 
 def subject(subject_id: str) -> Subject:

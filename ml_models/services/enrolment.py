@@ -178,14 +178,14 @@ def write(new: _NewReference, checked: _Checked, features: dict[str, Feature]) -
         return None
     if len(existing) >= conf.get("MAX_REFERENCES"):
         raise InvalidRequest(f"The subject has {len(existing)} references; delete one before adding another.")
-    pk = uuid.uuid4()
+    pk, owner = uuid.uuid4(), crypto.Owner(subject.pk, subject.subject_id)
     reference = Reference.objects.create(
         pk=pk,
         subject=subject,
-        chip=crypto.seal_chip(pk, subject.pk, encode_chip(new.extraction.chip)),
+        chip=crypto.seal_chip(pk, owner, encode_chip(new.extraction.chip)),
         quality=new.extraction.quality.to_json(),
         overridden=checked.overridden,
         enrolled_by_id=actor_id(new.caller.account),
     )
-    Embedding.objects.bulk_create(sealed(pk, space, feature) for space, feature in features.items())
+    Embedding.objects.bulk_create(sealed(pk, owner, space, feature) for space, feature in features.items())
     return reference

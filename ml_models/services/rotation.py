@@ -1,4 +1,5 @@
-"""Re-encrypt what older keys have encrypted. Readers need no pause: every ciphertext names its key."""
+"""Re-encrypt what older keys have encrypted, or what is not bound to its subject yet. Readers need no pause: every
+ciphertext names its key and its version."""
 
 from __future__ import annotations
 
@@ -26,15 +27,15 @@ def _stale(rows: _Rows, field: str) -> _Rows:
 
 
 def stale_references() -> QuerySet[Reference]:
-    return _stale(Reference.objects.all(), "chip")
+    return _stale(Reference.objects.select_related("subject"), "chip")
 
 
 def stale_embeddings() -> QuerySet[Embedding]:
-    return _stale(Embedding.objects.all(), "vector")
+    return _stale(Embedding.objects.select_related("reference__subject").defer("reference__chip"), "vector")
 
 
 def rotate(report: Callable[[int, int], None]) -> tuple[int, list[str]]:
-    """Bring every chip and vector under the primary key.
+    """Bring every chip and vector under the primary key, and bind it to its subject.
 
     Stopped at any point it has lost nothing, and begun again it does what is left. Each row is written by itself,
     if it is still there: a batch in one transaction could wait for an erasure that waits for it.
@@ -68,11 +69,21 @@ def in_batches(rows: _Rows) -> Iterator[Any]:
 
 
 def _reseal_reference(row: Reference) -> int:
-    new = crypto.seal_chip(row.pk, row.subject_id, crypto.open_chip(row.pk, row.subject_id, bytes(row.chip)))
+    owner = _owner(row)
+    new = crypto.seal_chip(row.pk, owner, crypto.open_chip(row.pk, owner, bytes(row.chip)))
     return Reference.objects.filter(pk=row.pk).update(chip=new)
 
 
 def _reseal_embedding(row: Embedding) -> int:
-    vector = crypto.open_vector(row.pk, row.reference_id, row.space, bytes(row.vector))
-    new = crypto.seal_vector(row.pk, row.reference_id, row.space, vector)
+    reference, data = row.reference, bytes(row.vector)
+    owner = _owner(reference)
+    if crypto.is_unbound(data):
+        # or the vectors of a reference that was moved to another subject would be bound to that one for good
+        crypto.open_chip(reference.pk, owner, bytes(reference.chip))
+    vector = crypto.open_vector(row.pk, reference.pk, row.space, owner, data)
+    new = crypto.seal_vector(row.pk, reference.pk, row.space, owner, vector)
     return Embedding.objects.filter(pk=row.pk).update(vector=new)
+
+
+def _owner(reference: Reference) -> crypto.Owner:
+    return crypto.Owner(reference.subject_id, reference.subject.subject_id)
