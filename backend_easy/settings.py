@@ -116,7 +116,10 @@ CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 120, "socket_connect_timeout": 5}
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_TASK_ROUTES = {"ml_models.*": {"queue": "ml_models"}}
-CELERY_BEAT_SCHEDULE = {"ml_models-tick": {"task": "ml_models.tick", "schedule": 10.0, "options": {"expires": 10}}}
+CELERY_BEAT_SCHEDULE = {
+    f"ml_models-{name}": {"task": f"ml_models.{name}", "schedule": 10.0, "options": {"expires": 10}}
+    for name in ("tick", "audit")
+}
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [

@@ -40,6 +40,8 @@ DEFAULTS: dict[str, Any] = {
     # so many `no_match` on a subject, none further apart than LOCKOUT_S, lock it for LOCKOUT_S; 0 for never
     "LOCKOUT_AFTER": 5,
     "LOCKOUT_S": 300,
+    # audit events are deleted after so many days, and leave a signed checkpoint; None for never
+    "AUDIT_DAYS": 1095,
     "MAX_IMAGE_BYTES": 12 * 1024 * 1024,
     # a whole request, refused by its Content-Length before it is parsed
     "MAX_REQUEST_BYTES": 40 * 1024 * 1024,

@@ -25,7 +25,7 @@ from django.utils.module_loading import import_string
 from . import conf
 from .exceptions import CryptoError
 
-_UNBOUND, _BOUND = 1, 2
+_UNBOUND, BOUND = 1, 2
 BINDINGS = ("introduce", "bind", "require")
 """What `ML_MODELS["BINDING"]` may be; see there."""
 _NONCE_BYTES = 12
@@ -115,7 +115,7 @@ class Owner:
 
 
 def header(key_id: str, version: int | None = None) -> bytes:
-    """How a chip's or vector's ciphertext made with this key begins."""
+    """How a ciphertext made with this key begins; without a version, as chips and vectors are written now."""
     return bytes([version or _written(), len(key_id.encode())]) + key_id.encode()
 
 
@@ -125,7 +125,7 @@ def is_unbound(data: bytes) -> bool:
 
 
 def _written() -> int:
-    return _UNBOUND if conf.get("BINDING") == "introduce" else _BOUND
+    return _UNBOUND if conf.get("BINDING") == "introduce" else BOUND
 
 
 def _encrypt(plaintext: bytes, associated: bytes, version: int) -> bytes:
@@ -189,6 +189,20 @@ def open_vector(embedding: UUID, reference: UUID, space: str, owner: Owner, data
     Raises: CryptoError
     """
     return _open(data, _associated("embedding", embedding, reference, space), owner)
+
+
+def seal_audit_key(row: UUID, key: bytes) -> bytes:
+    return _encrypt(key, _associated("auditkey", row), BOUND)
+
+
+def open_audit_key(row: UUID, data: bytes) -> bytes:
+    """Raises: CryptoError"""
+    return _decrypt(data, _associated("auditkey", row))
+
+
+def pseudonym(key: bytes, text: str) -> str:
+    """A name for a text that nobody can tell from any other without the key; 32 hex digits."""
+    return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()[:32]
 
 
 def subject_hash(subject_id: str) -> str:

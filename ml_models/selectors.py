@@ -105,6 +105,10 @@ def members_by_space(served: list[EnsembleConfig]) -> dict[str, tuple[EnsembleMe
     return {member.space: (member, config.flip) for config in served for member in config.members.all()}
 
 
+# the same in every row of a template
+_OF_THE_SUBJECT = ("subject_id", "lock_left", "subject__audit_key")
+
+
 @dataclass(frozen=True, slots=True)
 class Template:
     """A subject's embeddings under one version: by member name, references in one order."""
@@ -114,6 +118,10 @@ class Template:
     embeddings: dict[str, Embeddings]
     lock_left: timedelta | None = None
     """How much longer the subject is locked out; None or not positive when it is not."""
+    audit_key: bytes | None = None
+    """What the subject's pseudonym in audit events is made with."""
+    overridden: bool = False
+    """Whether a reference was enrolled although it did not match the others."""
 
 
 def template(subject_id: str, config: EnsembleConfig) -> Template | None:
@@ -131,20 +139,23 @@ def template(subject_id: str, config: EnsembleConfig) -> Template | None:
         .annotate(needed=FilteredRelation("embeddings", condition=Q(embeddings__space__in=list(names))))
         .annotate(lock_left=ExpressionWrapper(F("subject__locked_until") - Now(), DurationField()))
         .order_by("captured_at", "pk")
-        .values_list("pk", "needed__id", "needed__space", "needed__vector", "subject_id", "lock_left")
+        .values_list("pk", "needed__id", "needed__space", "needed__vector", "overridden", *_OF_THE_SUBJECT)
     )
     by_reference: dict[UUID, dict[str, Feature]] = {}
     subject: UUID | None = None
     lock_left: timedelta | None = None
+    audit_key: bytes | None = None
+    any_overridden = False
     unbound: set[UUID] = set()
-    for reference, pk, space, data, owner, left in rows:
+    for reference, pk, space, data, overridden, owner, left, key in rows:
         features = by_reference.setdefault(reference, {})
         if pk is not None:
             opened = crypto.open_vector(pk, reference, space, crypto.Owner(owner, subject_id), bytes(data))
             features[space] = np.frombuffer(opened, "<f4").astype(np.float32)
             if crypto.is_unbound(bytes(data)):
                 unbound.add(reference)
-        subject, lock_left = owner, left
+        any_overridden |= overridden
+        subject, lock_left, audit_key = owner, left, key
     if subject is None:
         return None
     if unbound:
@@ -158,7 +169,7 @@ def template(subject_id: str, config: EnsembleConfig) -> Template | None:
             raise ReferencesLost
         raise NotReady("The subject's references are not embedded for the active version yet.")
     together = {name: Embeddings.of_features([f[space] for f in complete.values()]) for space, name in names.items()}
-    return Template(subject, tuple(complete), together, lock_left)
+    return Template(subject, tuple(complete), together, lock_left, audit_key, any_overridden)
 
 
 def _require_own_chips(owner: crypto.Owner, references: set[UUID]) -> None:

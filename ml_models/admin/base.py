@@ -18,6 +18,7 @@ from django.urls import URLPattern, path, reverse
 
 from ml_models.engine.errors import EngineError
 from ml_models.exceptions import ConfigInvalid, ServiceError
+from ml_models.services import Caller
 
 from .notices import notices
 
@@ -72,6 +73,10 @@ class Button:
 
 PANEL = "panel"
 """The credential of whoever is logged in to the panel."""
+
+
+def panel_caller(request: HttpRequest) -> Caller:
+    return Caller(request.user, PANEL)
 
 
 class Panel(ModelAdmin):

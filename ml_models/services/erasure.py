@@ -11,7 +11,7 @@ from django.db import transaction
 from .. import crypto, signals
 from ..exceptions import NotFound
 from ..models import Erasure, Reference, Subject, actor_id
-from . import subject_ids
+from . import audit, subject_ids
 from .callers import Caller
 
 logger = logging.getLogger(__name__)
@@ -48,6 +48,7 @@ def _erase(caller: Caller, **which: Any) -> int:
         Erasure.objects.create(
             subject_hash=crypto.subject_hash(subject_id), references=count, by_id=actor_id(caller.account)
         )
+        audit.record(audit.Kind.ERASE_SUBJECT, caller, audit.Named(subject_id), references=count)
         signals.after_commit(signals.subject_erased, subject_id=subject_id, references=count)
     logger.info("erased subject %s with %d references", pk, count)
     return count
@@ -68,4 +69,5 @@ def erase_reference(caller: Caller, reference_id: uuid.UUID) -> None:
         )
         if subject is None:
             raise NotFound("There is no such reference.")
+        audit.record(audit.Kind.ERASE_REFERENCE, caller, audit.named(subject), reference=str(reference_id))
         Reference.objects.filter(pk=reference_id).delete()

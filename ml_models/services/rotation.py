@@ -11,7 +11,9 @@ from django.db.models import BinaryField, F, Func, QuerySet, Value
 
 from .. import crypto
 from ..exceptions import CryptoError
-from ..models import Embedding, Reference
+from ..models import AuditKey, Embedding, Reference
+from . import audit
+from .callers import NOBODY, Caller
 
 # rows held in memory at once; a chip has some 20 kB
 _BATCH = 200
@@ -19,8 +21,8 @@ _BATCH = 200
 _Rows = QuerySet[Any]
 
 
-def _stale(rows: _Rows, field: str) -> _Rows:
-    head = crypto.header(crypto.provider().primary)
+def _stale(rows: _Rows, field: str, head: bytes | None = None) -> _Rows:
+    head = head or crypto.header(crypto.provider().primary)
     start = Func(F(field), Value(1), Value(len(head)), function="substring", output_field=BinaryField())
     stale: _Rows = rows.annotate(head=start).exclude(head=head).order_by("pk")
     return stale
@@ -34,8 +36,18 @@ def stale_embeddings() -> QuerySet[Embedding]:
     return _stale(Embedding.objects.select_related("reference__subject").defer("reference__chip"), "vector")
 
 
-def rotate(report: Callable[[int, int], None]) -> tuple[int, list[str]]:
-    """Bring every chip and vector under the primary key, and bind it to its subject.
+def stale_audit_keys() -> QuerySet[AuditKey]:
+    """These are no subject's, so that BINDING does not matter to them."""
+    return _stale(AuditKey.objects.all(), "sealed", crypto.header(crypto.provider().primary, crypto.BOUND))
+
+
+def left() -> int:
+    """How many rows are still to be rotated."""
+    return stale_references().count() + stale_embeddings().count() + stale_audit_keys().count()
+
+
+def rotate(report: Callable[[int, int], None], caller: Caller = NOBODY) -> tuple[int, list[str]]:
+    """Bring every chip and vector under the primary key, and bind it to its subject; and the keys of the audit chain.
 
     Stopped at any point it has lost nothing, and begun again it does what is left. Each row is written by itself,
     if it is still there: a batch in one transaction could wait for an erasure that waits for it.
@@ -45,19 +57,25 @@ def rotate(report: Callable[[int, int], None]) -> tuple[int, list[str]]:
 
     Returns: how many rows were written, and the rows that no key opens, as "table id".
     """
-    total = stale_references().count() + stale_embeddings().count()
+    total = left()
     done, unreadable = 0, []
     kinds: tuple[tuple[_Rows, Callable[[Any], int]], ...] = (
         (stale_references(), _reseal_reference),
         (stale_embeddings(), _reseal_embedding),
+        (stale_audit_keys(), _reseal_audit_key),
     )
-    for rows, reseal in kinds:
-        for row in in_batches(rows):
-            try:
-                done += reseal(row)
-            except CryptoError:
-                unreadable.append(f"{row._meta.model_name} {row.pk}")
-            report(done, total)
+    try:
+        for rows, reseal in kinds:
+            for row in in_batches(rows):
+                try:
+                    done += reseal(row)
+                except CryptoError:
+                    unreadable.append(f"{row._meta.model_name} {row.pk}")
+                report(done, total)
+    finally:  # a run that is stopped has rotated, too
+        if done or unreadable:
+            counts = {"rotated": done, "unreadable": len(unreadable)}
+            audit.record(audit.Kind.ROTATE_KEYS, caller, primary=crypto.provider().primary, **counts)
     return done, unreadable
 
 
@@ -83,6 +101,11 @@ def _reseal_embedding(row: Embedding) -> int:
     vector = crypto.open_vector(row.pk, reference.pk, row.space, owner, data)
     new = crypto.seal_vector(row.pk, reference.pk, row.space, owner, vector)
     return Embedding.objects.filter(pk=row.pk).update(vector=new)
+
+
+def _reseal_audit_key(row: AuditKey) -> int:
+    new = crypto.seal_audit_key(row.pk, crypto.open_audit_key(row.pk, bytes(row.sealed)))
+    return AuditKey.objects.filter(pk=row.pk).update(sealed=new)
 
 
 def _owner(reference: Reference) -> crypto.Owner:

@@ -18,7 +18,7 @@ the old key may go, and with it the answer to whether somebody was erased while 
         done, unreadable = rotation.rotate(self.progress("re-encrypting"))
         for row in unreadable:
             self.say(f"no key opens {row}")
-        left = rotation.stale_references().count() + rotation.stale_embeddings().count()
+        left = rotation.left()
         if unreadable:
             raise CommandError(f"{done} re-encrypted; {len(unreadable)} cannot be opened by any key: keep them all.")
         if not left and conf.get("BINDING") == "bind":
