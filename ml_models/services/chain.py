@@ -81,11 +81,10 @@ def chain_all() -> int:
 
 def end() -> tuple[int, str]:
     """The last place in the chain and its digest; 0 and nothing before the first event."""
-    ends = [
-        rows.order_by("-sequence").values_list("sequence", "digest").first()
-        for rows in (AuditEvent.objects.filter(sequence__isnull=False), AuditCheckpoint.objects.all())
-    ]
-    return max((last for last in ends if last), default=(0, ""))
+    event = AuditEvent.objects.filter(sequence__isnull=False).order_by("-sequence").first()
+    checkpoint = AuditCheckpoint.objects.order_by("-sequence").first()
+    ends = [(last.sequence or 0, last.digest) for last in (event, checkpoint) if last]
+    return max(ends, default=(0, ""))
 
 
 def _key() -> AuditKey:
@@ -149,8 +148,8 @@ def prune(batch: int = 5000) -> int:
         due = list(takewhile(lambda place: place[0] > time, places))
         if not due:
             return 0
-        _, sequence, digest, at = due[-1]
-        key = _key()
+        _, last, digest, at = due[-1]
+        sequence, key = last or 0, _key()
         checkpoint = AuditCheckpoint(sequence=sequence, digest=digest, count=len(due), at=at, key=key)
         checkpoint.signature = signature(opened(key), checkpoint)
         checkpoint.save(force_insert=True)

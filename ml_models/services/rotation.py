@@ -74,8 +74,8 @@ def rotate(report: Callable[[int, int], None], caller: Caller = NOBODY) -> tuple
                 report(done, total)
     finally:  # a run that is stopped has rotated, too
         if done or unreadable:
-            counts = {"rotated": done, "unreadable": len(unreadable)}
-            audit.record(audit.Kind.ROTATE_KEYS, caller, primary=crypto.provider().primary, **counts)
+            primary = crypto.provider().primary
+            audit.record(audit.Kind.ROTATE_KEYS, caller, primary=primary, rotated=done, unreadable=len(unreadable))
     return done, unreadable
 
 

@@ -118,7 +118,7 @@ def _verify_event(verdict: Verdict, keys: _Keys, event: AuditEvent, base: int) -
     else:
         secret = keys.secret(event.key_id)
         record = {"sequence": sequence, **chain.content(event)}
-        if secret is None or chain.link(secret, event.key_id, verdict.digest, record) != event.digest:
+        if not (secret and event.key_id) or chain.link(secret, event.key_id, verdict.digest, record) != event.digest:
             verdict.blame(f"Event {sequence} was altered, moved or forged.")
     verdict.sequence, verdict.digest = sequence, event.digest
 

@@ -47,7 +47,7 @@ def chained(written: None) -> None:
     assert chain.chain_all() == 6
 
 
-def places() -> list[tuple[int, str]]:
+def places() -> list[tuple[int | None, str]]:
     return list(AuditEvent.objects.order_by("sequence").values_list("sequence", "digest"))
 
 
