@@ -25,6 +25,7 @@ _GROUPS = (
             ("ml_models", "subject", "Subjects", "groups"),
             ("ml_models", "reference", "References", "familiar_face_and_zone"),
             ("ml_models", "verification", "Verifications", "fact_check"),
+            ("ml_models", "auditevent", "Audit events", "history"),
             ("ml_models", "erasure", "Erasures", "delete_sweep"),
         ),
     ),

@@ -150,8 +150,8 @@ CELERY_TASK_PUBLISH_RETRY = False
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_TASK_ROUTES = {"ml_models.*": {"queue": "ml_models"}}
 CELERY_BEAT_SCHEDULE = {
-    "ml_models-tick": {"task": "ml_models.tick", "schedule": 10.0, "options": {"expires": 10}},
-    "ml_models-retention": {"task": "ml_models.remove_expired", "schedule": 600.0, "options": {"expires": 600}},
+    f"ml_models-{name}": {"task": f"ml_models.{name}", "schedule": seconds, "options": {"expires": seconds}}
+    for name, seconds in (("tick", 10.0), ("audit", 10.0), ("remove_expired", 600.0))
 }
 
 REST_FRAMEWORK = {
@@ -185,6 +185,7 @@ ML_MODELS = {
     "PREFIX": os.environ.get("ML_MODELS_PREFIX", "face_recognition/models/"),
     "CACHE_DIR": os.environ.get("ML_MODELS_CACHE_DIR", str(BASE_DIR / "var" / "artifacts")),
     "KEYSET": required("ML_MODELS_KEYSET"),
+    "BINDING": os.environ.get("ML_MODELS_BINDING", "bind"),
     "NONCOMMERCIAL": flag("ML_MODELS_NONCOMMERCIAL"),
     "EVIDENCE_GATE": os.environ.get("ML_MODELS_EVIDENCE_GATE", "enforce"),
     "FMR_LIMIT": float(os.environ.get("ML_MODELS_FMR_LIMIT", "0.001")),

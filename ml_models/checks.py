@@ -37,6 +37,15 @@ def check_keyset(**_: Any) -> list[CheckMessage]:
 
 
 @register()
+def check_binding(**_: Any) -> list[CheckMessage]:
+    mode = conf.get("BINDING")
+    if mode in crypto.BINDINGS:
+        return []
+    hint = f"It is one of {', '.join(crypto.BINDINGS)}; anything else refuses what is not bound."
+    return [Error(f"BINDING is {mode!r}.", hint=hint, id="ml_models.E005")]
+
+
+@register()
 def check_evidence_gate(**_: Any) -> list[CheckMessage]:
     mode = conf.get("EVIDENCE_GATE")
     if mode not in evidence.MODES:

@@ -34,6 +34,9 @@ DEFAULTS: dict[str, Any] = {
     "CREDENTIAL": "ml_models.api.callers.account",
     # dotted path of a `crypto.KeyProvider`
     "KEY_PROVIDER": "ml_models.crypto.EnvironmentKeys",
+    # chips and vectors are bound to their subject. "bind": what was written before the binding is still read;
+    # "introduce": it is still written, too, while processes of an earlier release run; "require": it is refused
+    "BINDING": "bind",
     # (uses, seconds) for one caller over all calls, and for one subject over all callers; None for no limit
     "LIMITS": {"caller": (3000, 60), "subject": (600, 60)},
     # so many `no_match` on a subject, none further apart than LOCKOUT_S, lock it for LOCKOUT_S; 0 for never
@@ -44,6 +47,8 @@ DEFAULTS: dict[str, Any] = {
     # dotted path of an `account(subject_id) -> primary key or None`: the subject's own account, whose name an erasure
     # takes off audit rows; see `ml_models.services.accounts`
     "SUBJECT_ACCOUNT": "ml_models.services.accounts.same_key",
+    # audit events are deleted after so many days, and leave a signed checkpoint; None for never
+    "AUDIT_DAYS": 1095,
     "MAX_IMAGE_BYTES": 12 * 1024 * 1024,
     # a whole request, refused by its Content-Length before it is parsed
     "MAX_REQUEST_BYTES": 40 * 1024 * 1024,

@@ -1,6 +1,7 @@
-"""Ciphertexts for biometrics: AES-256-GCM whose associated data binds each one to its row.
+"""Ciphertexts for biometrics: AES-256-GCM whose associated data binds each one to its row and to its subject.
 
-Layout: version (1 byte, 1), length of the key id (1 byte), key id, nonce (12 bytes), ciphertext with tag.
+Layout: version (1 byte), length of the key id (1 byte), key id, nonce (12 bytes), ciphertext with tag.
+Version 2 is bound to the subject, by row and by the host's id; version 1 is of before that, and bound to its row.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import hmac
 import json
 import os
 from collections.abc import Collection
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
 from uuid import UUID
@@ -23,12 +25,18 @@ from django.utils.module_loading import import_string
 from . import conf
 from .exceptions import CryptoError
 
-_VERSION = 1
+_UNBOUND, BOUND = 1, 2
+BINDINGS = ("introduce", "bind", "require")
+"""What `ML_MODELS["BINDING"]` may be; see there."""
 _NONCE_BYTES = 12
 _KEY_BYTES = 32
 # what a key that is derived for hashing is for: none says anything about a hash of another kind
 _SUBJECT, _REFERENCE, _MARK = b"ml_models tombstone", b"ml_models reference tombstone", b"ml_models key mark"
 _REFUSED = "A stored ciphertext could not be opened: it was altered, moved, or its key is gone."
+_REFUSED_UNBOUND = (
+    "A stored ciphertext is not bound to its subject, and BINDING is 'require'. If it is of before the binding, set "
+    "BINDING to 'bind' and run rotate_keys."
+)
 
 
 class KeyProvider(Protocol):
@@ -100,19 +108,36 @@ def provider() -> KeyProvider:
     return _made(conf.get("KEY_PROVIDER"), conf.get("KEYSET"))
 
 
-def header(key_id: str) -> bytes:
-    """How a ciphertext made with this key begins."""
-    return bytes([_VERSION, len(key_id.encode())]) + key_id.encode()
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose a chip or a vector is: the subject's row, and the id that the host knows it by."""
+
+    row: UUID
+    subject_id: str
 
 
-def _encrypt(plaintext: bytes, associated: bytes) -> bytes:
+def header(key_id: str, version: int | None = None) -> bytes:
+    """How a ciphertext made with this key begins; without a version, as chips and vectors are written now."""
+    return bytes([version or _written(), len(key_id.encode())]) + key_id.encode()
+
+
+def is_unbound(data: bytes) -> bool:
+    """Whether a ciphertext is of before the binding to the subject."""
+    return data[:1] == bytes([_UNBOUND])
+
+
+def _written() -> int:
+    return _UNBOUND if conf.get("BINDING") == "introduce" else BOUND
+
+
+def _encrypt(plaintext: bytes, associated: bytes, version: int) -> bytes:
     keys = provider()
-    head, nonce = header(keys.primary), os.urandom(_NONCE_BYTES)
+    head, nonce = header(keys.primary, version), os.urandom(_NONCE_BYTES)
     return head + nonce + AESGCM(keys.key(keys.primary)).encrypt(nonce, plaintext, head + associated)
 
 
 def _decrypt(data: bytes, associated: bytes) -> bytes:
-    if len(data) < 2 or data[0] != _VERSION:
+    if len(data) < 2:
         raise CryptoError(_REFUSED)
     end = 2 + data[1]
     head, nonce, body = data[:end], data[end : end + _NONCE_BYTES], data[end + _NONCE_BYTES :]
@@ -129,22 +154,57 @@ def _associated(table: str, row: UUID, *context: object) -> bytes:
     return "|".join(["ml_models", table, str(row), *map(str, context)]).encode()
 
 
-def seal_chip(reference: UUID, subject: UUID, chip: bytes) -> bytes:
-    return _encrypt(chip, _associated("reference", reference, subject))
+def _bound(associated: bytes, owner: Owner) -> bytes:
+    # the host's id comes last: the only part that may hold the separator
+    return associated + f"|{owner.row}|{owner.subject_id}".encode()
 
 
-def open_chip(reference: UUID, subject: UUID, data: bytes) -> bytes:
+def _seal(plaintext: bytes, associated: bytes, owner: Owner) -> bytes:
+    version = _written()
+    return _encrypt(plaintext, associated if version == _UNBOUND else _bound(associated, owner), version)
+
+
+def _open(data: bytes, associated: bytes, owner: Owner) -> bytes:
+    if not is_unbound(data):
+        return _decrypt(data, _bound(associated, owner))
+    if conf.get("BINDING") not in ("introduce", "bind"):
+        raise CryptoError(_REFUSED_UNBOUND)
+    return _decrypt(data, associated)
+
+
+def seal_chip(reference: UUID, owner: Owner, chip: bytes) -> bytes:
+    return _seal(chip, _associated("reference", reference, owner.row), owner)
+
+
+def open_chip(reference: UUID, owner: Owner, data: bytes) -> bytes:
     """Raises: CryptoError"""
-    return _decrypt(data, _associated("reference", reference, subject))
+    return _open(data, _associated("reference", reference, owner.row), owner)
 
 
-def seal_vector(embedding: UUID, reference: UUID, space: str, vector: bytes) -> bytes:
-    return _encrypt(vector, _associated("embedding", embedding, reference, space))
+def seal_vector(embedding: UUID, reference: UUID, space: str, owner: Owner, vector: bytes) -> bytes:
+    return _seal(vector, _associated("embedding", embedding, reference, space), owner)
 
 
-def open_vector(embedding: UUID, reference: UUID, space: str, data: bytes) -> bytes:
+def open_vector(embedding: UUID, reference: UUID, space: str, owner: Owner, data: bytes) -> bytes:
+    """An unbound one is proven to be its subject's by the chip of its reference alone: see `selectors.template`.
+
+    Raises: CryptoError
+    """
+    return _open(data, _associated("embedding", embedding, reference, space), owner)
+
+
+def seal_audit_key(row: UUID, key: bytes) -> bytes:
+    return _encrypt(key, _associated("auditkey", row), BOUND)
+
+
+def open_audit_key(row: UUID, data: bytes) -> bytes:
     """Raises: CryptoError"""
-    return _decrypt(data, _associated("embedding", embedding, reference, space))
+    return _decrypt(data, _associated("auditkey", row))
+
+
+def pseudonym(key: bytes, text: str) -> str:
+    """A name for a text that nobody can tell from any other without the key; 32 hex digits."""
+    return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()[:32]
 
 
 def subject_hash(subject_id: str) -> str:

@@ -105,6 +105,10 @@ def members_by_space(served: list[EnsembleConfig]) -> dict[str, tuple[EnsembleMe
     return {member.space: (member, config.flip) for config in served for member in config.members.all()}
 
 
+# the same in every row of a template
+_OF_THE_SUBJECT = ("subject_id", "lock_left", "subject__audit_key")
+
+
 @dataclass(frozen=True, slots=True)
 class Template:
     """A subject's embeddings under one version: by member name, references in one order."""
@@ -114,6 +118,10 @@ class Template:
     embeddings: dict[str, Embeddings]
     lock_left: timedelta | None = None
     """How much longer the subject is locked out; None or not positive when it is not."""
+    audit_key: bytes | None = None
+    """What the subject's pseudonym in audit events is made with."""
+    overridden: bool = False
+    """Whether a reference was enrolled although it did not match the others."""
 
 
 def template(subject_id: str, config: EnsembleConfig) -> Template | None:
@@ -122,7 +130,7 @@ def template(subject_id: str, config: EnsembleConfig) -> Template | None:
     Raises:
         NotReady: it has references, but none has a vector of every member yet.
         ReferencesLost: nor ever will: the version's rollout failed on each of them.
-        CryptoError: a ciphertext does not open.
+        CryptoError: a ciphertext does not open, or is another subject's.
     """
     names = {member.space: member.artifact.name for member in config.members.all()}
     # one query, so that an enrolment committed meanwhile is seen whole or not at all
@@ -131,19 +139,27 @@ def template(subject_id: str, config: EnsembleConfig) -> Template | None:
         .annotate(needed=FilteredRelation("embeddings", condition=Q(embeddings__space__in=list(names))))
         .annotate(lock_left=ExpressionWrapper(F("subject__locked_until") - Now(), DurationField()))
         .order_by("captured_at", "pk")
-        .values_list("pk", "needed__id", "needed__space", "needed__vector", "subject_id", "lock_left")
+        .values_list("pk", "needed__id", "needed__space", "needed__vector", "overridden", *_OF_THE_SUBJECT)
     )
     by_reference: dict[UUID, dict[str, Feature]] = {}
     subject: UUID | None = None
     lock_left: timedelta | None = None
-    for reference, pk, space, data, owner, left in rows:
+    audit_key: bytes | None = None
+    any_overridden = False
+    unbound: set[UUID] = set()
+    for reference, pk, space, data, overridden, owner, left, key in rows:
         features = by_reference.setdefault(reference, {})
         if pk is not None:
-            opened = crypto.open_vector(pk, reference, space, bytes(data))
+            opened = crypto.open_vector(pk, reference, space, crypto.Owner(owner, subject_id), bytes(data))
             features[space] = np.frombuffer(opened, "<f4").astype(np.float32)
-        subject, lock_left = owner, left
+            if crypto.is_unbound(bytes(data)):
+                unbound.add(reference)
+        any_overridden |= overridden
+        subject, lock_left, audit_key = owner, left, key
     if subject is None:
         return None
+    if unbound:
+        _require_own_chips(crypto.Owner(subject, subject_id), unbound)
     complete = {ref: features for ref, features in by_reference.items() if len(features) == len(names)}
     if not complete:
         failed = RolloutFailure.objects.filter(
@@ -153,7 +169,16 @@ def template(subject_id: str, config: EnsembleConfig) -> Template | None:
             raise ReferencesLost
         raise NotReady("The subject's references are not embedded for the active version yet.")
     together = {name: Embeddings.of_features([f[space] for f in complete.values()]) for space, name in names.items()}
-    return Template(subject, tuple(complete), together, lock_left)
+    return Template(subject, tuple(complete), together, lock_left, audit_key, any_overridden)
+
+
+def _require_own_chips(owner: crypto.Owner, references: set[UUID]) -> None:
+    """A vector of before the binding does not name its subject, but the chip of its reference does.
+
+    Raises: CryptoError
+    """
+    for pk, chip in Reference.objects.filter(pk__in=references).values_list("pk", "chip"):
+        crypto.open_chip(pk, owner, bytes(chip))
 
 
 def subject(subject_id: str) -> Subject:

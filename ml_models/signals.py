@@ -21,6 +21,9 @@ rollout_finished = Signal()
 # with subject_id: str, and seconds: how long nobody can be verified as this subject
 subject_locked_out = Signal()
 
+# with sequence and digest: the audit chain's end. Kept elsewhere, it shows a cut tail; see `audit verify --head`
+audit_chained = Signal()
+
 
 def after_commit(signal: Signal, **facts: Any) -> None:
     """Send after the transaction commits; at once where none is open."""

@@ -9,7 +9,7 @@ from kombu.exceptions import OperationalError as QueueDown
 from . import rollouts
 from .exceptions import NotReady
 from .rollouts import backfill
-from .services import retention
+from .services import chain, retention
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +29,13 @@ def nudge() -> bool:
         logger.warning("the task queue does not answer (%s): the next tick tries again", type(error).__name__)
         return False
     return True
+
+
+@shared_task(name="ml_models.audit")
+def audit() -> None:
+    """Chain the audit events that came meanwhile, and delete some whose time is over: every few seconds from beat."""
+    chain.chain_all()
+    chain.prune()
 
 
 @shared_task(name="ml_models.embed_chunk")

@@ -12,46 +12,52 @@ from ml_models import checks, crypto
 from ml_models.exceptions import CryptoError
 from tests.support.keys import keyset
 
-EMBEDDING, REFERENCE, SUBJECT = (uuid.UUID(int=i) for i in (1, 2, 3))
+EMBEDDING, REFERENCE, SUBJECT, OTHER = (uuid.UUID(int=i) for i in (1, 2, 3, 4))
+CHILD = crypto.Owner(SUBJECT, "child-1")
 VECTOR = b"\x00\x00\x80?" * 128
 
 
 @pytest.fixture
 def sealed() -> bytes:
-    return crypto.seal_vector(EMBEDDING, REFERENCE, "space", VECTOR)
+    return crypto.seal_vector(EMBEDDING, REFERENCE, "space", CHILD, VECTOR)
 
 
 def test_what_was_sealed_opens(sealed: bytes) -> None:
-    assert crypto.open_vector(EMBEDDING, REFERENCE, "space", sealed) == VECTOR
-    chip = crypto.seal_chip(REFERENCE, SUBJECT, b"chip")
-    assert crypto.open_chip(REFERENCE, SUBJECT, chip) == b"chip"
+    assert crypto.open_vector(EMBEDDING, REFERENCE, "space", CHILD, sealed) == VECTOR
+    chip = crypto.seal_chip(REFERENCE, CHILD, b"chip")
+    assert crypto.open_chip(REFERENCE, CHILD, chip) == b"chip"
     assert VECTOR[:16] not in sealed
 
 
 def test_the_same_vector_never_gives_the_same_ciphertext(sealed: bytes) -> None:
-    assert crypto.seal_vector(EMBEDDING, REFERENCE, "space", VECTOR) != sealed
+    assert crypto.seal_vector(EMBEDDING, REFERENCE, "space", CHILD, VECTOR) != sealed
 
 
 @pytest.mark.parametrize(
     "row",
     [
-        (REFERENCE, REFERENCE, "space"),
-        (EMBEDDING, EMBEDDING, "space"),
-        (EMBEDDING, REFERENCE, "other"),
+        (REFERENCE, REFERENCE, "space", CHILD),
+        (EMBEDDING, EMBEDDING, "space", CHILD),
+        (EMBEDDING, REFERENCE, "other", CHILD),
+        (EMBEDDING, REFERENCE, "space", crypto.Owner(OTHER, "child-1")),
+        (EMBEDDING, REFERENCE, "space", crypto.Owner(SUBJECT, "child-2")),
     ],
-    ids=["another row", "another reference", "another space"],
+    ids=["another row", "another reference", "another space", "another subject", "another id of the host"],
 )
-def test_a_ciphertext_that_was_moved_is_refused(sealed: bytes, row: tuple[uuid.UUID, uuid.UUID, str]) -> None:
+def test_a_ciphertext_that_was_moved_is_refused(
+    sealed: bytes, row: tuple[uuid.UUID, uuid.UUID, str, crypto.Owner]
+) -> None:
     with pytest.raises(CryptoError):
         crypto.open_vector(*row, sealed)
 
 
 def test_a_chip_moved_to_another_subject_or_read_as_a_vector_is_refused() -> None:
-    chip = crypto.seal_chip(REFERENCE, SUBJECT, b"chip")
+    chip = crypto.seal_chip(REFERENCE, CHILD, b"chip")
+    for owner in (crypto.Owner(OTHER, "child-1"), crypto.Owner(SUBJECT, "child-2")):
+        with pytest.raises(CryptoError):
+            crypto.open_chip(REFERENCE, owner, chip)
     with pytest.raises(CryptoError):
-        crypto.open_chip(REFERENCE, EMBEDDING, chip)
-    with pytest.raises(CryptoError):
-        crypto.open_vector(REFERENCE, SUBJECT, "", chip)
+        crypto.open_vector(REFERENCE, SUBJECT, "", CHILD, chip)
 
 
 def test_a_flipped_bit_is_refused_wherever_it_is(sealed: bytes) -> None:
@@ -59,26 +65,26 @@ def test_a_flipped_bit_is_refused_wherever_it_is(sealed: bytes) -> None:
         damaged = bytearray(sealed)
         damaged[place] ^= 1 << (place % 8)
         with pytest.raises(CryptoError):
-            crypto.open_vector(EMBEDDING, REFERENCE, "space", bytes(damaged))
+            crypto.open_vector(EMBEDDING, REFERENCE, "space", CHILD, bytes(damaged))
 
 
 def test_a_ciphertext_that_was_cut_is_refused(sealed: bytes) -> None:
     for length in range(len(sealed)):
         with pytest.raises(CryptoError):
-            crypto.open_vector(EMBEDDING, REFERENCE, "space", sealed[:length])
+            crypto.open_vector(EMBEDDING, REFERENCE, "space", CHILD, sealed[:length])
 
 
 def test_an_unknown_key_is_refused(sealed: bytes, settings: Settings) -> None:
     settings.ML_MODELS = {**settings.ML_MODELS, "KEYSET": keyset("k2", "k2")}
     with pytest.raises(CryptoError):
-        crypto.open_vector(EMBEDDING, REFERENCE, "space", sealed)
+        crypto.open_vector(EMBEDDING, REFERENCE, "space", CHILD, sealed)
 
 
 def test_another_key_under_the_same_id_is_refused(sealed: bytes, settings: Settings) -> None:
     name = crypto.provider().primary
     settings.ML_MODELS = {**settings.ML_MODELS, "KEYSET": keyset(name, name)}
     with pytest.raises(CryptoError):
-        crypto.open_vector(EMBEDDING, REFERENCE, "space", sealed)
+        crypto.open_vector(EMBEDDING, REFERENCE, "space", CHILD, sealed)
 
 
 class Vault:
@@ -96,9 +102,9 @@ class Vault:
 
 def test_the_host_can_bring_its_own_keys(settings: Settings) -> None:
     settings.ML_MODELS = {**settings.ML_MODELS, "KEY_PROVIDER": f"{__name__}.Vault", "KEYSET": None}
-    sealed = crypto.seal_vector(EMBEDDING, REFERENCE, "space", VECTOR)
+    sealed = crypto.seal_vector(EMBEDDING, REFERENCE, "space", CHILD, VECTOR)
     assert sealed.startswith(crypto.header("vault-7"))
-    assert crypto.open_vector(EMBEDDING, REFERENCE, "space", sealed) == VECTOR
+    assert crypto.open_vector(EMBEDDING, REFERENCE, "space", CHILD, sealed) == VECTOR
     assert checks.check_keyset() == []
 
 

@@ -40,11 +40,13 @@ PATHS = [
     "signals.subject_erased",
     "signals.rollout_finished",
     "signals.subject_locked_out",
+    "signals.audit_chained",
     "crypto.EnvironmentKeys",
     "crypto.KeyProvider",
     "api.access.default_policy",
     "tasks.tick",
     "tasks.embed_chunk",
+    "tasks.audit",
 ]
 
 
@@ -71,3 +73,4 @@ def test_the_tasks_keep_their_names_in_the_queue() -> None:
     from ml_models import tasks
 
     assert (tasks.tick.name, tasks.embed_chunk.name) == ("ml_models.tick", "ml_models.embed_chunk")
+    assert tasks.audit.name == "ml_models.audit"

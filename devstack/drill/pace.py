@@ -57,8 +57,9 @@ def engine_per_s() -> float:
     config = rollouts.get_config(NEW)
     [member] = [member for member in config.members.all() if member.space == new_space()]
     network = runtime.model(member.artifact)
-    some = Reference.objects.order_by("pk")[:_FACES]
-    chips = [crypto.open_chip(row.pk, row.subject_id, bytes(row.chip)) for row in some]
+    some = Reference.objects.select_related("subject").order_by("pk")[:_FACES]
+    owners = [crypto.Owner(row.subject_id, row.subject.subject_id) for row in some]
+    chips = [crypto.open_chip(row.pk, owner, bytes(row.chip)) for row, owner in zip(some, owners, strict=True)]
     began = time.perf_counter()
     for chip in chips:
         network.embed(chip_crop(decode_chip(chip))[None], config.flip)

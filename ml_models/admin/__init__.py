@@ -1,6 +1,6 @@
 """The admin panel: versions and rollouts with their buttons, and what may be looked at and never changed."""
 
-from .audit import ErasureAdmin, EvaluationReportAdmin, ServingProcessAdmin, VerificationAdmin
+from .audit import AuditEventAdmin, ErasureAdmin, EvaluationReportAdmin, ServingProcessAdmin, VerificationAdmin
 from .enrolment import ReferenceAdmin, SubjectAdmin
 from .registry import ArtifactAdmin
 from .rollouts import RolloutAdmin, RolloutFailureAdmin
@@ -8,6 +8,7 @@ from .versions import EnsembleConfigAdmin
 
 __all__ = [
     "ArtifactAdmin",
+    "AuditEventAdmin",
     "EnsembleConfigAdmin",
     "ErasureAdmin",
     "EvaluationReportAdmin",

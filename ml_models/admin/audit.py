@@ -1,4 +1,4 @@
-"""What happened: verifications, erasures, reports, processes. Nobody changes or deletes any of it here."""
+"""What happened: events, verifications, erasures, reports, processes. Nobody changes or deletes any of it here."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from django.utils.safestring import SafeString
 
 from ml_models.engine.errors import EngineError
 from ml_models.exceptions import ServiceError
-from ml_models.models import Erasure, EvaluationReport, ServingProcess, Verification
+from ml_models.models import AuditEvent, Erasure, EvaluationReport, ServingProcess, Verification
 from ml_models.rollouts import processes
+from ml_models.services import audit
 from ml_models.services.traffic import MAX_DAYS
 
 from . import traffic
@@ -34,7 +35,7 @@ CODES = sorted({*codes_under(EngineError), *codes_under(ServiceError)})
 
 @admin.register(Verification)
 class VerificationAdmin(Panel):
-    list_display = ["at", "decision_label", "code", "score", "config", "caller", "subject", "id"]
+    list_display = ["at", "decision_label", "code", "score", "config", "caller", "capture_point", "subject", "id"]
     list_select_related = ["config", "caller", "subject"]
     # by their names: Django would ask a table of millions which values it holds
     list_filter = [one_of("decision", ("match", "review", "no_match")), one_of("code", CODES), "config", "at"]
@@ -46,6 +47,8 @@ class VerificationAdmin(Panel):
         "id",
         "at",
         "caller",
+        "credential_id",
+        "capture_point",
         "subject",
         "config",
         "decision",
@@ -85,6 +88,41 @@ class VerificationAdmin(Panel):
     @admin.display(description="decision", ordering="decision")
     def decision_label(self, row: Verification) -> SafeString:
         return label(row.decision or "none")
+
+
+@admin.register(AuditEvent)
+class AuditEventAdmin(Panel):
+    """The timeline. A search for the host's id of a subject gives what was done to that subject."""
+
+    list_display = ["at", "kind", "code", "caller", "credential_id", "capture_point", "short_subject", "sequence"]
+    list_filter = ["kind", "at"]
+    search_fields = ["subject__exact", "credential_id__exact", "code__exact"]
+    search_help_text = "a whole subject id of the host, a pseudonym, a credential or a code"
+    ordering = ["-id"]
+    fields = [
+        "id",
+        "at",
+        "kind",
+        "code",
+        "caller",
+        "credential_id",
+        "capture_point",
+        "subject",
+        "facts",
+        "sequence",
+        "digest",
+    ]
+
+    def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
+        # the id itself is in no event; the pseudonym is, and has an index
+        pseudonym = audit.named_by_id(search_term).pseudonym if search_term else ""
+        if pseudonym:
+            return queryset.filter(subject=pseudonym), False
+        return super().get_search_results(request, queryset, search_term)
+
+    @admin.display(description="subject's pseudonym")
+    def short_subject(self, event: AuditEvent) -> str:
+        return event.subject[:8]
 
 
 @admin.register(Erasure)

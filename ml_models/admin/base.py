@@ -20,6 +20,7 @@ from django.urls import URLPattern, path, reverse
 
 from ml_models.engine.errors import EngineError
 from ml_models.exceptions import ConfigInvalid, ServiceError
+from ml_models.services import Caller
 
 from .lists import BoundedPaginator
 from .notices import notices
@@ -75,6 +76,10 @@ class Button:
 
 PANEL = "panel"
 """The credential of whoever is logged in to the panel."""
+
+
+def panel_caller(request: HttpRequest) -> Caller:
+    return Caller(request.user, PANEL)
 
 
 class Panel(ModelAdmin):

@@ -10,11 +10,11 @@ from django.urls import reverse
 from ml_models import services
 from ml_models.models import Reference, Subject
 
-from .base import PANEL, Asked, Button, Done, Panel
+from .base import Asked, Button, Done, Panel, panel_caller
 
 
 def _erase_subject(subject: Subject, request: HttpRequest) -> Done:
-    count = services.erase_row(services.Caller(request.user, PANEL), subject.pk)
+    count = services.erase_row(panel_caller(request), subject.pk)
     return Done(f"Erased with {count} references.", reverse("admin:ml_models_subject_changelist"))
 
 
@@ -27,7 +27,7 @@ def _ask_erase_subject(subject: Subject) -> Asked:
 
 
 def _erase_reference(reference: Reference, request: HttpRequest) -> Done:
-    services.erase_reference(services.Caller(request.user, PANEL), reference.pk)
+    services.erase_reference(panel_caller(request), reference.pk)
     return Done("Erased.", reverse("admin:ml_models_subject_change", args=[reference.subject_id]))
 
 

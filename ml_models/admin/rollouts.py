@@ -14,19 +14,20 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from ml_models import rollouts
-from ml_models.models import Actor, Rollout, RolloutFailure
+from ml_models.models import Rollout, RolloutFailure
 from ml_models.rollouts.progress import progress
+from ml_models.services.callers import By
 from ml_models.services.shadow import Summary, summary
 
-from .base import Asked, Button, Done, Panel
+from .base import Asked, Button, Done, Panel, panel_caller
 from .display import duration, label, words
 
 State = Rollout.State
 
 
-def _steer(deed: Callable[[Rollout, Actor], None], says: str) -> Callable[[Rollout, HttpRequest], Done]:
+def _steer(deed: Callable[[Rollout, By], None], says: str) -> Callable[[Rollout, HttpRequest], Done]:
     def does(rollout: Rollout, request: HttpRequest) -> Done:
-        deed(rollouts.get_rollout(rollout.pk), request.user)
+        deed(rollouts.get_rollout(rollout.pk), panel_caller(request))
         return Done(says)
 
     return does
@@ -35,7 +36,7 @@ def _steer(deed: Callable[[Rollout, Actor], None], says: str) -> Callable[[Rollo
 def _lever(
     name: str,
     label: str,
-    deed: Callable[[Rollout, Actor], None],
+    deed: Callable[[Rollout, By], None],
     says: str,
     asks: str,
     *states: str,

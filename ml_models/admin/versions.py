@@ -18,7 +18,7 @@ from ml_models.rollouts import backfill
 from ml_models.rollouts.estimates import activation_cost
 from ml_models.versions import comparison, evidence, files
 
-from .base import Asked, Button, Done, Panel
+from .base import Asked, Button, Done, Panel, panel_caller
 from .comparison import beside, difference
 from .display import change_facts, cost_facts, headline, label
 
@@ -50,7 +50,7 @@ _OVERRIDE = "Evidence is missing. A superuser who answers for that says here why
 
 def _validate(config: EnsembleConfig, request: HttpRequest) -> Done:
     override = request.POST.get("override_evidence", "").strip()
-    rollouts.validate(rollouts.get_config(config.version), request.user, override)
+    rollouts.validate(rollouts.get_config(config.version), panel_caller(request), override)
     return Done(f"Version {config.version} is valid: it can be activated.")
 
 
@@ -65,7 +65,7 @@ def _ask_validate(config: EnsembleConfig) -> Asked:
 
 def _activate(config: EnsembleConfig, request: HttpRequest) -> Done:
     hold = request.POST.get("hold_for_approval") == "on"
-    rollout = rollouts.open_rollout(rollouts.get_config(config.version), request.user, hold)
+    rollout = rollouts.open_rollout(rollouts.get_config(config.version), panel_caller(request), hold)
     if not tasks.nudge():
         messages.warning(request, "The task queue does not answer. The rollout begins as soon as it does.")
     return Done(
@@ -84,7 +84,7 @@ def _ask_activate(config: EnsembleConfig) -> Asked:
 
 
 def _roll_back(config: EnsembleConfig, request: HttpRequest) -> Done:
-    earlier = rollouts.roll_back(request.user, leaving=config.version)
+    earlier = rollouts.roll_back(panel_caller(request), leaving=config.version)
     return Done(
         f"Version {earlier.version} is active again.",
         reverse("admin:ml_models_ensembleconfig_change", args=[earlier.pk]),
@@ -104,7 +104,7 @@ def _ask_roll_back(config: EnsembleConfig) -> Asked:
 
 
 def _end_warmth(config: EnsembleConfig, request: HttpRequest) -> Done:
-    rollouts.end_warmth(config, request.user)
+    rollouts.end_warmth(config, panel_caller(request))
     return Done(f"Version {config.version} is not warm any more.")
 
 
@@ -117,7 +117,7 @@ def _ask_end_warmth(config: EnsembleConfig) -> Asked:
 
 
 def _discard(config: EnsembleConfig, request: HttpRequest) -> Done:
-    rollouts.discard(rollouts.get_config(config.version), request.user)
+    rollouts.discard(rollouts.get_config(config.version), panel_caller(request))
     return Done(f"Version {config.version} is put away.")
 
 

@@ -13,10 +13,12 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from ml_models import rollouts, selectors, tasks
-from ml_models.models import Actor, EnsembleConfig, Rollout
+from ml_models.models import EnsembleConfig, Rollout
 from ml_models.rollouts.progress import progress
+from ml_models.services.callers import By
 
 from .access import holds
+from .callers import caller
 from .views import PROBLEM, FaceView, parse
 
 
@@ -97,7 +99,7 @@ class ValidateView(FaceView):
     def post(self, request: Request, version: int) -> Response:
         """Prove that a draft may go live."""
         config = rollouts.get_config(version)
-        rollouts.validate(config, request.user)
+        rollouts.validate(config, caller(request))
         return _version(version)
 
 
@@ -108,7 +110,7 @@ class ActivateView(FaceView):
     def post(self, request: Request, version: int) -> Response:
         """Bring a validated version live; the rollout goes on in the workers."""
         hold = parse(ActivateRequest, request)["hold_for_approval"]
-        rollout = rollouts.open_rollout(rollouts.get_config(version), request.user, hold)
+        rollout = rollouts.open_rollout(rollouts.get_config(version), caller(request), hold)
         tasks.nudge()
         return Response(ActivateAnswer({"rollout_id": rollout.pk}).data, status=202)
 
@@ -119,7 +121,7 @@ class RollbackView(FaceView):
     @extend_schema(request=None, responses={200: VersionAnswer, "default": PROBLEM})
     def post(self, request: Request, version: int) -> Response:
         """Leave this active version for the one before, at once."""
-        return _version(rollouts.roll_back(request.user, leaving=version).version)
+        return _version(rollouts.roll_back(caller(request), leaving=version).version)
 
 
 def _version(version: int) -> Response:
@@ -140,12 +142,12 @@ class SteerView(FaceView):
     """Each way to steer is an address of its own, so that an access log says what was done."""
 
     permission_classes = [holds("control_rollout")]
-    steer: Callable[[Rollout, Actor], None] = staticmethod(rollouts.pause)
+    steer: Callable[[Rollout, By], None] = staticmethod(rollouts.pause)
 
     @extend_schema(request=None, responses={200: RolloutAnswer, "default": PROBLEM})
     def post(self, request: Request, rollout_id: UUID) -> Response:
         """Steer a rollout."""
-        self.steer(rollouts.get_rollout(rollout_id), request.user)
+        self.steer(rollouts.get_rollout(rollout_id), caller(request))
         return _rollout(rollout_id)
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
 from django.db import transaction
 from django.http import HttpRequest
 from drf_spectacular.utils import OpenApiResponse, extend_schema
+from rest_framework.exceptions import PermissionDenied
 from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.permissions import AllowAny, IsAuthenticated
 from rest_framework.renderers import JSONRenderer
@@ -18,6 +20,7 @@ from rest_framework.views import APIView
 
 from ml_models import conf, selectors, services
 from ml_models.exceptions import NotReady
+from ml_models.services import audit
 from ml_models.services.readiness import readiness
 
 from . import access, uploads
@@ -95,6 +98,17 @@ def _subject_id(path: str) -> str:
     return str(s.SubjectIdField().run_validation(path))
 
 
+@contextmanager
+def _audited(kind: audit.Kind, caller: services.Caller, subject_id: str = "") -> Iterator[None]:
+    """Around the question who may: a caller without the right leaves an event. The subject is not looked up for it, or
+    the time that takes would tell whether it exists."""
+    try:
+        yield
+    except PermissionDenied:
+        audit.record(kind, caller, audit.Named(subject_id), "forbidden")
+        raise
+
+
 class EnrollView(FaceView):
     permission_classes = [IsAuthenticated]
 
@@ -102,12 +116,12 @@ class EnrollView(FaceView):
     def post(self, request: Request) -> Response:
         """Add a reference to a subject, who begins to exist with the first one."""
         data = parse(s.EnrollRequest, request)
-        access.require(request.user, "enroll", data["subject_id"])
-        if data["override"]:
-            access.require_permission(request.user, "override_reference")
-        done = services.enroll(
-            caller(request, data["capture_point"]), data["subject_id"], data["image"], data["override"]
-        )
+        who = caller(request, data["capture_point"])
+        with _audited(audit.Kind.OVERRIDE if data["override"] else audit.Kind.ENROLL, who, data["subject_id"]):
+            access.require(request.user, "enroll", data["subject_id"])
+            if data["override"]:
+                access.require_permission(request.user, "override_reference")
+        done = services.enroll(who, data["subject_id"], data["image"], data["override"])
         answer = {
             "subject_id": data["subject_id"],
             "reference_id": done.reference.pk,
@@ -125,8 +139,10 @@ class VerifyView(FaceView):
     def post(self, request: Request) -> Response:
         """Is the face in the frames the subject's?"""
         data = parse(s.VerifyRequest, request)
-        access.require(request.user, "verify", data["subject_id"])
-        done = services.verify(caller(request, data["capture_point"]), data["subject_id"], data["image"])
+        who = caller(request, data["capture_point"])
+        with _audited(audit.Kind.VERIFY, who, data["subject_id"]):
+            access.require(request.user, "verify", data["subject_id"])
+        done = services.verify(who, data["subject_id"], data["image"])
         answer = {
             "verification_id": done.verification.pk,
             "decision": done.decision.decision,
@@ -165,7 +181,8 @@ class SubjectView(FaceView):
     def delete(self, request: Request, subject_id: str) -> Response:
         """Erase a subject: chips and the embeddings of every version."""
         subject_id = _subject_id(subject_id)
-        access.require(request.user, "erase", subject_id)
+        with _audited(audit.Kind.ERASE_SUBJECT, caller(request), subject_id):
+            access.require(request.user, "erase", subject_id)
         count = services.erase_subject(caller(request), subject_id)
         return Response(s.ErasedAnswer({"subject_id": subject_id, "references_erased": count}).data)
 
@@ -177,7 +194,9 @@ class ReferenceView(FaceView):
     def delete(self, request: Request, reference_id: UUID) -> Response:
         """Erase one reference and its embeddings of every version."""
         # a reference that does not exist is asked for under no subject's id: only a service may learn that it is gone
-        access.require(request.user, "erase", selectors.subject_id_of(reference_id) or "")
+        subject_id = selectors.subject_id_of(reference_id) or ""
+        with _audited(audit.Kind.ERASE_REFERENCE, caller(request), subject_id):
+            access.require(request.user, "erase", subject_id)
         services.erase_reference(caller(request), reference_id)
         return Response(status=204)
 

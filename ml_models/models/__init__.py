@@ -1,6 +1,7 @@
 """What the database keeps: the one place to import models from. Reads live in `selectors`, changes in `services` and
 `rollouts`."""
 
+from .audit import AuditCheckpoint, AuditEvent, AuditKey
 from .base import Actor, actor_id
 from .decisions import Verification
 from .enrolment import Embedding, Erasure, Reference, Subject
@@ -10,6 +11,9 @@ from .versions import Artifact, ConfigStep, EnsembleConfig, EnsembleMember, Eval
 __all__ = [
     "Actor",
     "Artifact",
+    "AuditCheckpoint",
+    "AuditEvent",
+    "AuditKey",
     "ConfigStep",
     "Embedding",
     "EnsembleConfig",

@@ -19,6 +19,8 @@ class Verification(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     at = models.DateTimeField(auto_now_add=True, db_index=True)
     caller = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    credential_id = models.CharField(max_length=64, blank=True, default="", db_default="")
+    capture_point = models.CharField(max_length=50, blank=True, default="", db_default="")
     subject = models.ForeignKey(Subject, null=True, on_delete=models.SET_NULL, related_name="verifications")
     config = models.ForeignKey(EnsembleConfig, null=True, on_delete=models.PROTECT, related_name="verifications")
     decision = models.CharField(max_length=20, blank=True)

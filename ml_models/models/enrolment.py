@@ -19,6 +19,9 @@ class Subject(models.Model):
     failures = models.PositiveSmallIntegerField(default=0, help_text="`no_match` in a row; see `lockout`.")
     failed_at = models.DateTimeField(null=True, blank=True)
     locked_until = models.DateTimeField(null=True, blank=True)
+    audit_key = models.BinaryField(
+        null=True, help_text="Random; makes the pseudonym in audit events, and goes with the row."
+    )
 
     class Meta:
         permissions = [

@@ -174,7 +174,8 @@ def _ensure_loaded(config: EnsembleConfig, load: bool) -> None:
 def embed_batch(rollout: Rollout, config: EnsembleConfig, references: Iterable[UUID]) -> None:
     rows, failures = [], []
     present = Embedding.objects.filter(space__in=spaces_of(config)).defer("vector")
-    loaded = Reference.objects.filter(pk__in=list(references)).prefetch_related(Prefetch("embeddings", present))
+    loaded = Reference.objects.filter(pk__in=list(references)).select_related("subject")
+    loaded = loaded.prefetch_related(Prefetch("embeddings", present))
     for reference in loaded:
         try:
             rows += missing_vectors(config, reference)
@@ -209,9 +210,10 @@ def missing_vectors(config: EnsembleConfig, reference: Reference) -> list[Embedd
     todo = [member for member in config.members.all() if member.space not in present]
     if not todo:
         return []
-    crop = chip_crop(decode_chip(crypto.open_chip(reference.pk, reference.subject_id, bytes(reference.chip))))
+    owner = crypto.Owner(reference.subject_id, reference.subject.subject_id)
+    crop = chip_crop(decode_chip(crypto.open_chip(reference.pk, owner, bytes(reference.chip))))
     features = ((member.space, embeddings.embed_crop(crop, member, config.flip)) for member in todo)
-    return [embeddings.sealed(reference.pk, space, feature) for space, feature in features]
+    return [embeddings.sealed(reference.pk, owner, space, feature) for space, feature in features]
 
 
 def hold(subjects: dict[UUID, UUID]) -> set[UUID]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from ..exceptions import RolloutRefused
-from ..models import Actor, ConfigStep, EnsembleConfig, actor_id
+from ..models import ConfigStep, EnsembleConfig, actor_id
+from ..services import audit
+from ..services.callers import By, as_caller
 
 
 def move(
-    config: EnsembleConfig, source: str, target: str, by: Actor, reason: str = "", overrides_evidence: bool = False
+    config: EnsembleConfig, source: str, target: str, by: By, reason: str = "", overrides_evidence: bool = False
 ) -> None:
     """Move a version from one state to another and write the step down; the caller holds `locks.change_versions`, or
     the version's row.
@@ -22,7 +24,9 @@ def move(
         config=config,
         from_state=source,
         to_state=target,
-        by_id=actor_id(by),
+        by_id=actor_id(as_caller(by).account),
         reason=reason,
         overrides_evidence=overrides_evidence,
     )
+    if target == EnsembleConfig.State.ACTIVE:
+        audit.record(audit.Kind.ACTIVATE, as_caller(by), version=config.version, before=source)

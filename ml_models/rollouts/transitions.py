@@ -13,7 +13,9 @@ from django.db.models.functions import Now
 
 from .. import conf, selectors, signals
 from ..exceptions import ConfigInvalid, RolloutRefused
-from ..models import Actor, ConfigStep, Embedding, EnsembleConfig, Rollout, RolloutChunk, actor_id
+from ..models import ConfigStep, Embedding, EnsembleConfig, Rollout, RolloutChunk, actor_id
+from ..services import audit
+from ..services.callers import By, Caller, as_caller
 from ..versions import evidence, locks
 from ..versions.validation import problems
 from . import processes
@@ -30,7 +32,7 @@ _MISSING = "{} embeddings are missing. Workers make them: wait until none is."
 _LEFT = "People left behind: {}. None of their references could be embedded; enrol them again."
 
 
-def discard(config: EnsembleConfig, by: Actor = None) -> None:
+def discard(config: EnsembleConfig, by: By = None) -> None:
     """Put a validated version away that is not to go live; `purge_retired` deletes what it alone has embedded.
 
     Raises:
@@ -43,7 +45,7 @@ def discard(config: EnsembleConfig, by: Actor = None) -> None:
         EnsembleConfig.objects.filter(pk=config.pk).update(warm_until=None)
 
 
-def open_rollout(config: EnsembleConfig, by: Actor = None, hold_for_approval: bool = False) -> Rollout:
+def open_rollout(config: EnsembleConfig, by: By = None, hold_for_approval: bool = False) -> Rollout:
     """Begin to bring a validated version live; from here on enrolments embed for it too.
 
     Raises:
@@ -62,15 +64,16 @@ def open_rollout(config: EnsembleConfig, by: Actor = None, hold_for_approval: bo
         if current not in (State.VALIDATED, State.RETIRED):
             raise RolloutRefused(f"Version {config.version} is {current}; only a validated one can be activated.")
         move(config, current, State.ROLLING_OUT, by)
+        audit.record(audit.Kind.OPEN_ROLLOUT, as_caller(by), version=config.version)
         return Rollout.objects.create(
             config=config,
-            opened_by_id=actor_id(by),
+            opened_by_id=actor_id(as_caller(by).account),
             hold_for_approval=hold_for_approval,
             pairs=pairs,
         )
 
 
-def cut_over(rollout: Rollout, by: Actor = None) -> None:
+def cut_over(rollout: Rollout, by: By = None) -> None:
     """Retire the active version and activate the rolling one, in one transaction: by itself once nothing is missing, or
     at an operator's Go.
 
@@ -99,7 +102,7 @@ def cut_over(rollout: Rollout, by: Actor = None) -> None:
             )
         if obstacle := processes.obstacle(config):
             raise RolloutRefused(obstacle)
-        actor = by or current.opened_by
+        actor = as_caller(by) if by else Caller(current.opened_by)
         before = EnsembleConfig.objects.filter(state=State.ACTIVE).first()
         if before:
             _retire(before, actor, f"version {config.version} took over")
@@ -134,7 +137,7 @@ def _missing_since(rollout: Rollout, config: EnsembleConfig, since: datetime) ->
     return len(lacking) * len(spaces) - present.count() if lacking else 0
 
 
-def _retire(config: EnsembleConfig, by: Actor, reason: str) -> None:
+def _retire(config: EnsembleConfig, by: By, reason: str) -> None:
     move(config, State.ACTIVE, State.RETIRED, by, reason)
     window = timedelta(days=conf.get("ROLLBACK_WINDOW_DAYS"))
     EnsembleConfig.objects.filter(pk=config.pk).update(warm_until=Now() + window)
@@ -150,7 +153,7 @@ def _announce(rollout: Rollout, state: str, lost: int = 0) -> None:
     )
 
 
-def roll_back(by: Actor = None, leaving: int | None = None) -> EnsembleConfig:
+def roll_back(by: By = None, leaving: int | None = None) -> EnsembleConfig:
     """Make the version that was retired last active again, while it is warm; waits for nothing.
 
     Nor does it refuse for what is owed to that version: people whom it cannot verify (`people_without_template`) are
@@ -175,7 +178,7 @@ def roll_back(by: Actor = None, leaving: int | None = None) -> EnsembleConfig:
     return warm
 
 
-def end_warmth(config: EnsembleConfig, by: Actor = None) -> None:
+def end_warmth(config: EnsembleConfig, by: By = None) -> None:
     """Let go of a retired version before its rollback window ends: nothing is loaded or embedded for it any more, and
     nobody can roll back to it.
 
@@ -187,37 +190,39 @@ def end_warmth(config: EnsembleConfig, by: Actor = None) -> None:
         if not EnsembleConfig.objects.filter(selectors.warm(), pk=config.pk).update(warm_until=None):
             raise RolloutRefused(f"Version {config.version} is not warm: there is nothing to end. Look again.")
         state = State.RETIRED
+        who = actor_id(as_caller(by).account)
         ConfigStep.objects.create(
-            config=config, from_state=state, to_state=state, by_id=actor_id(by), reason="warmth ended early"
+            config=config, from_state=state, to_state=state, by_id=who, reason="warmth ended early"
         )
 
 
-def pause(rollout: Rollout, by: Actor = None) -> None:
+def pause(rollout: Rollout, by: By = None) -> None:
     """Hand out nothing more; what is done stays. Raises: RolloutRefused."""
     _switch(rollout, Rollout.State.EMBEDDING, Rollout.State.PAUSED, by)
 
 
-def resume(rollout: Rollout, by: Actor = None) -> None:
+def resume(rollout: Rollout, by: By = None) -> None:
     """Go on where it stopped. Raises: RolloutRefused."""
     _switch(rollout, Rollout.State.PAUSED, Rollout.State.EMBEDDING, by)
 
 
-def _switch(rollout: Rollout, source: str, target: str, by: Actor) -> None:
+def _switch(rollout: Rollout, source: str, target: str, by: By) -> None:
     with transaction.atomic():
         if not Rollout.objects.filter(pk=rollout.pk, state=source).update(state=target, reason=""):
             raise RolloutRefused(f"The rollout is not {source}. See rollout status.")
         state = rollout.config.state
+        who = actor_id(as_caller(by).account)
         ConfigStep.objects.create(
-            config=rollout.config, from_state=state, to_state=state, by_id=actor_id(by), reason=f"rollout {target}"
+            config=rollout.config, from_state=state, to_state=state, by_id=who, reason=f"rollout {target}"
         )
 
 
-def abort(rollout: Rollout, by: Actor = None) -> None:
+def abort(rollout: Rollout, by: By = None) -> None:
     """Give up; the version is `validated` again and keeps what it has embedded. Raises: RolloutRefused."""
     close(rollout, Rollout.State.ABORTED, by, "aborted by an operator")
 
 
-def close(rollout: Rollout, state: str, by: Actor, reason: str) -> None:
+def close(rollout: Rollout, state: str, by: By, reason: str) -> None:
     """End a rollout without its version going live. Raises: RolloutRefused."""
     with transaction.atomic():
         closed = Rollout.objects.filter(pk=rollout.pk, state__in=Rollout.OPEN).update(

@@ -7,7 +7,8 @@ from django.db import transaction
 from .. import artifacts, selectors
 from ..engine.errors import ArtifactRejected, InferenceFailed
 from ..exceptions import ArtifactError, ConfigInvalid, RolloutRefused
-from ..models import Actor, Artifact, EnsembleConfig
+from ..models import Artifact, EnsembleConfig
+from ..services.callers import By, as_caller
 from ..versions import evidence, files
 from ..versions.validation import problems
 from .steps import move
@@ -15,7 +16,7 @@ from .steps import move
 State = EnsembleConfig.State
 
 
-def validate(config: EnsembleConfig, by: Actor = None, override_evidence: str = "") -> None:
+def validate(config: EnsembleConfig, by: By = None, override_evidence: str = "") -> None:
     """Move a draft to `validated` once its networks load here, it was measured as `evidence` asks, and nothing speaks
     against it.
 
@@ -26,7 +27,8 @@ def validate(config: EnsembleConfig, by: Actor = None, override_evidence: str = 
         ConfigInvalid: with every reason, networks that cannot be had or are not what they should be among them.
         RolloutRefused: it is not a draft, somebody changed it meanwhile, or who overrides is no superuser.
     """
-    if override_evidence and not (by and by.is_active and getattr(by, "is_superuser", False)):
+    who = as_caller(by).account
+    if override_evidence and not (who and who.is_active and getattr(who, "is_superuser", False)):
         raise RolloutRefused("Only a superuser can answer for missing evidence.")
     if config.state == State.VALIDATED:
         return

@@ -9,16 +9,20 @@ from typing import Any
 from ..engine.errors import ImageError
 from ..engine.fuse import by_member
 from ..engine.types import Decision, Extraction, Quality
+from ..models import EnsembleConfig
 from ..runtime import ServedVersion
 from ..selectors import Template
 
 
 @dataclass(slots=True)
 class Attempt:
-    """`frames` are the usable pictures; `dropped` names the others, filled even where the attempt fails."""
+    """`frames` are the usable pictures; `dropped` names the others, filled even where the attempt fails. `config` and
+    `template` are None until they are read."""
 
     frames: list[Extraction] = field(default_factory=list)
     dropped: list[dict[str, Any]] = field(default_factory=list)
+    config: EnsembleConfig | None = None
+    template: Template | None = None
 
     @property
     def quality(self) -> Quality:

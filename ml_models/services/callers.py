@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from ..models import Actor
 
@@ -19,3 +20,10 @@ class Caller:
 
 NOBODY = Caller()
 """A command or a task."""
+
+By: TypeAlias = Caller | Actor
+"""Who operates: a caller, or an account where the credential does not matter."""
+
+
+def as_caller(by: By) -> Caller:
+    return by if isinstance(by, Caller) else Caller(by)

@@ -26,8 +26,8 @@ def embed_crop(crop: Image, member: EnsembleMember, flip: bool) -> Feature:
     return feature
 
 
-def sealed(reference: uuid.UUID, space: str, feature: Feature) -> Embedding:
-    """An unsaved row with its feature, float32 (D,), encrypted for that row."""
+def sealed(reference: uuid.UUID, owner: crypto.Owner, space: str, feature: Feature) -> Embedding:
+    """An unsaved row with its feature, float32 (D,), encrypted for that row and that subject."""
     pk = uuid.uuid4()
-    data = crypto.seal_vector(pk, reference, space, feature.astype("<f4").tobytes())
+    data = crypto.seal_vector(pk, reference, space, owner, feature.astype("<f4").tobytes())
     return Embedding(pk=pk, reference_id=reference, space=space, vector=data)

@@ -11,7 +11,7 @@ import uuid
 from contextlib import suppress
 from dataclasses import dataclass
 
-from django.db import transaction
+from django.db import DatabaseError, transaction
 
 from .. import conf, crypto, runtime, selectors
 from ..engine.align import encode_chip
@@ -30,7 +30,7 @@ from ..exceptions import (
 from ..models import Embedding, EnsembleConfig, Erasure, Reference, Subject, actor_id
 from ..runtime import ServedVersion
 from ..versions import locks
-from . import lockout, subject_ids
+from . import audit, lockout, subject_ids
 from .callers import Caller
 from .embeddings import embed_chip, sealed
 
@@ -65,6 +65,17 @@ def enroll(caller: Caller, subject_id: str, image: bytes, override: bool = False
         NotFound: the subject was erased meanwhile.
         NotReady
     """
+    try:
+        return _enroll(caller, subject_id, image, override)
+    except DatabaseError:  # nor would the event be written
+        raise
+    except Exception as error:
+        kind = audit.Kind.OVERRIDE if override else audit.Kind.ENROLL
+        audit.record(kind, caller, audit.named_by_id(subject_id), audit.code_of(error))
+        raise
+
+
+def _enroll(caller: Caller, subject_id: str, image: bytes, override: bool) -> Enrolled:
     subject_ids.require(subject_id)
     version = runtime.active()
     config = version.config
@@ -166,7 +177,7 @@ def _check_against_template(version: ServedVersion, new: _NewReference, override
 def write(new: _NewReference, checked: _Checked, features: dict[str, Feature]) -> Reference | None:
     """Write the reference; None when the subject's references are no longer the ones it was compared with."""
     if new.known is None:
-        Subject.objects.get_or_create(subject_id=new.subject_id)
+        Subject.objects.get_or_create(subject_id=new.subject_id, defaults={"audit_key": audit.new_key()})
     # NO KEY: two enrolments wait for each other, an embedding task's KEY SHARE does not wait for either
     subject = Subject.objects.select_for_update(no_key=True).filter(subject_id=new.subject_id).first()
     gone = subject is None or (new.known and subject.pk != new.known)
@@ -178,14 +189,16 @@ def write(new: _NewReference, checked: _Checked, features: dict[str, Feature]) -
         return None
     if len(existing) >= conf.get("MAX_REFERENCES"):
         raise InvalidRequest(f"The subject has {len(existing)} references; delete one before adding another.")
-    pk = uuid.uuid4()
+    pk, owner = uuid.uuid4(), crypto.Owner(subject.pk, subject.subject_id)
     reference = Reference.objects.create(
         pk=pk,
         subject=subject,
-        chip=crypto.seal_chip(pk, subject.pk, encode_chip(new.extraction.chip)),
+        chip=crypto.seal_chip(pk, owner, encode_chip(new.extraction.chip)),
         quality=new.extraction.quality.to_json(),
         overridden=checked.overridden,
         enrolled_by_id=actor_id(new.caller.account),
     )
-    Embedding.objects.bulk_create(sealed(pk, space, feature) for space, feature in features.items())
+    Embedding.objects.bulk_create(sealed(pk, owner, space, feature) for space, feature in features.items())
+    kind = audit.Kind.OVERRIDE if checked.overridden else audit.Kind.ENROLL
+    audit.record(kind, new.caller, audit.named(subject), reference=str(pk))
     return reference

@@ -12,7 +12,7 @@ from django.db import transaction
 from .. import crypto, signals
 from ..exceptions import NotFound
 from ..models import Erasure, Reference, Subject, Verification, actor_id
-from . import subject_ids
+from . import audit, subject_ids
 from .accounts import own_account
 from .callers import Caller
 
@@ -44,9 +44,12 @@ def _erase(caller: Caller, **which: Any) -> int:
         subject = _held(**which)
         if subject is None:
             raise NotFound("There is no such subject.")
-        pk, hashed, own = subject.pk, crypto.subject_hash(subject.subject_id), own_account(subject.subject_id)
+        pk, subject_id = subject.pk, subject.subject_id
+        own = own_account(subject_id)
         count = _delete(subject, own)
+        hashed = crypto.subject_hash(subject_id)
         Erasure.objects.create(subject_hash=hashed, references=count, by_id=_unless_own(caller, own))
+        audit.record(audit.Kind.ERASE_SUBJECT, caller, audit.Named(subject_id), references=count)
     logger.info("erased subject %s with %d references", pk, count)
     return count
 
@@ -58,14 +61,15 @@ def erase_reference(caller: Caller, reference_id: uuid.UUID) -> None:
         NotFound: there is no such reference.
     """
     with transaction.atomic():
-        subject_id = _delete_reference(reference_id)
-        if subject_id is None:
+        subject = _delete_reference(reference_id)
+        if subject is None:
             raise NotFound("There is no such reference.")
         Erasure.objects.create(
             reference_hash=crypto.reference_hash(reference_id),
             references=1,
-            by_id=_unless_own(caller, own_account(subject_id)),
+            by_id=_unless_own(caller, own_account(subject.subject_id)),
         )
+        audit.record(audit.Kind.ERASE_REFERENCE, caller, audit.named(subject), reference=str(reference_id))
 
 
 def erase_reference_again(reference_id: uuid.UUID) -> bool:
@@ -74,13 +78,13 @@ def erase_reference_again(reference_id: uuid.UUID) -> bool:
         return _delete_reference(reference_id) is not None
 
 
-def _delete_reference(reference_id: uuid.UUID) -> str | None:
+def _delete_reference(reference_id: uuid.UUID) -> Subject | None:
     """Delete a reference with its embeddings. Returns: whose it was; None when there is no such reference any more."""
     # an embedding task holds the subject while it writes: wait for it, and let later ones find the reference gone
     subject = _held(pk__in=Reference.objects.filter(pk=reference_id).values("subject_id"))
     if subject is None or not Reference.objects.filter(pk=reference_id).delete()[0]:
         return None
-    return subject.subject_id
+    return subject
 
 
 def erase_made_before(pk: uuid.UUID, at: datetime) -> int:

@@ -8,15 +8,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from django.db import DatabaseError
+
 from .. import conf, runtime, selectors, signals
-from ..engine.errors import EngineError
 from ..engine.quality import advised
 from ..engine.types import Decision, Quality
-from ..exceptions import (
-    InvalidRequest,
-    LockedOut,
-    NotEnrolled,
-)
+from ..exceptions import InvalidRequest, NotEnrolled
 from ..models import EnsembleConfig, Verification
 from . import audit, lockout, shadow, subject_ids
 from .attempts import Attempt
@@ -41,7 +38,7 @@ def verify(caller: Caller, subject_id: str, images: Sequence[bytes]) -> Verified
     """Is the face in these frames the subject's?
 
     Args:
-        caller: for the audit row.
+        caller: for the audit row and the event.
         subject_id: the host's id.
         images: 1 to `MAX_FRAMES` pictures of one attempt; the ones that cannot be used are dropped and named.
 
@@ -53,35 +50,37 @@ def verify(caller: Caller, subject_id: str, images: Sequence[bytes]) -> Verified
         ImageError: no frame could be used; the first one's reason.
         InferenceFailed, MissingThreshold: never a decision.
     """
-    subject_ids.require(subject_id)
-    if not 1 <= len(images) <= conf.get("MAX_FRAMES"):
-        raise InvalidRequest(f"Send 1 to {conf.get('MAX_FRAMES')} images.")
-    with shadow.live():
-        return _verify(caller, subject_id, images)
+    attempt = Attempt()
+    try:
+        subject_ids.require(subject_id)
+        if not 1 <= len(images) <= conf.get("MAX_FRAMES"):
+            raise InvalidRequest(f"Send 1 to {conf.get('MAX_FRAMES')} images.")
+        with shadow.live():
+            return _verify(caller, subject_id, images, attempt)
+    except DatabaseError:  # nor would the event be written
+        raise
+    except Exception as error:
+        audit.record_failure(caller, subject_id, attempt.config, attempt.template, error, attempt.dropped)
+        raise
 
 
-def _verify(caller: Caller, subject_id: str, images: Sequence[bytes]) -> Verified:
+def _verify(caller: Caller, subject_id: str, images: Sequence[bytes], attempt: Attempt) -> Verified:
     started = time.perf_counter()
     version = runtime.active()
-    config = version.config
-    template = selectors.template(subject_id, config)
+    config = attempt.config = version.config
+    template = attempt.template = selectors.template(subject_id, config)
     if template is None:
         raise NotEnrolled
-    attempt = Attempt()
     frames, dropped = attempt.frames, attempt.dropped
-    try:
-        lockout.require_free(template.lock_left)
-        attempt.extract(version, images)
-        decision = attempt.decide(version, template)
-        best = advised(attempt.quality, decision.condition)
-        lockout.settle(template.subject, subject_id, decision.decision)
-    except (EngineError, LockedOut) as error:
-        audit.record_failure(caller, config, template, error.code, dropped)
-        raise
+    lockout.require_free(template.lock_left)
+    attempt.extract(version, images)
+    decision = attempt.decide(version, template)
+    best = advised(attempt.quality, decision.condition)
+    lockout.settle(template.subject, subject_id, decision.decision)
     timings = {step: sum(f.timings_ms[step] for f in frames) for step in frames[0].timings_ms}
     elapsed_ms = (time.perf_counter() - started) * 1000
     row = audit.record_decision(
-        caller, config, template, decision, best, len(frames), dropped, {**timings, "total": elapsed_ms}
+        caller, subject_id, config, template, decision, best, len(frames), dropped, {**timings, "total": elapsed_ms}
     )
     signals.after_commit(
         signals.verification_decided,

@@ -22,6 +22,7 @@ VIEWS = (
     "view_verification",
     "view_servingprocess",
     "view_erasure",
+    "view_auditevent",
     "view_evaluationreport",
 )
 DEEDS = (

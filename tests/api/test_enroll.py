@@ -9,6 +9,7 @@ from ml_models.engine.align import decode_chip
 from ml_models.engine.pipeline import chip_crop
 from ml_models.models import Embedding, EnsembleConfig, Reference, Subject
 from tests.conftest import Portraits
+from tests.support.keys import owner
 from tests.support.pictures import encoded, opened
 from tests.support.uploads import enroll, verify
 
@@ -17,7 +18,9 @@ pytestmark = pytest.mark.django_db
 
 def stored_vectors(reference: Reference) -> dict[str, np.ndarray]:
     return {
-        e.space: np.frombuffer(crypto.open_vector(e.pk, reference.pk, e.space, bytes(e.vector)), "<f4")
+        e.space: np.frombuffer(
+            crypto.open_vector(e.pk, reference.pk, e.space, owner(reference), bytes(e.vector)), "<f4"
+        )
         for e in reference.embeddings.all()
     }
 
@@ -40,7 +43,7 @@ def test_embedding_the_stored_chip_again_gives_the_same_vectors(
 ) -> None:
     for data in (portraits.eileen_collins, encoded(opened(portraits.grace_hopper).resize((300, 380)))):
         reference = Reference.objects.get(pk=enroll(service, f"child-{len(data)}", data).json()["reference_id"])
-        chip = decode_chip(crypto.open_chip(reference.pk, reference.subject_id, bytes(reference.chip)))
+        chip = decode_chip(crypto.open_chip(reference.pk, owner(reference), bytes(reference.chip)))
         vectors = stored_vectors(reference)
         for member in served.members.all():
             again = runtime.model(member.artifact).embed(chip_crop(chip)[None]).vectors[0]
@@ -53,7 +56,9 @@ def test_nothing_biometric_is_stored_in_the_clear(
     reference = Reference.objects.get(pk=enroll(service, "child-1", portraits.eileen_collins).json()["reference_id"])
     assert b"\xff\xd8\xff" not in bytes(reference.chip)
     for embedding in reference.embeddings.all():
-        vector = crypto.open_vector(embedding.pk, reference.pk, embedding.space, bytes(embedding.vector))
+        vector = crypto.open_vector(
+            embedding.pk, reference.pk, embedding.space, owner(reference), bytes(embedding.vector)
+        )
         assert not any(vector[i : i + 8] in bytes(embedding.vector) for i in range(0, len(vector), 8))
 
 

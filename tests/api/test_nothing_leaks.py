@@ -16,6 +16,7 @@ from ml_models import artifacts, crypto
 from ml_models.artifacts import gcs
 from ml_models.models import EnsembleConfig, Reference
 from tests.conftest import Portraits
+from tests.support.keys import owner
 from tests.support.uploads import enroll, verify
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -31,9 +32,9 @@ def slices(data: bytes) -> Iterator[bytes]:
 def secrets() -> list[bytes]:
     found: list[bytes] = []
     for reference in Reference.objects.all():
-        found += slices(crypto.open_chip(reference.pk, reference.subject_id, bytes(reference.chip)))
+        found += slices(crypto.open_chip(reference.pk, owner(reference), bytes(reference.chip)))
         for e in reference.embeddings.all():
-            found += slices(crypto.open_vector(e.pk, reference.pk, e.space, bytes(e.vector)))
+            found += slices(crypto.open_vector(e.pk, reference.pk, e.space, owner(reference), bytes(e.vector)))
     return found
 
 

@@ -15,8 +15,8 @@ def enroll(client: APIClient, subject_id: str, image: bytes, **more: Any) -> Any
     return client.post("/api/v1/face/enroll", upload(subject_id, image, **more), format="multipart")
 
 
-def verify(client: APIClient, subject_id: str, *images: bytes) -> Any:
-    return client.post("/api/v1/face/verify", upload(subject_id, *images), format="multipart")
+def verify(client: APIClient, subject_id: str, *images: bytes, **more: Any) -> Any:
+    return client.post("/api/v1/face/verify", upload(subject_id, *images, **more), format="multipart")
 
 
 def send(client: APIClient, path: str, body: bytes | str, content_type: str, **headers: str) -> Any:
