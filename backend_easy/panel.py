@@ -26,6 +26,7 @@ _GROUPS = (
             ("ml_models", "reference", "References", "familiar_face_and_zone"),
             ("ml_models", "verification", "Verifications", "fact_check"),
             ("ml_models", "erasure", "Erasures", "delete_sweep"),
+            ("ml_models", "credentialcount", "Credentials", "shield_person"),
         ),
     ),
     (
@@ -34,7 +35,6 @@ _GROUPS = (
             ("auth", "user", "Users", "person"),
             ("auth", "group", "Groups", "group"),
             ("api_keys", "apikey", "API keys", "key"),
-            ("authtoken", "tokenproxy", "Tokens", "token"),
         ),
     ),
 )

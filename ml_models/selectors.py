@@ -7,13 +7,22 @@ from datetime import timedelta
 from uuid import UUID
 
 import numpy as np
-from django.db.models import DurationField, ExpressionWrapper, F, FilteredRelation, Prefetch, Q, QuerySet
-from django.db.models.functions import Now
+from django.db.models import (
+    DurationField,
+    ExpressionWrapper,
+    F,
+    FilteredRelation,
+    Prefetch,
+    Q,
+    QuerySet,
+    Subquery,
+)
+from django.db.models.functions import Greatest, Now
 
 from . import crypto
 from .engine.types import Embeddings, Feature
 from .exceptions import NotFound, NotReady, ReferencesLost
-from .models import EnsembleConfig, EnsembleMember, Reference, Rollout, RolloutFailure, Subject
+from .models import CredentialCount, EnsembleConfig, EnsembleMember, Reference, Rollout, RolloutFailure, Subject
 
 State = EnsembleConfig.State
 _NONE_ACTIVE = "No version is active. An operator activates one with activate_config."
@@ -114,10 +123,15 @@ class Template:
     embeddings: dict[str, Embeddings]
     lock_left: timedelta | None = None
     """How much longer the subject is locked out; None or not positive when it is not."""
+    slow_left: timedelta | None = None
+    """How much longer the caller's credential is slowed, altogether or for this subject; the same."""
 
 
-def template(subject_id: str, config: EnsembleConfig) -> Template | None:
+def template(subject_id: str, config: EnsembleConfig, credential: str = "") -> Template | None:
     """A subject's template, or None when it has no reference; one query.
+
+    Args:
+        credential: the caller's, to know whether it is slowed.
 
     Raises:
         NotReady: it has references, but none has a vector of every member yet.
@@ -129,19 +143,28 @@ def template(subject_id: str, config: EnsembleConfig) -> Template | None:
     rows = (
         Reference.objects.filter(subject__subject_id=subject_id)
         .annotate(needed=FilteredRelation("embeddings", condition=Q(embeddings__space__in=list(names))))
-        .annotate(lock_left=ExpressionWrapper(F("subject__locked_until") - Now(), DurationField()))
+        .annotate(
+            pair=FilteredRelation("subject__pair_counts", condition=Q(subject__pair_counts__credential=credential))
+        )
+        .annotate(
+            lock_left=ExpressionWrapper(F("subject__locked_until") - Now(), DurationField()),
+            slow_left=ExpressionWrapper(
+                Greatest(F("pair__slowed_until"), _slowed_until(credential)) - Now(), DurationField()
+            ),
+        )
         .order_by("captured_at", "pk")
-        .values_list("pk", "needed__id", "needed__space", "needed__vector", "subject_id", "lock_left")
+        .values_list("pk", "needed__id", "needed__space", "needed__vector", "subject_id", "lock_left", "slow_left")
     )
     by_reference: dict[UUID, dict[str, Feature]] = {}
     subject: UUID | None = None
     lock_left: timedelta | None = None
-    for reference, pk, space, data, owner, left in rows:
+    slow_left: timedelta | None = None
+    for reference, pk, space, data, owner, left, slow in rows:
         features = by_reference.setdefault(reference, {})
         if pk is not None:
             opened = crypto.open_vector(pk, reference, space, bytes(data))
             features[space] = np.frombuffer(opened, "<f4").astype(np.float32)
-        subject, lock_left = owner, left
+        subject, lock_left, slow_left = owner, left, slow
     if subject is None:
         return None
     complete = {ref: features for ref, features in by_reference.items() if len(features) == len(names)}
@@ -153,7 +176,21 @@ def template(subject_id: str, config: EnsembleConfig) -> Template | None:
             raise ReferencesLost
         raise NotReady("The subject's references are not embedded for the active version yet.")
     together = {name: Embeddings.of_features([f[space] for f in complete.values()]) for space, name in names.items()}
-    return Template(subject, tuple(complete), together, lock_left)
+    return Template(subject, tuple(complete), together, lock_left, slow_left)
+
+
+def waits(subject: UUID, credential: str) -> tuple[timedelta | None, timedelta | None] | None:
+    """How much longer a subject is locked, and a credential slowed for it; as in `Template`. None: no such subject."""
+    pair = FilteredRelation("pair_counts", condition=Q(pair_counts__credential=credential))
+    rows = Subject.objects.filter(pk=subject).annotate(pair=pair)
+    return rows.values_list(
+        ExpressionWrapper(F("locked_until") - Now(), DurationField()),
+        ExpressionWrapper(Greatest(F("pair__slowed_until"), _slowed_until(credential)) - Now(), DurationField()),
+    ).first()
+
+
+def _slowed_until(credential: str) -> Subquery:
+    return Subquery(CredentialCount.objects.filter(pk=credential).values("slowed_until")[:1])
 
 
 def subject(subject_id: str) -> Subject:

@@ -2,12 +2,14 @@
 
 from .audit import ErasureAdmin, EvaluationReportAdmin, ServingProcessAdmin, VerificationAdmin
 from .enrolment import ReferenceAdmin, SubjectAdmin
+from .guessing import CredentialCountAdmin
 from .registry import ArtifactAdmin
 from .rollouts import RolloutAdmin, RolloutFailureAdmin
 from .versions import EnsembleConfigAdmin
 
 __all__ = [
     "ArtifactAdmin",
+    "CredentialCountAdmin",
     "EnsembleConfigAdmin",
     "ErasureAdmin",
     "EvaluationReportAdmin",

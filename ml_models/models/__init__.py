@@ -4,6 +4,7 @@
 from .base import Actor, actor_id
 from .decisions import Verification
 from .enrolment import Embedding, Erasure, Reference, Subject
+from .guessing import CredentialCount, PairCount
 from .rollouts import Rollout, RolloutChunk, RolloutFailure, ServingProcess, ShadowScore
 from .versions import Artifact, ConfigStep, EnsembleConfig, EnsembleMember, EvaluationReport
 
@@ -11,11 +12,13 @@ __all__ = [
     "Actor",
     "Artifact",
     "ConfigStep",
+    "CredentialCount",
     "Embedding",
     "EnsembleConfig",
     "EnsembleMember",
     "Erasure",
     "EvaluationReport",
+    "PairCount",
     "Reference",
     "Rollout",
     "RolloutChunk",
