@@ -11,8 +11,8 @@ Three counts, all in the database:
 A `no_match` is one failure, a `review` half of one. A day forgets one. Each further failure at its limit waits twice as
 long as the one before; a day forgets half of the length. A `match` ends the counts on its subject and not the lengths.
 
-The subject's row is taken first, so attempts side by side wait for each other; each is counted before it is told, and
-who is refused learns nothing. NIST SP 800-63B (5.2.3) asks for a limit of five where no presentation attack detection
+The credential's row is taken first, then the subject's, so attempts side by side wait for each other; each is counted
+before it is told, and who is refused learns nothing and is not counted. NIST SP 800-63B (5.2.3) asks for a limit of five where no presentation attack detection
 is in place. How many guesses all this leaves: `services.guesses`.
 """
 
@@ -86,9 +86,12 @@ _SUSPECT = f"""EXCLUDED.failures > 0 AND %(honest)s < 1 AND
     {_FAILED} > %(honest)s * {_VISITS} + %(sigmas)s * SQRT(%(honest)s * {_VISITS}) + %(spare)s"""
 # one statement, so one round trip; what it inserts over or updates, it reads as the last writer left it
 _SETTLE = f"""
-WITH held AS (
+WITH gate AS (
+    SELECT slowed_until FROM ml_models_credentialcount WHERE credential = %(credential)s FOR NO KEY UPDATE
+), held AS (
     SELECT id FROM ml_models_subject
     WHERE id = %(subject)s AND COALESCE(locked_until <= {_NOW}, true)
+        AND NOT EXISTS (SELECT FROM gate WHERE slowed_until > {_NOW})
     FOR NO KEY UPDATE
 ), pair AS (
     INSERT INTO ml_models_paircount AS p

@@ -23,6 +23,7 @@ VIEWS = (
     "view_servingprocess",
     "view_erasure",
     "view_evaluationreport",
+    "view_credentialcount",
 )
 DEEDS = (
     "add_ensembleconfig",
@@ -34,6 +35,8 @@ DEEDS = (
     "end_warmth",
     "control_rollout",
     "erase_subject",
+    "release_subject",
+    "release_credential",
     "view_scores",
 )
 
