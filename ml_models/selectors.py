@@ -179,16 +179,6 @@ def template(subject_id: str, config: EnsembleConfig, credential: str = "") -> T
     return Template(subject, tuple(complete), together, lock_left, slow_left)
 
 
-def waits(subject: UUID, credential: str) -> tuple[timedelta | None, timedelta | None] | None:
-    """How much longer a subject is locked, and a credential slowed for it; as in `Template`. None: no such subject."""
-    pair = FilteredRelation("pair_counts", condition=Q(pair_counts__credential=credential))
-    rows = Subject.objects.filter(pk=subject).annotate(pair=pair)
-    return rows.values_list(
-        ExpressionWrapper(F("locked_until") - Now(), DurationField()),
-        ExpressionWrapper(Greatest(F("pair__slowed_until"), _slowed_until(credential)) - Now(), DurationField()),
-    ).first()
-
-
 def _slowed_until(credential: str) -> Subquery:
     return Subquery(CredentialCount.objects.filter(pk=credential).values("slowed_until")[:1])
 

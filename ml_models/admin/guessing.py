@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.contrib import admin
+from django.db.models import F
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
@@ -22,6 +23,10 @@ def _release(count: CredentialCount, request: HttpRequest) -> Done:
     )
 
 
+def _is_slowed(count: CredentialCount) -> bool:
+    return count.slowed_until is not None and count.slowed_until > timezone.now()
+
+
 def _ask_release(count: CredentialCount) -> Asked:
     return Asked(
         "It failed far more people than honest ones fail. Lift it once you know why: the camera was bad and is mended. "
@@ -34,7 +39,7 @@ def _ask_release(count: CredentialCount) -> Asked:
 class CredentialCountAdmin(Panel):
     list_display = ["credential", "visits_", "failures_", "slowed", "slowed_until", "counted_at"]
     search_fields = ["credential__exact"]
-    ordering = ["-slowed_until"]
+    ordering = [F("slowed_until").desc(nulls_last=True)]
     fields = ["credential", "visits_", "failures_", "counted_at", "slowed", "slowed_until"]
     readonly_fields = ["visits_", "failures_", "slowed"]
     buttons = (
@@ -43,7 +48,7 @@ class CredentialCountAdmin(Panel):
             "Release",
             "ml_models.release_credential",
             _release,
-            lambda count: count.slowed_until > timezone.now(),
+            _is_slowed,
             _ask_release,
         ),
     )
@@ -58,4 +63,4 @@ class CredentialCountAdmin(Panel):
 
     @admin.display(description="slowed", boolean=True)
     def slowed(self, count: CredentialCount) -> bool:
-        return count.slowed_until > timezone.now()
+        return _is_slowed(count)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from django.db import models
-from django.utils import timezone
 
 from .enrolment import Subject
 
@@ -15,10 +14,10 @@ class PairCount(models.Model):
     subject = models.ForeignKey(Subject, on_delete=models.CASCADE, related_name="pair_counts", db_index=False)
     credential = models.CharField(max_length=64)
     failures = models.IntegerField(default=0, help_text="In halves: a no_match is two, a review one.")
-    failed_at = models.DateTimeField(default=timezone.now)
+    failed_at = models.DateTimeField(null=True)
     slow_s = models.FloatField(default=0, help_text="How long the credential was slowed for this subject, last.")
-    slowed_until = models.DateTimeField(default=timezone.now)
-    counted_at = models.DateTimeField(default=timezone.now, help_text="When it last counted as a visit.")
+    slowed_until = models.DateTimeField(null=True)
+    counted_at = models.DateTimeField(null=True, help_text="When it last counted as a visit.")
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["subject", "credential"], name="one_count_a_pair")]
@@ -33,9 +32,9 @@ class CredentialCount(models.Model):
     credential = models.CharField(max_length=64, primary_key=True)
     visits = models.FloatField(default=0, help_text="Distinct subjects, each at most once a day.")
     failures = models.FloatField(default=0, help_text="Those of them with a no_match; a review counts half.")
-    counted_at = models.DateTimeField(default=timezone.now)
+    counted_at = models.DateTimeField(null=True)
     slow_s = models.FloatField(default=0, help_text="How long the credential was slowed, last.")
-    slowed_until = models.DateTimeField(default=timezone.now)
+    slowed_until = models.DateTimeField(null=True)
 
     class Meta:
         verbose_name = "credential"

@@ -11,7 +11,8 @@ import math
 from dataclasses import dataclass
 
 from .. import conf
-from .lockout import CREDENTIAL_MAX_S, DAY_S, SIGMAS, SPARE
+from . import counts
+from .counts import DAY_S
 
 
 @dataclass(slots=True)
@@ -20,20 +21,8 @@ class _Wait:
     until_s: float = 0.0
 
     def extend(self, now_s: float, most_s: float) -> None:
-        left = 2 * self.length_s * 0.5 ** ((now_s - self.until_s) / DAY_S)
-        self.length_s = min(most_s, max(conf.get("LOCKOUT_S"), left))
+        self.length_s = counts.next_wait_s(self.length_s, now_s - self.until_s, most_s)
         self.until_s = now_s + self.length_s
-
-
-@dataclass(slots=True)
-class _Failures:
-    count: float = 0.0
-    at_s: float = 0.0
-
-    def add(self, now_s: float) -> float:
-        forgotten = math.floor((now_s - self.at_s) / (DAY_S / 2)) / 2
-        self.count, self.at_s = max(0.0, self.count - forgotten) + 1, now_s
-        return self.count
 
 
 def on_one_subject(days: int, one_credential: bool) -> list[int]:
@@ -42,13 +31,15 @@ def on_one_subject(days: int, one_credential: bool) -> list[int]:
     Args:
         one_credential: all come with one; else each comes with a new one, as fast as the subject's lock allows.
     """
-    slow_after, lock_after = conf.get("SLOW_AFTER"), conf.get("LOCKOUT_AFTER")
+    lock_after = 2 * conf.get("LOCKOUT_AFTER")
+    limit = min(counts.slow_after(), lock_after) if one_credential else lock_after
     told, now_s = [0] * days, 0.0
-    failures, wait = _Failures(), _Wait()
-    limit = slow_after if one_credential and slow_after < lock_after else lock_after
+    failures, failed_s, wait = 0, 0.0, _Wait()
     while now_s < days * DAY_S:
         told[int(now_s // DAY_S)] += 1
-        if failures.add(now_s) >= limit:
+        failures = counts.with_failure(failures, now_s - failed_s, counts.POINTS["no_match"])
+        failed_s = now_s
+        if failures >= limit:
             wait.extend(now_s, conf.get("LOCKOUT_MAX_S"))
         now_s = max(now_s, wait.until_s)
     return told
@@ -61,16 +52,14 @@ def over_all_subjects(days: int, visits: float = 0, fnmr: float = 0.0) -> list[i
         visits: subjects whom the credential's owner verifies a day, among whom the guesses hide.
         fnmr: the share of them that fails, in [0, 1].
     """
-    honest = conf.get("HONEST_FAILURE_RATE")
     # where half is forgotten each day, so many are remembered of a steady stream
     remembered = visits / math.log(2)
     told, now_s = [0] * days, 0.0
     guesses, before_s, wait = 0.0, 0.0, _Wait()
     while now_s < days * DAY_S:
         told[int(now_s // DAY_S)] += 1
-        guesses, before_s = guesses * 0.5 ** ((now_s - before_s) / DAY_S) + 1, now_s
-        expected = honest * (remembered + guesses)
-        if fnmr * remembered + guesses > expected + SIGMAS * math.sqrt(expected) + SPARE:
-            wait.extend(now_s, CREDENTIAL_MAX_S)
+        guesses, before_s = counts.halved(guesses, now_s - before_s) + 1, now_s
+        if counts.is_suspect(fnmr * remembered + guesses, remembered + guesses):
+            wait.extend(now_s, counts.CREDENTIAL_MAX_S)
             now_s = wait.until_s
     return told

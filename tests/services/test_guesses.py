@@ -8,7 +8,7 @@ import pytest
 
 from ml_models.exceptions import LockedOut
 from ml_models.models import Subject
-from ml_models.services import Caller, guesses, lockout
+from ml_models.services import Caller, counts, guesses, lockout
 from tests.support.clock import pass_
 from tests.support.served import ROOT
 
@@ -21,14 +21,14 @@ def guess_without_pause(days: int, subjects: Any, credentials: Any) -> list[int]
     """Guesses told on each day; a refusal is waited out."""
     told, now_s = [0] * days, 0
     subject, credential = next(subjects), next(credentials)
-    while now_s < days * lockout.DAY_S:
+    while now_s < days * counts.DAY_S:
         try:
             lockout.settle(Caller(None, credential), subject.pk, subject.subject_id, "no_match")
         except LockedOut as refusal:
             pass_(seconds=refusal.retry_after_s)
             now_s += refusal.retry_after_s
         else:
-            told[now_s // lockout.DAY_S] += 1
+            told[now_s // counts.DAY_S] += 1
             subject, credential = next(subjects), next(credentials)
     return told
 
@@ -66,7 +66,7 @@ def test_the_figures_follow_the_settings(settings: Any) -> None:
 def test_the_table_in_the_documentation_is_what_is_computed() -> None:
     rows = re.findall(r"^\| (.+?) \| ([\d,]+) \| ([\d,]+) \| ([\d.,]+) \| ([\d.,]+) \|$", _guessing(), re.MULTILINE)
     written = {policy: tuple(float(figure.replace(",", "")) for figure in figures) for policy, *figures in rows}
-    day_s = lockout.DAY_S
+    day_s = counts.DAY_S
     computed = {
         "one subject: no lock, 600 calls a minute": [600 * 1440] * 2,
         "one subject: five, then 300 s, each time": [5 * day_s // 300] * 2,
