@@ -82,7 +82,7 @@ class SubjectAdmin(Panel):
         allowed = request.user.has_perm("ml_models.view_reference")
         return {"references": obj.references.defer("chip") if allowed else []}
 
-    @admin.display(description="failures")
+    @admin.display(description="failures", ordering="failures")
     def failed(self, subject: Subject) -> str:
         return f"{subject.failures / 2:g}"
 
