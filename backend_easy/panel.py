@@ -27,6 +27,7 @@ _GROUPS = (
             ("ml_models", "verification", "Verifications", "fact_check"),
             ("ml_models", "auditevent", "Audit events", "history"),
             ("ml_models", "erasure", "Erasures", "delete_sweep"),
+            ("ml_models", "credentialcount", "Credentials", "shield_person"),
         ),
     ),
     (
@@ -35,7 +36,6 @@ _GROUPS = (
             ("auth", "user", "Users", "person"),
             ("auth", "group", "Groups", "group"),
             ("api_keys", "apikey", "API keys", "key"),
-            ("authtoken", "tokenproxy", "Tokens", "token"),
         ),
     ),
 )

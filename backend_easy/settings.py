@@ -198,6 +198,8 @@ ML_MODELS = {
     "RETENTION_DAYS": int(os.environ.get("ML_MODELS_RETENTION_DAYS", "365")),
     "LOCKOUT_AFTER": int(os.environ.get("ML_MODELS_LOCKOUT_AFTER", "5")),
     "LOCKOUT_S": int(os.environ.get("ML_MODELS_LOCKOUT_S", "300")),
+    "HONEST_FAILURE_RATE": float(os.environ.get("ML_MODELS_HONEST_FAILURE_RATE", "0.05")),
+    "REENROL_WINDOW_DAYS": int(os.environ.get("ML_MODELS_REENROL_WINDOW_DAYS", "30")),
 }
 
 LANGUAGE_CODE = "en"

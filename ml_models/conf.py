@@ -39,9 +39,19 @@ DEFAULTS: dict[str, Any] = {
     "BINDING": "bind",
     # (uses, seconds) for one caller over all calls, and for one subject over all callers; None for no limit
     "LIMITS": {"caller": (3000, 60), "subject": (600, 60)},
-    # so many `no_match` on a subject, none further apart than LOCKOUT_S, lock it for LOCKOUT_S; 0 for never
+    # so many `no_match` on a subject lock it, first for LOCKOUT_S, then twice as long each time, at most LOCKOUT_MAX_S;
+    # a day forgets one of them, and half of the length. LOCKOUT_AFTER 0: nothing is counted, nobody locked or slowed
     "LOCKOUT_AFTER": 5,
     "LOCKOUT_S": 300,
+    "LOCKOUT_MAX_S": 86_400,
+    # so many of them with one credential slow that credential for the subject, by the same lengths, before the subject is
+    # locked for everybody; LOCKOUT_AFTER or more for never
+    "SLOW_AFTER": 3,
+    # the share of a credential's visits that honest people fail: far above it, the credential is suspected and slowed;
+    # 1 for never. Five times the FNMR that the evidence gate lets through
+    "HONEST_FAILURE_RATE": 0.05,
+    # so long an erased subject is enrolled again only by who may override a mismatch; 0 for no such time
+    "REENROL_WINDOW_DAYS": 30,
     # days after which a verify's audit row, and its score in the shadow, are deleted; 0 or None keeps them for ever
     "RETENTION_DAYS": 365,
     # dotted path of an `account(subject_id) -> primary key or None`: the subject's own account, whose name an erasure

@@ -9,6 +9,7 @@ ServiceError
 ├── RolloutRefused       rollout_refused     409
 ├── InvalidRequest       invalid_request     400
 ├── LockedOut            locked_out          429  too many faces that were not the subject's
+│   └── Slowed           throttled           429  of this caller's credential; others may go on
 ├── NotReady             not_ready           503  the networks of the version are not loaded here
 ├── Overloaded           overloaded          503
 ├── ArtifactError
@@ -78,12 +79,16 @@ class ReferenceMismatch(ServiceError):
 class LockedOut(ServiceError):
     code = "locked_out"
     status = 429
+    why = "Too many faces that did not match were shown for this subject."
 
     def __init__(self, left_s: float) -> None:
         self.retry_after_s = max(1, math.ceil(left_s))
-        super().__init__(
-            f"Too many faces that did not match were shown for this subject. Try again in {self.retry_after_s} s."
-        )
+        super().__init__(f"{self.why} Try again in {self.retry_after_s} s.")
+
+
+class Slowed(LockedOut):
+    code = "throttled"
+    why = "This device has shown too many faces that did not match."
 
 
 class RolloutRefused(ServiceError):

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import numpy as np
-from django.db.models import DurationField, ExpressionWrapper, F, FilteredRelation, Prefetch, Q, QuerySet
-from django.db.models.functions import Now
+from django.db.models import (
+    DurationField,
+    ExpressionWrapper,
+    F,
+    FilteredRelation,
+    Prefetch,
+    Q,
+    QuerySet,
+    Subquery,
+)
+from django.db.models.functions import Greatest, Now
 
 from . import crypto
 from .engine.types import Embeddings, Feature
 from .exceptions import NotFound, NotReady, ReferencesLost
-from .models import EnsembleConfig, EnsembleMember, Reference, Rollout, RolloutFailure, Subject
+from .models import CredentialCount, EnsembleConfig, EnsembleMember, Reference, Rollout, RolloutFailure, Subject
 
 State = EnsembleConfig.State
 _NONE_ACTIVE = "No version is active. An operator activates one with activate_config."
@@ -106,7 +116,7 @@ def members_by_space(served: list[EnsembleConfig]) -> dict[str, tuple[EnsembleMe
 
 
 # the same in every row of a template
-_OF_THE_SUBJECT = ("subject_id", "lock_left", "subject__audit_key")
+_OF_THE_SUBJECT = ("subject_id", "lock_left", "slow_left", "subject__audit_key")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,14 +128,19 @@ class Template:
     embeddings: dict[str, Embeddings]
     lock_left: timedelta | None = None
     """How much longer the subject is locked out; None or not positive when it is not."""
+    slow_left: timedelta | None = None
+    """How much longer the caller's credential is slowed, altogether or for this subject; the same."""
     audit_key: bytes | None = None
     """What the subject's pseudonym in audit events is made with."""
     overridden: bool = False
     """Whether a reference was enrolled although it did not match the others."""
 
 
-def template(subject_id: str, config: EnsembleConfig) -> Template | None:
+def template(subject_id: str, config: EnsembleConfig, credential: str = "") -> Template | None:
     """A subject's template, or None when it has no reference; one query.
+
+    Args:
+        credential: the caller's, to know whether it is slowed.
 
     Raises:
         NotReady: it has references, but none has a vector of every member yet.
@@ -137,27 +152,33 @@ def template(subject_id: str, config: EnsembleConfig) -> Template | None:
     rows = (
         Reference.objects.filter(subject__subject_id=subject_id)
         .annotate(needed=FilteredRelation("embeddings", condition=Q(embeddings__space__in=list(names))))
-        .annotate(lock_left=ExpressionWrapper(F("subject__locked_until") - Now(), DurationField()))
+        .annotate(
+            pair=FilteredRelation("subject__pair_counts", condition=Q(subject__pair_counts__credential=credential))
+        )
+        .annotate(
+            lock_left=ExpressionWrapper(F("subject__locked_until") - Now(), DurationField()),
+            slow_left=ExpressionWrapper(
+                Greatest(F("pair__slowed_until"), _slowed_until(credential)) - Now(), DurationField()
+            ),
+        )
         .order_by("captured_at", "pk")
         .values_list("pk", "needed__id", "needed__space", "needed__vector", "overridden", *_OF_THE_SUBJECT)
     )
     by_reference: dict[UUID, dict[str, Feature]] = {}
-    subject: UUID | None = None
-    lock_left: timedelta | None = None
-    audit_key: bytes | None = None
+    of_the_subject: list[Any] = []
     any_overridden = False
     unbound: set[UUID] = set()
-    for reference, pk, space, data, overridden, owner, left, key in rows:
+    for reference, pk, space, data, overridden, *of_the_subject in rows:
         features = by_reference.setdefault(reference, {})
         if pk is not None:
-            opened = crypto.open_vector(pk, reference, space, crypto.Owner(owner, subject_id), bytes(data))
+            opened = crypto.open_vector(pk, reference, space, crypto.Owner(of_the_subject[0], subject_id), bytes(data))
             features[space] = np.frombuffer(opened, "<f4").astype(np.float32)
             if crypto.is_unbound(bytes(data)):
                 unbound.add(reference)
         any_overridden |= overridden
-        subject, lock_left, audit_key = owner, left, key
-    if subject is None:
+    if not of_the_subject:
         return None
+    subject, lock_left, slow_left, audit_key = of_the_subject
     if unbound:
         _require_own_chips(crypto.Owner(subject, subject_id), unbound)
     complete = {ref: features for ref, features in by_reference.items() if len(features) == len(names)}
@@ -169,7 +190,7 @@ def template(subject_id: str, config: EnsembleConfig) -> Template | None:
             raise ReferencesLost
         raise NotReady("The subject's references are not embedded for the active version yet.")
     together = {name: Embeddings.of_features([f[space] for f in complete.values()]) for space, name in names.items()}
-    return Template(subject, tuple(complete), together, lock_left, audit_key, any_overridden)
+    return Template(subject, tuple(complete), together, lock_left, slow_left, audit_key, any_overridden)
 
 
 def _require_own_chips(owner: crypto.Owner, references: set[UUID]) -> None:
@@ -179,6 +200,10 @@ def _require_own_chips(owner: crypto.Owner, references: set[UUID]) -> None:
     """
     for pk, chip in Reference.objects.filter(pk__in=references).values_list("pk", "chip"):
         crypto.open_chip(pk, owner, bytes(chip))
+
+
+def _slowed_until(credential: str) -> Subquery:
+    return Subquery(CredentialCount.objects.filter(pk=credential).values("slowed_until")[:1])
 
 
 def subject(subject_id: str) -> Subject:

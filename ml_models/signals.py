@@ -20,6 +20,14 @@ subject_erased = Signal()
 rollout_finished = Signal()
 # with subject_id: str, and seconds: how long nobody can be verified as this subject
 subject_locked_out = Signal()
+# with subject_id: str: a person has lifted the lock before its time
+subject_released = Signal()
+# with credential_id: str, visits and failures: of distinct subjects, half of them forgotten each day, and seconds: how
+# long it is slowed. It fails far more people than honest ones fail: stolen, or its camera is bad. Look, and revoke it
+credential_suspected = Signal()
+# with subject_id: str, reference_id: UUID, and reason: "mismatch", "erased" or "lost": a reference was written that was
+# not matched to the subject's earlier ones, because a caller who may has overridden it
+reference_overridden = Signal()
 
 # with sequence and digest: the audit chain's end. Kept elsewhere, it shows a cut tail; see `audit verify --head`
 audit_chained = Signal()

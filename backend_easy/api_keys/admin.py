@@ -2,13 +2,30 @@ from __future__ import annotations
 
 from typing import Any
 
+from django import forms
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django.http import HttpRequest
+from rest_framework.authtoken.models import TokenProxy
 from unfold.admin import ModelAdmin
 
 from .models import ApiKey
+
+# DRF's page shows every account's token, and makes one for whomever. Tokens are made by drf_create_token
+admin.site.unregister(TokenProxy)
+
+
+def _beyond(maker: Any, user: Any) -> str:
+    """Why `maker` may not act for `user` by a key; empty where every right of the account is theirs, too."""
+    if not user.is_active:  # its rights are counted as none, and may be opened again
+        return "This account is closed."
+    if maker.is_superuser:
+        return ""
+    more = user.get_all_permissions() - maker.get_all_permissions()
+    if user.is_superuser or more:
+        return "This account has rights that you do not have. Ask somebody who has them to make the key."
+    return ""
 
 
 @admin.register(ApiKey)
@@ -21,6 +38,19 @@ class ApiKeyAdmin(ModelAdmin):
     fields = ["name", "user", "expires_at"]
     autocomplete_fields = ["user"]
     actions = ["revoke"]
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
+        return False  # there is no filter, and the digest is not to be asked for
+
+    def get_form(self, request: HttpRequest, obj: ApiKey | None = None, change: bool = False, **kwargs: Any) -> Any:
+        class Form(super().get_form(request, obj, change, **kwargs)):  # type: ignore[misc]
+            def clean_user(self) -> Any:
+                user = self.cleaned_data["user"]
+                if reason := _beyond(request.user, user):
+                    raise forms.ValidationError(reason)
+                return user
+
+        return Form
 
     def has_change_permission(self, request: HttpRequest, obj: ApiKey | None = None) -> bool:
         return obj is None and super().has_change_permission(request)

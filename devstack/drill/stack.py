@@ -112,6 +112,8 @@ def stack(interruption: Interruption) -> Iterator[Stack]:
             "ML_MODELS_AUTOSTART": "0",
             "LOG_LEVEL": "WARNING",
             "WEB_GRACEFUL_TIMEOUT": "3",
+            # one account shows the impostors of a whole fleet
+            "ML_MODELS_LOCKOUT_AFTER": "0",
         }
         os.environ.update(environment)
         import django

@@ -2,6 +2,7 @@
 
 from .audit import AuditEventAdmin, ErasureAdmin, EvaluationReportAdmin, ServingProcessAdmin, VerificationAdmin
 from .enrolment import ReferenceAdmin, SubjectAdmin
+from .guessing import CredentialCountAdmin
 from .registry import ArtifactAdmin
 from .rollouts import RolloutAdmin, RolloutFailureAdmin
 from .versions import EnsembleConfigAdmin
@@ -9,6 +10,7 @@ from .versions import EnsembleConfigAdmin
 __all__ = [
     "ArtifactAdmin",
     "AuditEventAdmin",
+    "CredentialCountAdmin",
     "EnsembleConfigAdmin",
     "ErasureAdmin",
     "EvaluationReportAdmin",

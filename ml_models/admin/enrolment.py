@@ -1,4 +1,4 @@
-"""Subjects and references: ids and quality, never a picture or a vector. The one deed is to erase."""
+"""Subjects and references: ids and quality, never a picture or a vector. They are released and erased, never changed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from django.urls import reverse
 
 from ml_models import services
 from ml_models.models import Reference, Subject
+from ml_models.services import lockout
 
 from .base import Asked, Button, Done, Panel, panel_caller
 
@@ -26,6 +27,20 @@ def _ask_erase_subject(subject: Subject) -> Asked:
     )
 
 
+def _release(subject: Subject, request: HttpRequest) -> Done:
+    released = lockout.release_row(caller(request), subject.pk)
+    return Done("Released: the subject can be verified again." if released else "There was no lock to lift any more.")
+
+
+def _ask_release(subject: Subject) -> Asked:
+    until = subject.locked_until
+    return Asked(
+        "Do it only where somebody on the spot knows who stands there. The counts begin anew; whoever guesses on is "
+        "locked out longer than before.",
+        [("Subject", subject.subject_id), ("Locked until", f"{until:%Y-%m-%d %H:%M} UTC" if until else "not locked")],
+    )
+
+
 def _erase_reference(reference: Reference, request: HttpRequest) -> Done:
     services.erase_reference(panel_caller(request), reference.pk)
     return Done("Erased.", reverse("admin:ml_models_subject_change", args=[reference.subject_id]))
@@ -40,14 +55,16 @@ def _ask_erase_reference(reference: Reference) -> Asked:
 
 @admin.register(Subject)
 class SubjectAdmin(Panel):
-    list_display = ["subject_id", "references_count", "failures", "locked_until", "created_at"]
+    list_display = ["subject_id", "references_count", "failed", "locked_until", "created_at"]
     search_fields = ["subject_id__exact"]
     search_help_text = "the host's whole subject id"
     ordering = ["-created_at"]
     sortable_by = ["subject_id", "created_at"]
-    fields = ["id", "subject_id", "created_at", "failures", "failed_at", "locked_until"]
+    fields = ["id", "subject_id", "created_at", "failed", "failed_at", "locked_until"]
+    readonly_fields = ["failed"]
     change_form_template = "admin/ml_models/subject.html"
     buttons = (
+        Button("release", "Release", "ml_models.release_subject", _release, lockout.is_held, _ask_release),
         Button(
             "erase",
             "Erase",
@@ -68,6 +85,10 @@ class SubjectAdmin(Panel):
         references = Reference.objects.filter(subject=OuterRef("pk")).order_by().values("subject")
         count = Subquery(references.annotate(count=Count("pk")).values("count"))
         return super().get_queryset(request).annotate(count=count)
+
+    @admin.display(description="failures")
+    def failed(self, subject: Subject) -> str:
+        return f"{subject.failures / 2:g}"
 
     @admin.display(description="references")
     def references_count(self, subject: Subject) -> int:

@@ -12,18 +12,28 @@ from rest_framework.request import Request
 from ml_models import conf
 from ml_models.services import limits
 
-ACTIONS = ("enroll", "verify", "read", "erase")
+ACTIONS = ("enroll", "verify", "read", "erase", "release")
 
 
 def default_policy(user: Any, action: str, subject_id: str) -> bool:
-    """Users may act on their own subject (`subject_id` is their primary key), services by permission.
+    """By permission only.
 
     Args:
         user: an authenticated user.
         action: one of `ACTIONS`; the permission is `ml_models.<action>_subject`.
         subject_id: the host's id.
     """
-    return subject_id == str(user.pk) or bool(user.has_perm(f"ml_models.{action}_subject"))
+    return bool(user.has_perm(f"ml_models.{action}_subject"))
+
+
+def self_service(user: Any, action: str, subject_id: str) -> bool:
+    """People may verify and read the subject whose id is their own primary key; the rest is by permission.
+
+    Only for hosts whose subjects are their accounts: elsewhere account 17 would own child 17. Nobody enrolls or erases
+    themselves by it, for who may do both decides whose face it is.
+    """
+    own = action in ("verify", "read") and subject_id == str(user.pk)
+    return own or default_policy(user, action, subject_id)
 
 
 def require(user: Any, action: str, subject_id: str) -> None:
@@ -57,6 +67,7 @@ def holds(permission: str) -> type[BasePermission]:
 
     class Holds(BasePermission):
         def has_permission(self, request: Request, view: Any) -> bool:
-            return bool(request.user.has_perm(f"ml_models.{permission}"))
+            # a host may say None for who has not logged in
+            return bool(request.user and request.user.has_perm(f"ml_models.{permission}"))
 
     return Holds

@@ -215,6 +215,11 @@ class ErasedAnswer(serializers.Serializer[Any]):
     references_erased = serializers.IntegerField()
 
 
+class ReleasedAnswer(serializers.Serializer[Any]):
+    subject_id = serializers.CharField()
+    released = serializers.BooleanField(help_text="false: there was no lock to lift")
+
+
 class MemberAnswer(serializers.Serializer[Any]):
     name = serializers.CharField()
     family = serializers.CharField()

@@ -20,7 +20,7 @@ from rest_framework.views import APIView
 
 from ml_models import conf, selectors, services
 from ml_models.exceptions import NotReady
-from ml_models.services import audit
+from ml_models.services import audit, lockout
 from ml_models.services.readiness import readiness
 
 from . import access, uploads
@@ -185,6 +185,25 @@ class SubjectView(FaceView):
             access.require(request.user, "erase", subject_id)
         count = services.erase_subject(caller(request), subject_id)
         return Response(s.ErasedAnswer({"subject_id": subject_id, "references_erased": count}).data)
+
+
+class ReleaseView(FaceView):
+    permission_classes = [access.holds("release_subject")]
+
+    def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+        if request.method == "POST":
+            return super().dispatch(request, *args, **kwargs)
+        # an id may end in /release: reading and erasing such a subject is not ours
+        return SubjectView.as_view()(request, subject_id=f"{kwargs['subject_id']}/release")
+
+    @extend_schema(request=None, responses={200: s.ReleasedAnswer, "default": PROBLEM})
+    def post(self, request: Request, subject_id: str) -> Response:
+        """Lift a subject's lock-out before its time: a person on the spot knows who it is."""
+        subject_id = _subject_id(subject_id)
+        with _audited(audit.Kind.RELEASE, caller(request), subject_id):
+            access.require(request.user, "release", subject_id)
+        released = lockout.release(caller(request), subject_id)
+        return Response(s.ReleasedAnswer({"subject_id": subject_id, "released": released}).data)
 
 
 class ReferenceView(FaceView):

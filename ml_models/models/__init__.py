@@ -5,6 +5,7 @@ from .audit import AuditCheckpoint, AuditEvent, AuditKey
 from .base import Actor, actor_id
 from .decisions import Verification
 from .enrolment import Embedding, Erasure, Reference, Subject
+from .guessing import CredentialCount, PairCount
 from .rollouts import Rollout, RolloutChunk, RolloutFailure, ServingProcess, ShadowScore
 from .versions import Artifact, ConfigStep, EnsembleConfig, EnsembleMember, EvaluationReport
 
@@ -15,11 +16,13 @@ __all__ = [
     "AuditEvent",
     "AuditKey",
     "ConfigStep",
+    "CredentialCount",
     "Embedding",
     "EnsembleConfig",
     "EnsembleMember",
     "Erasure",
     "EvaluationReport",
+    "PairCount",
     "Reference",
     "Rollout",
     "RolloutChunk",

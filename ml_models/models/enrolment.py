@@ -16,12 +16,15 @@ class Subject(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     subject_id = models.CharField(max_length=200, unique=True)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
-    failures = models.PositiveSmallIntegerField(default=0, help_text="`no_match` in a row; see `lockout`.")
-    failed_at = models.DateTimeField(null=True, blank=True)
-    locked_until = models.DateTimeField(null=True, blank=True)
     audit_key = models.BinaryField(
         null=True, help_text="Random; makes the pseudonym in audit events, and goes with the row."
     )
+    failures = models.PositiveSmallIntegerField(
+        default=0, help_text="In halves: a no_match is two, a review one; see `services.lockout`."
+    )
+    failed_at = models.DateTimeField(null=True, blank=True)
+    locked_until = models.DateTimeField(null=True, blank=True)
+    lock_s = models.FloatField(default=0, db_default=0.0, help_text="How long it was locked, last.")
 
     class Meta:
         permissions = [
@@ -29,6 +32,7 @@ class Subject(models.Model):
             ("verify_subject", "Can verify any subject"),
             ("read_subject", "Can read any subject's enrolment"),
             ("erase_subject", "Can erase any subject"),
+            ("release_subject", "Can lift the lock of any subject"),
         ]
         constraints = [models.CheckConstraint(condition=~Q(subject_id=""), name="subject_has_an_id")]
         indexes = [models.Index(fields=["created_at"], name="subject_created_at")]

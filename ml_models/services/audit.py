@@ -43,9 +43,9 @@ class Named:
 
     def who(self, caller: Caller) -> tuple[str, str]:
         """The caller's account and credential, as text that does not name the subject once it is erased: people may act
-        on themselves."""
+        on themselves. A service whose number is the subject's by chance is named."""
         account = "" if caller.account is None else str(actor_id(caller.account) or "")
-        if not account or account != self.subject_id:
+        if account != self.subject_id or not account or is_service(caller.account):
             return account, caller.credential_id
         return "self", f"self:{crypto.pseudonym(self.key, caller.credential_id)}" if self.key else ""
 

@@ -10,10 +10,13 @@ import logging
 import uuid
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 
 from django.db import DatabaseError, transaction
+from django.db.models import QuerySet
+from django.db.models.functions import Now
 
-from .. import conf, crypto, runtime, selectors
+from .. import conf, crypto, runtime, selectors, signals
 from ..engine.align import encode_chip
 from ..engine.conditions import CONDITIONS
 from ..engine.errors import ArtifactRejected, InferenceFailed
@@ -38,6 +41,10 @@ logger = logging.getLogger(__name__)
 
 # A version change and another enrolment of the same subject may both come between; more is a storm.
 MAX_TRIES = 5
+_ERASED = (
+    "This subject's references were erased, and there is nothing to compare the face with. Enroll it only if you are "
+    "sure who it is: a caller with the right to override may repeat the request with override=true."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +66,8 @@ def enroll(caller: Caller, subject_id: str, image: bytes, override: bool = False
 
     Raises:
         ImageError: the picture is refused.
-        ReferenceMismatch: the subject has references and this face does not match them.
+        ReferenceMismatch: the subject has references and this face does not match them; or it had some, which were
+            erased lately.
         LockedOut: too many faces that were not the subject's were shown, this one perhaps the last.
         InvalidRequest: the id breaks the rule, or the subject has as many references as it may have.
         NotFound: the subject was erased meanwhile.
@@ -110,6 +118,9 @@ def _enroll(caller: Caller, subject_id: str, image: bytes, override: bool) -> En
     else:
         raise ConfigChanged("The subject or the served versions changed while the picture was processed. Try again.")
     warnings = ["This face was not matched to the subject's earlier references."] if checked.overridden else []
+    if checked.overridden:
+        facts = {"subject_id": subject_id, "reference_id": reference.pk, "reason": checked.overridden}
+        signals.after_commit(signals.reference_overridden, **facts)
     if condition:
         warnings.append(CONDITIONS[condition.name].warning)
     logger.info("enrolled reference %s", reference.pk)
@@ -142,42 +153,64 @@ class _NewReference:
 
 
 def _erasures(subject_id: str) -> int:
-    return Erasure.objects.filter(subject_hash__in=crypto.subject_hashes(subject_id)).count()
+    return _tombstones(subject_id).count()
+
+
+def _tombstones(subject_id: str) -> QuerySet[Erasure]:
+    return Erasure.objects.filter(subject_hash__in=crypto.subject_hashes(subject_id))
+
+
+def _erased_lately(subject_id: str) -> bool:
+    """Whether the subject had references and has none: erasing and enrolling would be a way around the match."""
+    # a subject comes with its first reference: one without any had some
+    if Subject.objects.filter(subject_id=subject_id).exists():
+        return True
+    window = timedelta(days=conf.get("REENROL_WINDOW_DAYS"))
+    return _tombstones(subject_id).filter(at__gt=Now() - window).exists()
 
 
 @dataclass(frozen=True, slots=True)
 class _Checked:
-    """The references that the new one was compared with, and whether a mismatch was overridden."""
+    """The references that the new one was compared with, and why it was not, or did not match, where that was
+    overridden."""
 
     references: frozenset[uuid.UUID]
-    overridden: bool
+    overridden: str = ""
 
 
 def _check_against_template(version: ServedVersion, new: _NewReference, override: bool) -> _Checked:
     references = frozenset(Reference.objects.filter(subject__subject_id=new.subject_id).values_list("pk", flat=True))
     try:
-        template = selectors.template(new.subject_id, version.config)
+        template = selectors.template(new.subject_id, version.config, new.caller.credential_id)
     except ReferencesLost as lost:
         if override:
-            return _Checked(references, True)
+            return _Checked(references, "lost")
         raise ReferenceMismatch(str(lost)) from lost
+    if template is None and not _erased_lately(new.subject_id):
+        return _Checked(references)
     if template is None:
-        return _Checked(references, False)
+        if override:
+            return _Checked(references, "erased")
+        raise ReferenceMismatch(_ERASED)
     if not override:
-        lockout.require_free(template.lock_left)
+        lockout.require_free(template)
     decision = version.rule.judge(template.embeddings, by_member([new.extraction]), new.extraction.quality.score)
     mismatch = decision.decision != "match"
     if mismatch and not override:
         # or enrolling would be a way to try faces without end
-        lockout.settle(template.subject, new.subject_id, decision.decision)
+        lockout.settle(new.caller, template.subject, new.subject_id, decision.decision)
         raise ReferenceMismatch
-    return _Checked(references, mismatch)
+    return _Checked(references, "mismatch" if mismatch else "")
+
+
+def _begin(subject_id: str) -> bool:
+    """Whether the subject did not exist until now."""
+    return Subject.objects.get_or_create(subject_id=subject_id, defaults={"audit_key": audit.new_key()})[1]
 
 
 def write(new: _NewReference, checked: _Checked, features: dict[str, Feature]) -> Reference | None:
     """Write the reference; None when the subject's references are no longer the ones it was compared with."""
-    if new.known is None:
-        Subject.objects.get_or_create(subject_id=new.subject_id, defaults={"audit_key": audit.new_key()})
+    created = new.known is None and _begin(new.subject_id)
     # NO KEY: two enrolments wait for each other, an embedding task's KEY SHARE does not wait for either
     subject = Subject.objects.select_for_update(no_key=True).filter(subject_id=new.subject_id).first()
     gone = subject is None or (new.known and subject.pk != new.known)
@@ -185,7 +218,8 @@ def write(new: _NewReference, checked: _Checked, features: dict[str, Feature]) -
     if subject is None or gone or _erasures(new.subject_id) != new.erasures:
         raise NotFound("The subject was erased while the picture was processed.")
     existing = frozenset(subject.references.values_list("pk", flat=True))
-    if not existing <= checked.references:
+    emptied = not (existing or created or checked.overridden)  # its references were erased since they were read
+    if emptied or not existing <= checked.references:
         return None
     if len(existing) >= conf.get("MAX_REFERENCES"):
         raise InvalidRequest(f"The subject has {len(existing)} references; delete one before adding another.")
@@ -195,7 +229,7 @@ def write(new: _NewReference, checked: _Checked, features: dict[str, Feature]) -
         subject=subject,
         chip=crypto.seal_chip(pk, owner, encode_chip(new.extraction.chip)),
         quality=new.extraction.quality.to_json(),
-        overridden=checked.overridden,
+        overridden=bool(checked.overridden),
         enrolled_by_id=actor_id(new.caller.account),
     )
     Embedding.objects.bulk_create(sealed(pk, owner, space, feature) for space, feature in features.items())

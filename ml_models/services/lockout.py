@@ -1,85 +1,204 @@
-"""Repeated `no_match` on a subject locks it for a while.
+"""Faces that are not the subject's slow the credential they come with, then lock the subject, longer each time.
 
-Counted in the database, under the subject's row lock: however many requests run side by side, at most
-`LOCKOUT_AFTER` of them learn that a face is not the subject's before the rest are refused. NIST SP 800-63B (5.2.3)
-asks for a limit of five where no presentation attack detection is in place.
+Three counts, all in the database:
+
+- on a subject, over all credentials. At `LOCKOUT_AFTER` the subject is locked for everybody;
+- of one credential on one subject. At `SLOW_AFTER` this credential waits for this subject. Of one credential's failures
+  no more than that count towards the lock, so one credential alone does not lock a subject for everybody;
+- of one credential over distinct subjects. Far above what honest people fail, the credential waits altogether, and the
+  host hears of it.
+
+A `no_match` is one failure, a `review` half of one. A day forgets one. Each further failure at its limit waits twice as
+long as the one before; a day forgets half of the length. A `match` ends the counts on its subject and not the lengths.
+
+The credential's row is held first, then the subject's, so attempts side by side wait for each other; each is counted
+before it is told, and who is refused learns nothing and is not counted. NIST SP 800-63B (5.2.3) asks for a limit of
+five where no presentation attack detection is in place. How many guesses all this leaves: `services.guesses`.
 """
 
 from __future__ import annotations
 
-from datetime import timedelta
+import logging
+from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
-from django.db import connection
-from django.db.models import F, Q
+from django.db import transaction
+from django.db.models import Q
 from django.db.models.functions import Now
 
-from .. import conf, signals
-from ..exceptions import LockedOut, NotEnrolled
-from ..models import Subject
-from . import subject_ids
+from .. import conf, selectors, signals
+from ..exceptions import LockedOut, NotEnrolled, NotFound, Slowed
+from ..models import CredentialCount, PairCount, Subject, actor_id
+from . import audit, counts, subject_ids
+from .callers import Caller
+
+logger = logging.getLogger(__name__)
 
 _FREE = Q(locked_until__isnull=True) | Q(locked_until__lte=Now())
-# the last failure of a row sets the lock and starts the count anew; failures longer ago than the window do not count
-_FAIL = """
-    UPDATE ml_models_subject
-    SET failures = (CASE WHEN failed_at > now - span THEN failures ELSE 0 END + 1) %% most,
-        locked_until = CASE
-            WHEN (CASE WHEN failed_at > now - span THEN failures ELSE 0 END + 1) >= most THEN now + span
-        END,
-        failed_at = now
-    FROM (SELECT STATEMENT_TIMESTAMP() AS now, %s * interval '1 second' AS span, %s::int AS most) AS rule
-    WHERE id = %s AND (locked_until IS NULL OR locked_until <= now)
-    RETURNING locked_until IS NOT NULL
-"""
 
 
-def require_free(left: timedelta | None) -> None:
-    """Refuse a subject whose lock has still `left` to run, as `selectors.template` has read it.
+def require_free(template: selectors.Template) -> None:
+    """Refuse a subject that is locked, or a credential that is slowed, as `selectors.template` has read it.
 
     Raises:
-        LockedOut
+        LockedOut, Slowed
     """
-    if left is not None and left > timedelta(0):
-        raise LockedOut(left.total_seconds())
+    for left, error in ((template.lock_left, LockedOut), (template.slow_left, Slowed)):
+        if left is not None and left > timedelta(0):
+            raise error(left.total_seconds())
 
 
-def settle(subject: UUID, subject_id: str, decision: str) -> None:
-    """Count a decision before it is told: `no_match` adds to the row of failures, `match` ends it. One query.
+def settle(caller: Caller, subject: UUID, subject_id: str, decision: str) -> None:
+    """Count a decision before it is told.
 
     Raises:
         LockedOut: other attempts have locked the subject since this one began; the decision must not be answered.
+        Slowed: or the caller's credential.
         NotEnrolled: the subject was erased since then.
     """
     if not conf.get("LOCKOUT_AFTER"):
         return
-    free = Subject.objects.filter(_FREE, pk=subject)
-    if decision == "no_match":
-        settled = _fail(subject, subject_id)
-    elif decision == "match":
-        settled = free.update(failures=0) > 0
-    else:
-        # a write all the same: it holds the row, so that an erasure waits for the transaction's end, if one runs
-        settled = free.update(failures=F("failures")) > 0
-    if not settled:
-        if not Subject.objects.filter(pk=subject).exists():
+    with transaction.atomic():
+        # always in this order: attempts wait for each other, and none for ever
+        credential, _ = CredentialCount.objects.select_for_update(no_key=True).get_or_create(pk=caller.credential_id)
+        held = Subject.objects.select_for_update(no_key=True).annotate(now=Now()).filter(pk=subject).first()
+        if held is None:
             raise NotEnrolled
-        raise LockedOut(conf.get("LOCKOUT_S"))
+        # whoever writes it holds the subject
+        pair, _ = PairCount.objects.get_or_create(subject=held, credential=caller.credential_id)
+        now = held.now
+        _require_past(held.locked_until, now, LockedOut)
+        _require_past(credential.slowed_until, now, Slowed)
+        _require_past(pair.slowed_until, now, Slowed)
+        points = counts.POINTS[decision]
+        visit, failure = _count_pair(pair, points, now)
+        if _count_subject(held, pair, points, now):
+            signals.after_commit(signals.subject_locked_out, subject_id=subject_id, seconds=held.lock_s)
+        if (visit or failure) and _count_credential(credential, visit, failure, now):
+            _tell_of(credential)
 
 
-def _fail(subject: UUID, subject_id: str) -> bool:
-    with connection.cursor() as cursor:
-        cursor.execute(_FAIL, [conf.get("LOCKOUT_S"), conf.get("LOCKOUT_AFTER"), str(subject)])
-        row = cursor.fetchone()
-    if row and row[0]:
-        signals.after_commit(signals.subject_locked_out, subject_id=subject_id, seconds=conf.get("LOCKOUT_S"))
-    return row is not None
+def _require_past(until: datetime | None, now: datetime, refusal: type[LockedOut]) -> None:
+    if until is not None and until > now:
+        raise refusal((until - now).total_seconds())
 
 
-def release(subject_id: str) -> bool:
-    """Lift a lock before its time, for a person on the spot who knows better. False when there was none.
+def _since(moment: datetime | None, now: datetime) -> float:
+    """Seconds; so many since what never was that nothing is left of it."""
+    return 1000.0 * counts.DAY_S if moment is None else (now - moment).total_seconds()
 
-    Raises: InvalidRequest
+
+def _failures(row: Subject | PairCount, points: int, now: datetime) -> int:
+    """What a row counts with this attempt; a match ends it."""
+    return counts.with_failure(row.failures, _since(row.failed_at, now), points) if points else 0
+
+
+def _count_pair(pair: PairCount, points: int, now: datetime) -> tuple[int, float]:
+    """Returns: what the credential is to count of it. A visit, once a day; a failure, unless it is a repeated one."""
+    visit = _since(pair.counted_at, now) >= counts.DAY_S
+    if not (visit or points or pair.failures):
+        return 0, 0.0
+    if visit:
+        pair.counted_at = now
+    pair.failures, pair.failed_at = _failures(pair, points, now), now
+    if points and pair.failures >= counts.slow_after():
+        pair.slow_s = counts.next_wait_s(pair.slow_s, _since(pair.slowed_until, now), conf.get("LOCKOUT_MAX_S"))
+        pair.slowed_until = now + timedelta(seconds=pair.slow_s)
+    pair.save()
+    return int(visit), points / 2 if pair.failures == points else 0.0
+
+
+def _count_subject(subject: Subject, pair: PairCount, points: int, now: datetime) -> bool:
+    """Returns: whether it is locked now."""
+    if not (points or subject.failures):
+        return False
+    subject.failures, subject.failed_at = _failures(subject, points, now), now
+    locked = points > 0 and counts.locks(subject.failures, pair.failures)
+    if locked:
+        subject.lock_s = counts.next_wait_s(
+            subject.lock_s, _since(subject.locked_until, now), conf.get("LOCKOUT_MAX_S")
+        )
+        subject.locked_until = now + timedelta(seconds=subject.lock_s)
+    subject.save(update_fields=["failures", "failed_at", "lock_s", "locked_until"])
+    return locked
+
+
+def _count_credential(credential: CredentialCount, visit: int, failure: float, now: datetime) -> bool:
+    """Returns: whether it is slowed now. A command has no credential that could be stolen."""
+    since_s = _since(credential.counted_at, now)
+    credential.visits = counts.halved(credential.visits, since_s) + visit
+    credential.failures = counts.halved(credential.failures, since_s) + failure
+    credential.counted_at = now
+    suspect = failure > 0 and credential.pk != "" and counts.is_suspect(credential.failures, credential.visits)
+    if suspect:
+        credential.slow_s = counts.next_wait_s(
+            credential.slow_s, _since(credential.slowed_until, now), counts.CREDENTIAL_MAX_S
+        )
+        credential.slowed_until = now + timedelta(seconds=credential.slow_s)
+    credential.save()
+    return suspect
+
+
+def _tell_of(credential: CredentialCount) -> None:
+    visits, failures = credential.visits, credential.failures
+    logger.warning("credential %s suspected: %.1f of %.1f visits failed", credential.pk, failures, visits)
+    facts = {"credential_id": credential.pk, "visits": visits, "failures": failures, "seconds": credential.slow_s}
+    signals.after_commit(signals.credential_suspected, **facts)
+
+
+def is_held(subject: Subject) -> bool:
+    """Whether the subject is locked, or a credential slowed for it."""
+    locked = Subject.objects.filter(~_FREE, pk=subject.pk).exists()
+    return locked or subject.pair_counts.filter(slowed_until__gt=Now()).exists()
+
+
+def release(caller: Caller, subject_id: str) -> bool:
+    """Lift a subject's lock and the waits of credentials for it, for a person on the spot who knows better.
+
+    The counts begin anew; the lengths stay, so whoever guesses on is locked out longer than before.
+
+    Returns: whether there was anything to lift.
+    Raises:
+        InvalidRequest: the id breaks the rule; `release_row` releases who has such a one.
+        NotFound: there is no such subject.
     """
     subject_ids.require(subject_id)
-    return Subject.objects.filter(~_FREE, subject_id=subject_id).update(locked_until=None, failures=0) > 0
+    return _release(caller, subject_id=subject_id)
+
+
+def release_row(caller: Caller, pk: UUID) -> bool:
+    """As `release`, by the subject's row and whatever its id: for the panel.
+
+    Raises:
+        NotFound: there is no such subject.
+    """
+    return _release(caller, pk=pk)
+
+
+def _release(caller: Caller, **which: Any) -> bool:
+    with transaction.atomic():
+        subject = Subject.objects.select_for_update(no_key=True).filter(**which).first()
+        if subject is None:
+            raise NotFound("There is no such subject.")
+        locked = Subject.objects.filter(~_FREE, pk=subject.pk).update(locked_until=Now())
+        slowed = subject.pair_counts.filter(slowed_until__gt=Now()).update(slowed_until=Now())
+        Subject.objects.filter(pk=subject.pk).update(failures=0)
+        subject.pair_counts.update(failures=0)
+        released = locked + slowed > 0
+        if released:
+            audit.record(audit.Kind.RELEASE, caller, audit.named(subject))
+            signals.after_commit(signals.subject_released, subject_id=subject.subject_id)
+    logger.info("account %s released subject %s: %s", actor_id(caller.account), subject.pk, released)
+    return released
+
+
+def release_credential(caller: Caller, credential_id: str) -> bool:
+    """Forget what a credential has failed, once its camera is mended or the thief gone. False when it was not slowed."""
+    slowed = CredentialCount.objects.filter(pk=credential_id, slowed_until__gt=Now())
+    with transaction.atomic():
+        released = slowed.delete()[0] > 0
+        if released:
+            audit.record(audit.Kind.RELEASE, caller, credential=credential_id)
+    logger.info("account %s released credential %s: %s", actor_id(caller.account), credential_id, released)
+    return released

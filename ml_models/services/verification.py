@@ -46,6 +46,7 @@ def verify(caller: Caller, subject_id: str, images: Sequence[bytes]) -> Verified
         InvalidRequest: the id breaks the rule, or there are too few or too many images.
         NotEnrolled: the subject has no reference, or none that the active version could embed.
         LockedOut: too many faces that were not the subject's were shown.
+        Slowed: too many of them with the caller's credential.
         NotReady: no version is active, or this process has not loaded it.
         ImageError: no frame could be used; the first one's reason.
         InferenceFailed, MissingThreshold: never a decision.
@@ -68,15 +69,15 @@ def _verify(caller: Caller, subject_id: str, images: Sequence[bytes], attempt: A
     started = time.perf_counter()
     version = runtime.active()
     config = attempt.config = version.config
-    template = attempt.template = selectors.template(subject_id, config)
+    template = attempt.template = selectors.template(subject_id, config, caller.credential_id)
     if template is None:
         raise NotEnrolled
     frames, dropped = attempt.frames, attempt.dropped
-    lockout.require_free(template.lock_left)
+    lockout.require_free(template)
     attempt.extract(version, images)
     decision = attempt.decide(version, template)
     best = advised(attempt.quality, decision.condition)
-    lockout.settle(template.subject, subject_id, decision.decision)
+    lockout.settle(caller, template.subject, subject_id, decision.decision)
     timings = {step: sum(f.timings_ms[step] for f in frames) for step in frames[0].timings_ms}
     elapsed_ms = (time.perf_counter() - started) * 1000
     row = audit.record_decision(

@@ -24,6 +24,7 @@ VIEWS = (
     "view_erasure",
     "view_auditevent",
     "view_evaluationreport",
+    "view_credentialcount",
 )
 DEEDS = (
     "add_ensembleconfig",
@@ -35,6 +36,8 @@ DEEDS = (
     "end_warmth",
     "control_rollout",
     "erase_subject",
+    "release_subject",
+    "release_credential",
     "view_scores",
 )
 

@@ -12,6 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from ml_models import rollouts
 from ml_models.models import (
     Artifact,
+    CredentialCount,
     EnsembleConfig,
     Erasure,
     EvaluationReport,
@@ -29,6 +30,7 @@ pytestmark = pytest.mark.django_db
 
 MODELS = (
     "artifact",
+    "credentialcount",
     "ensembleconfig",
     "erasure",
     "evaluationreport",
@@ -51,6 +53,7 @@ def rows(validated: EnsembleConfig, people: list[str], service: Any, portraits: 
     verify(service, "child-1", portraits.eileen_collins)
     return {
         "artifact": Artifact.objects.all()[0],
+        "credentialcount": CredentialCount.objects.get(),
         "ensembleconfig": validated,
         "erasure": Erasure.objects.create(subject_hash="0" * 64, references=1),
         "evaluationreport": EvaluationReport.objects.create(config=validated, digest="0" * 64, data={}),

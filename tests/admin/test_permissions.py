@@ -1,13 +1,15 @@
 """Who sees which button, and who may press it."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 
 from ml_models import rollouts
-from ml_models.models import EnsembleConfig, Rollout, Subject, Verification
+from ml_models.models import CredentialCount, EnsembleConfig, Rollout, Subject, Verification
 from tests.support.panel import page
 from tests.support.uploads import verify
 from tests.support.work import work_off
@@ -30,13 +32,18 @@ BUTTONS = [
     ("rollout", "abort", "control_rollout"),
     ("subject", "erase", "erase_subject"),
     ("reference", "erase", "erase_subject"),
+    ("subject", "release", "release_subject"),
+    ("credentialcount", "release", "release_credential"),
 ]
 
 
 def _row(model: str, button: str, request: pytest.FixtureRequest) -> Any:
     """A row in the state in which the button is offered."""
+    if model == "credentialcount":
+        return CredentialCount.objects.create(credential="key:a", slowed_until=timezone.now() + timedelta(hours=1))
     if model in ("subject", "reference"):
         request.getfixturevalue("people")
+        Subject.objects.update(locked_until=timezone.now() + timedelta(hours=1))
         subject = Subject.objects.get(subject_id="child-1")
         return subject if model == "subject" else subject.references.get()
     if button == "validate":

@@ -18,13 +18,14 @@ from ml_models.models import Reference, Subject
 pytestmark = pytest.mark.django_db
 
 OPEN, ANYBODY = "open", "any account"
-# call → the permission that opens it; OPEN asks for no account. A `subject` call also lets people at their own.
+# call → the permission that opens it; OPEN asks for no account
 CALLS: dict[tuple[str, str], str] = {
     ("enroll", "POST"): "enroll_subject",
     ("verify", "POST"): "verify_subject",
     ("subject", "GET"): "read_subject",
     ("subject", "DELETE"): "erase_subject",
     ("reference", "DELETE"): "erase_subject",
+    ("release", "POST"): "release_subject",
     ("config", "GET"): ANYBODY,
     ("configs", "GET"): "view_ensembleconfig",
     ("validate", "POST"): "validate_config",
@@ -38,7 +39,9 @@ CALLS: dict[tuple[str, str], str] = {
     ("healthz", "GET"): OPEN,
     ("readyz", "GET"): OPEN,
 }
-OF_A_SUBJECT = ("enroll", "verify", "subject", "reference")
+OF_A_SUBJECT = ("enroll", "verify", "subject", "reference", "release")
+# what `self_service` lets people do with their own
+OWN = [("verify", "POST"), ("subject", "GET")]
 PERMISSIONS = sorted({needed for needed in CALLS.values() if needed not in (OPEN, ANYBODY)})
 ROLES = [
     "nobody",
@@ -136,8 +139,7 @@ def expected(role: str, name: str, needed: str) -> int:
         return 0
     if role in ("nobody", "a wrong token", "a closed account"):
         return 401
-    own = role == "the person themself" and name in OF_A_SUBJECT
-    return 0 if needed == ANYBODY or own or role in (needed, "an administrator") else 403
+    return 0 if needed == ANYBODY or role in (needed, "an administrator") else 403
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -167,6 +169,34 @@ def test_a_refusal_does_not_tell_whether_the_subject_exists(
     known = call(stranger, name, method, str(user.pk), reference.pk)
     unknown = call(stranger, name, method, "no-such-subject", uuid.uuid4())
     assert (known.status_code, known.json(), known.headers) == (403, unknown.json(), unknown.headers)
+
+
+@pytest.mark.parametrize(("name", "method"), [key for key in CALLS if key[0] in OF_A_SUBJECT], ids=lambda value: value)
+def test_people_are_let_at_their_own_only_by_a_policy_that_the_host_names(
+    name: str, method: str, user: Any, settings: Any, reference: Reference
+) -> None:
+    settings.ML_MODELS = {**settings.ML_MODELS, "SUBJECT_POLICY": "ml_models.api.access.self_service"}
+    caller = APIClient()
+    caller.force_authenticate(user)
+    own = call(caller, name, method, str(user.pk), reference.pk).status_code
+    assert (own != 403) == ((name, method) in OWN)
+    assert call(caller, name, method, "somebody-else", uuid.uuid4()).status_code == 403
+
+
+def everything(user: Any, action: str, subject_id: str) -> bool:
+    """A careless host's policy."""
+    return True
+
+
+def test_no_policy_lets_a_guesser_lift_the_lock(user: Any, grant: Any, settings: Any, reference: Reference) -> None:
+    settings.ML_MODELS = {**settings.ML_MODELS, "SUBJECT_POLICY": f"{__name__}.everything"}
+    caller = APIClient()
+    caller.force_authenticate(user)
+    assert call(caller, "release", "POST", str(user.pk), reference.pk).status_code == 403
+    caller.force_authenticate(grant(user, "release_subject"))
+    assert call(caller, "release", "POST", str(user.pk), reference.pk).status_code == 200
+    settings.ML_MODELS = {**settings.ML_MODELS, "SUBJECT_POLICY": f"{__name__}.by_school"}
+    assert call(caller, "release", "POST", str(user.pk), reference.pk).status_code == 403
 
 
 def by_school(user: Any, action: str, subject_id: str) -> bool:

@@ -18,8 +18,9 @@ from rest_framework.test import APIClient
 from ml_models import signals
 from ml_models.exceptions import LockedOut
 from ml_models.models import EnsembleConfig, Reference, Subject, Verification
-from ml_models.services import limits, lockout
+from ml_models.services import NOBODY, Caller, limits, lockout
 from tests.conftest import Portraits
+from tests.support.clock import pass_
 from tests.support.served import ROOT
 from tests.support.uploads import enroll, verify
 
@@ -182,7 +183,7 @@ def test_a_match_ends_the_row_of_failures_and_so_does_time(
     configure(LOCKOUT_AFTER=2, LOCKOUT_S=600)
     for picture in (portraits.grace_hopper, portraits.eileen_collins, portraits.grace_hopper):
         assert verify(service, enrolled, picture).status_code == 200
-    Subject.objects.update(failed_at=timezone.now() - timedelta(seconds=601))
+    pass_(days=1)
     for picture in (portraits.grace_hopper, portraits.eileen_collins):
         assert verify(service, enrolled, picture).status_code == 200
 
@@ -216,14 +217,14 @@ def test_a_person_on_the_spot_can_lift_the_lock(
     configure(LOCKOUT_AFTER=1)
     verify(service, enrolled, portraits.grace_hopper)
     assert verify(service, enrolled, portraits.eileen_collins).json()["code"] == "locked_out"
-    assert lockout.release(enrolled)
-    assert not lockout.release(enrolled)
+    assert lockout.release(NOBODY, enrolled)
+    assert not lockout.release(NOBODY, enrolled)
     assert verify(service, enrolled, portraits.eileen_collins).json()["decision"] == "match"
 
 
-def settle(subject: Subject, decision: str) -> bool:
+def settle(subject: Subject, decision: str, credential: str = "key:a") -> bool:
     try:
-        lockout.settle(subject.pk, subject.subject_id, decision)
+        lockout.settle(Caller(None, credential), subject.pk, subject.subject_id, decision)
     except LockedOut:
         return False
     finally:
@@ -237,9 +238,9 @@ def test_attempts_side_by_side_learn_no_more_than_the_lock_allows(configure: Any
     subject = Subject.objects.create(subject_id="child-1")
     gate = threading.Barrier(16)
 
-    def attempt(_: int) -> bool:
+    def attempt(number: int) -> bool:
         gate.wait()
-        return settle(subject, "no_match")
+        return settle(subject, "no_match", f"key:{number}")
 
     with ThreadPoolExecutor(16) as pool:
         assert sum(pool.map(attempt, range(16))) == 5

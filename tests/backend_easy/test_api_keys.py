@@ -6,6 +6,7 @@ from io import StringIO
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import Group, Permission
 from django.core.management import CommandError, call_command
 from django.db import connection
 from django.test import Client
@@ -98,3 +99,64 @@ def test_the_admin_shows_a_new_key_once_and_revokes_it(kiosk: Any, admin_client:
 
     admin_client.post("/admin/api_keys/apikey/", {"action": "revoke", "_selected_action": [key.pk]})
     assert ask(shown).status_code == 401
+
+
+@pytest.fixture
+def maker(django_user_model: Any) -> Any:
+    """Staff who may add keys for whomever they see, and verify."""
+    account = django_user_model.objects.create_user("maker", is_staff=True)
+    return rights(account, "add_apikey", "view_apikey", "view_user", "verify_subject")
+
+
+def rights(account: Any, *codenames: str) -> Any:
+    account.user_permissions.add(*Permission.objects.filter(codename__in=codenames))
+    return type(account).objects.get(pk=account.pk)
+
+
+def make_key(maker: Any, account: Any) -> Any:
+    client = Client()
+    client.force_login(maker)
+    return client.post("/admin/api_keys/apikey/add/", {"name": "gate", "user": account.pk}, follow=True)
+
+
+def test_a_key_is_made_for_an_account_with_no_more_rights_than_its_makers(maker: Any, django_user_model: Any) -> None:
+    kiosk = rights(django_user_model.objects.create_user("kiosk"), "verify_subject")
+    assert "shown this once" in make_key(maker, kiosk).text
+    assert "shown this once" in make_key(maker, maker).text
+    assert ApiKey.objects.count() == 2
+
+
+@pytest.mark.parametrize("more", ["a right", "a group's right", "every right", "closed for now"])
+def test_no_key_is_made_for_an_account_with_more_rights(maker: Any, django_user_model: Any, more: str) -> None:
+    account = rights(django_user_model.objects.create_user("other"), "verify_subject")
+    if more == "a right":
+        rights(account, "erase_subject")
+    elif more == "a group's right":
+        group = Group.objects.create(name="clerks")
+        group.permissions.add(Permission.objects.get(codename="override_reference"))
+        account.groups.add(group)
+    elif more == "every right":
+        account.is_superuser = True
+    else:
+        rights(account, "erase_subject")
+        account.is_active = False
+    account.save()
+    answer = make_key(maker, account).text
+    assert "rights that you do not have" in answer or "account is closed" in answer
+    assert not ApiKey.objects.exists()
+
+
+def test_a_superuser_makes_a_key_for_every_open_account(admin_client: Client, maker: Any, admin_user: Any) -> None:
+    assert "shown this once" in make_key(admin_user, maker).text
+    assert "shown this once" in make_key(admin_user, admin_user).text
+
+
+def test_no_token_is_made_or_shown_in_the_panel(admin_client: Client) -> None:
+    assert admin_client.get("/admin/authtoken/tokenproxy/").status_code == 404
+    assert admin_client.get("/admin/authtoken/tokenproxy/add/").status_code == 404
+
+
+def test_a_keys_digest_is_not_asked_for_in_the_address(admin_client: Client, kiosk: Any) -> None:
+    ApiKey.objects.issue(kiosk, "front door")
+    for lookup in ("digest__startswith", "digest", "user__password__startswith"):
+        assert admin_client.get("/admin/api_keys/apikey/", {lookup: "a"}).status_code == 400

@@ -1,0 +1,65 @@
+"""Credentials: how many people each failed, and which are slowed for it."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.db.models import F
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils import timezone
+
+from ml_models.models import CredentialCount
+from ml_models.services import lockout
+
+from .base import Asked, Button, Done, Panel, caller
+
+
+def _release(count: CredentialCount, request: HttpRequest) -> Done:
+    released = lockout.release_credential(caller(request), count.pk)
+    return Done(
+        "Released: its count begins anew." if released else "It was not slowed any more.",
+        reverse("admin:ml_models_credentialcount_changelist"),
+    )
+
+
+def _is_slowed(count: CredentialCount) -> bool:
+    return count.slowed_until is not None and count.slowed_until > timezone.now()
+
+
+def _ask_release(count: CredentialCount) -> Asked:
+    return Asked(
+        "It failed far more people than honest ones fail. Lift it once you know why: the camera was bad and is mended. "
+        "A stolen key is revoked instead.",
+        [("Visits", f"{count.visits:.0f}"), ("Failed", f"{count.failures:.1f}")],
+    )
+
+
+@admin.register(CredentialCount)
+class CredentialCountAdmin(Panel):
+    list_display = ["credential", "visits_", "failures_", "slowed", "slowed_until", "counted_at"]
+    search_fields = ["credential__exact"]
+    ordering = [F("slowed_until").desc(nulls_last=True)]
+    fields = ["credential", "visits_", "failures_", "counted_at", "slowed", "slowed_until"]
+    readonly_fields = ["visits_", "failures_", "slowed"]
+    buttons = (
+        Button(
+            "release",
+            "Release",
+            "ml_models.release_credential",
+            _release,
+            _is_slowed,
+            _ask_release,
+        ),
+    )
+
+    @admin.display(description="visits", ordering="visits")
+    def visits_(self, count: CredentialCount) -> str:
+        return f"{count.visits:.0f}"
+
+    @admin.display(description="of them failed", ordering="failures")
+    def failures_(self, count: CredentialCount) -> str:
+        return f"{count.failures:.1f}"
+
+    @admin.display(description="slowed", boolean=True)
+    def slowed(self, count: CredentialCount) -> bool:
+        return _is_slowed(count)
