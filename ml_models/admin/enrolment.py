@@ -1,4 +1,4 @@
-"""Subjects and references: ids and quality, never a picture or a vector. They are released and erased, never changed."""
+"""Subjects and references: ids and quality, never a picture or a vector. The deeds are to release and to erase."""
 
 from __future__ import annotations
 

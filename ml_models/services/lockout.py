@@ -12,8 +12,8 @@ A `no_match` is one failure, a `review` half of one. A day forgets one. Each fur
 long as the one before; a day forgets half of the length. A `match` ends the counts on its subject and not the lengths.
 
 The credential's row is taken first, then the subject's, so attempts side by side wait for each other; each is counted
-before it is told, and who is refused learns nothing and is not counted. NIST SP 800-63B (5.2.3) asks for a limit of five where no presentation attack detection
-is in place. How many guesses all this leaves: `services.guesses`.
+before it is told, and who is refused learns nothing and is not counted. NIST SP 800-63B (5.2.3) asks for a limit of
+five where no presentation attack detection is in place. How many guesses all this leaves: `services.guesses`.
 """
 
 from __future__ import annotations
@@ -84,7 +84,8 @@ _VISITS = f"({_halved('c.visits', 'c.counted_at')} + EXCLUDED.visits)"
 _FAILED = f"({_halved('c.failures', 'c.counted_at')} + EXCLUDED.failures)"
 _SUSPECT = f"""EXCLUDED.failures > 0 AND %(honest)s < 1 AND
     {_FAILED} > %(honest)s * {_VISITS} + %(sigmas)s * SQRT(%(honest)s * {_VISITS}) + %(spare)s"""
-# one statement, so one round trip; what it inserts over or updates, it reads as the last writer left it
+# one statement, so one round trip; what it inserts over or updates, it reads as the last writer left it. What is put
+# into its text are the expressions above; values are parameters
 _SETTLE = f"""
 WITH gate AS (
     SELECT slowed_until FROM ml_models_credentialcount WHERE credential = %(credential)s FOR NO KEY UPDATE
@@ -125,7 +126,7 @@ WITH gate AS (
     RETURNING visits, failures, CASE WHEN slowed_until > {_NOW} THEN slow_s END AS slow_s
 )
 SELECT subject.lock_s, credential.slow_s, credential.visits, credential.failures FROM subject, credential
-"""
+"""  # noqa: S608
 
 
 def require_free(template: selectors.Template) -> None:
@@ -244,7 +245,7 @@ def _release(caller: Caller, **which: Any) -> bool:
 
 
 def release_credential(caller: Caller, credential_id: str) -> bool:
-    """Forget what a credential has failed, once its camera is mended or the thief gone. False when it was not slowed."""
+    """Forget what a credential has failed, once its camera is mended. False when it was not slowed."""
     slowed = CredentialCount.objects.filter(pk=credential_id, slowed_until__gt=Now())
     released = slowed.delete()[0] > 0
     logger.info("account %s released credential %s: %s", actor_id(caller.account), credential_id, released)

@@ -1,7 +1,7 @@
 """The counts behind the lock-out, asked at `settle`, `release` and the signals; moments are moved, nobody waits."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -42,7 +42,7 @@ def attempt(subject: Subject, decision: str = "no_match", credential: str = "key
 
 
 @pytest.fixture
-def heard(django_capture_on_commit_callbacks: Any) -> Iterator[Callable[[Signal, Callable[[], Any]], list[Any]]]:
+def heard(django_capture_on_commit_callbacks: Any) -> Callable[[Signal, Callable[[], Any]], list[Any]]:
     """What a signal tells while something is done."""
 
     def listen(signal: Signal, act: Callable[[], Any]) -> list[dict[str, Any]]:
@@ -55,7 +55,7 @@ def heard(django_capture_on_commit_callbacks: Any) -> Iterator[Callable[[Signal,
             signal.disconnect(dispatch_uid="test")
         return [{key: value for key, value in more.items() if key not in ("signal", "sender")} for more in facts]
 
-    yield listen
+    return listen
 
 
 # --- one subject ------------------------------------------------------------------------------------------------------
