@@ -44,8 +44,8 @@ DEFAULTS: dict[str, Any] = {
     "LOCKOUT_AFTER": 5,
     "LOCKOUT_S": 300,
     "LOCKOUT_MAX_S": 86_400,
-    # so many of them with one credential slow that credential for the subject, by the same lengths, before the subject is
-    # locked for everybody; LOCKOUT_AFTER or more for never
+    # so many of them with one credential slow that credential for the subject, by the same lengths, before the subject
+    # is locked for everybody; LOCKOUT_AFTER or more for never
     "SLOW_AFTER": 3,
     # the share of a credential's visits that honest people fail: far above it, the credential is suspected and slowed;
     # 1 for never. Five times the FNMR that the evidence gate lets through

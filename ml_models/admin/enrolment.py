@@ -1,4 +1,4 @@
-"""Subjects and references: ids and quality, never a picture or a vector. They are released and erased, never changed."""
+"""Subjects and references: ids and quality, never a picture or a vector. The deeds are to release and to erase."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _ask_erase_subject(subject: Subject) -> Asked:
 
 
 def _release(subject: Subject, request: HttpRequest) -> Done:
-    released = lockout.release_row(caller(request), subject.pk)
+    released = lockout.release_row(panel_caller(request), subject.pk)
     return Done("Released: the subject can be verified again." if released else "There was no lock to lift any more.")
 
 

@@ -11,11 +11,11 @@ from django.utils import timezone
 from ml_models.models import CredentialCount
 from ml_models.services import lockout
 
-from .base import Asked, Button, Done, Panel, caller
+from .base import Asked, Button, Done, Panel, panel_caller
 
 
 def _release(count: CredentialCount, request: HttpRequest) -> Done:
-    released = lockout.release_credential(caller(request), count.pk)
+    released = lockout.release_credential(panel_caller(request), count.pk)
     return Done(
         "Released: its count begins anew." if released else "It was not slowed any more.",
         reverse("admin:ml_models_credentialcount_changelist"),

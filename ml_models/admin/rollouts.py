@@ -64,12 +64,11 @@ def _shadow_facts(rollout: Rollout) -> Sequence[tuple[str, str]]:
     return [("In the shadow" if not place else "", line["text"]) for place, line in enumerate(lines)]
 
 
-def facts(rollout: Rollout, linked: bool, scores: bool) -> dict[str, Any]:
+def facts(rollout: Rollout, linked: bool) -> dict[str, Any]:
     """Where a rollout stands, as the page says it and its script asks for it every second.
 
     Args:
         linked: whether the reader may see which references failed.
-        scores: whether the reader may see scores.
     """
     now = progress(rollout)
     rate, left = now.references_per_s, now.seconds_left
@@ -85,7 +84,7 @@ def facts(rollout: Rollout, linked: bool, scores: bool) -> dict[str, Any]:
             "left": "–" if left is None else duration(left),
             "reason": now.reason,
         },
-        "shadow": shadow_lines(now.shadow, scores),
+        "shadow": shadow_lines(now.shadow),
         "failures": [
             {"text": f"{words(code)}: {count}", "url": _failures_url(rollout, code) if linked else ""}
             for code, count in now.failures.items()
@@ -97,13 +96,12 @@ def facts(rollout: Rollout, linked: bool, scores: bool) -> dict[str, Any]:
     }
 
 
-def shadow_lines(shadow: Summary, scores: bool = False) -> list[dict[str, str]]:
-    """What live verifies would have got from the version on its way; of scores only to who may see them."""
+def shadow_lines(shadow: Summary) -> list[dict[str, str]]:
+    """What live verifies would have got from the version on its way."""
     if not shadow.scored or shadow.agreement is None:
         return []
     lines = [f"{shadow.scored:,} live verifies scored, {shadow.agreement:.1%} decided alike".replace("%", " %")]
-    if scores:
-        lines += [f"live {words(live)}: score {shift:+.2f} on average" for live, shift in shadow.score_shift.items()]
+    lines += [f"live {words(live)}: score {shift:+.2f} on average" for live, shift in shadow.score_shift.items()]
     lines += [f"would change, {words(change)}: {count:,}" for change, count in shadow.changes.items()]
     return [{"text": line} for line in lines]
 
@@ -163,8 +161,7 @@ class RolloutAdmin(Panel):
         return JsonResponse(facts, headers={"Cache-Control": "no-store"})
 
     def _facts(self, request: HttpRequest, rollout: Rollout) -> dict[str, Any]:
-        linked, scores = map(request.user.has_perm, ("ml_models.view_rolloutfailure", "ml_models.view_scores"))
-        return facts(rollout, linked, scores)
+        return facts(rollout, linked=request.user.has_perm("ml_models.view_rolloutfailure"))
 
     def page(self, request: HttpRequest, obj: Rollout) -> dict[str, Any]:
         return {

@@ -1,8 +1,8 @@
 """How many guesses the counts of `services.lockout` leave to somebody who guesses without pause.
 
-Expected false matches a day = guesses told a day × FMR. The guesser's every attempt is a `no_match`, so each day's figure
-is the most that are told before the first false match. `tests/services/test_guesses.py` asks the database for the same
-figures, and the table in docs/security.md for these.
+Expected false matches a day = guesses told a day × FMR. Every guess counts as a `no_match`: the first false match is
+what he is after. `tests/services/test_guesses.py` asks the database for the same figures, and the table in
+docs/security.md for these.
 """
 
 from __future__ import annotations

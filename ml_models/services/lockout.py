@@ -194,7 +194,7 @@ def _release(caller: Caller, **which: Any) -> bool:
 
 
 def release_credential(caller: Caller, credential_id: str) -> bool:
-    """Forget what a credential has failed, once its camera is mended or the thief gone. False when it was not slowed."""
+    """Forget what a credential has failed, once its camera is mended. False when it was not slowed."""
     slowed = CredentialCount.objects.filter(pk=credential_id, slowed_until__gt=Now())
     with transaction.atomic():
         released = slowed.delete()[0] > 0

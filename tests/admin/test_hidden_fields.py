@@ -9,7 +9,7 @@ from django.db.models import Model
 from django.test import Client
 
 from ml_models.admin.base import Panel
-from ml_models.models import EnsembleConfig, Rollout, ShadowScore, Verification
+from ml_models.models import EnsembleConfig, Verification
 from tests.support.panel import page
 
 pytestmark = pytest.mark.django_db
@@ -89,21 +89,3 @@ def test_nothing_is_exported_and_no_date_is_drilled_into(row: Verification) -> N
     for _, panel in PANELS:
         assert not panel.actions
         assert panel.date_hierarchy is None
-
-
-def test_a_rollouts_page_tells_of_scores_only_who_may_see_them(
-    staff: Callable[..., Client], row: Verification, validated: EnsembleConfig
-) -> None:
-    rollout = Rollout.objects.create(config=validated)
-    ShadowScore.objects.create(rollout=rollout, verification=row, decision="match", score=row.score + 0.5)
-    answers = [
-        staff("view_rollout", *more).get(page("rollout", kind, rollout.pk)).content.decode()
-        for more in ((), ("view_scores",))
-        for kind in ("progress", "change")
-    ]
-    assert [("score +0.50" in answer, "1 live verifies scored" in answer) for answer in answers] == [
-        (False, True),
-        (False, True),
-        (True, True),
-        (True, True),
-    ]

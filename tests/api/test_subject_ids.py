@@ -68,7 +68,7 @@ def test_an_id_that_breaks_the_rule_is_refused_at_every_door_with_its_reason(
         lambda: services.verify(services.NOBODY, subject_id, [b"picture"]),
         lambda: services.enroll(services.NOBODY, subject_id, b"picture"),
         lambda: services.erase_subject(services.NOBODY, subject_id),
-        lambda: lockout.release(subject_id),
+        lambda: lockout.release(services.NOBODY, subject_id),
     ]
     for call_service in calls:
         with pytest.raises(InvalidRequest, match=re.escape(reason)):

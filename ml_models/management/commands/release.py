@@ -8,10 +8,10 @@ from ml_models.services import lockout
 class Command(MlCommand):
     help = """Lift a lock-out before its time.
 
-  subject ID      the subject's lock, and the waits of credentials for it: a person on the spot knows who stands there.
-                  The counts begin anew; whoever guesses on is locked out longer than before
+  subject ID      the lock of a subject, and the waits of credentials for it: a person on the spot knows who it
+                  is. The counts begin anew; whoever guesses on is locked out longer than before
   credential ID   the slowing of a credential that failed too many people ("key:4f1c…", as the signal
-                  credential_suspected and the panel name it), once its camera is mended. A stolen key is revoked instead
+                  credential_suspected and the panel name it), once its camera is mended. Revoke a stolen key instead
 
 A second run releases nothing."""
 
