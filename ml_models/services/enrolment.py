@@ -30,7 +30,7 @@ from ..exceptions import (
 from ..models import Actor, Embedding, EnsembleConfig, Erasure, Reference, Subject, actor_id
 from ..runtime import ServedVersion
 from ..versions import locks
-from . import lockout, subject_ids
+from . import duplicates, lockout, subject_ids
 from .embeddings import embed_chip, sealed
 
 logger = logging.getLogger(__name__)
@@ -55,10 +55,12 @@ def enroll(caller: Actor, subject_id: str, image: bytes, override: bool = False)
         subject_id: the host's id.
         image: one picture.
         override: enroll although the face does not match the template; the caller's right to it is the view's matter.
+            A picture that is there already stays refused: there is nothing to override.
 
     Raises:
         ImageError: the picture is refused.
         ReferenceMismatch: the subject has references and this face does not match them.
+        DuplicateReference: the picture is among them.
         LockedOut: too many faces that were not the subject's were shown, this one perhaps the last.
         InvalidRequest: the id breaks the rule, or the subject has as many references as it may have.
         NotFound: the subject was erased meanwhile.
@@ -98,6 +100,8 @@ def enroll(caller: Actor, subject_id: str, image: bytes, override: bool = False)
     else:
         raise ConfigChanged("The subject or the served versions changed while the picture was processed. Try again.")
     warnings = ["This face was not matched to the subject's earlier references."] if checked.overridden else []
+    if checked.adds_nothing:
+        warnings.append(duplicates.WARNING)
     if condition:
         warnings.append(CONDITIONS[condition.name].warning)
     logger.info("enrolled reference %s", reference.pk)
@@ -135,10 +139,12 @@ def _erasures(subject_id: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Checked:
-    """The references that the new one was compared with, and whether a mismatch was overridden."""
+    """The references that the new one was compared with, whether a mismatch was overridden, and whether the new one
+    is nearly one of them."""
 
     references: frozenset[uuid.UUID]
     overridden: bool
+    adds_nothing: bool = False
 
 
 def _check_against_template(version: ServedVersion, new: _NewReference, override: bool) -> _Checked:
@@ -153,13 +159,16 @@ def _check_against_template(version: ServedVersion, new: _NewReference, override
         return _Checked(references, False)
     if not override:
         lockout.require_free(template.lock_left)
-    decision = version.rule.judge(template.embeddings, by_member([new.extraction]), new.extraction.quality.score)
+    probe = by_member([new.extraction])
+    # before the comparison: a picture that was enrolled once as an exception is a duplicate, not a stranger
+    adds_nothing = duplicates.refuse(template, probe)
+    decision = version.rule.judge(template.embeddings, probe, new.extraction.quality.score)
     mismatch = decision.decision != "match"
     if mismatch and not override:
         # or enrolling would be a way to try faces without end
         lockout.settle(template.subject, new.subject_id, decision.decision)
         raise ReferenceMismatch
-    return _Checked(references, mismatch)
+    return _Checked(references, mismatch, adds_nothing)
 
 
 def write(new: _NewReference, checked: _Checked, features: dict[str, Feature]) -> Reference | None:
