@@ -7,6 +7,7 @@ import io
 import pickle
 import pickletools
 import re
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Mapping
@@ -34,14 +35,12 @@ _LEGACY_PICKLES = 5
 _MAX_PICKLE_BYTES = 64 << 20
 
 
-class _Plain(dict[str, Any]):
-    """In the place of Lightning's dictionary of hyper-parameters, which is not installed here."""
-
-
+# Data that checkpoints carry beside the weights. Lightning's dictionary of hyper-parameters is read as a plain one:
+# Lightning is not installed here.
 _INERT = [
     argparse.Namespace,
     *(
-        (_Plain, f"{package}.AttributeDict")
+        (dict, f"{package}.AttributeDict")
         for package in (
             "pytorch_lightning.utilities.parsing",
             "lightning.pytorch.utilities.parsing",
@@ -117,7 +116,8 @@ def _archived_pickle(path: Path) -> str:
 def _load(path: Path, start: bytes, member: str | None) -> Any:
     try:
         # the open file: by a path's name PyTorch would choose another reader
-        with path.open("rb") as file, torch.serialization.safe_globals(_INERT):
+        with path.open("rb") as file, warnings.catch_warnings(), torch.serialization.safe_globals(_INERT):
+            warnings.simplefilter("ignore")  # of pickle protocols that it may not know: it refuses those
             return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         imported = _imports(path, member)
