@@ -1,37 +1,33 @@
 """Pictures turned by 90, 180 and 270°, against the same pictures upright: docs/decisions/upright.md.
 
-    python -m devstack exec python -m devstack.upright --images 150
+    python -m devstack exec python -m devstack.upright --images 0
 
-Of every development set some pairs are drawn. The first picture is the reference; the second is verified against it,
-with version 2's own numbers, as it is and turned. A turned picture's outcome is its decision, or the code it is refused
+Of every development set some pictures are drawn, or all. Each is verified against another of its listed pairs, with
+version 2's own numbers, as it is and turned. A turned picture's outcome is its decision, or the code it is refused
 with. Then every picture of the lists is looked at as it is, to count those that are turned or refused though they are
 upright, and the same under the stresses of `ml_models.evaluation`.
 """
 
 import argparse
-import csv
-import io
 import random
-import sys
+import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-import cv2
-import django
 import numpy as np
-from django.core.management import call_command
 
 from devstack.accuracy import DATA
-from devstack.state import ROOT, say
+from devstack.dev_eval import in_threads, loaded, png, rows
+from devstack.state import say
 
 SETS = {
-    "LFW": ("lfw", "pairs.csv", ""),
     "CFP, frontal": ("cfp", "pairs_FF.csv", ""),
+    "CFP, frontal of the profile list": ("cfp", "pairs_FP.csv", "frontal"),
     "CFP, profile": ("cfp", "pairs_FP.csv", "profile"),
+    "LFW": ("lfw", "pairs.csv", ""),
     "London": ("london", "pairs.csv", ""),
 }
 # an embedding that is further from the upright picture's than this is of a face that lies
@@ -40,19 +36,14 @@ MIN_COSINE = 0.7
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=150, help="turned pictures of every set (default 150)")
+    parser.add_argument("--images", type=int, default=150, help="turned pictures of every set, 0 for all (default 150)")
     parser.add_argument("--looked-at", type=int, default=10_000, help="upright pictures of every set, at most")
     parser.add_argument("--stressed", type=int, default=0, help="upright pictures of every set under every stress")
     parser.add_argument("--only", choices=SETS, help="one set")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    django.setup()
-    cv2.setNumThreads(1)
-    call_command("migrate", verbosity=0)
-    call_command("fetch_demo_pack", stdout=sys.stderr)
-    call_command("load_ensemble", str(ROOT / "config" / "ensembles" / "v2.yaml"), stdout=sys.stderr)
     measured, sets = Measured(options.seed), [options.only] if options.only else list(SETS)
-    print("| set | turned | same outcome | decisions | enrolled, lying |\n| --- " + "| --- " * 4 + "|")
+    print("| set | pictures | turned | same outcome | other outcomes | enrolled, lying |\n" + "| --- " * 6 + "|")
     for name in sets:
         print(measured.turned(name, options.images), flush=True)
     print("\n| set | upright | turned | not_upright | listed pairs with another outcome |\n| --- " + "| --- " * 4 + "|")
@@ -69,47 +60,67 @@ class Measured:
     """Version 2, its pipeline and its rule."""
 
     def __init__(self, seed: int) -> None:
-        from ml_models import selectors
-        from ml_models.studies import loading
-        from ml_models.versions import numbers
-
-        config = selectors.get_config(2)
-        self._pipeline, self._rule, self._seed = loading.pipeline(config), numbers.rule(config), seed
+        self._pipeline, self._rule = loaded()
+        self._seed = seed
+        self._turned: set[Path] = set()
 
     def turned(self, name: str, images: int) -> str:
+        from ml_models.engine import upright
+
+        counts: Counter[str] = Counter()
+        pairs = [pair for pair in self._probes(name, images) if pair[1] not in self._turned]
+        self._turned.update(probe for _, probe in pairs)
+        with patch("ml_models.engine.upright._look", remembering(upright._look)):
+            for number, turns in enumerate(in_threads(lambda pair: [*self._turns(*pair)], pairs), 1):
+                counts.update(turns)
+                if not number % 200:
+                    say(f"{name}: of {number} pictures {dict(counts)}")
+        count = 3 * len(pairs)
+        same = counts.pop("the same view", 0) + counts.pop("the same outcome", 0)
+        lying = counts.pop("enrolled, lying", 0)
+        others = ", ".join(f"{change} {number}" for change, number in counts.most_common())
+        return f"| {name} | {len(pairs)} | {count} | {same} ({same / count:.2%}) | {others or '–'} | {lying} |"
+
+    def _turns(self, reference: Path, probe: Path) -> Iterator[str]:
+        """What became of a picture turned by 90, 180 and 270°, against what becomes of it upright.
+
+        Where the engine brings it to the very pixels and landmarks of the upright one, all that follows is the same,
+        and is not computed again.
+        """
+        from ml_models.engine.decode import decode
         from ml_models.engine.quality import ENROLL_LIMITS, reasons
 
-        outcomes: Counter[str] = Counter()
-        same = taken = lying = 0
+        upright = decode(probe.read_bytes())
+        turned = [np.ascontiguousarray(np.rot90(upright, quarters)) for quarters in (1, 2, 3)]
+        upright_view = self._view(upright)
+        different = [image for image in turned if not same(self._view(image), upright_view)]
+        yield from ["the same view"] * (len(turned) - len(different))
+        if not different:
+            return
+        enrolled, as_upright = self._extracted(reference.read_bytes()), self._extracted(png(upright))
+        before = self._outcome(enrolled, as_upright)
+        for image in different:
+            found = self._extracted(png(image))
+            after = self._outcome(enrolled, found)
+            yield "the same outcome" if after == before else f"{before} → {after}"
+            good_enough = not isinstance(found, str) and not reasons(found.quality, ENROLL_LIMITS)
+            if good_enough and (isinstance(as_upright, str) or cosine(found, as_upright) < MIN_COSINE):
+                yield "enrolled, lying"
 
-        def one(pair: tuple[Path, Path]) -> list[tuple[str, str, bool, float]]:
-            reference = self._extracted(pair[0].read_bytes())
-            probes = [self._extracted(data) for data in in_four_turns(pair[1].read_bytes())]
-            upright = probes[0]
-            return [
-                (
-                    self._outcome(reference, upright),
-                    self._outcome(reference, probe),
-                    not isinstance(probe, str) and not reasons(probe.quality, ENROLL_LIMITS),
-                    1.0 if isinstance(probe, str) or isinstance(upright, str) else cosine(probe, upright),
-                )
-                for probe in probes[1:]
-            ]
+    def _view(self, image: Any) -> Any:
+        """How the engine turns a picture; the code that it refuses it with."""
+        from ml_models.engine.errors import ImageError
+        from ml_models.engine.upright import stand
 
-        for rows in in_threads(one, self._pairs(name, images)):
-            for upright, outcome, enrolled, likeness in rows:
-                same += outcome == upright
-                outcomes[outcome] += 1
-                taken += enrolled
-                lying += enrolled and likeness < MIN_COSINE
-        count = outcomes.total()
-        listed = ", ".join(f"{outcome} {number}" for outcome, number in outcomes.most_common())
-        return f"| {name} | {count} | {same} ({same / count:.1%}) | {listed} | {lying} of {taken} |"
+        try:
+            return stand(self._pipeline.detector, image)
+        except ImageError as error:
+            return error.code
 
     def upright(self, name: str, images: int) -> str:
-        pairs = self._pairs(name, 0)
+        pairs = self._pairs(name)
         paths = sorted({path for pair in pairs for path in pair})[:images]
-        became = in_threads(lambda path: self._became(path.read_bytes()), paths)
+        became = [*in_threads(lambda path: self._became(path.read_bytes()), paths)]
         changed = {path for path, what in zip(paths, became, strict=True) if what}
         outcomes = Counter(
             (int(mated), before, after)
@@ -129,7 +140,7 @@ class Measured:
     def stressed(self, sets: Sequence[str], images: int) -> Iterator[str]:
         from ml_models.evaluation.pictures import stress
 
-        paths = [path for name in sets for _, path in self._pairs(name, images)]
+        paths = [path for name in sets for _, path in self._probes(name, images)]
         for name in stress.STRESSES:
 
             def one(path: Path, name: str = name) -> str:
@@ -174,22 +185,20 @@ class Measured:
             return reference if isinstance(reference, str) else str(probe)
         return self._rule.judge(by_member([reference]), by_member([probe]), probe.quality.score).decision
 
-    def _pairs(self, name: str, count: int) -> list[tuple[Path, Path]]:
-        """As many of a set's pairs as asked for, each with another second picture; all of them when 0."""
-        folder, _, kind = SETS[name]
-        rows = [(DATA / folder / "images" / row["a"], DATA / folder / "images" / row["b"]) for row in self._rows(name)]
-        if not count:
-            return rows
-        random.Random(self._seed).shuffle(rows)  # noqa: S311
-        return list({b: (a, b) for a, b in rows if kind in str(b)}.values())[:count]
+    def _pairs(self, name: str) -> list[tuple[Path, Path]]:
+        folder, file, _ = SETS[name]
+        images = DATA / folder / "images"
+        return [(images / row["a"], images / row["b"]) for row in rows(folder, file)]
+
+    def _probes(self, name: str, count: int) -> list[tuple[Path, Path]]:
+        """As many pictures of a set as asked for, all when 0, each as the second of a pair listed for it."""
+        kind, pairs = SETS[name][2], self._pairs(name)
+        random.Random(self._seed).shuffle(pairs)  # noqa: S311
+        by_probe = {a: (b, a) for a, b in pairs} | {b: (a, b) for a, b in pairs}
+        return [pair for probe, pair in by_probe.items() if kind in str(probe)][: count or None]
 
     def _mated(self, name: str) -> list[bool]:
-        return [row["same"] == "1" for row in self._rows(name)]
-
-    def _rows(self, name: str) -> list[dict[str, str]]:
-        folder, file, _ = SETS[name]
-        with (DATA / folder / file).open() as lines:
-            return list(csv.DictReader(lines))
+        return [row["same"] == "1" for row in rows(*SETS[name][:2])]
 
 
 def as_it_is(detector: Any, image: Any) -> Any:
@@ -204,31 +213,34 @@ def as_it_is(detector: Any, image: Any) -> Any:
     return View(image, (detector.settle(image, first), *(f for f in faces if f is not first)), upright=True)
 
 
-def in_four_turns(data: bytes) -> list[bytes]:
-    """A picture as it is and turned by 90, 180 and 270°, without any loss."""
-    from PIL import Image
+def same(a: Any, b: Any) -> bool:
+    """Whether two views are of the same pixels and landmarks; of two refusals, the same."""
+    if isinstance(a, str) or isinstance(b, str):
+        return bool(a == b)
+    first = [[*face.box, *face.landmarks.ravel(), face.score] for face in a.faces]
+    second = [[*face.box, *face.landmarks.ravel(), face.score] for face in b.faces]
+    return a.upright == b.upright and np.array_equal(a.image, b.image) and first == second
 
-    from ml_models.engine.decode import decode
 
-    image, turns = decode(data), []
-    for quarters in range(4):
-        png = io.BytesIO()
-        Image.fromarray(np.ascontiguousarray(np.rot90(image, quarters))).save(png, "PNG", compress_level=1)
-        turns.append(png.getvalue())
-    return turns
+def remembering(look: Callable[..., Any]) -> Callable[..., Any]:
+    """The engine's look at a turned picture, taken once of every turn: what it sees comes of the pixels alone."""
+    thread = threading.local()
+
+    def remembered(detector: Any, image: Any, quarters: int) -> Any:
+        pixels = np.rot90(image, quarters)
+        key = (pixels.shape, pixels.tobytes())
+        looks = getattr(thread, "looks", {})
+        if key not in looks:
+            # of no more than the last picture's turns
+            thread.looks = looks = {**(looks if len(looks) < 4 else {}), key: look(detector, image, quarters)}
+        return looks[key]
+
+    return remembered
 
 
 def cosine(a: Any, b: Any) -> float:
     return float(min(a.vectors[name] @ b.vectors[name] for name in a.vectors))
 
 
-def in_threads(function: Any, items: Sequence[Any]) -> list[Any]:
-    with ThreadPoolExecutor(2) as pool:
-        return list(pool.map(function, items))
-
-
 if __name__ == "__main__":
-    if not DATA.is_dir():
-        say("The development sets are not there.")
-        sys.exit(1)
-    sys.exit(main())
+    raise SystemExit(main())

@@ -6,6 +6,7 @@ ServiceError
 ├── NotFound             not_found           404
 ├── ConfigChanged        config_changed      409  another version, or another operator, came between
 ├── ReferenceMismatch    reference_mismatch  409
+├── DuplicateReference   duplicate_reference 409  names the reference that is there
 ├── RolloutRefused       rollout_refused     409
 ├── InvalidRequest       invalid_request     400
 ├── LockedOut            locked_out          429  too many faces that were not the subject's
@@ -24,6 +25,7 @@ ServiceError
 """
 
 import math
+from uuid import UUID
 
 
 class ServiceError(Exception):
@@ -73,6 +75,18 @@ class ReferenceMismatch(ServiceError):
             message
             or "This face does not match the subject's references. Enroll it only if you are sure who it is: "
             "a caller with the right to override may repeat the request with override=true."
+        )
+
+
+class DuplicateReference(ServiceError):
+    code = "duplicate_reference"
+    status = 409
+
+    def __init__(self, reference_id: UUID) -> None:
+        self.reference_id = reference_id
+        super().__init__(
+            "This picture is one of the subject's references already; `reference_id` says which. After a lost answer "
+            "the enrolment is done. To add a reference, take a new picture."
         )
 
 

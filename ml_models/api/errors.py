@@ -17,7 +17,7 @@ from rest_framework import exceptions as drf
 from rest_framework.response import Response
 
 from ml_models.engine.errors import EngineError, ImageError, LowQuality
-from ml_models.exceptions import ConfigInvalid, ServiceError
+from ml_models.exceptions import ConfigInvalid, DuplicateReference, ServiceError
 
 from .uploads import LengthRequired
 
@@ -36,6 +36,7 @@ CODES: dict[str, int] = {
     "method_not_allowed": 405,
     "config_changed": 409,
     "reference_mismatch": 409,
+    "duplicate_reference": 409,
     "rollout_refused": 409,
     "length_required": 411,
     "image_too_large": 413,
@@ -103,9 +104,10 @@ def _service_problem(error: ServiceError) -> Response:
     waits = error.status in (429, 503)
     headers = retry_after(getattr(error, "retry_after_s", _RETRY_AFTER_S)) if waits else None
     reasons = error.reasons if isinstance(error, ConfigInvalid) else None
+    reference_id = str(error.reference_id) if isinstance(error, DuplicateReference) else None
     # what only an operator's call can run into has sentences instead of a code
     code = error.code if error.code in CODES else "not_ready" if waits else "rollout_refused"
-    return problem(code, str(error), headers, reasons=reasons)
+    return problem(code, str(error), headers, reasons=reasons, reference_id=reference_id)
 
 
 def _unforeseen(error: Exception, context: dict[str, Any]) -> Response:

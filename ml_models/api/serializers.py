@@ -260,3 +260,4 @@ class ProblemAnswer(serializers.Serializer[Any]):
         help_text="low_quality: words that a phone can show; rollout_refused: what speaks against the version",
     )
     details = ReasonAnswer(many=True, required=False, help_text="low_quality: the codes and numbers behind `reasons`")
+    reference_id = serializers.UUIDField(required=False, help_text="duplicate_reference: the one that is there")

@@ -11,9 +11,11 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import TensorProto, numpy_helper
 
-from . import onnx_graph, tflite
+from . import onnx_graph, prelu, tflite
+from .beginnings import what_it_is
 from .errors import ConversionError, UnsupportedModel
 from .proof import open_session
+from .runnable import require_standard_operators, run_by_onnxruntime
 
 SIDE = 112
 INPUT, OUTPUT = "input", "output"
@@ -24,6 +26,9 @@ _LENGTH_OPERATORS = {
     *("Clip", "Max", "Add", "Expand", "Unsqueeze", "Squeeze", "Reshape", "Identity", "Cast"),
     *("Shape", "ConstantOfShape", "Constant"),
 }
+
+
+_HALVES = {TensorProto.FLOAT16: "float16", TensorProto.BFLOAT16: "bfloat16"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +49,8 @@ def bring_to_form(path: Path, output_name: str | None = None) -> Foreign:
         output_name: which output is the feature; None when only one can be.
 
     Raises:
-        UnsupportedModel: not a valid model, another input than one 112×112 picture, no single feature.
+        UnsupportedModel: not a valid model, or one that onnxruntime cannot run; another input than one 112×112
+            picture; no single feature; PReLU slopes that fit two axes.
         ConversionError: `external_data_outside`, `external_data_missing`, `not_found`.
     """
     model = load(path)
@@ -55,8 +61,9 @@ def bring_to_form(path: Path, output_name: str | None = None) -> Foreign:
         repairs.append(f"{before - len(graph.input)} weights were listed as inputs")
     if len(graph.input) != 1:
         raise UnsupportedModel(f"{path.name} has {len(graph.input)} inputs: export it with one, the picture.")
-    if _to_float32(graph):
-        repairs.append("float16 became float32")
+    if reshaped := prelu.by_channel(model):
+        repairs.append(f"the slopes of {reshaped} PReLUs were laid along the width, not the channels")
+    repairs += [f"{kind} became float32" for kind in _to_float32(graph)]
     layout = _layout(graph.input[0])
     _keep_one_output(graph, output_name)
     if graph.input[0].type.tensor_type.shape.dim[0].dim_value:
@@ -91,12 +98,16 @@ def load(path: Path) -> onnx.ModelProto:
     try:
         model = onnx.load_model_from_string(data)
     except DecodeError as error:
-        raise UnsupportedModel(f"{path.name} is not an ONNX model.") from error
+        raise UnsupportedModel(f"{path.name} is not an ONNX model. It is {what_it_is(data)}.") from error
+    if not model.graph.node:
+        raise UnsupportedModel(f"{path.name} is not an ONNX model, it has no operators. It is {what_it_is(data)}.")
     _read_external(model, path)
+    require_standard_operators(model)
     try:
         onnx.checker.check_model(model)
     except onnx.checker.ValidationError as error:
-        raise UnsupportedModel(f"{path.name} is not a valid ONNX model: {error}.") from error
+        reason = str(error).strip().splitlines()[0].rstrip(".")
+        raise UnsupportedModel(f"{path.name} is not a valid ONNX model: {reason}.") from error
     return model
 
 
@@ -130,17 +141,16 @@ def _read_external(model: onnx.ModelProto, path: Path) -> None:
         del tensor.external_data[:]
 
 
-def _to_float32(graph: onnx.GraphProto) -> bool:
-    """Turn every float16 tensor, cast and signature to float32.
+def _to_float32(graph: onnx.GraphProto) -> list[str]:
+    """Turn every tensor, cast and signature of half the bits to float32; each of its values is one of float32's.
 
-    Returns: whether there was one.
+    Returns: the kinds that there were.
     """
-    changed = False
+    widened = set()
 
     def widen(tensor: TensorProto) -> None:
-        nonlocal changed
-        if tensor.data_type == TensorProto.FLOAT16:
-            changed = True
+        if tensor.data_type in _HALVES:
+            widened.add(tensor.data_type)
             tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float32), tensor.name))
 
     for tensor in graph.initializer:
@@ -149,19 +159,22 @@ def _to_float32(graph: onnx.GraphProto) -> bool:
         for attribute in node.attribute:
             if attribute.type == onnx.AttributeProto.TENSOR:
                 widen(attribute.t)
-            elif node.op_type == "Cast" and attribute.i == TensorProto.FLOAT16:
-                attribute.i, changed = TensorProto.FLOAT, True
+            elif node.op_type == "Cast" and attribute.i in _HALVES:
+                widened.add(attribute.i)
+                attribute.i = TensorProto.FLOAT
     for value in (*graph.input, *graph.output):
-        if value.type.tensor_type.elem_type == TensorProto.FLOAT16:
-            value.type.tensor_type.elem_type, changed = TensorProto.FLOAT, True
+        if value.type.tensor_type.elem_type in _HALVES:
+            widened.add(value.type.tensor_type.elem_type)
+            value.type.tensor_type.elem_type = TensorProto.FLOAT
     del graph.value_info[:]
-    return changed
+    return [name for kind, name in _HALVES.items() if kind in widened]
 
 
 def _layout(value: onnx.ValueInfoProto) -> Literal["NCHW", "NHWC"]:
     shape = [dim.dim_value for dim in value.type.tensor_type.shape.dim]
-    if value.type.tensor_type.elem_type != TensorProto.FLOAT or len(shape) != 4:
-        raise UnsupportedModel(f"The input has the shape {shape}: one float picture with four dimensions is expected.")
+    kind = TensorProto.DataType.Name(value.type.tensor_type.elem_type).lower()
+    if kind != "float" or len(shape) != 4:
+        raise UnsupportedModel(f"The input is {kind}, of shape {shape}; float of four dimensions is expected.")
     if shape[1:] == [3, SIDE, SIDE]:
         return "NCHW"
     if shape[1:] == [SIDE, SIDE, 3]:
@@ -243,8 +256,9 @@ def _dimension(model: onnx.ModelProto) -> int:
     """The dimension of the feature that the repaired network really gives; the declared one is corrected."""
     value = model.graph.input[0]
     shape = [2, *(dim.dim_value for dim in value.type.tensor_type.shape.dim[1:])]
-    session = open_session(model.SerializeToString())
-    (feature,) = session.run([model.graph.output[0].name], {value.name: np.zeros(shape, np.float32)})
+    with run_by_onnxruntime(model):
+        session = open_session(model.SerializeToString())
+        (feature,) = session.run([model.graph.output[0].name], {value.name: np.zeros(shape, np.float32)})
     if feature.shape[0] != 2 or feature.size // 2 < _MIN_DIMENSION or feature.ndim != 2:
         raise UnsupportedModel(
             f"For two pictures the network gives the shape {list(feature.shape)}; (2, D) with D of at least "

@@ -84,6 +84,7 @@ def import_model(
             "Nothing says the colour order and normalisation: give --pairs to find them, or --color-order, --mean "
             "and --std.",
         )
+    reference = originals.original(source, output_name)
     with replacing(proof_path(output)) as figures, replacing(output) as temporary:
         temporary.write_bytes(onnx_graph.serialize(repaired.model, dict(facts)))
         trials = () if known else _trials(temporary, repaired, color_order, normalisation, lists, say)
@@ -96,7 +97,7 @@ def import_model(
         say("comparing with the file as it came")
         proof = prove(
             temporary,
-            originals.original(source, output_name),
+            reference,
             contract,
             name=output.name,
             parameters=foreign.count_parameters(repaired.model),

@@ -8,29 +8,37 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from . import foreign, prelu
 from .proof import open_session
+from .runnable import run_by_onnxruntime
 
 
 def original(path: Path, output_name: str | None = None) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
-    """Load an ONNX or TFLite file unchanged.
+    """Load an ONNX or TFLite file as it came; only PReLU slopes that onnxruntime cannot apply are reshaped.
 
     Args:
         output_name: the output to take; None for the first.
 
     Returns: a function from pictures, float32 (N, …) in the layout of the *repaired* file, any N, to features (N, D).
+
+    Raises: UnsupportedModel when onnxruntime cannot run it.
     """
     return _original_tflite(path) if path.suffix == ".tflite" else _original_onnx(path, output_name)
 
 
 def _original_onnx(path: Path, output_name: str | None) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
-    session = open_session(path)
+    model = foreign.load(path)
+    prelu.by_channel(model)
+    with run_by_onnxruntime(model):
+        session = open_session(model.SerializeToString())
     source = next(value for value in session.get_inputs() if len(value.shape) == 4)
     name = output_name or session.get_outputs()[0].name
     kind = np.float16 if source.type == "tensor(float16)" else np.float32
     batch = source.shape[0] if isinstance(source.shape[0], int) else None
 
     def run(values: NDArray[np.float32]) -> NDArray[np.float32]:
-        return _by_batch(values, batch, lambda part: session.run([name], {source.name: part.astype(kind)})[0])
+        with run_by_onnxruntime(model):
+            return _by_batch(values, batch, lambda part: session.run([name], {source.name: part.astype(kind)})[0])
 
     return run
 

@@ -155,6 +155,9 @@ def _off_centre(face: DetectedFace) -> float:
 # How fast prominence falls with the distance from the middle, in halves of the picture's shorter side; fitted on LFW,
 # where the person meant is in the middle: docs/decisions/one-face.md.
 _CENTRED = 0.1
+# A face of at least this part of the chosen one's area is nobody behind in the queue, wherever it is: boxes come out a
+# little too wide or too narrow, so that of two faces as alike as this either may be the larger one.
+_AS_LARGE = 0.8
 
 
 def prominence(face: DetectedFace, shape: tuple[int, ...]) -> float:
@@ -185,7 +188,7 @@ def the_one_face(
         faces: in any order.
         shape: of the picture, (H, W, …).
         min_face_px: the shorter side a face must have, in pixels.
-        bystander_ratio: a second face is ignored when it is not the larger one and its prominence is under this part of
+        bystander_ratio: a second face is ignored when it is clearly smaller and its prominence is under this part of
             the first one's: somebody behind in the queue, or at the picture's edge. All others are ignored when inf.
 
     Raises:
@@ -195,9 +198,9 @@ def the_one_face(
         raise NoFaceFound("No face was found. Take the picture from nearer, with the face upright and in the light.")
     first = most_prominent(faces, shape)
     least = bystander_ratio * prominence(first, shape)
-    # of a print in the middle and the larger face beside it, the print is not who was meant
+    # of a print in the middle and a face as large beside it, the print is not who was meant
     others = sum(
-        prominence(face, shape) >= least or (face.area > first.area and math.isfinite(bystander_ratio))
+        prominence(face, shape) >= least or (face.area >= _AS_LARGE * first.area and math.isfinite(bystander_ratio))
         for face in faces
         if face is not first
     )

@@ -33,7 +33,7 @@ from ..exceptions import (
 from ..models import Embedding, EnsembleConfig, Erasure, Reference, Subject, actor_id
 from ..runtime import ServedVersion
 from ..versions import locks
-from . import audit, lockout, subject_ids
+from . import audit, duplicates, lockout, subject_ids
 from .callers import Caller
 from .embeddings import embed_chip, sealed
 
@@ -63,11 +63,13 @@ def enroll(caller: Caller, subject_id: str, image: bytes, override: bool = False
         subject_id: the host's id.
         image: one picture.
         override: enroll although the face does not match the template; the caller's right to it is the view's matter.
+            A picture that is there already stays refused: there is nothing to override.
 
     Raises:
         ImageError: the picture is refused.
         ReferenceMismatch: the subject has references and this face does not match them; or it had some, which were
             erased lately.
+        DuplicateReference: the picture is among them.
         LockedOut: too many faces that were not the subject's were shown, this one perhaps the last.
         InvalidRequest: the id breaks the rule, or the subject has as many references as it may have.
         NotFound: the subject was erased meanwhile.
@@ -121,6 +123,8 @@ def _enroll(caller: Caller, subject_id: str, image: bytes, override: bool) -> En
     if checked.overridden:
         facts = {"subject_id": subject_id, "reference_id": reference.pk, "reason": checked.overridden}
         signals.after_commit(signals.reference_overridden, **facts)
+    if checked.adds_nothing:
+        warnings.append(duplicates.WARNING)
     if condition:
         warnings.append(CONDITIONS[condition.name].warning)
     logger.info("enrolled reference %s", reference.pk)
@@ -171,11 +175,12 @@ def _erased_lately(subject_id: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Checked:
-    """The references that the new one was compared with, and why it was not, or did not match, where that was
-    overridden."""
+    """The references that the new one was compared with; why it was not, or did not match, where that was overridden;
+    and whether it is nearly one of them."""
 
     references: frozenset[uuid.UUID]
     overridden: str = ""
+    adds_nothing: bool = False
 
 
 def _check_against_template(version: ServedVersion, new: _NewReference, override: bool) -> _Checked:
@@ -194,13 +199,16 @@ def _check_against_template(version: ServedVersion, new: _NewReference, override
         raise ReferenceMismatch(_ERASED)
     if not override:
         lockout.require_free(template)
-    decision = version.rule.judge(template.embeddings, by_member([new.extraction]), new.extraction.quality.score)
+    probe = by_member([new.extraction])
+    # before the comparison: a picture that was enrolled once as an exception is a duplicate, not a stranger
+    adds_nothing = duplicates.refuse(template, probe)
+    decision = version.rule.judge(template.embeddings, probe, new.extraction.quality.score)
     mismatch = decision.decision != "match"
     if mismatch and not override:
         # or enrolling would be a way to try faces without end
         lockout.settle(new.caller, template.subject, new.subject_id, decision.decision)
         raise ReferenceMismatch
-    return _Checked(references, "mismatch" if mismatch else "")
+    return _Checked(references, "mismatch" if mismatch else "", adds_nothing)
 
 
 def _begin(subject_id: str) -> bool:

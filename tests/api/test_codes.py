@@ -18,7 +18,7 @@ from ml_models.api.errors import CODES
 from ml_models.models import ConfigStep, Embedding, EnsembleConfig, Erasure, Reference, Rollout, Subject, Verification
 from ml_models.services import enrolment
 from tests.conftest import Portraits
-from tests.support.pictures import encoded, faceless, opened, playing_card, side_by_side
+from tests.support.pictures import another, encoded, faceless, opened, playing_card, side_by_side
 from tests.support.served import rewrite
 from tests.support.uploads import enroll, send, verify
 
@@ -83,7 +83,7 @@ def invalid_request(door: Door) -> list[Any]:
         verify(door.service, "", picture),
         verify(door.service, "child-1", *[picture] * 6),
         enroll(door.service, "x" * 201, picture),
-        enroll(door.service, "child-1", picture),  # one more than a subject may have
+        enroll(door.service, "child-1", another(picture)),  # one more than a subject may have
         door.service.delete("/api/v1/face/subjects/%00"),
         door.operator.post("/api/v1/face/configs/2/activate", {"hold_for_approval": "perhaps"}, format="json"),
     ]
@@ -172,12 +172,17 @@ def internal_error(door: Door) -> list[Any]:
 def config_changed(door: Door) -> list[Any]:
     # somebody else's enrolment always comes first; test_erase_races loses this race for real
     door.monkeypatch.setattr(enrolment, "write", lambda *_: None)
-    return [enroll(door.service, "child-1", door.portraits.eileen_collins)]
+    return [enroll(door.service, "child-1", another(door.portraits.eileen_collins))]
 
 
 @case
 def reference_mismatch(door: Door) -> list[Any]:
     return [enroll(door.service, "child-1", door.portraits.grace_hopper)]
+
+
+@case
+def duplicate_reference(door: Door) -> list[Any]:
+    return [enroll(door.service, "child-1", door.portraits.eileen_collins)]
 
 
 @case

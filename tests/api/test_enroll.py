@@ -10,7 +10,7 @@ from ml_models.engine.pipeline import chip_crop
 from ml_models.models import Embedding, EnsembleConfig, Reference, Subject
 from tests.conftest import Portraits
 from tests.support.keys import owner
-from tests.support.pictures import encoded, opened
+from tests.support.pictures import another, encoded, opened
 from tests.support.uploads import enroll, verify
 
 pytestmark = pytest.mark.django_db
@@ -66,7 +66,7 @@ def test_a_second_picture_of_the_same_person_is_added(
     service: APIClient, served: EnsembleConfig, portraits: Portraits
 ) -> None:
     enroll(service, "child-1", portraits.eileen_collins)
-    again = enroll(service, "child-1", encoded(opened(portraits.eileen_collins), quality=60))
+    again = enroll(service, "child-1", another(portraits.eileen_collins))
     assert again.status_code == 201
     assert Subject.objects.get().references.count() == 2
     assert verify(service, "child-1", portraits.eileen_collins).json()["decision"] == "match"
@@ -99,7 +99,8 @@ def test_a_subject_has_at_most_ten_references(
     service: APIClient, served: EnsembleConfig, portraits: Portraits, settings: Any
 ) -> None:
     settings.ML_MODELS = {**settings.ML_MODELS, "MAX_REFERENCES": 2}
-    codes = [enroll(service, "child-1", portraits.eileen_collins).status_code for _ in range(3)]
+    pictures = [another(portraits.eileen_collins, number) for number in range(3)]
+    codes = [enroll(service, "child-1", picture).status_code for picture in pictures]
     assert codes == [201, 201, 400]
     assert Reference.objects.count() == 2
 
@@ -119,7 +120,7 @@ def test_erasing_a_reference_and_then_the_subject_leaves_nothing(
     service: APIClient, served: EnsembleConfig, portraits: Portraits, caplog: pytest.LogCaptureFixture
 ) -> None:
     first = enroll(service, "child-1", portraits.eileen_collins).json()["reference_id"]
-    enroll(service, "child-1", portraits.eileen_collins)
+    enroll(service, "child-1", another(portraits.eileen_collins))
 
     assert service.delete(f"/api/v1/face/references/{first}").status_code == 204
     assert service.delete(f"/api/v1/face/references/{first}").json()["code"] == "not_found"

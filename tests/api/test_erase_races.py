@@ -11,7 +11,7 @@ from rest_framework.test import APIClient
 
 from ml_models import rollouts, runtime, services
 from ml_models.engine.errors import UndecodableImage
-from ml_models.exceptions import NotEnrolled, NotFound, ReferenceMismatch
+from ml_models.exceptions import DuplicateReference, NotEnrolled, NotFound, ReferenceMismatch
 from ml_models.models import Embedding, EnsembleConfig, Erasure, Reference, Subject, Verification
 from ml_models.rollouts import backfill
 from ml_models.services import audit, enrolment
@@ -19,6 +19,7 @@ from ml_models.services.attempts import Attempt
 from ml_models.versions import locks
 from tests.conftest import Portraits
 from tests.support import uploads
+from tests.support.pictures import another
 from tests.support.races import LONG_S, Parking
 from tests.support.served import ensemble, write
 
@@ -105,7 +106,7 @@ def _enrolment_at_the_lock(portraits: Portraits, monkeypatch: Any, background: A
 def test_an_erasure_in_the_middle_of_an_enrolment_leaves_nothing(
     served: EnsembleConfig, portraits: Portraits, monkeypatch: Any, background: Any
 ) -> None:
-    enroll(portraits.eileen_collins)
+    enroll(another(portraits.eileen_collins))
     parking, enrolling = _enrolment_at_the_lock(portraits, monkeypatch, background)
     assert services.erase_subject(services.NOBODY, "child-1") == 1
     parking.let_go()
@@ -130,7 +131,7 @@ def test_an_erasure_of_a_subject_that_came_and_went_meanwhile_leaves_nothing(
 def test_another_subject_under_the_same_id_does_not_get_the_picture_of_the_one_that_went(
     served: EnsembleConfig, portraits: Portraits, monkeypatch: Any, background: Any
 ) -> None:
-    enroll(portraits.eileen_collins)
+    enroll(another(portraits.eileen_collins))
     parking, enrolling = _enrolment_at_the_lock(portraits, monkeypatch, background)
     # by the host's own hand, or by a process whose new key this one does not have yet: there is no tombstone to see
     Subject.objects.all().delete()
@@ -146,7 +147,7 @@ def test_an_erasure_waits_for_an_enrolment_that_is_being_written_and_takes_it_al
 ) -> None:
     enroll(portraits.eileen_collins)
     parking = Parking(monkeypatch, enrolment, "write", after=True)
-    enrolling = background(enroll, portraits.eileen_collins)
+    enrolling = background(enroll, another(portraits.eileen_collins))
     parking.arrive()
     erasure = background(services.erase_subject, services.NOBODY, "child-1")
     assert unfinished(erasure)
@@ -247,10 +248,24 @@ def test_two_first_enrolments_of_one_person_at_once_both_succeed(
     parking = Parking(monkeypatch, locks, "share_versions")
     first = background(enroll, portraits.eileen_collins)
     parking.arrive()
-    enroll(portraits.eileen_collins)
+    enroll(another(portraits.eileen_collins))
     parking.let_go()
     first.result(LONG_S)
     assert Subject.objects.get().references.count() == 2
+
+
+def test_of_two_enrolments_of_one_picture_at_once_the_later_is_told_which_reference_is_there(
+    served: EnsembleConfig, portraits: Portraits, monkeypatch: Any, background: Any
+) -> None:
+    parking = Parking(monkeypatch, enrolment, "write")
+    first = background(enroll, portraits.eileen_collins)
+    parking.arrive()
+    there = enroll(portraits.eileen_collins)
+    parking.let_go()
+    with pytest.raises(DuplicateReference) as refused:
+        first.result(LONG_S)
+    assert refused.value.reference_id == there.pk
+    assert list(Reference.objects.all()) == [there]
 
 
 def test_of_two_first_enrolments_of_different_people_the_later_is_refused(
@@ -284,7 +299,7 @@ def test_enrolments_side_by_side_do_not_pass_the_limit_of_references(
     served: EnsembleConfig, portraits: Portraits, settings: Any, background: Any
 ) -> None:
     settings.ML_MODELS = {**settings.ML_MODELS, "MAX_REFERENCES": 2}
-    attempts = [background(enroll, portraits.eileen_collins) for _ in range(4)]
+    attempts = [background(enroll, another(portraits.eileen_collins, number)) for number in range(4)]
     failures = [error for error in (attempt.exception(LONG_S) for attempt in attempts) if error]
     assert Reference.objects.count() == 4 - len(failures) == 2
     assert all(getattr(error, "code", "") in ("invalid_request", "config_changed") for error in failures), failures

@@ -11,6 +11,7 @@ from rest_framework.test import APIClient
 from ml_models.models import EnsembleConfig, Subject
 from tests.api.test_access import CALLS, call
 from tests.conftest import Portraits
+from tests.support.pictures import another
 from tests.support.uploads import enroll, upload
 
 pytestmark = pytest.mark.django_db
@@ -136,7 +137,7 @@ def test_a_subject_is_enrolled_read_and_erased_with_a_last_slash(
 ) -> None:
     made = service.post("/api/v1/face/enroll/", upload("child-1", portraits.eileen_collins), format="multipart")
     assert made.status_code == 201
-    assert enroll(service, "child-1", portraits.eileen_collins).status_code == 201
+    assert enroll(service, "child-1", another(portraits.eileen_collins)).status_code == 201
     assert len(service.get("/api/v1/face/subjects/child-1/").json()["references"]) == 2
     assert service.delete(f"/api/v1/face/references/{made.json()['reference_id']}/").status_code == 204
     assert service.delete("/api/v1/face/subjects/child-1/").json()["references_erased"] == 1

@@ -21,6 +21,7 @@ from ml_models.models import EnsembleConfig, Reference, Subject, Verification
 from ml_models.services import NOBODY, Caller, limits, lockout
 from tests.conftest import Portraits
 from tests.support.clock import pass_
+from tests.support.pictures import another
 from tests.support.served import ROOT
 from tests.support.uploads import enroll, verify
 
@@ -203,11 +204,12 @@ def test_enrolling_is_no_way_around_the_lock(
     configure(LOCKOUT_AFTER=2)
     codes = [enroll(service, enrolled, portraits.grace_hopper).json()["code"] for _ in range(3)]
     assert codes == ["reference_mismatch", "reference_mismatch", "locked_out"]
-    assert enroll(service, enrolled, portraits.eileen_collins).json()["code"] == "locked_out"
+    further = another(portraits.eileen_collins)
+    assert enroll(service, enrolled, further).json()["code"] == "locked_out"
     assert Reference.objects.count() == 1
 
     grant(django_user_model.objects.get(username="kiosk"), "override_reference")
-    assert enroll(service, enrolled, portraits.eileen_collins, override="true").status_code == 201
+    assert enroll(service, enrolled, further, override="true").status_code == 201
 
 
 @pytest.mark.django_db

@@ -17,6 +17,7 @@ from ml_models import services
 from ml_models.models import Embedding, EnsembleConfig, Reference, Subject, Verification
 from ml_models.services import rotation
 from tests.conftest import Portraits
+from tests.support.pictures import another
 from tests.support.served import ROOT, activate
 from tests.support.uploads import enroll
 
@@ -25,8 +26,8 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def enrolled(served: EnsembleConfig, service: APIClient, portraits: Portraits) -> str:
-    for _ in range(2):
-        assert enroll(service, "child-1", portraits.eileen_collins).status_code == 201
+    for picture in (portraits.eileen_collins, another(portraits.eileen_collins)):
+        assert enroll(service, "child-1", picture).status_code == 201
     return "child-1"
 
 
@@ -120,7 +121,7 @@ def test_every_lookup_of_a_call_has_an_index(
     assert reference is not None
     plans = [
         *explained(lambda: services.verify(services.NOBODY, enrolled, [portraits.eileen_collins])),
-        *explained(lambda: services.enroll(services.NOBODY, enrolled, portraits.eileen_collins)),
+        *explained(lambda: services.enroll(services.NOBODY, enrolled, another(portraits.eileen_collins, 2))),
         *explained(lambda: service.get(f"/api/v1/face/subjects/{enrolled}")),
         *explained(lambda: services.erase_reference(services.NOBODY, reference.pk)),
         *explained(lambda: services.erase_subject(services.NOBODY, enrolled)),

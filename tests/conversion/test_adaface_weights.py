@@ -110,13 +110,35 @@ def test_half_precision_weights_become_single(tmp_path: Path, state: dict[str, A
     assert weights.state["input_layer.0.weight"].dtype == torch.float32
 
 
-@pytest.mark.parametrize("name", ["body.5.res_layer.4.weight", "output_layer.4.num_batches_tracked"])
+@pytest.mark.parametrize("name", ["body.5.res_layer.4.weight", "output_layer.4.running_mean"])
 def test_one_missing_tensor_is_refused_and_named(tmp_path: Path, state: dict[str, Any], name: str) -> None:
     error = refusal(save(tmp_path, {key: t for key, t in state.items() if key != name}))
 
     assert error.code == "layout_mismatch"
     assert "1 missing" in str(error)
     assert name in str(error)
+
+
+def test_files_without_the_counters_of_training_are_whole(tmp_path: Path, state: dict[str, Any]) -> None:
+    counters = [name for name in state if name.endswith("num_batches_tracked")]
+    weights = read_weights(save(tmp_path, {name: t for name, t in state.items() if name not in counters}))
+
+    assert len(counters) > 20
+    assert weights.architecture == "ir18"
+    assert weights.state.keys() == state.keys()  # so that they load with strict=True
+
+
+@pytest.mark.parametrize(
+    ("prefix", "head"), [("module.", "module.head."), ("module.model.", "module.head."), ("", "head.")]
+)
+def test_a_network_trained_in_parallel_is_read_without_its_head(
+    tmp_path: Path, state: dict[str, Any], prefix: str, head: str
+) -> None:
+    tensors = {f"{prefix}{name}": tensor for name, tensor in state.items()} | {f"{head}kernel": torch.zeros(512, 10)}
+    weights = read_weights(save(tmp_path, tensors, prefix=""))
+
+    assert (weights.prefix, weights.dropped) == (prefix, (f"{head}kernel",))
+    assert weights.state.keys() == state.keys()
 
 
 def test_one_extra_tensor_is_refused_and_named(tmp_path: Path, state: dict[str, Any]) -> None:
@@ -167,7 +189,9 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
 def test_two_networks_in_one_file_are_refused(tmp_path: Path, state: dict[str, Any]) -> None:
     tensors = {f"student.{n}": t for n, t in state.items()} | {f"teacher.{n}": t.clone() for n, t in state.items()}
 
-    assert refusal(save(tmp_path, tensors, prefix="")).code == "network_not_found"
+    error = refusal(save(tmp_path, tensors, prefix=""))
+    assert error.code == "network_not_found"
+    assert "student., teacher." in str(error)
 
 
 def test_values_that_are_not_finite_are_refused_and_named(tmp_path: Path, state: dict[str, Any]) -> None:

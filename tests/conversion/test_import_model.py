@@ -244,6 +244,155 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["odd.onnx"]
 
 
+def with_slopes(path: Path, slopes: tuple[int, ...], channels: int = 3, *, constant: bool = False) -> Path:
+    """A network that begins with a PReLU over so many channels, each with another slope, on 112 pixels a row."""
+    rng = np.random.default_rng(0)
+    values = np.linspace(0.1, 0.9, int(np.prod(slopes))).astype(np.float32).reshape(slopes)
+    tensors = {
+        "k": rng.normal(size=(channels, 3, 1, 1)),
+        "w": rng.normal(size=(channels * 14 * 14, DIMENSION)),
+        "b": np.zeros(DIMENSION),
+    }
+    weights = [numpy_helper.from_array(value.astype(np.float32), name) for name, value in tensors.items()]
+    nodes = [
+        helper.make_node("Conv", ["img", "k"], ["maps"]),
+        helper.make_node("PRelu", ["maps", "slopes"], ["bent"], name="relu0"),
+        helper.make_node("AveragePool", ["bent"], ["pooled"], kernel_shape=[8, 8], strides=[8, 8]),
+        helper.make_node("Flatten", ["pooled"], ["flat"]),
+        helper.make_node("Gemm", ["flat", "w", "b"], ["feature"]),
+    ]
+    if constant:
+        nodes.insert(0, helper.make_node("Constant", [], ["slopes"], value=numpy_helper.from_array(values)))
+    else:
+        weights.append(numpy_helper.from_array(values, "slopes"))
+    ends = [helper.make_tensor_value_info("feature", TensorProto.FLOAT, [1, DIMENSION])]
+    start = [helper.make_tensor_value_info("img", TensorProto.FLOAT, [1, 3, 112, 112])]
+    graph = helper.make_graph(nodes, "sloped", start, ends, weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def changed(path: Path, change: Any) -> Path:
+    model = onnx.load(path)
+    change(model)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def refused(source: Path) -> ConversionError:
+    output = source.with_name("ours.onnx")
+    with pytest.raises(ConversionError) as caught:
+        import_model(source, output, **KNOWN)
+    assert not output.exists()
+    return caught.value
+
+
+@pytest.mark.parametrize(("slopes", "constant"), [((8,), False), ((1, 8), False), ((8,), True)])
+def test_slopes_that_only_the_channels_can_mean_are_laid_along_them(
+    tmp_path: Path, slopes: tuple[int, ...], constant: bool
+) -> None:
+    done = import_model(
+        with_slopes(tmp_path / "odd.onnx", slopes, 8, constant=constant), tmp_path / "ours.onnx", **KNOWN
+    )
+    right = import_model(with_slopes(tmp_path / "right.onnx", (8, 1, 1), 8), tmp_path / "same.onnx", **KNOWN)
+
+    assert "the slopes of 1 PReLUs were laid along the width, not the channels" in done.repairs
+    assert not any("slopes" in repair for repair in right.repairs)
+    features = [Embedder(one.output, one.contract).embed(golden_crops()).vectors for one in (done, right)]
+    np.testing.assert_allclose(*features, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("slopes", "channels", "message"),
+    [
+        ((112,), 112, "whether one for each channel is meant cannot be told"),
+        ((5,), 8, "neither one for each channel nor one"),
+    ],
+)
+def test_slopes_that_fit_two_axes_or_none_are_refused(
+    tmp_path: Path, slopes: tuple[int, ...], channels: int, message: str
+) -> None:
+    error = refused(with_slopes(tmp_path / "odd.onnx", slopes, channels))
+    assert error.code == "unsupported_model"
+    assert f"relu0 has slopes of shape [{slopes[0]}]" in str(error)
+    assert message in str(error)
+
+
+def test_weights_kept_in_bfloat16_become_float32_and_answer_as_before(tmp_path: Path) -> None:
+    def keep_in_bfloat16(model: onnx.ModelProto) -> None:
+        (weights,) = (tensor for tensor in model.graph.initializer if tensor.name == "w")
+        values = numpy_helper.to_array(weights)
+        weights.CopyFrom(helper.make_tensor("w", TensorProto.BFLOAT16, values.shape, values.ravel().tolist()))
+        model.graph.node.insert(0, helper.make_node("Cast", ["w"], ["wide"], to=TensorProto.FLOAT))
+        model.graph.node[-1].input[1] = "wide"
+
+    done = import_model(changed(foreign(tmp_path / "odd.onnx"), keep_in_bfloat16), tmp_path / "ours.onnx", **KNOWN)
+    assert "bfloat16 became float32" in done.repairs
+    assert {tensor.data_type for tensor in onnx.load(done.output).graph.initializer} == {TensorProto.FLOAT}
+    assert done.proof.min_cosine >= 0.9999
+
+
+def test_a_network_that_computes_in_bfloat16_is_refused_in_plain_words(tmp_path: Path) -> None:
+    def compute_in_bfloat16(model: onnx.ModelProto) -> None:
+        for tensor in model.graph.initializer:
+            values = numpy_helper.to_array(tensor)
+            numbers = values.ravel().tolist()
+            tensor.CopyFrom(helper.make_tensor(tensor.name, TensorProto.BFLOAT16, values.shape, numbers))
+        for value in (*model.graph.input, *model.graph.output):
+            value.type.tensor_type.elem_type = TensorProto.BFLOAT16
+
+    error = refused(changed(foreign(tmp_path / "odd.onnx"), compute_in_bfloat16))
+    assert error.code == "unsupported_model"
+    assert "it computes in bfloat16. Export it in float32" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("operator", "domain"),
+    [("Foo", ""), ("Foo", "custom.ops"), ("FaceMagic", "com.microsoft"), ("FusedConv", "com.microsoft")],
+)
+def test_an_operator_that_nothing_here_runs_is_named_with_its_domain(
+    tmp_path: Path, operator: str, domain: str
+) -> None:
+    def use(model: onnx.ModelProto) -> None:
+        model.graph.node.insert(0, helper.make_node(operator, ["img"], ["seen"], domain=domain))
+        model.graph.node[1].input[0] = "seen"
+        if domain:
+            model.opset_import.append(helper.make_opsetid(domain, 1))
+
+    error = refused(changed(foreign(tmp_path / "odd.onnx"), use))
+    assert error.code == "unsupported_model"
+    assert operator in str(error)
+    assert f"(domain {domain or 'ai.onnx'})" in str(error)
+
+
+def test_a_network_of_a_later_opset_is_refused_with_the_one_to_take(tmp_path: Path) -> None:
+    def date_forward(model: onnx.ModelProto) -> None:
+        model.opset_import[0].version = 99
+
+    assert "opset 99" in str(refused(changed(foreign(tmp_path / "odd.onnx"), date_forward)))
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"<!DOCTYPE html><html><body>404</body></html>", "a web page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "run git lfs pull"),
+        (b'{"error": "log in"}', "a text"),
+        (b"PK\x03\x04" + bytes(60), "a zip archive"),
+        (bytes(257) + b"ustar" + bytes(250), "a tar archive"),
+        (b"", "empty"),
+    ],
+)
+def test_what_is_no_network_is_told_for_what_it_is(tmp_path: Path, content: bytes, what: str) -> None:
+    source = tmp_path / "network.onnx"
+    source.write_bytes(content)
+    error = refused(source)
+    assert error.code == "unsupported_model"
+    assert "is not an ONNX model" in str(error)
+    assert what in str(error)
+
+
 @pytest.mark.parametrize("keep", [0, 10, 3000])
 def test_a_truncated_file_is_refused(tmp_path: Path, keep: int) -> None:
     source = foreign(tmp_path / "odd.onnx")

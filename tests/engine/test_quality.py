@@ -18,7 +18,7 @@ from ml_models.engine.quality import ENROLL_LIMITS, VERIFY_LIMITS, QualityLimits
 from ml_models.engine.types import DetectedFace, Quality
 from ml_models.models import EnsembleConfig, Reference
 from tests.conftest import Portraits
-from tests.support.pictures import encoded, opened
+from tests.support.pictures import another, encoded, opened
 from tests.support.served import rewrite
 from tests.support.uploads import enroll, verify
 
@@ -183,7 +183,7 @@ def test_a_version_sets_the_limits_of_both(
     rewrite(quality_limits={step: {"min_score": 1.0}})
     answers: dict[str, Any] = {
         "verify": verify(service, "child-1", portraits.eileen_collins),
-        "enroll": enroll(service, "child-1", portraits.eileen_collins),
+        "enroll": enroll(service, "child-1", another(portraits.eileen_collins)),
     }
     refused = answers.pop(step)
     assert (refused.status_code, refused.json()["code"]) == (422, "low_quality")

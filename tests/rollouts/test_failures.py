@@ -17,6 +17,7 @@ from ml_models.rollouts.progress import progress
 from ml_models.services import embeddings
 from tests.conftest import Portraits
 from tests.support.panel import page
+from tests.support.pictures import another
 from tests.support.uploads import enroll
 from tests.support.work import work_off
 
@@ -168,7 +169,7 @@ def test_a_person_with_another_reference_is_not_left_behind(
     mirrored: EnsembleConfig, service: Any, portraits: Portraits, finished: Any, django_capture_on_commit_callbacks: Any
 ) -> None:
     Reference.objects.filter(subject__subject_id="child-1").update(chip=b"damaged")
-    enroll(service, "child-1", portraits.eileen_collins)
+    enroll(service, "child-1", another(portraits.eileen_collins))
     rollout = open_here(mirrored)
     with django_capture_on_commit_callbacks(execute=True):
         work_off()

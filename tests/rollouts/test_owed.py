@@ -15,6 +15,7 @@ from ml_models.exceptions import NotReady, RolloutRefused
 from ml_models.models import ConfigStep, Embedding, EnsembleConfig, Reference, RolloutChunk, RolloutFailure
 from ml_models.rollouts import backfill, leasing
 from tests.conftest import Portraits
+from tests.support.pictures import another
 from tests.support.uploads import enroll, verify
 from tests.support.work import work_off
 
@@ -91,9 +92,10 @@ def test_a_rollback_says_whom_it_cannot_verify_yet_and_they_are_embedded(
     warm: EnsembleConfig, without: Any, service: APIClient, portraits: Portraits, capsys: Any
 ) -> None:
     load = without(warm)
-    for _ in range(2):
-        enroll(service, "child-3", portraits.eileen_collins)
-    enroll(service, "child-1", portraits.eileen_collins)  # who has another reference that is embedded
+    further = another(portraits.eileen_collins)
+    for subject_id, picture in (("child-3", portraits.eileen_collins), ("child-3", further)):
+        enroll(service, subject_id, picture)
+    enroll(service, "child-1", further)  # who has another reference that is embedded
     load()
     assert backfill.count_missing(warm) == 9
     call_command("rollback_config", "--json")

@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 import pillow_heif
-from PIL import Image
+from PIL import Image, ImageEnhance
 
 pillow_heif.register_heif_opener()
 
@@ -17,6 +17,14 @@ def encoded(image: Image.Image, fmt: str = "JPEG", **options: object) -> bytes:
 
 def opened(data: bytes) -> Image.Image:
     return Image.open(io.BytesIO(data)).convert("RGB")
+
+
+def another(data: bytes, number: int = 1) -> bytes:
+    """A further photograph of the same face, as far as one can be made: from nearer, and in less light."""
+    image = opened(data)
+    edge = round(0.03 * number * min(image.size))
+    nearer = image.crop((edge, edge, image.width - edge, image.height - edge))
+    return encoded(ImageEnhance.Brightness(nearer).enhance(0.9 - 0.05 * number), quality=85)
 
 
 def with_orientation(image: Image.Image, orientation: int, fmt: str = "JPEG", **options: object) -> bytes:

@@ -7,21 +7,19 @@ is trusted: nothing in a file is executed, and nothing is allocated because a he
 from __future__ import annotations
 
 import json
-import pickle
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor
 
 from ml_models.engine.files import sha256_of
 
 from ..errors import ConversionError
+from . import checkpoints
 from .datasets import dataset_in_name
 from .network import DIMENSION, UNITS, Architecture, layout
 
@@ -29,6 +27,7 @@ ColorOrder = Literal["RGB", "BGR"]
 
 _ANCHOR = "input_layer.0.weight"
 _HEAD = "head."
+_STATISTIC = "running_mean"
 _SHOWN = 4
 _HUB_REFERENCE = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+?)@(?P<revision>\S+)")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -58,21 +57,21 @@ def read_weights(reference: str, architecture: Architecture | None = None) -> We
     """Read AdaFace weights.
 
     Args:
-        reference: path of a `.safetensors` or `.ckpt` file, or a Hugging Face `owner/name@commit`.
+        reference: path of a `.safetensors`, `.ckpt`, `.pt` or `.pth` file, or a Hugging Face `owner/name@commit`.
         architecture: None to infer it from the tensors.
 
     Raises:
         ConversionError: `not_found`, `hub_unavailable`, `revision_required`, `unsupported_format`,
-            `damaged_file`, `unsafe_pickle`, `config_invalid`, `network_not_found`, `layout_mismatch`,
-            `architecture_mismatch`, `not_finite`.
+            `not_a_checkpoint`, `damaged_file`, `unsafe_pickle`, `config_invalid`, `network_not_found`,
+            `layout_mismatch`, `architecture_mismatch`, `not_finite`.
     """
     path, source, revision = _locate(reference)
     try:
         digest = sha256_of(path)
     except OSError as error:
         raise ConversionError("not_found", f"{path.name} cannot be read: {error.strerror}.") from error
-    tensors = _read_tensors(path)
-    state, prefix, dropped = _unwrap(tensors)
+    state, prefix, dropped = _unwrap(checkpoints.read(path, lambda names: bool(_prefixes(names))))
+    _count_batches(state)
     config = _read_config(path)
     matched = match_architecture({name: tuple(t.shape) for name, t in state.items()}, architecture)
     for name, tensor in state.items():
@@ -145,20 +144,37 @@ def _describe(missing: _Shapes, extra: _Shapes, wrong: Mapping[str, tuple[tuple[
     return "; ".join(parts)
 
 
+def _prefixes(names: Iterable[str]) -> list[str]:
+    """What stands before the names of each network."""
+    return [name.removesuffix(_ANCHOR) for name in names if name == _ANCHOR or name.endswith(f".{_ANCHOR}")]
+
+
 def _unwrap(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], str, tuple[str, ...]]:
-    prefixes = [name.removesuffix(_ANCHOR) for name in tensors if name == _ANCHOR or name.endswith(f".{_ANCHOR}")]
-    if len(prefixes) != 1:
-        shown = ", ".join(list(tensors)[:_SHOWN]) or "no tensor at all"
+    prefixes = _prefixes(tensors)
+    if len(prefixes) > 1:
         raise ConversionError(
             "network_not_found",
-            f"{len(prefixes)} tensors are named …{_ANCHOR}, one is expected; there are {shown}, ….",
+            f"The file holds {len(prefixes)} networks ({', '.join(prefix or 'no prefix' for prefix in prefixes)}): "
+            "which is meant cannot be told. Save one alone.",
         )
+    if not prefixes:
+        shown = ", ".join(list(tensors)[:_SHOWN]) or "no tensor at all"
+        raise ConversionError("network_not_found", f"No tensor is named …{_ANCHOR}; there are {shown}, ….")
     prefix = prefixes[0]
     # the margin head belongs to training: it holds one vector for every training subject
-    dropped = tuple(name for name in tensors if name.startswith(_HEAD) and not name.startswith(prefix or "\0"))
+    parts = prefix.split(".")
+    heads = tuple(".".join([*parts[:depth], _HEAD]) for depth in range(len(parts)))
+    dropped = tuple(name for name in tensors if name.startswith(heads))
     network = {name: tensor for name, tensor in tensors.items() if name not in dropped}
     # a tensor outside the prefix keeps its full name, so that the layout check names it as extra
     return {name.removeprefix(prefix): tensor for name, tensor in network.items()}, prefix, dropped
+
+
+def _count_batches(state: dict[str, Tensor]) -> None:
+    """Add the counters of batch normalisation where a file is without them: only training reads them."""
+    for name in [name for name in state if name.endswith(_STATISTIC)]:
+        counter = name.removesuffix(_STATISTIC) + "num_batches_tracked"
+        state.setdefault(counter, torch.zeros((), dtype=torch.int64))
 
 
 def _locate(reference: str) -> tuple[Path, str, str | None]:
@@ -166,6 +182,8 @@ def _locate(reference: str) -> tuple[Path, str, str | None]:
     if path.is_file():
         return path, path.name, None
     hub = _HUB_REFERENCE.fullmatch(reference)
+    if path.is_dir():
+        raise ConversionError("not_found", f"{reference} is a folder: give the file of weights in it.")
     if hub is None:
         raise ConversionError(
             "not_found",
@@ -195,57 +213,6 @@ def _download(repository: str, revision: str) -> Path:
         return Path(huggingface_hub.hf_hub_download(repository, "model.safetensors", revision=revision))
     except (HfHubHTTPError, OSError, ValueError) as error:
         raise ConversionError("hub_unavailable", f"{repository}@{revision} could not be downloaded.") from error
-
-
-def _read_tensors(path: Path) -> dict[str, Tensor]:
-    if path.suffix == ".safetensors":
-        return _read_safetensors(path)
-    if path.suffix in (".ckpt", ".pt", ".pth"):
-        return _read_checkpoint(path)
-    raise ConversionError("unsupported_format", f"{path.name} is neither a .safetensors nor a .ckpt file.")
-
-
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    try:
-        tensors: dict[str, Tensor] = safetensors.torch.load_file(path)
-    except (safetensors.SafetensorError, OSError, ValueError) as error:
-        raise ConversionError("damaged_file", f"{path.name} is not a whole safetensors file: {error}.") from error
-    return tensors
-
-
-def _read_checkpoint(path: Path) -> dict[str, Tensor]:
-    try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ConversionError(
-            "unsafe_pickle",
-            f"{path.name} asks for more than tensors and so could run code: {_asked_for(path)}. "
-            "Nothing of it was executed. Take the safetensors release instead.",
-        ) from error
-    except (
-        RuntimeError,
-        EOFError,
-        OSError,
-        ValueError,
-        KeyError,
-        IndexError,
-        AttributeError,
-        TypeError,
-    ) as error:
-        raise ConversionError("damaged_file", f"{path.name} is not a whole PyTorch checkpoint.") from error
-    state = content.get("state_dict", content) if isinstance(content, dict) else None
-    if not isinstance(state, dict):
-        raise ConversionError("network_not_found", f"{path.name} holds no state_dict.")
-    return {str(name): tensor for name, tensor in state.items() if isinstance(tensor, Tensor)}
-
-
-def _asked_for(path: Path) -> str:
-    """The names the pickle would import, read without importing them."""
-    try:
-        names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    except (RuntimeError, ValueError, OSError, EOFError, pickle.UnpicklingError):
-        return "its names cannot be listed"
-    return ", ".join(names[:_SHOWN]) or "its names cannot be listed"
 
 
 def _read_config(path: Path) -> dict[str, Any]:

@@ -1,0 +1,73 @@
+"""What measurements on the development pictures share: the pictures, and a version's pipeline and rule.
+
+Each runs inside `python -m devstack exec`, as its own page says.
+"""
+
+import csv
+import random
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import cv2
+import django
+import numpy as np
+from django.core.management import call_command
+from numpy.typing import NDArray
+
+from devstack.accuracy import DATA
+from devstack.state import ROOT, say
+
+FRONTAL = (("lfw", ""), ("cfp", "frontal"), ("london", ""))
+
+
+def loaded(version: int = 2) -> tuple[Any, Any]:
+    """A version of `config/ensembles`, on an empty database: its pipeline and its decision rule."""
+    if not DATA.is_dir():
+        say("The development sets are not there.")
+        sys.exit(1)
+    django.setup()
+    cv2.setNumThreads(1)
+    call_command("migrate", verbosity=0)
+    call_command("fetch_demo_pack", stdout=sys.stderr)
+    call_command("load_ensemble", str(ROOT / "config" / "ensembles" / f"v{version}.yaml"), stdout=sys.stderr)
+    from ml_models import selectors
+    from ml_models.studies import loading
+    from ml_models.versions import numbers
+
+    config = selectors.get_config(version)
+    return loading.pipeline(config), numbers.rule(config)
+
+
+def rows(folder: str, file: str) -> list[dict[str, str]]:
+    """A pair list's rows."""
+    with (DATA / folder / file).open() as lines:
+        return list(csv.DictReader(lines))
+
+
+def pictures(folder: str, kind: str = "") -> list[Path]:
+    """A set's pictures, in one order; `kind` is part of their path."""
+    images = DATA / folder / "images"
+    return sorted(path for path in images.rglob("*.*") if path.is_file() and kind in str(path.relative_to(images)))
+
+
+def in_threads(function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
+    with ThreadPoolExecutor(2) as pool:
+        for number, result in enumerate(pool.map(function, items), 1):
+            if not number % 100:
+                say(f"{number} of {len(items)}")
+            yield result
+
+
+def samples(each: int, seed: int) -> list[Path]:
+    """So many frontal pictures of every set, drawn by a seed."""
+    drawn = random.Random(seed)  # noqa: S311
+    return [path for which in FRONTAL for path in drawn.sample(pictures(*which), k=each)]
+
+
+def png(image: NDArray[np.uint8]) -> bytes:
+    """A file without loss of RGB pixels, (H, W, 3)."""
+    _, data = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    return data.tobytes()
