@@ -171,7 +171,7 @@ def test_a_table_belongs_to_one_list_since_two_sets_name_their_people_alike(
     study += ["--pairs", str(lines), "--images", str(other)]
     with pytest.raises(CommandError, match="one --attributes for every --pairs, - where a list has none"):
         evaluate("--attributes", str(table))
-    with pytest.raises(CommandError, match="who.csv has no line for any subject or image of pairs.csv"):
+    with pytest.raises(CommandError, match=r"who\.csv has no line for any subject or image of pairs\.csv"):
         evaluate("--attributes", str(table), "--attributes", "-")
     assert evaluate("--attributes", "-", "--attributes", str(table))["groups"]["untested"] == ["region"]
 
