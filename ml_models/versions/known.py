@@ -9,7 +9,7 @@ from typing import Any
 from ..models import EnsembleConfig
 from . import evidence
 
-HOW = "cross-validated by subject: people in it took part in the version's making, and the gate does not count it"
+HOW = "Cross-validated by subject: people in it took part in the version's making, and the gate does not count it."
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ def known(config: EnsembleConfig) -> Known | None:
     whole = {", ".join(report.measured_on.get("lists", [])) or "all lists": data}
     figures = [_figures(name, item) for name, item in (lists or whole).items()]
     people = str(report.measured_on.get("people", "Nobody said whom the pictures show."))
-    about = f"{people} ({HOW})"
+    about = f"{people} {HOW}"
     return Known(report.pk, about, [*figures, *data.get("groups", {}).get("says", [])], list(data.get("lacks", [])))
 
 

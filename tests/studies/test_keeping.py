@@ -162,7 +162,7 @@ def test_it_says_what_is_known_and_what_is_not(load: Load, shipped: Path, capsys
     load(shipped)
     about = known(draft())
     assert about is not None
-    assert about.about.startswith("Adults: two women. (cross-validated by subject: people in it took part in")
+    assert about.about.startswith("Adults: two women. Cross-validated by subject: people in it took part in")
     assert about.figures[0].startswith("people/pairs: 2 people, FMR 0.000 % (0.000–")
     assert about.lacks == LACKS
     call_command("validate_config", "3")
@@ -178,12 +178,12 @@ def test_make_run_says_what_is_known_and_what_is_not(load: Load, shipped: Path) 
     EnsembleConfig.objects.filter(state="active").update(state="retired")
     EnsembleConfig.objects.filter(version=3).update(state="active")
     told = " ".join(evidence_in_words(prepare.evidence_of_active()).split())
-    assert "Known of version 3, which is active: Adults: two women. (cross-validated by subject" in told
+    assert "Known of version 3, which is active: Adults: two women. Cross-validated by subject" in told
     assert "- people/pairs: 2 people, FMR 0.000 % (" in told
     assert "Not known: - Children: nobody measured is one." in told
     assert "only a cross-validated one, which does not count" in told
     EvaluationReport.objects.all().delete()
-    assert "nothing: no report ships with it" in evidence_in_words(prepare.evidence_of_active())
+    assert "nothing: no report is kept with it" in evidence_in_words(prepare.evidence_of_active())
 
 
 def test_the_panel_shows_it_and_opens_its_page(
@@ -200,7 +200,7 @@ def test_the_panel_shows_it_and_opens_its_page(
         )
     )
     shown = client.get(page("ensembleconfig", "change", draft().pk)).text
-    for text in ("Known beforehand", "Adults: two women. (cross-validated", "people/pairs: 2 people", LACKS[0]):
+    for text in ("Known beforehand", "Adults: two women. Cross-validated", "people/pairs: 2 people", LACKS[0]):
         assert text in shown, text
     assert "2 subjects, cross-validated" in shown
     assert page("evaluationreport", "html", report.pk) in shown
