@@ -50,7 +50,8 @@ Ctrl-C stops everything; the data stays in {state.path}.
 
 def evidence_in_words(evidence: Mapping[str, Any]) -> str:
     """What is known of the active version, and what is missing; see `prepare.evidence_of_active`."""
-    known = evidence["known"] or {"about": "nothing: no report is kept with it (load_ensemble)", "figures": [], "lacks": []}
+    nothing = {"about": "nothing: no report is kept with it (load_ensemble)", "figures": [], "lacks": []}
+    known = evidence["known"] or nothing
     paragraphs = [
         (f"Known of version {evidence['version']}, which is active: {known['about']}", known["figures"]),
         ("Not known:", known["lacks"]),
