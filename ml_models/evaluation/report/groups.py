@@ -96,7 +96,7 @@ def _no_difference(alike: Sequence[Mapping[str, Any]], tests: int, people: int) 
             test = max(of_rate, key=lambda test: test["room"]["up_to"])
             room = test["room"]
             rooms.append(
-                f"{title} by {100 * room['up_to']:.2g} points ({test['by']}: {room['highest']} over {room['lowest']})"
+                f"{title} by {100 * room['up_to']:.2g} points ({test['by']}: {room['highest']} and {room['lowest']})"
             )
     by = ", ".join(dict.fromkeys(test["by"] for test in alike))
     return (
