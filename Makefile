@@ -53,7 +53,7 @@ rollout-drill: $(INSTALLED)  ## a rollout under traffic, everything killed once,
 faults: $(INSTALLED)  ## nine faults, three times each, under traffic: 0 wrong decisions, 0 lost enrolments, how soon it is back
 	@exec $(PY) -m devstack.drill --only faults --references 150 $(ARGS)
 
-accuracy: $(INSTALLED)  ## measure versions 1 and 2 on the development sets and write docs/accuracy.md
+accuracy: $(INSTALLED)  ## measure the fitted versions on the development sets: their reports and docs/accuracy.md; one: ARGS="config/ensembles/v4.yaml"
 	@exec $(PY) -m devstack exec $(PY) -m devstack.accuracy $(ARGS)
 
 sbom: $(INSTALLED)  ## what the service is made of, as CycloneDX: build/sbom.cdx.json

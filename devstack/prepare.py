@@ -9,6 +9,8 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any
 
 import django
 import yaml
@@ -50,7 +52,7 @@ def prepare(state: State) -> None:
     activate_first()
     from devstack.accounts import ensure_accounts
 
-    write_private(state.path / "evidence.json", json.dumps(lacking_evidence()))
+    write_private(state.path / "evidence.json", json.dumps(evidence_of_active()))
     accounts = state.path / "accounts.json"
     known = json.loads(accounts.read_text()).get("api_key", "") if accounts.exists() else ""
     write_private(accounts, json.dumps({"api_key": ensure_accounts(state.secrets()["admin"], known)}))
@@ -77,13 +79,18 @@ def activate_first() -> None:
         call_command("activate_config", str(FIRST_ACTIVE), stdout=sys.stderr)
 
 
-def lacking_evidence() -> list[str]:
-    """What the active version was not measured to do."""
+def evidence_of_active() -> dict[str, Any]:
+    """What the active version was not measured to do (`lacking`), and what is known of it (`known`: None, or
+    `versions.known.Known` as an object)."""
     from ml_models import selectors
     from ml_models.versions import evidence
+    from ml_models.versions.known import known
 
     active = selectors.configs().filter(state="active").first()
-    return evidence.missing(active) if active else []
+    if active is None:
+        return {"version": None, "lacking": [], "known": None}
+    about = known(active)
+    return {"version": active.version, "lacking": evidence.missing(active), "known": about and asdict(about)}
 
 
 @contextmanager

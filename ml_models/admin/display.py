@@ -64,7 +64,8 @@ def headline(report: EvaluationReport | None) -> str:
     if report is None:
         return "not measured"
     data = report.data
-    return f"FMR {share(data.get('fmr'))}, FNMR {share(data.get('fnmr'))}; {data.get('subjects', '?')} subjects"
+    how = ", cross-validated" if data.get("cross_validated") else ""
+    return f"FMR {share(data.get('fmr'))}, FNMR {share(data.get('fnmr'))}; {data.get('subjects', '?')} subjects{how}"
 
 
 def change_facts(change: Change) -> dict[str, str]:

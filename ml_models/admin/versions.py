@@ -6,6 +6,7 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.db.models import Prefetch, QuerySet
+from django.db.models.fields.json import KT
 from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path, reverse
@@ -17,6 +18,7 @@ from ml_models.models import EnsembleConfig, EnsembleMember, EvaluationReport, R
 from ml_models.rollouts import backfill
 from ml_models.rollouts.estimates import activation_cost
 from ml_models.versions import comparison, evidence, files
+from ml_models.versions.known import known
 
 from .base import Asked, Button, Done, Panel, panel_caller
 from .comparison import beside, difference
@@ -26,9 +28,12 @@ State = EnsembleConfig.State
 
 
 def detailed(configs: QuerySet[EnsembleConfig]) -> QuerySet[EnsembleConfig]:
-    """Versions with members, artifacts and each one's latest report, in a fixed number of queries."""
+    """Versions with members, artifacts and the latest report of each, in a fixed number of queries."""
     members = EnsembleMember.objects.select_related("artifact").defer("artifact__golden")
-    latest = EvaluationReport.objects.order_by("config_id", "-created_at").distinct("config_id").defer("html")
+    # a report of people who took no part says more than a newer one that is cross-validated
+    apart_first = KT("data__cross_validated").asc(nulls_first=True)
+    reports = EvaluationReport.objects.order_by("config_id", apart_first, "-created_at")
+    latest = reports.distinct("config_id").defer("html")
     return (
         configs.select_related("detector")
         .defer("detector__golden")
@@ -54,11 +59,19 @@ def _validate(config: EnsembleConfig, request: HttpRequest) -> Done:
     return Done(f"Version {config.version} is valid: it can be activated.")
 
 
+def _known_facts(config: EnsembleConfig) -> list[tuple[str, str]]:
+    about = known(config)
+    if about is None:
+        return []
+    figures, lacks = (("", says) for says in about.figures), (("Not known", says) for says in about.lacks)
+    return [("Known", about.about), *figures, *lacks]
+
+
 def _ask_validate(config: EnsembleConfig) -> Asked:
     return Asked(
         "Its files are fetched from the bucket and proven, its weights, thresholds and licences checked. "
         "A valid version cannot be changed any more, only cloned.",
-        [("✓" if line.met else "✗", line.says) for line in evidence.lines(config)],
+        [("✓" if line.met else "✗", line.says) for line in evidence.lines(config)] + _known_facts(config),
         texts=[("override_evidence", _OVERRIDE)] if evidence.enforced() and evidence.missing(config) else [],
     )
 
@@ -145,6 +158,7 @@ def _measured(config: EnsembleConfig, other: EnsembleConfig | None, request: Htt
     return {
         "report": evidence.best(config) or report_of(config),
         "evidence": evidence.lines(config),
+        "known": known(config),
         "overridden": config.steps.filter(overrides_evidence=True).last(),
         "changes": [change_facts(change) for one, two in both for change in comparison.compare(one, two)],
         "compared_on": ", ".join(both[0][1].measured_on.get("lists", [])) if both else "",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from argparse import ArgumentParser, ArgumentTypeError
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +54,12 @@ class StudyCommand(MlCommand):
         )
         parser.add_argument(
             "--attributes",
-            type=Path,
+            action="append",
+            default=[],
             metavar="FILE",
-            help="CSV that says more of subjects or images (named in its first column), for slices",
+            help="CSV that says more of a list's subjects or images (named in its first column): age, gender, light. "
+            "Slices show them, and what all pictures of a person share makes groups of people, which are compared; "
+            "one for each --pairs, - where a list has none, or one for all that share one --images",
         )
         parser.add_argument(
             "--part",
@@ -107,7 +110,7 @@ class StudyCommand(MlCommand):
             raise CommandError("Give one --images for every --pairs, or one for all.")
         return Sources(
             list(zip(files, folders * len(files) if len(folders) == 1 else folders, strict=True)),
-            attributes=options["attributes"],
+            attributes=_tables(options["attributes"], len(files), len(folders)),
             part=options["part"],
             crowds=options["crowds"],
             stresses=options["stress"],
@@ -115,3 +118,16 @@ class StudyCommand(MlCommand):
             threads=options["threads"],
             cache=options["cache"],
         )
+
+
+def _tables(named: Sequence[str], lists: int, folders: int) -> list[Path | None]:
+    """Each list's table of attributes. Subjects of two folders may have one name, 001 say, and be two people: so one
+    table stands for several lists only where these share a folder."""
+    if not named:
+        return []
+    if len(named) not in (lists, 1) or (len(named) < lists and folders > 1):
+        raise CommandError(
+            "Give one --attributes for every --pairs, - where a list has none, or one for all that share one --images."
+        )
+    tables = [None if name == "-" else Path(name) for name in named]
+    return tables * lists if len(tables) < lists else tables

@@ -19,12 +19,12 @@ from ..evaluation.calibration import cross_validation
 from ..evaluation.errors import StudyRefused
 from ..evaluation.lists.pairs import Pool
 from ..evaluation.report import Scorer
-from ..evaluation.report.page import page
 from ..evaluation.scoring import Labelled
 from ..evaluation.study import Scores, Study, acquired, cells, score_with
 from ..exceptions import ConfigChanged
 from ..models import EnsembleConfig, EvaluationReport
 from ..versions import comparison, evidence, numbers
+from . import keeping
 from .pictures import Sources, Watcher, prepare
 
 UNKNOWN_PEOPLE = (
@@ -79,13 +79,7 @@ def evaluate(config: EnsembleConfig, how: Measurement, watcher: Watcher) -> tupl
         "timing": _timing(study, stressed, began, cpu),
     }
     measured_on = {"subjects": measured.subjects, "lists": lists, "people": how.people}
-    row = evidence.store(config, data, "", data["list_digest"], measured_on, measured.draws)
-    # what the report itself proves is part of what it says
-    data["evidence"] = [asdict(line) for line in evidence.lines(config)]
-    html = page(data)
-    row.data, row.html = data, html
-    row.save(update_fields=["data", "html"])
-    return data, html
+    return keeping.keep(config, data, measured_on, measured.draws)
 
 
 def compare(first: EnsembleConfig, second: EnsembleConfig, how: Measurement, watcher: Watcher) -> list[dict[str, Any]]:

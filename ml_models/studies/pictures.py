@@ -38,15 +38,15 @@ class Watcher(Protocol):
 class Sources:
     """The pictures of a study, and how they are taken.
 
-    `lists`: files of pairs, each with the folder of its pictures. `attributes`: a CSV that says more of subjects or
-    pictures. `part`: (I, K), only the subjects of part I of K. `crowds`: whether a picture with several faces counts
-    by its largest one or as a failure to acquire. `stresses`: names in `evaluation.pictures.stress`. `stress_images`:
-    at most so many of a list's pictures under a stress; None for all. `cache`: a folder that keeps the vectors, which
-    are biometric, so that a long run can be resumed.
+    `lists`: files of pairs, each with the folder of its pictures. `attributes`: for each list a CSV that says more of
+    its subjects or pictures, or None; empty when no list has one. `part`: (I, K), only the subjects of part I of K.
+    `crowds`: whether a picture with several faces counts by its largest one or as a failure to acquire. `stresses`:
+    names in `evaluation.pictures.stress`. `stress_images`: at most so many of a list's pictures under a stress; None
+    for all. `cache`: a folder that keeps the vectors, which are biometric, so that a long run can be resumed.
     """
 
     lists: Sequence[tuple[Path, Path]]
-    attributes: Path | None = None
+    attributes: Sequence[Path | None] = ()
     part: tuple[int, int] | None = None
     crowds: Literal["largest", "refuse"] = "largest"
     stresses: Sequence[str] = ()
@@ -76,7 +76,8 @@ def prepare(config: EnsembleConfig, sources: Sources, watcher: Watcher) -> tuple
 
 def _pools(sources: Sources) -> tuple[pairs.Pool, pairs.Pool]:
     """The lists as written, and every picture of a list against every other."""
-    lists = [pairs.read(file, folder, sources.attributes) for file, folder in sources.lists]
+    tables = sources.attributes or [None] * len(sources.lists)
+    lists = [pairs.read(*files, table) for files, table in zip(sources.lists, tables, strict=True)]
     listed, everything = pairs.pool(lists), pairs.pool([item.all_pairs() for item in lists])
     if sources.part is None:
         return listed, everything

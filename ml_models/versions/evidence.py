@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from django.db.models import QuerySet
+
 from .. import conf
 from ..engine.types import canonical_json
 from ..models import EnsembleConfig, EvaluationReport
@@ -73,9 +75,7 @@ def lines(config: EnsembleConfig) -> list[Line]:
     """Every requirement, of the best report there is."""
     report = best(config)
     if report is None:
-        older = config.reports.exists()
-        why = "the version was changed since it was measured" if older else "it was never measured"
-        return [Line(False, f"No report is on what version {config.version} decides with: {why}. Run evaluate.")]
+        return [Line(False, _no_report(config))]
     return [Line(True, f"Measured on {report.created_at:%Y-%m-%d}, report {report.pk}."), *_of(report, config)]
 
 
@@ -101,9 +101,28 @@ def refusals(config: EnsembleConfig, lacking: Sequence[str] | None = None) -> li
     return []
 
 
+def cross_validated(config: EnsembleConfig) -> EvaluationReport | None:
+    """The newest cross-validated report on what this version decides with. It shows what can be expected and proves
+    nothing: its people took part in the making of the version."""
+    return next((report for report in _all_reports(config) if report.data.get("cross_validated")), None)
+
+
+def _all_reports(config: EnsembleConfig) -> QuerySet[EvaluationReport]:
+    return EvaluationReport.objects.filter(digest=config_digest(config)).defer("html", "draws")
+
+
 def _reports(config: EnsembleConfig) -> list[EvaluationReport]:
-    reports = EvaluationReport.objects.filter(digest=config_digest(config)).defer("html", "draws")
-    return [report for report in reports if not report.data.get("cross_validated")]
+    return [report for report in _all_reports(config) if not report.data.get("cross_validated")]
+
+
+def _no_report(config: EnsembleConfig) -> str:
+    if cross_validated(config):
+        return (
+            f"No report of people who took no part is on what version {config.version} decides with, only a "
+            "cross-validated one, which does not count. Run evaluate on others."
+        )
+    why = "the version was changed since it was measured" if config.reports.exists() else "it was never measured"
+    return f"No report is on what version {config.version} decides with: {why}. Run evaluate."
 
 
 def _of(report: EvaluationReport, config: EnsembleConfig) -> list[Line]:

@@ -105,6 +105,8 @@ def _first(make_run: MakeRun) -> None:
     make_run.wait_ready()
     assert "for development, demos and tests only" in make_run.said()
     assert "standing in for AdaFace" in make_run.said()
+    assert re.search(r"^  Known of version \d+, which is active: \S", make_run.said(), re.MULTILINE)
+    assert "Evidence that it lacks" in make_run.said()
     enroll, verify_same, verify_other = make_run.curl_lines()
     assert paste(enroll)["config_version"] == 2
     assert paste(verify_same)["decision"] == "match"

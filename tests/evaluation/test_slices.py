@@ -132,18 +132,74 @@ def test_a_table_says_more_of_subjects_or_pictures(files: Callable[..., pairs.Pa
     lines = ("1,ann/1.jpg,ann/2.jpg", "0,ann/1.jpg,bob/1.jpg")
     pair_list = files("same,a,b", *lines, attributes="who,age\nann,30\nbob/1.jpg,40\n")
     assert pair_list.attributes["age"].tolist() == ["30", "30", "40"]
-    with pytest.raises(pairs.PairListRefused, match="column of subjects"):
-        files("same,a,b", *lines, attributes="who\nann\n")
+    for table, refusal in (
+        ("who\nann\n", "column of subjects"),
+        ("who,age\nann,30\nbob,20\nann,31\n", "more.csv, line 4: a line above names the same"),
+        ("who,age\nAnn,30\n", "no line for any subject"),
+    ):
+        with pytest.raises(pairs.PairListRefused, match=refusal) as refused:
+            files("same,a,b", *lines, attributes=table)
+        assert "ann" not in str(refused.value)
+
+
+def test_what_a_table_says_of_nobody_is_unknown_and_counted(files: Callable[..., pairs.PairList]) -> None:
+    lines = ("1,ann/1.jpg,ann/2.jpg", "0,ann/1.jpg,bob/1.jpg")
+    for unknown in ("NA", "n/a", "", "unknown", "NaN"):
+        pair_list = files("same,a,b", *lines, attributes=f"who,age\nann,30\nbob,{unknown}\n")
+        assert pair_list.attributes["age"].tolist() == ["30", "30", ""]
+        assert pair_list.warnings == ("age is not known of 1 of 2 subjects, or of some of their pictures.",)
 
 
 def test_both_pictures_must_have_the_attribute() -> None:
-    words = np.where(np.arange(SUBJECTS * IMAGES) < 2 * IMAGES, "night", "day")
+    words = np.where(np.arange(SUBJECTS * IMAGES) % IMAGES, "night", "day")
     people = pool({"light": words})
-    by_name = table(people, embedded(), systems(people.lists[0]))["light (both)"]
-    assert by_name["night"]["mated"] + by_name["night"]["non_mated"] == 2 * IMAGES * (2 * IMAGES - 1) // 2
+    by_name = table(people, embedded(), systems(people.lists[0]))
+    both, nights = by_name["light (both)"]["night"], SUBJECTS * (IMAGES - 1)
+    assert both["mated"] + both["non_mated"] == nights * (nights - 1) // 2
+    mixed = by_name["light (mixed)"]["two different ones"]
+    assert mixed["mated"] + mixed["non_mated"] == nights * SUBJECTS
+
+
+def test_strangers_are_of_one_group_or_of_two_and_the_slice_says_which() -> None:
+    gender = np.repeat(np.where(np.arange(SUBJECTS) < 10, "female", "male"), IMAGES)
+    people = pool({"gender": gender})
+    comparisons = people.lists[0]
+    first, second = gender[comparisons.a], gender[comparisons.b]
+    confused = ~comparisons.same & (first == "female") & (second == "female")
+    by_name = table(people, embedded(), systems(comparisons, wrong=confused))
+    women, men = by_name["gender (both)"]["female"], by_name["gender (both)"]["male"]
+    mixed = by_name["gender (mixed)"]["two different ones"]
+    assert (women["fused"]["fmr"]["value"], men["fused"]["fmr"]["value"], mixed["fused"]["fmr"]["value"]) == (1, 0, 0)
+    assert mixed["fused"]["fnmr"] is None  # nobody is of two groups
+    assert mixed["non_mated"] == 10 * 20 * IMAGES**2
+    assert 0 < men["fused"]["fmr"]["high"] < 1
+
+
+def test_a_group_of_fewer_than_five_people_is_in_no_slice() -> None:
+    groups = np.where(np.arange(SUBJECTS) < 4, "few", np.where(np.arange(SUBJECTS) < 9, "enough", "many"))
+    people = pool({"group": np.repeat(groups, IMAGES)})
+    by_name = table(people, embedded(), systems(people.lists[0]))
+    assert set(by_name["group (both)"]) == {"enough", "many"}
+    assert by_name["group (mixed)"]["two different ones"]["non_mated"] == 5 * 21 * IMAGES**2  # the few are not in it
+
+
+def test_a_rate_of_fewer_than_five_people_is_not_shown_though_their_group_is_large() -> None:
+    people = pool({"group": np.repeat(np.where(np.arange(SUBJECTS) < 10, "a", "b"), IMAGES)})
+    comparisons = people.lists[0]
+    of_few = comparisons.take(~comparisons.same | (comparisons.subject_a < 4) | (comparisons.subject_a >= 10))
+    by_name = table(replace(people, lists=(of_few,)), embedded(), systems(of_few))["group (both)"]
+    assert (by_name["a"]["mated"], by_name["a"]["fused"]["fnmr"]) == (0, None)
+    assert by_name["a"]["fused"]["fmr"] is not None
+    assert by_name["b"]["fused"]["fnmr"] is not None
 
 
 def test_numbers_of_many_values_are_cut_into_quarters() -> None:
     ages = np.repeat(np.arange(20, 20 + SUBJECTS), IMAGES).astype(str)
+    ages[:IMAGES] = ""  # one person's age is not known: the others' are numbers all the same
     people = pool({"age": ages})
-    assert len(table(people, embedded(), systems(people.lists[0]))["age (both)"]) == 4
+    assert set(table(people, embedded(), systems(people.lists[0]))["age (both)"]) == {
+        "under 28",
+        "28–35",
+        "35–42",
+        "from 42",
+    }

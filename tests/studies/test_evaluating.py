@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -138,6 +139,41 @@ def test_a_picture_without_a_face_is_a_failure_under_every_stress(evaluate: Call
         assert row["failures"]["no_face_found"] >= 1
         assert row["fta"]["value"] > 0
     assert result["non_mated"] == 3 * 4
+
+
+def test_what_a_table_says_of_people_stands_first_and_of_few_people_nowhere(
+    evaluate: Callable[..., dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str], study: list[str]
+) -> None:
+    table = tmp_path / "who.csv"
+    table.write_text("who,region\neileen,utopia\ngrace,arcadia\n")
+    result = evaluate("--attributes", str(table))
+    assert result["groups"]["untested"] == ["region"]
+    assert result["groups"]["says"][0].startswith("Not compared: region. Fewer than two groups have 5 people.")
+    html = EvaluationReport.objects.get().html
+    assert html.index("Not compared: region") < html.index("What to do next") < html.index("<table")
+    for word in ("utopia", "arcadia"):
+        assert word not in html + json.dumps(result)
+    call_command("evaluate", *study, "--attributes", str(table))
+    assert capsys.readouterr().out.startswith("Not compared: region")
+
+
+def test_a_table_belongs_to_one_list_since_two_sets_name_their_people_alike(
+    evaluate: Callable[..., dict[str, Any]], study: list[str], tmp_path: Path
+) -> None:
+    """As 001 of CFP and 001 of London are two people."""
+    other = tmp_path / "others" / "images"
+    for old, new in (("eileen", "ann"), ("grace", "bea")):
+        shutil.copytree(tmp_path / "people" / "images" / old, other / new)
+    lines = tmp_path / "others.csv"
+    lines.write_text(LIST.replace("eileen", "ann").replace("grace", "bea"))
+    table = tmp_path / "who.csv"
+    table.write_text("who,region\nann,utopia\nbea,arcadia\n")
+    study += ["--pairs", str(lines), "--images", str(other)]
+    with pytest.raises(CommandError, match="one --attributes for every --pairs, - where a list has none"):
+        evaluate("--attributes", str(table))
+    with pytest.raises(CommandError, match=r"who\.csv has no line for any subject or image of pairs\.csv"):
+        evaluate("--attributes", str(table), "--attributes", "-")
+    assert evaluate("--attributes", "-", "--attributes", str(table))["groups"]["untested"] == ["region"]
 
 
 def test_against_another_version_both_are_measured_on_the_same(

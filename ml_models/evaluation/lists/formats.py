@@ -2,6 +2,7 @@
 
 - CSV with the columns `same,a,b`, and if present `fold`, `subject_a`, `subject_b`; paths relative to the
   images' folder. Every other column is an attribute: `light_a` and `light_b` of each picture, `distance` of the pair;
+  a table beside the list may say more of its subjects or pictures, see `read_attributes`;
 - LFW's `pairs.txt` (Huang et al., 2007), images as `Name/Name_0001.jpg`;
 - a CFP protocol folder, `Protocol/Split/FF` or `…/FP` (Sengupta et al., 2016), images below `Data/Images`.
 
@@ -20,6 +21,8 @@ from pathlib import Path, PurePosixPath
 from ..errors import PairListRefused
 
 _KNOWN = {"same", "a", "b", "fold", "subject_a", "subject_b"}
+UNKNOWN = frozenset({"", "-", "?", "na", "n/a", "nan", "null", "unknown"})
+"""What tables write for no value, whatever its case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,20 +50,36 @@ def read_lines(path: Path) -> list[Pair]:
 
 
 def read_attributes(path: Path) -> dict[str, dict[str, str]]:
-    """Read a table of attributes: the first column names a subject or an image, the others are its attributes.
+    """Read a table of attributes: the first column names a subject or an image, the others are its attributes, such as
+    `age` or `gender`.
 
-    Returns: by subject or image, its attributes by column.
+    Returns: by subject or image, its attributes by column; "" for one of UNKNOWN.
 
     Raises:
-        PairListRefused: there is no second column, or no line.
+        PairListRefused: missing, no second column, no line, or two lines of one subject or image.
     """
+    if not path.is_file():
+        raise PairListRefused("missing_files", f"The table of attributes does not exist: {path}")
+    table: dict[str, dict[str, str]] = {}
     with path.open(newline="", encoding="utf-8-sig") as file:
         rows = csv.DictReader(file, skipinitialspace=True)
         key, *columns = rows.fieldnames or ("",)
-        table = {row[key]: {column: (row[column] or "").strip() for column in columns} for row in rows}
+        for row in rows:
+            name = row[key].strip()
+            if name in table:  # the message names no person: which of the two lines holds is not for us to say
+                raise PairListRefused(
+                    "contradictory", f"{path.name}, line {rows.line_num}: a line above names the same subject or image."
+                )
+            table[name] = {column: attribute(row[column]) for column in columns}
     if not columns or not table:
         raise PairListRefused("unreadable", f"{path.name} needs a column of subjects or images, and one of attributes.")
     return table
+
+
+def attribute(text: str | None) -> str:
+    """A value as written in a table, "" where it says that there is none."""
+    value = (text or "").strip()
+    return "" if value.lower() in UNKNOWN else value
 
 
 def subject_from_path(path: str) -> str:
@@ -82,7 +101,7 @@ def _csv(path: Path) -> Iterator[Pair]:
             if not fold.isdigit():
                 raise PairListRefused("unreadable", f"{where}: `fold` must be a whole number, not {fold!r}.")
             named = (row.get("subject_a"), row.get("subject_b"))
-            attributes = {name: (row[name] or "").strip() for name in more}
+            attributes = {name: attribute(row[name]) for name in more}
             yield _pair(where, int(fold), row["same"] == "1", row["a"], row["b"], *named, attributes)
 
 

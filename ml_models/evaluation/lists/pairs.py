@@ -87,14 +87,23 @@ def read(path: Path, images: Path, attributes: Path | None = None) -> PairList:
         attributes: a table with attributes of its subjects or images, see `formats.read_attributes`.
 
     Raises:
-        PairListRefused: unreadable, contradictory, one class only, or files missing.
+        PairListRefused: unreadable, contradictory, one class only, or files missing; or the table names nobody in the
+            list.
     """
     if not images.is_dir():
         raise PairListRefused("missing_files", f"The images' folder does not exist: {images}")
     if not path.exists():
         raise PairListRefused("missing_files", f"The pair list does not exist: {path}")
     table = read_attributes(attributes) if attributes else {}
-    return _build(f"{namespace(images)}/{path.stem}", read_lines(path), images, table)
+    pairs = read_lines(path)
+    names = {name for p in pairs for name in (p.a, p.b, p.subject_a, p.subject_b)}
+    if attributes and not names & table.keys():
+        raise PairListRefused(
+            "contradictory",
+            f"{attributes.name} has no line for any subject or image of {path.name}: name them in its first column as "
+            "the list does.",
+        )
+    return _build(f"{namespace(images)}/{path.stem}", pairs, images, table)
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +239,11 @@ def _build(name: str, pairs: list[Pair], root: Path, table: Mapping[str, Mapping
     listed = Comparisons(a, b, subject_of[a], subject_of[b], fold, attributes=_of_pairs(unique))
     files = tuple((root / path).resolve() for path in who)
     of_images = _of_images(unique, who, table)
+    for attribute, words in of_images.items():
+        if unknown := len(np.unique(subject_of[words == ""])):
+            warnings.append(
+                f"{attribute} is not known of {unknown} of {len(names)} subjects, or of some of their pictures."
+            )
     return PairList(name, files, names, subject_of, listed, tuple(warnings), of_images)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+from ..rates.intervals import Rate
 
 ENOUGH = 50
 """Mated comparisons under which a slice's rate is too uncertain for advice."""
@@ -18,9 +20,10 @@ def advice(data: Mapping[str, Any]) -> list[str]:
     sentences = [
         *(line["says"] for line in data["evidence"] if not line["met"]),
         *_failures_to_acquire(data),
-        *_hardest_slice(data["slices"]),
-        *_hardest_stress(data["stress"]),
+        *_hardest_slice(data["slices"], data["fnmr"]),
+        *_hardest_stress(data["stress"], data["frr"]),
         *_calibration(data["reliability"]),
+        *_groups(data["groups"]),
     ]
     return sentences or ["Nothing stands out. Keep the report, and watch live traffic once the version is active."]
 
@@ -35,25 +38,46 @@ def _failures_to_acquire(data: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _hardest_slice(slices: Sequence[Mapping[str, Any]]) -> list[str]:
+def _groups(groups: Mapping[str, Any]) -> list[str]:
+    if groups["tests"] or groups["untested"]:
+        return []  # what was found stands at the top of the report
+    return ["No list says of which age, gender or other group people are: whether groups differ was not measured."]
+
+
+def _hardest_slice(slices: Sequence[Mapping[str, Any]], overall: Rate) -> list[str]:
     rated = [row for row in slices if row["mated"] >= ENOUGH and row["fused"]["fnmr"]]
-    if not rated:
+    worst = _surely_worst(rated, lambda row: row["fused"]["fnmr"], overall)
+    if worst is None:
         return []
-    worst = max(rated, key=lambda row: row["fused"]["fnmr"]["value"])
     return [
-        f"The hardest slice is {worst['by']}: {worst['slice']}, with an FNMR of {worst['fused']['fnmr']['value']:.1%}. "
+        f"The hardest slice is {worst['by']}: {worst['slice']}, with an FNMR of {_interval(worst['fused']['fnmr'])}. "
         "Ask for another picture there, or raise that quality limit."
     ]
 
 
-def _hardest_stress(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def _hardest_stress(rows: Sequence[Mapping[str, Any]], clean: Rate) -> list[str]:
     if not rows:
         return ["No stress was measured. Run evaluate --stress all."]
-    worst = max(rows, key=lambda row: row["frr"]["value"])
+    worst = _surely_worst(rows, lambda row: row["frr"], clean)
+    if worst is None:
+        return []
     return [
-        f"The hardest stress is {worst['stress'].replace('_', ' ')}, with an FRR of {worst['frr']['value']:.1%}. "
+        f"The hardest stress is {worst['stress'].replace('_', ' ')}, with an FRR of {_interval(worst['frr'])}. "
         "If your cameras meet it, measure on their own pictures too."
     ]
+
+
+def _surely_worst(
+    rows: Sequence[Mapping[str, Any]], rate: Callable[[Mapping[str, Any]], Rate], overall: Rate
+) -> Mapping[str, Any] | None:
+    """The row whose rate has the highest lower bound, where that lies above the whole interval of `overall`: the
+    highest value of many rows is often that of the fewest people."""
+    worst = max(rows, key=lambda row: rate(row)["low"], default=None)
+    return worst if worst and rate(worst)["low"] > overall["high"] else None
+
+
+def _interval(rate: Rate) -> str:
+    return f"{rate['value']:.1%} ({100 * rate['low']:.1f}–{100 * rate['high']:.1f})"
 
 
 def _calibration(bins: Sequence[Mapping[str, Any]]) -> list[str]:

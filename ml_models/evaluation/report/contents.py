@@ -14,7 +14,7 @@ from ..rates.intervals import Subjects
 from ..rates.systems import TAR_IN_TABLES, Systems, row
 from ..scoring import Labelled
 from ..study import Scores, Study, cells, failure_rate, measure
-from . import slices
+from . import groups, slices
 from .details import details
 
 Scorer = Callable[[Sequence[Labelled]], Scores]
@@ -61,6 +61,7 @@ def build(
     data = {
         **measure(study, each, systems, Systems.each(listed, subjects), threshold),
         "member_thresholds": thresholds,
+        "groups": groups.compare(systems, study),
         **details(systems, study.embedded),
         "slices": slices.table(systems, study.listed, study.embedded, thresholds),
         "stress": [

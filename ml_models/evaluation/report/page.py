@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ..rates.metrics import RATES
 from ..rates.systems import TAR_IN_TABLES
-from . import charts
+from . import attributes, charts, groups
 from .advice import advice
 
 
@@ -44,6 +44,8 @@ def page(data: Mapping[str, Any]) -> str:
         report=data,
         advice=advice(data),
         rates=RATES,
+        rate_names=groups.RATES,
+        fewest_people=attributes.FEWEST_PEOPLE,
         tar_fmr=TAR_IN_TABLES,
         det=charts.det(data["det"], data),
         scores=charts.histogram(data["histogram"], data["threshold"]),

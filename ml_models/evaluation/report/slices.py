@@ -1,4 +1,8 @@
-"""Error rates by slice: by pose, light, blur and size, and by the attributes that a list has."""
+"""Error rates by slice: by pose, light, blur and size, and by the attributes that a list has.
+
+A comparison belongs to a value of an attribute when both sides have it, `(both)`: a non-mated one is then of two people
+of one group. Those of two groups are `(mixed)`.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from ..lists.pairs import Comparisons, Flags, Pool, Words
+from ..lists.pairs import Comparisons, Flags, Pool
 from ..pictures.embedding import Embedded
 from ..rates.systems import Systems, row
 from ..scoring import Values
+from . import attributes
+from .ranges import ranges
 
-MOST_VALUES = 12
-"""Of an attribute in words, this many of the most frequent values are shown. An attribute in numbers that has more
-values is cut at its quartiles."""
 FEWEST = 10
 """A slice with fewer comparisons is left out."""
 
@@ -64,46 +67,22 @@ def _all(comparisons: Comparisons, pool: Pool, embedded: Embedded) -> Iterator[t
     for cut in CUTS:
         values = embedded.quality[cut.field]
         worst = cut.worst(values[comparisons.a], values[comparisons.b])
-        for name, inside in _ranges(worst, cut.bounds):
+        for name, inside in ranges(worst, cut.bounds):
             yield cut.name, f"{name}{cut.unit}", inside
-    for by, words in pool.attributes.items():
-        ranged = _values(words)
-        first, second = ranged[comparisons.a], ranged[comparisons.b]
-        for value in _frequent(ranged):
+    for by, name, inside in _attributes(comparisons, pool):
+        yield by, name, attributes.of_enough_people(comparisons, inside)
+
+
+def _attributes(comparisons: Comparisons, pool: Pool) -> Iterator[tuple[str, str, Flags]]:
+    c = comparisons
+    of_people = [(by, words, c.subject_a, c.subject_b) for by, words in attributes.of_people(pool).items()]
+    of_pictures = [(by, words, c.a, c.b) for by, words in attributes.of_pictures(pool).items()]
+    for by, words, a, b in (*of_people, *of_pictures):
+        first, second = words[a], words[b]
+        for value in attributes.frequent(words):
             yield f"{by} (both)", value, (first == value) & (second == value)
+        yield f"{by} (mixed)", "two different ones", (first != second) & (first != "") & (second != "")
     for by, words in comparisons.attributes.items():
-        ranged = _values(words)
-        for value in _frequent(ranged):
-            yield by, value, ranged == value
-
-
-def _ranges(values: Values, bounds: tuple[float, ...]) -> Iterator[tuple[str, Flags]]:
-    at = np.digitize(values, bounds)
-    for index in range(len(bounds) + 1):
-        low = f"{bounds[index - 1]:g}" if index else ""
-        high = f"{bounds[index]:g}" if index < len(bounds) else ""
-        name = f"{low}–{high}" if low and high else f"under {high}" if high else f"from {low}"
-        yield name, np.asarray(np.isfinite(values) & (at == index))
-
-
-def _values(words: Words) -> Words:
-    """The attribute's words; where these are numbers of more than MOST_VALUES values, the range between quartiles that
-    each lies in."""
-    distinct = np.unique(words[words != ""])
-    try:
-        numbers = np.where(words == "", "nan", words).astype(np.float64)
-    except ValueError:
-        return words
-    if len(distinct) <= MOST_VALUES:
-        return words
-    bounds = tuple(dict.fromkeys(float(q) for q in np.nanquantile(numbers, (0.25, 0.5, 0.75))))
-    ranged = np.full(len(words), "", dtype="<U32")
-    for name, inside in _ranges(numbers, bounds):
-        ranged[inside] = name
-    return ranged
-
-
-def _frequent(words: Words) -> list[str]:
-    values, counts = np.unique(words[words != ""], return_counts=True)
-    most_frequent = np.sort(np.argsort(-counts, kind="stable")[:MOST_VALUES])
-    return [str(value) for value in values[most_frequent]]
+        banded = attributes.banded(words)
+        for value in attributes.frequent(banded):
+            yield by, value, banded == value

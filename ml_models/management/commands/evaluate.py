@@ -19,6 +19,9 @@ FMR and FNMR are of comparisons, FAR and FRR of attempts, failures to acquire in
 fused; then by pose, light, blur, size and the attributes that a list has, and with --stress with the second
 picture of each pair under conditions made from it.
 
+With --attributes people are in groups, by age or gender, say. Where groups differ beyond chance the report says so
+first; otherwise it says how large a difference could not be seen. No group of fewer than five people is shown.
+
 With --cross-validate K the subjects are dealt into K parts, and every comparison is scored with a
 calibration and a threshold fitted without the parts of both its people: so a version is judged on people it
 was not fitted to without setting any aside. (Of two parts only comparisons within one are measured.)
@@ -29,7 +32,8 @@ was stopped goes on where it stopped when --cache is given.
 
   evaluate --config 2 --pairs lfw/pairs.csv --images lfw/images --json
   evaluate --config 2 --pairs lfw/pairs.csv --images lfw/images --part 2/2 --all-pairs --stress all
-  evaluate --config 2 --pairs cfp/pairs_FP.csv --images cfp/images --all-pairs --cross-validate 5"""
+  evaluate --config 2 --pairs cfp/pairs_FP.csv --images cfp/images --all-pairs --cross-validate 5
+  evaluate --config 2 --pairs trips/pairs.csv --images trips/images --attributes trips/people.csv --all-pairs"""
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
@@ -68,6 +72,8 @@ was stopped goes on where it stopped when --cache is given.
         return result
 
     def show(self, result: dict[str, Any]) -> None:
+        for sentence in result["groups"]["says"]:
+            self.stdout.write(sentence)
         self.stdout.write(
             f"version {result['config']}: {result['subjects']} subjects, {result['mated']} mated and "
             f"{result['non_mated']} non-mated comparisons of {result['images']} images"

@@ -1,7 +1,10 @@
 from pathlib import Path
 from typing import Any
 
+from django.db import transaction
+
 from ml_models.management.base import MlCommand
+from ml_models.studies import keeping
 from ml_models.versions import files
 
 
@@ -9,15 +12,24 @@ class Command(MlCommand):
     help = """Load an ensemble file (config/ensembles/*.yaml) as a draft version.
 
 Loading the same file again changes nothing. A version that has left `draft` is never changed: give the file a new
-version number. Next: validate_config VERSION, then activate_config VERSION."""
+version number. Next: validate_config VERSION, then activate_config VERSION.
+
+A cross-validated report beside the file (v2.report.json beside v2.yaml) is kept with the version and shown; the gate
+never counts it. A report on other numbers than the file's is refused, and nothing is loaded."""
 
     def add_arguments(self, parser: Any) -> None:
         super().add_arguments(parser)
         parser.add_argument("file", type=Path, metavar="FILE")
+        parser.add_argument("--no-report", action="store_true", help="load the version without the report beside it")
 
     def run(self, **options: Any) -> dict[str, Any]:
-        config, done = files.load(options["file"])
-        return {"version": config.version, "state": config.state, "result": done}
+        beside = keeping.shipped_beside(options["file"])
+        with transaction.atomic():
+            config, done = files.load(options["file"])
+            wanted = beside.exists() and not options["no_report"]
+            report = keeping.load_shipped(config, beside) if wanted else None
+        return {"version": config.version, "state": config.state, "result": done, "report": report}
 
     def show(self, result: dict[str, Any]) -> None:
-        self.stdout.write(f"version {result['version']}: {result['result']}, {result['state']}")
+        report = f"; its report: {result['report']}" if result["report"] else ""
+        self.stdout.write(f"version {result['version']}: {result['result']}, {result['state']}{report}")

@@ -7,6 +7,7 @@ from django.core.management.base import CommandError
 from ml_models import rollouts
 from ml_models.management.base import MlCommand
 from ml_models.versions import evidence
+from ml_models.versions.known import known
 
 
 class Command(MlCommand):
@@ -17,7 +18,8 @@ in the bucket at its generation, with its sha256, contract and golden vectors.
 
 A deployment that decides about people also asks for evidence: a report of `evaluate` on just what this version
 decides with, on enough people, none of them used to calibrate it, within the deployment's limits of FMR and FNMR
-(ML_MODELS["EVIDENCE_GATE"], "FMR_LIMIT", "FNMR_LIMIT"). A superuser can answer for missing evidence, and for nothing
+(ML_MODELS["EVIDENCE_GATE"], "FMR_LIMIT", "FNMR_LIMIT"). What a cross-validated report says is printed, and is no such
+evidence. A superuser can answer for missing evidence, and for nothing
 else; who, and why, stays with the version:
   validate_config 2 --override-evidence "pilot with twenty adults until May" --as anna"""
 
@@ -32,6 +34,13 @@ else; who, and why, stays with the version:
         lines = evidence.lines(config)
         for line in lines:
             self.say(f"{'✓' if line.met else '✗'} {line.says}")
+        about = known(config)
+        if about:
+            self.say(f"Known: {about.about}")
+            for says in about.figures:
+                self.say(f"· {says}")
+            for says in about.lacks:
+                self.say(f"Not known: {says}")
         by = None
         if options["override_evidence"]:
             by = get_user_model().objects.filter(username=options["username"]).first()
@@ -42,6 +51,7 @@ else; who, and why, stays with the version:
             "version": config.version,
             "state": rollouts.get_config(config.version).state,
             "evidence": [asdict(line) for line in lines],
+            "known": asdict(about) if about else None,
         }
 
     def show(self, result: dict[str, Any]) -> None:
