@@ -86,7 +86,7 @@ def _until(deed: Callable[[], object], version: int) -> float:
     """From the operator's call to the version being the one that requests are answered with."""
     began = time.monotonic()
     deed()
-    wait(lambda: active() == version, 30, f"version {version}", poll_s=0.01)
+    wait(lambda: active() == version, 120, f"version {version}", poll_s=0.01)
     return time.monotonic() - began
 
 
