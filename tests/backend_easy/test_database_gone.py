@@ -171,7 +171,8 @@ def test_whoever_hands_the_queue_a_hint_waits_for_seconds_at_the_most() -> None:
     ):
         queue.ensure_connection(timeout=10)
         proxy.swallow()
+        hand_over: Any = tasks.embed_chunk.apply_async  # the stubs do not know `connection`
         began = time.monotonic()
         with pytest.raises(QueueDown):
-            tasks.embed_chunk.apply_async([str(uuid.uuid4())], connection=queue)
+            hand_over((str(uuid.uuid4()),), connection=queue)
         assert time.monotonic() - began < MAX_HINT_S
