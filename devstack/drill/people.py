@@ -10,6 +10,8 @@ from devstack.state import ROOT
 
 PHOTOS = ROOT.parent / "shared" / "data" / "dev_eval" / "lfw" / "images"
 _MOST_REFERENCES = 5
+EVERY_IMPOSTOR = 3
+"""One probe in so many is shown as somebody else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ def attempts(probes: list[Photo], enrolled: list[str]) -> Iterator[tuple[Photo, 
     turn = 0
     while True:
         for place, photo in enumerate(probes):
-            if place % 3 == 2:
+            if place % EVERY_IMPOSTOR == EVERY_IMPOSTOR - 1:
                 turn += 1
                 claimed = enrolled[(turn * 7) % len(enrolled)]
                 yield photo, claimed if claimed != photo.subject else enrolled[(turn * 7 + 1) % len(enrolled)]
