@@ -13,6 +13,7 @@ import itertools
 import random
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -123,17 +124,21 @@ def next_in_a_burst(image: Image.Image) -> bytes:
     return encoded(Image.fromarray(np.clip(np.asarray(moved) + noise, 0, 255).astype(np.uint8)), quality=95)
 
 
+def cropped(image: Image.Image) -> Image.Image:
+    """4 % less on every side."""
+    width, height = image.size
+    return image.crop((width // 25, height // 25, round(width * 0.96), round(height * 0.96)))
+
+
 FILES: dict[str, Callable[[Image.Image], bytes]] = {
     "PNG": lambda image: encoded(image, "PNG"),
     "turned, by EXIF, PNG": lambda image: turned(image, "PNG"),
     "turned, by EXIF, JPEG 95": lambda image: turned(image, quality=95),
-    **{f"JPEG {q}": lambda image, q=q: encoded(image, quality=q) for q in (95, 90, 85, 80, 70, 50)},
+    **{f"JPEG {q}": partial(encoded, quality=q) for q in (95, 90, 85, 80, 70, 50)},
     "WebP 80": lambda image: encoded(image, "WEBP", quality=80),
     "half the size, JPEG 90": lambda image: encoded(resized(image, 0.5), quality=90),
     "half the size, JPEG 70": lambda image: encoded(resized(image, 0.5), quality=70),
-    "cropped by 8 %, JPEG 90": lambda image: encoded(
-        image.crop((image.width // 25, image.height // 25, *(round(side * 0.96) for side in image.size))), quality=90
-    ),
+    "cropped by 8 %, JPEG 90": lambda image: encoded(cropped(image), quality=90),
     "mirrored, JPEG 90": lambda image: encoded(image.transpose(Image.Transpose.FLIP_LEFT_RIGHT), quality=90),
     "a burst's next frame, simulated": next_in_a_burst,
 }

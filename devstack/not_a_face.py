@@ -9,6 +9,7 @@ attacks; this counts what is enrolled all the same.
 import argparse
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import cv2
@@ -33,7 +34,7 @@ def main() -> int:
     print("| shown | of | enrolled unwarned | with a warning | refused | matches the person |\n" + "| --- " * 6 + "|")
     for name in options.only or KINDS:
         make = KINDS[name]
-        results = [*in_threads(lambda person, make=make: outcome(pipeline, rule, person, make(person)), people)]
+        results = [*in_threads(partial(outcome, pipeline, rule, make), people)]
         print(row(name, results), flush=True)
     return 0
 
@@ -47,14 +48,14 @@ def row(name: str, results: list[tuple[str, bool]]) -> str:
     return f"| {name} | {len(results)} | {taken['unwarned']} | {taken['warned']} | {refusals} | {matching} |"
 
 
-def outcome(pipeline: Any, rule: Any, person: Sample, picture: Picture) -> tuple[str, bool]:
-    """What enrolment makes of a picture, and whether verification takes it for the person's photograph."""
+def outcome(pipeline: Any, rule: Any, make: Callable[[Sample], Picture], person: Sample) -> tuple[str, bool]:
+    """What enrolment makes of what is made of a person, and whether verification takes it for the photograph."""
     from ml_models.engine.errors import ImageError
     from ml_models.engine.fuse import by_member
     from ml_models.engine.quality import ENROLL_LIMITS
 
     try:
-        found = pipeline.extract(png(picture), ENROLL_LIMITS, stored=True)
+        found = pipeline.extract(png(make(person)), ENROLL_LIMITS, stored=True)
     except ImageError as error:
         return error.code, False
     probe = by_member([found])

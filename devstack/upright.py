@@ -183,7 +183,8 @@ class Measured:
 
         if isinstance(reference, str) or isinstance(probe, str):
             return reference if isinstance(reference, str) else str(probe)
-        return self._rule.judge(by_member([reference]), by_member([probe]), probe.quality.score).decision
+        decision = self._rule.judge(by_member([reference]), by_member([probe]), probe.quality.score)
+        return str(decision.decision)
 
     def _pairs(self, name: str) -> list[tuple[Path, Path]]:
         folder, file, _ = SETS[name]

@@ -23,7 +23,7 @@ class BoundedPaginator(Paginator):
 
     @cached_property
     def count(self) -> int:
-        rows = self.object_list
+        rows: Any = self.object_list
         counted = int(rows.order_by().values("pk")[: MOST_ROWS + 1].count())
         if counted <= MOST_ROWS or rows.query.where:
             return counted

@@ -1,5 +1,6 @@
 """The same picture twice: refused with the reference that is there; what hardly differs is taken with a warning."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -22,7 +23,7 @@ def renamed(data: bytes) -> bytes:
     return encoded(opened(data), "PNG", pnginfo=notes)
 
 
-SAME = {
+SAME: dict[str, Callable[[bytes], bytes]] = {
     "the same file": lambda data: data,
     "as PNG, with a note": renamed,
     "turned, with the tag that turns it back": lambda data: with_orientation(opened(data), 6, "PNG"),

@@ -75,7 +75,8 @@ def worker() -> Iterator[None]:
         connection.close()
 
     thread = threading.Thread(target=repeat)
-    yield thread.start()
+    thread.start()
+    yield
     over.set()
     thread.join()
 
@@ -83,7 +84,7 @@ def worker() -> Iterator[None]:
 @pytest.fixture
 def people(portraits: Portraits, tmp_path: Path) -> People:
     """Two people, each with a reference and a darker probe."""
-    shown = People([], [])
+    shown = People([], [], [])
     for subject, picture in (("drill-1", portraits.eileen_collins), ("drill-2", portraits.grace_hopper)):
         (tmp_path / f"{subject}.jpg").write_bytes(picture)
         ImageEnhance.Brightness(Image.open(BytesIO(picture))).enhance(0.8).save(tmp_path / f"{subject}-probe.jpg")

@@ -8,9 +8,10 @@ from pytest_django import Settings
 from rest_framework.test import APIClient
 
 from ml_models import services
+from ml_models.engine.errors import NoFaceFound
 from ml_models.models import EnsembleConfig, Erasure, Subject, Verification
 from ml_models.selectors import Template
-from ml_models.services import audit
+from ml_models.services import Caller, audit
 from tests.conftest import Portraits
 from tests.support.uploads import enroll, verify
 
@@ -23,7 +24,7 @@ def own(served: EnsembleConfig, user: Any, service: APIClient, portraits: Portra
     subject_id = str(user.pk)
     assert enroll(service, subject_id, portraits.eileen_collins).status_code == 201
     assert verify(service, subject_id, portraits.eileen_collins).status_code == 200
-    services.verify(user, subject_id, [portraits.eileen_collins])
+    services.verify(Caller(user), subject_id, [portraits.eileen_collins])
     return user
 
 
@@ -33,7 +34,7 @@ def callers() -> list[Any]:
 
 def test_an_erasure_takes_the_subjects_own_account_off_audit_rows_and_tombstone(own: Any) -> None:
     assert callers() == ["kiosk", "parent"]
-    services.erase_subject(own, str(own.pk))
+    services.erase_subject(Caller(own), str(own.pk))
     assert callers() == ["kiosk", None]
     assert Erasure.objects.get().by is None
 
@@ -42,14 +43,14 @@ def test_an_erasure_takes_the_subjects_own_account_off_audit_rows_and_tombstone(
 def test_a_service_whose_key_is_the_id_by_chance_keeps_its_trail(own: Any, grant: Any, in_use: bool) -> None:
     grant(own, "verify_subject")
     type(own).objects.filter(pk=own.pk).update(is_active=in_use)
-    services.erase_subject(own, str(own.pk))
+    services.erase_subject(Caller(own), str(own.pk))
     assert callers() == ["kiosk", "parent"]
     assert Erasure.objects.get().by == own
 
 
 def test_an_id_that_only_reads_like_the_key_is_somebody_elses(own: Any) -> None:
     Subject.objects.create(subject_id=f"0{own.pk}")
-    services.erase_subject(own, f"0{own.pk}")
+    services.erase_subject(Caller(own), f"0{own.pk}")
     assert callers() == ["kiosk", "parent"]
     assert Erasure.objects.get().by == own
 
@@ -57,7 +58,7 @@ def test_an_id_that_only_reads_like_the_key_is_somebody_elses(own: Any) -> None:
 def test_a_host_says_itself_whose_account_a_subject_has(own: Any, settings: Settings, django_user_model: Any) -> None:
     kiosk = django_user_model.objects.get(username="kiosk")
     settings.ML_MODELS = {**settings.ML_MODELS, "SUBJECT_ACCOUNT": f"{__name__}.the_kiosks"}
-    services.erase_subject(kiosk, str(own.pk))
+    services.erase_subject(Caller(kiosk), str(own.pk))
     assert callers() == [None, "parent"]
 
 
@@ -70,8 +71,8 @@ def the_kiosks(subject_id: str) -> Any:
 def test_an_attempt_that_an_erasure_overtook_does_not_say_which_person_made_it(
     served: EnsembleConfig, user: Any, grant: Any, person: bool
 ) -> None:
-    caller = user if person else grant(user, "verify_subject")
+    caller = Caller(user if person else grant(user, "verify_subject"))
     gone = Template(uuid.uuid4(), (), {})
-    row = audit.record_failure(caller, served, gone, "low_quality", [])
-    row.refresh_from_db()
+    audit.record_failure(caller, "child-1", served, gone, NoFaceFound("nobody"), [])
+    row = Verification.objects.get()
     assert (row.subject, row.caller) == (None, None if person else user)

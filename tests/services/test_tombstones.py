@@ -21,7 +21,7 @@ from tests.support.uploads import enroll, verify
 
 pytestmark = pytest.mark.django_db
 
-TABLES = (Subject, Reference, Embedding, Verification, Erasure)
+TABLES: tuple[Any, ...] = (Subject, Reference, Embedding, Verification, Erasure)
 
 
 @pytest.fixture
@@ -114,8 +114,8 @@ def test_who_was_enrolled_anew_into_a_row_that_came_back_keeps_the_new_reference
 
 def test_an_export_names_nobody_and_may_begin_later(people: list[str], user: Any, export: Any) -> None:
     rows = [str(pk) for table in (Subject, Reference) for pk in table._default_manager.values_list("pk", flat=True)]
-    services.erase_subject(user, "child-1")
-    services.erase_reference(user, Reference.objects.get().pk)
+    services.erase_subject(services.Caller(user), "child-1")
+    services.erase_reference(services.Caller(user), Reference.objects.get().pk)
     head, *lines = export().read_text().splitlines()
     assert [json.loads(line).keys() for line in lines] == [
         {"subject", "references", "at"},
@@ -176,8 +176,8 @@ def test_a_damaged_export_erases_nothing(people: list[str], backup: Any, export:
 
 def test_a_reference_leaves_one_tombstone_however_often_it_is_erased(people: list[str], user: Any) -> None:
     reference = Reference.objects.all()[0].pk
-    services.erase_reference(user, reference)
+    services.erase_reference(services.Caller(user), reference)
     with pytest.raises(NotFound):
-        services.erase_reference(user, reference)
+        services.erase_reference(services.Caller(user), reference)
     [tombstone] = Erasure.objects.all()
     assert (tombstone.subject_hash, len(tombstone.reference_hash), tombstone.by) == ("", 64, user)
