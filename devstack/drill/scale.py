@@ -74,6 +74,8 @@ def run(report: Report, old: EnsembleConfig, new: EnsembleConfig, faces: int, qu
         _embed(space, _size(new, space))
     _vacuum()
     process = _starting()
+    last = Reference.objects.order_by("-pk").values_list("pk", flat=True)[0]
+    Rollout.objects.filter(config=new).update(cursor=last)  # as workers would have left it
     tick["nothing missing, a process is still loading"] = _timed(rollouts.advance)
     process.delete()
     with enrolling(quiet_s) as quiet:

@@ -75,9 +75,9 @@ def _due(rollout: Rollout, size: int) -> list[UUID]:
 def _next(rollout: Rollout, config: EnsembleConfig, size: int) -> list[UUID]:
     failed = RolloutFailure.objects.filter(rollout=rollout, reference=OuterRef("pk"))
     left = backfill.incomplete(config).filter(~Exists(failed)).values_list("pk", flat=True)
-    references = list(left.filter(pk__gt=rollout.cursor)[:size] if rollout.cursor else left[:size])
-    # past the end: begin again, for what a vanished chunk left behind, but only when no chunk is in flight
-    again = not references and rollout.cursor and not rollout.chunks.exists()
+    references = list(left.filter(pk__gt=rollout.cursor)[:size]) if rollout.cursor else []
+    # from the first on; and past the end again, for what a vanished chunk left behind, but only when none is in flight
+    again = not references and not rollout.chunks.exists()
     if again and backfill.count_missing(config, rollout):  # a count costs a tenth of looking each one up
         references = list(left[:size])
     if references:

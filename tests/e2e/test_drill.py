@@ -82,20 +82,20 @@ def worker() -> Iterator[None]:
 
 
 @pytest.fixture
-def people(portraits: Portraits, tmp_path: Path) -> People:
+def shown(portraits: Portraits, tmp_path: Path) -> People:
     """Two people, each with a reference and a darker probe."""
-    shown = People([], [], [])
+    people = People([], [], [])
     for subject, picture in (("drill-1", portraits.eileen_collins), ("drill-2", portraits.grace_hopper)):
         (tmp_path / f"{subject}.jpg").write_bytes(picture)
         ImageEnhance.Brightness(Image.open(BytesIO(picture))).enhance(0.8).save(tmp_path / f"{subject}-probe.jpg")
-        shown.references.append(Photo(subject, tmp_path / f"{subject}.jpg"))
-        shown.probes.append(Photo(subject, tmp_path / f"{subject}-probe.jpg"))
-    return shown
+        people.references.append(Photo(subject, tmp_path / f"{subject}.jpg"))
+        people.probes.append(Photo(subject, tmp_path / f"{subject}-probe.jpg"))
+    return people
 
 
 @pytest.mark.django_db(transaction=True)
 def test_nobody_notices_a_new_network_going_live_in_one_process(
-    live_server: Any, people: People, tmp_path: Path, request: pytest.FixtureRequest
+    live_server: Any, shown: People, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     """The drill's own traffic, versions and checks, over HTTP, without the time that processes take to start."""
     state = State(tmp_path / "state")
@@ -104,8 +104,8 @@ def test_nobody_notices_a_new_network_going_live_in_one_process(
     stack = Stack(Supervisor(state.logs, Interruption()), state, environment)
     versions.prepare(stack, tmp_path)
     versions.load_everything((versions.OLD, versions.NEW))
-    enrolled = crowd.enroll(people, 2)
-    offline = crowd.offline(enrolled, people.probes, (versions.OLD, versions.REWEIGHTED, versions.NEW))
+    enrolled = crowd.enroll(shown, 2)
+    offline = crowd.offline(enrolled, shown.probes, (versions.OLD, versions.REWEIGHTED, versions.NEW))
     request.getfixturevalue("worker")
     report = Report()
     live.run(stack, offline, enrolled, rate=2, before_s=0.5, report=report, repeats=1, pause_s=1.5)
