@@ -251,7 +251,8 @@ def test_one_person_who_fails_again_and_again_is_one_failure() -> None:
 
 
 def test_a_suspects_wait_doubles_up_to_an_hour(heard: Any) -> None:
-    waits, number = [], 0
+    waits: list[int] = []
+    number = 0
     while len(waits) < 6:
         number += 1
         [answer] = fleet(1, "key:bus", "no_match", first=number)
