@@ -67,7 +67,7 @@ def holds(permission: str) -> type[BasePermission]:
 
     class Holds(BasePermission):
         def has_permission(self, request: Request, view: Any) -> bool:
-            user: Any = request.user  # a host may say None for who has not logged in
+            user: Any = request.user  # None where the host's UNAUTHENTICATED_USER says so
             return bool(user and user.has_perm(f"ml_models.{permission}"))
 
     return Holds
