@@ -1,5 +1,6 @@
 """`manage.py check` for this app."""
 
+from importlib.util import find_spec
 from typing import Any
 
 from django.conf import settings
@@ -8,8 +9,9 @@ from django.core.checks import CheckMessage, Error, register
 from django.core.exceptions import ImproperlyConfigured
 
 from . import conf, crypto
+from .artifacts import engines
+from .engine.inference import why_not_openvino
 from .versions import evidence
-
 
 @register()
 def check_database(**_: Any) -> list[CheckMessage]:
@@ -54,3 +56,16 @@ def check_noncommercial(**_: Any) -> list[CheckMessage]:
         return []
     text = "This deployment declares itself non-commercial: weights of unknown commercial use may be activated."
     return [checks.Warning(text, hint="Unset NONCOMMERCIAL for a service that earns money.", id="ml_models.W001")]
+
+
+@register()
+def check_inference(**_: Any) -> list[CheckMessage]:
+    setting = conf.get("INFERENCE")
+    if setting not in engines.SETTINGS:
+        hint = f"It is one of {', '.join(engines.SETTINGS)}."
+        return [Error(f"INFERENCE is {setting!r}.", hint=hint, id="ml_models.E010")]
+    if setting == "openvino" and (reason := why_not_openvino()):
+        return [Error("INFERENCE asks for OpenVINO, which cannot be used.", hint=reason, id="ml_models.E011")]
+    if setting == "auto" and find_spec("openvino") and (reason := why_not_openvino()):
+        return [checks.Warning("OpenVINO is installed and not used.", hint=reason, id="ml_models.W003")]
+    return []

@@ -44,6 +44,9 @@ DEFAULTS: dict[str, Any] = {
     "MAX_FRAMES": 5,
     # networks' threads for one call; requests run side by side, so one is fastest in sum
     "THREADS_PER_CALL": 1,
+    # what runs the face networks: "onnxruntime"; "openvino", where it is installed and gives the same embeddings; or
+    # "auto", the quicker one of them
+    "INFERENCE": "auto",
     # how often a process looks for versions to load and reports what it has
     "HEARTBEAT_S": 5.0,
     "ROLLBACK_WINDOW_DAYS": 7,

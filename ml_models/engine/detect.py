@@ -35,6 +35,8 @@ class Detector:
         score_threshold: faces under this detector score, in [0, 1], are not reported.
     """
 
+    engine = "opencv"
+
     def __init__(self, path: Path | str, side: int = 640, score_threshold: float = 0.6) -> None:
         self._path = str(path)
         self._side = side
