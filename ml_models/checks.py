@@ -13,6 +13,9 @@ from .artifacts import engines
 from .engine.inference import why_not_openvino
 from .versions import evidence
 
+_MIN_TOKEN = 20
+
+
 @register()
 def check_database(**_: Any) -> list[CheckMessage]:
     if settings.DATABASES["default"]["ENGINE"].endswith("postgresql"):
@@ -69,3 +72,12 @@ def check_inference(**_: Any) -> list[CheckMessage]:
     if setting == "auto" and find_spec("openvino") and (reason := why_not_openvino()):
         return [checks.Warning("OpenVINO is installed and not used.", hint=reason, id="ml_models.W003")]
     return []
+
+
+@register()
+def check_metrics_token(**_: Any) -> list[CheckMessage]:
+    token = conf.get("METRICS_TOKEN")
+    if not token or len(token) >= _MIN_TOKEN:
+        return []
+    hint = f"Use at least {_MIN_TOKEN} random characters: it is all that stands before /metrics."
+    return [Error("METRICS_TOKEN is too short.", hint=hint, id="ml_models.E012")]

@@ -61,4 +61,4 @@ class ProblemMiddleware:
 def _is_ours(path: str) -> bool:
     health = reverse("ml_models:healthz")
     root = health.removesuffix("healthz")
-    return path.startswith(f"{root}api/") or path.rstrip("/") in (health, f"{root}readyz")
+    return path.startswith(f"{root}api/") or path.rstrip("/") in (health, f"{root}readyz", f"{root}metrics")

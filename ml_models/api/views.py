@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID
@@ -15,7 +16,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from ml_models import conf, selectors, services
+from ml_models import conf, metrics, selectors, services
 from ml_models.exceptions import NotReady
 from ml_models.services.readiness import readiness
 
@@ -45,6 +46,13 @@ class FaceView(APIView):
     parser_classes = [MultiPartParser, JSONParser]
     content_negotiation_class = JSONOnly
     versioning_class = None
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        began = time.perf_counter()
+        response = super().dispatch(request, *args, **kwargs)
+        code = response.data["code"] if response.status_code >= 400 else "ok"
+        metrics.answered(request.resolver_match.url_name, code, time.perf_counter() - began)
+        return response
 
     def get_exception_handler(self) -> Callable[..., Any]:
         return exception_handler

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.db import IntegrityError
 
+from .. import metrics
 from ..engine.types import Decision, Quality
 from ..models import EnsembleConfig, Verification, actor_id
 from ..selectors import Template
@@ -24,6 +25,7 @@ def record_decision(
     timings_ms: Mapping[str, float],
 ) -> Verification:
     """The row of a verify that came to a decision."""
+    metrics.verified(decision.decision, timings_ms)
     return _write(
         caller_id=actor_id(caller.account),
         subject_id=template.subject,
@@ -51,6 +53,7 @@ def record_failure(
     dropped: Sequence[Mapping[str, Any]],
 ) -> Verification:
     """The row of a verify that failed to acquire a face, or failed altogether."""
+    metrics.verified(code, {})
     return _write(
         caller_id=actor_id(caller.account),
         subject_id=template.subject,
