@@ -42,7 +42,7 @@ def child_exit(server: Any, worker: Any) -> None:
     with suppress(ImportError):
         from prometheus_client import multiprocess
 
-        multiprocess.mark_process_dead(worker.pid)
+        multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
 
 
 def post_worker_init(worker: Any) -> None:

@@ -59,7 +59,7 @@ def _pipeline(config: Any, engine: str) -> Any:
 
     settings.ML_MODELS = {**settings.ML_MODELS, "INFERENCE": engine}
     pipeline = loading.pipeline(config)
-    networks = {"detector": pipeline.detector, **pipeline.members}
+    networks: dict[str, Any] = {"detector": pipeline.detector, **pipeline.members}
     say(", ".join(f"{name}: {network.engine}" for name, network in networks.items()))
     return pipeline
 

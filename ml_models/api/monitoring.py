@@ -54,7 +54,7 @@ class MayMonitor(BasePermission):
 
 class MetricsView(FaceView):
     permission_classes = [MayMonitor]
-    throttle_classes = ()
+    throttle_classes = []
 
     def get_authenticators(self) -> list[BaseAuthentication]:
         return [MetricsToken(), *super().get_authenticators()]

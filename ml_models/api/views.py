@@ -49,9 +49,10 @@ class FaceView(APIView):
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         began = time.perf_counter()
-        response = super().dispatch(request, *args, **kwargs)
+        response: Any = super().dispatch(request, *args, **kwargs)
         code = response.data["code"] if response.status_code >= 400 else "ok"
-        metrics.answered(request.resolver_match.url_name, code, time.perf_counter() - began)
+        match = request.resolver_match
+        metrics.answered((match.url_name if match else None) or "", code, time.perf_counter() - began)
         return response
 
     def get_exception_handler(self) -> Callable[..., Any]:

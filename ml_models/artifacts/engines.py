@@ -11,22 +11,27 @@ import json
 import logging
 import os
 import tempfile
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from .. import conf
-from ..engine.choice import ENGINES, Choice, choose, prove_same
+from ..engine.choice import ENGINES, Choice, choose, choose_detector, prove_same, prove_same_faces
+from ..engine.detect import Detector
 from ..engine.embed import Embedder
 from ..engine.errors import ArtifactRejected, InferenceFailed
 from ..engine.inference import OnnxRuntimeGraph, OpenVinoGraph, onnxruntime_version, openvino_version, why_not_openvino
 from ..engine.processor import identity
 from ..engine.types import canonical_json
+from ..engine.yunet import OpenCvYuNet, OpenVinoYuNet, YuNet
 from ..models import Artifact
 
 logger = logging.getLogger(__name__)
 
-SETTINGS = ("auto", *ENGINES)
+SETTINGS = ("auto", "onnxruntime", "openvino")
+T = TypeVar("T")
 
 
 def open_embedder(artifact: Artifact, path: Path) -> Embedder:
@@ -40,18 +45,41 @@ def open_embedder(artifact: Artifact, path: Path) -> Embedder:
     """
     threads, contract = conf.get("THREADS_PER_CALL"), artifact.input_contract
     reference = Embedder(path, contract, partial(OnnxRuntimeGraph, threads=threads))
-    try:
-        if _wanted(artifact, path) != "openvino":
-            return reference
+
+    def proven() -> Embedder:
         candidate = Embedder(path, contract, partial(OpenVinoGraph, threads=threads))
         prove_same(reference, candidate)
+        return candidate
+
+    return _chosen(artifact, reference, proven, lambda: choose(path, contract))
+
+
+def open_detector(artifact: Artifact, path: Path) -> Detector:
+    """A face detector, as `open_embedder`; without OpenVINO it is OpenCV that runs it.
+
+    Raises:
+        ContractMismatch: OpenCV cannot run it, or it is no YuNet.
+    """
+    reference: YuNet = OpenCvYuNet(path)
+    Detector(path, network=reference).warm_up()
+
+    def proven() -> YuNet:
+        candidate = OpenVinoYuNet(path, others=reference)
+        prove_same_faces(reference, candidate)
+        return candidate
+
+    return Detector(path, network=_chosen(artifact, reference, proven, lambda: choose_detector(path)))
+
+
+def _chosen(artifact: Artifact, reference: T, proven: Callable[[], T], trial: Callable[[], Choice]) -> T:
+    try:
+        return proven() if _wanted(artifact, trial) == "openvino" else reference
     except (ArtifactRejected, InferenceFailed) as error:
-        logger.warning("%s stays on onnxruntime: %s", artifact.name, error)
+        logger.warning("%s is not served by OpenVINO: %s", artifact.name, error)
         return reference
-    return candidate
 
 
-def _wanted(artifact: Artifact, path: Path) -> str:
+def _wanted(artifact: Artifact, trial: Callable[[], Choice]) -> str:
     setting: str = conf.get("INFERENCE")
     if why_not_openvino():  # `manage.py check` says why
         return "onnxruntime"
@@ -60,7 +88,7 @@ def _wanted(artifact: Artifact, path: Path) -> str:
     place = _place(artifact)
     choice = _kept(place)
     if choice is None:
-        choice = _keep(place, choose(path, artifact.input_contract))
+        choice = _keep(place, trial())
         logger.info("%s is served by %s: %s", artifact.name, choice.engine, choice.why)
     return choice.engine
 

@@ -15,7 +15,7 @@ def gauges() -> list[Gauge]:
     """Heartbeats, what could not be loaded, the engines, the versions, and the rollouts' chunks; four queries."""
     processes = list(ServingProcess.objects.annotate(age=Now() - F("heartbeat_at")))
     named = {(p.host, str(p.pid), p.kind): p for p in processes}
-    engines = Counter((name, engine) for p in processes for name, engine in p.engines.items())
+    engines: Counter[tuple[str, ...]] = Counter((name, engine) for p in processes for name, engine in p.engines.items())
     states = EnsembleConfig.objects.exclude(state__in=("draft", "validated", "retired")).values_list("state", "version")
     chunks = RolloutChunk.objects.aggregate(
         leased=Count("pk", filter=Q(leased_until__gt=Now())), expired=Count("pk", filter=Q(leased_until__lte=Now()))
@@ -27,7 +27,7 @@ def gauges() -> list[Gauge]:
             "ml_models_process_heartbeat_age_seconds",
             "Since a process last reported itself; one that ended unannounced is kept for a day.",
             who,
-            {key: p.age.total_seconds() for key, p in named.items()},  # type: ignore[attr-defined]
+            {key: p.age.total_seconds() for key, p in named.items()},
         ),
         Gauge(
             "ml_models_process_problems",

@@ -17,9 +17,11 @@ from ml_models.engine.embed import golden_crops
 from ml_models.engine.errors import ContractMismatch
 from ml_models.engine.inference import why_not_openvino
 from ml_models.models import Artifact, EnsembleConfig, ServingProcess
+from tests.support.served import DETECTOR
 
 pytestmark = pytest.mark.django_db
 needs_openvino = pytest.mark.skipif(bool(why_not_openvino()), reason=why_not_openvino())
+
 
 FLOAT, INT8 = "sface_2021dec", "arcface_int8"
 
@@ -151,6 +153,20 @@ def test_the_embeddings_are_the_same_in_both_engines(
     np.testing.assert_allclose(ours.norms, theirs.norms, rtol=1e-4)
 
 
+@needs_openvino
+def test_the_detector_is_chosen_like_the_face_networks(
+    demo_pack: dict[str, Artifact], folder: Path, setting: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = [Choice("opencv", "slower"), Choice("openvino", "quicker")]
+    monkeypatch.setattr(engines, "choose_detector", lambda path: answers.pop())
+    assert artifacts.load(demo_pack[DETECTOR]).engine == "openvino"
+    assert artifacts.load(demo_pack[DETECTOR]).engine == "openvino"
+    monkeypatch.setattr(engines, "identity", lambda: "another processor")
+    assert artifacts.load(demo_pack[DETECTOR]).engine == "opencv"
+    setting(INFERENCE="onnxruntime")
+    assert artifacts.load(demo_pack[DETECTOR]).engine == "opencv"
+
+
 def test_without_openvino_everything_is_served_by_onnxruntime(
     served: EnsembleConfig, monkeypatch: pytest.MonkeyPatch, setting: Callable[..., None]
 ) -> None:
@@ -160,7 +176,7 @@ def test_without_openvino_everything_is_served_by_onnxruntime(
         runtime.report()
         (process,) = ServingProcess.objects.all()
         members = [member.artifact.name for member in served.members.all()]
-        assert {name: process.engines[name] for name in members} == dict.fromkeys(members, "onnxruntime")
+        assert process.engines == {**dict.fromkeys(members, "onnxruntime"), DETECTOR: "opencv"}
         assert runtime.active().config == served
     assert checks.check_inference() == []
     setting(INFERENCE="openvino")

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -129,8 +130,7 @@ def test_without_openvino_the_reason_is_said_and_nothing_else_fails(
 
 @needs_openvino
 def test_openvino_is_not_imported_where_it_would_report_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = with_openvino.find_spec
-    monkeypatch.setattr(with_openvino, "find_spec", lambda name: name == "openvino_telemetry" or found(name))
+    monkeypatch.setattr(with_openvino, "find_spec", lambda name: name == "openvino_telemetry" or find_spec(name))
     monkeypatch.setenv("HOME", str(tmp_path))
     assert "telemetry" in why_not_openvino()
 

@@ -26,8 +26,12 @@ class Graph(Protocol):
     """
 
     engine: str
-    inputs: Mapping[str, Tensor]
-    outputs: Mapping[str, Tensor]
+
+    @property
+    def inputs(self) -> Mapping[str, Tensor]: ...
+
+    @property
+    def outputs(self) -> Mapping[str, Tensor]: ...
 
     def run(self, batch: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         """Run the network.

@@ -58,6 +58,7 @@ class OpenVinoGraph:
 
     Args:
         threads: OpenVINO's threads for one call.
+        shape: of the input; the file's own, one at a time, when None.
         calls: how many calls run at the same time, each in a stream; as many as cores when None. With one call of one
             thread the network runs in the caller's thread.
 
@@ -67,7 +68,14 @@ class OpenVinoGraph:
 
     engine = "openvino"
 
-    def __init__(self, model: Path | str, outputs: Sequence[str], threads: int = 1, calls: int | None = None) -> None:
+    def __init__(
+        self,
+        model: Path | str,
+        outputs: Sequence[str],
+        threads: int = 1,
+        calls: int | None = None,
+        shape: Sequence[int] | None = None,
+    ) -> None:
         if reason := why_not_openvino():
             raise ContractMismatch(f"OpenVINO cannot be used: {reason}")
         # only here: hosts without it run everything else, and those that never choose it do not pay for the import
@@ -87,7 +95,7 @@ class OpenVinoGraph:
         try:
             network = core.read_model(str(model))
             self.inputs, self.outputs = _tensors(network.inputs), _tensors(network.outputs)
-            network.reshape({port: [1, *list(port.partial_shape)[1:]] for port in network.inputs})
+            network.reshape({port: shape or [1, *list(port.partial_shape)[1:]] for port in network.inputs})
             self._compiled = core.compile_model(network, "CPU", options)
             self._wanted = [self._compiled.output(name) for name in outputs]
             precision = self._compiled.get_property("INFERENCE_PRECISION_HINT")
