@@ -50,7 +50,9 @@ def test_any_worker_answers_for_all_and_for_one_that_was_killed(
         while len(list(folder.glob("counter_*.db"))) < 2 or asked < 10:  # until each of them has answered
             get(server, "/healthz")
             asked += 1
-        assert [healthy_answers(server) for _ in range(6)] == [before + asked] * 6
+        told = {healthy_answers(server) for _ in range(6)}
+        assert len(told) == 1  # whichever of them is asked
+        assert min(told) >= before + asked  # more where a probe was given up on and answered after all
 
         killed = workers()[0]
         killed.send_signal(signal.SIGKILL)
