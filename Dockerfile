@@ -15,8 +15,8 @@ ENV PYTHONUNBUFFERED=1 \
 RUN groupadd --system --gid 10001 app \
  && useradd --system --uid 10001 --gid app --home-dir /var/lib/ml_models --create-home app
 WORKDIR /app
-COPY requirements.txt .
-RUN pip install --require-hashes -r requirements.txt
+COPY requirements.txt requirements-openvino.txt ./
+RUN pip install --require-hashes -r requirements.txt && pip install --require-hashes --no-deps -r requirements-openvino.txt
 COPY manage.py .
 COPY config config
 COPY backend_easy backend_easy

@@ -4,7 +4,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 PY := $(VENV)/bin/python
 # named by the checksum of what is installed: nothing to do while it is there
-INSTALLED := $(VENV)/.installed-$(shell cksum < requirements-dev.txt | tr ' ' '-')
+INSTALLED := $(VENV)/.installed-$(shell cat requirements-dev.txt requirements-openvino.txt | cksum | tr ' ' '-')
 # torch stays out of the service's environment
 CONVERT_VENV := .venv-convert
 CONVERT_PY := $(CONVERT_VENV)/bin/python
@@ -76,6 +76,9 @@ lock: $(INSTALLED)  ## recompile the pinned requirements
 	@$(PY) -m pip install --quiet uv
 	@set -e; for name in requirements requirements-dev; do \
 		$(PY) -m uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header $$name.in -o $$name.txt; done
+	@# without what it asks for: the telemetry it would bring
+	@$(PY) -m uv pip compile --quiet --universal --no-deps --python-version 3.11 --generate-hashes --no-header \
+		requirements-openvino.in -o requirements-openvino.txt
 
 install: $(INSTALLED)  ## the virtual environment
 
@@ -100,4 +103,5 @@ $(INSTALLED):
 		|| { echo "python -m venv failed; on Debian and Ubuntu: apt install python3.11-venv"; rm -rf $(VENV); exit 1; }
 	@echo "Installing the pinned requirements into $(VENV) (some minutes the first time) …"
 	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements-openvino.txt
 	@rm -f $(VENV)/.installed-* && touch $@

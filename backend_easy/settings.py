@@ -186,6 +186,8 @@ ML_MODELS = {
     "CACHE_DIR": os.environ.get("ML_MODELS_CACHE_DIR", str(BASE_DIR / "var" / "artifacts")),
     "KEYSET": required("ML_MODELS_KEYSET"),
     "BINDING": os.environ.get("ML_MODELS_BINDING", "bind"),
+    "INFERENCE": os.environ.get("ML_MODELS_INFERENCE", "auto"),
+    "METRICS_TOKEN": os.environ.get("ML_MODELS_METRICS_TOKEN"),
     "NONCOMMERCIAL": flag("ML_MODELS_NONCOMMERCIAL"),
     "EVIDENCE_GATE": os.environ.get("ML_MODELS_EVIDENCE_GATE", "enforce"),
     "FMR_LIMIT": float(os.environ.get("ML_MODELS_FMR_LIMIT", "0.001")),

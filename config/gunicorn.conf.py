@@ -1,9 +1,12 @@
 """One process with threads serves all cores: onnxruntime releases the GIL, and the weights are held once."""
 
 import os
+import shutil
+import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 bind = os.environ.get("BIND", f"127.0.0.1:{os.environ.get('PORT', '8000')}")
@@ -20,6 +23,31 @@ accesslog = None
 control_socket_disable = True
 # never: a session made before the fork has its threads dead in the child
 preload_app = False
+
+_METRICS = "PROMETHEUS_MULTIPROC_DIR"
+
+
+def on_starting(server: Any) -> None:
+    """The processes' counts meet in one folder, so that any of them answers /metrics for all."""
+    if _METRICS not in os.environ:
+        os.environ[_METRICS] = server.metrics_folder = tempfile.mkdtemp(prefix="ml_models-metrics-")
+    folder = Path(os.environ[_METRICS])
+    folder.mkdir(parents=True, exist_ok=True)
+    for left in folder.glob("*.db"):  # an earlier server's: a process of today may have the number of one of its
+        left.unlink()
+
+
+def on_exit(server: Any) -> None:
+    if folder := getattr(server, "metrics_folder", None):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    """A gauge of a process that is gone says nothing any more; its counts stay, or the sums would fall."""
+    with suppress(ImportError):
+        from prometheus_client import multiprocess
+
+        multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
 
 
 @contextmanager

@@ -56,6 +56,8 @@ def measure(runs: int) -> dict[str, Any]:
     image, crop = decode(picture), chip_crop(pipeline.extract(picture).chip)[None]
     networks: dict[str, Work] = {name: partial(member.embed, crop) for name, member in pipeline.members.items()}
     networks["detector"] = partial(pipeline.detector.detect, image)
+    parts: dict[str, Any] = {**pipeline.members, "detector": pipeline.detector}
+    engines = {name: part.engine for name, part in parts.items()}
 
     cores = len(os.sched_getaffinity(0))
     with enrolled(picture) as services:
@@ -79,6 +81,8 @@ def measure(runs: int) -> dict[str, Any]:
     return {
         "cores": cores,
         "networks_ms": {name: times[name] for name in networks},
+        "engines": engines,
+        "openvino_to_other": in_both_engines(runs),
         "limit_ms": limit_ms,
         **{f"{name}_ms": times[name] for name in steps},
         **{f"{name}_to_limit": times[name] / limit_ms for name in steps},
@@ -86,6 +90,32 @@ def measure(runs: int) -> dict[str, Any]:
         **{f"{name}_rate_to_limit": rates[name] / rates["networks"] for name in ("extract", "verify")},
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }
+
+
+def in_both_engines(runs: int) -> dict[str, float]:
+    """OpenVINO's processor time over the other engine's, by model file of the active version; one thread, the median of
+    pairs timed in turn. A file that OpenVINO answers differently is timed, too. Empty where it is not installed."""
+    from ml_models import artifacts, runtime
+    from ml_models.engine.choice import golden_scene, time_ratio
+    from ml_models.engine.embed import Embedder, golden_crops
+    from ml_models.engine.inference import OpenVinoGraph, why_not_openvino
+    from ml_models.engine.yunet import SIZES, OpenCvYuNet, OpenVinoYuNet
+
+    if why_not_openvino():
+        return {}
+    config, crop = runtime.active().config, golden_crops()[:1]
+    ratios = {}
+    for artifact in (member.artifact for member in config.members.all()):
+        path, contract = artifacts.ensure_local(artifact), artifact.input_contract
+        ours, theirs = Embedder(path, contract), Embedder(path, contract, partial(OpenVinoGraph, calls=1))
+        ratios[artifact.name] = time_ratio(partial(ours.embed, crop), partial(theirs.embed, crop), runs)
+    path = artifacts.ensure_local(config.detector)
+    opencv = OpenCvYuNet(path)
+    openvino = OpenVinoYuNet(path, others=opencv, calls=1)
+    for size in SIZES:
+        works = [partial(network.find, golden_scene(size), 0.5) for network in (opencv, openvino)]
+        ratios[f"{config.detector.name}, {size[0]} × {size[1]}"] = time_ratio(works[0], works[1], runs)
+    return ratios
 
 
 @contextmanager
@@ -136,10 +166,14 @@ def side_by_side(works: Mapping[str, Callable[[int], Any]], runs: int, threads: 
 def show(result: dict[str, Any]) -> None:
     print("\nThe limit is the networks' own time, measured in this same run.\n\none face on one core")
     for name, ms in result["networks_ms"].items():
-        print(f"  {name:24} {ms:7.1f} ms")
+        print(f"  {name:24} {ms:7.1f} ms   {result['engines'][name]}")
     print(f"  {'limit: their sum':24} {result['limit_ms']:7.1f} ms\n")
     for what, key in (("extract, in process", "extract"), ("verify, over HTTP", "verify"), ("enroll", "enroll")):
         print(f"  {what:24} {result[f'{key}_ms']:7.1f} ms   {result[f'{key}_to_limit']:.2f} × the limit")
+    if result["openvino_to_other"]:
+        print("\nOpenVINO's processor time, 1 being onnxruntime's or OpenCV's")
+    for name, ratio in result["openvino_to_other"].items():
+        print(f"  {name:24} {ratio:7.2f}")
     print(f"\nfaces a second, {result['cores']} threads on {result['cores']} cores")
     print(f"  {'limit: networks alone':24} {result['networks_per_s']:7.1f}")
     for what, key in (("extract, in process", "extract"), ("verify, over HTTP", "verify")):

@@ -1,5 +1,6 @@
 """`manage.py check` for this app."""
 
+from importlib.util import find_spec
 from typing import Any
 
 from django.conf import settings
@@ -8,7 +9,11 @@ from django.core.checks import CheckMessage, Error, register
 from django.core.exceptions import ImproperlyConfigured
 
 from . import conf, crypto
+from .artifacts import engines
+from .engine.inference import why_not_openvino
 from .versions import evidence
+
+_MIN_TOKEN = 20
 
 
 @register()
@@ -72,3 +77,25 @@ def check_retention(**_: Any) -> list[CheckMessage]:
         return []
     hint = "A whole number of days; 0 or None keeps audit rows for ever."
     return [Error(f"RETENTION_DAYS is {days!r}.", hint=hint, id="ml_models.E007")]
+
+
+@register()
+def check_inference(**_: Any) -> list[CheckMessage]:
+    setting = conf.get("INFERENCE")
+    if setting not in engines.SETTINGS:
+        hint = f"It is one of {', '.join(engines.SETTINGS)}."
+        return [Error(f"INFERENCE is {setting!r}.", hint=hint, id="ml_models.E010")]
+    if setting == "openvino" and (reason := why_not_openvino()):
+        return [Error("INFERENCE asks for OpenVINO, which cannot be used.", hint=reason, id="ml_models.E011")]
+    if setting == "auto" and find_spec("openvino") and (reason := why_not_openvino()):
+        return [checks.Warning("OpenVINO is installed and not used.", hint=reason, id="ml_models.W003")]
+    return []
+
+
+@register()
+def check_metrics_token(**_: Any) -> list[CheckMessage]:
+    token = conf.get("METRICS_TOKEN")
+    if not token or len(token) >= _MIN_TOKEN:
+        return []
+    hint = f"Use at least {_MIN_TOKEN} random characters: it is all that stands before /metrics."
+    return [Error("METRICS_TOKEN is too short.", hint=hint, id="ml_models.E012")]

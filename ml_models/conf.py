@@ -66,6 +66,11 @@ DEFAULTS: dict[str, Any] = {
     "MAX_FRAMES": 5,
     # networks' threads for one call; requests run side by side, so one is fastest in sum
     "THREADS_PER_CALL": 1,
+    # what runs the networks: "onnxruntime" (the detector: OpenCV); "openvino", where it is installed and gives the same
+    # answers; or "auto", the quicker one of them
+    "INFERENCE": "auto",
+    # opens `/metrics` to whoever sends it as a bearer token; without one, only accounts that may see serving processes
+    "METRICS_TOKEN": None,
     # how often a process looks for versions to load and reports what it has
     "HEARTBEAT_S": 5.0,
     "ROLLBACK_WINDOW_DAYS": 7,

@@ -229,8 +229,10 @@ def assemble(config: EnsembleConfig, networks: Mapping[str, Any]) -> Pipeline:
 def report() -> None:
     """Write this process's heartbeat: what it has loaded, and what it could not."""
     process = current()
-    loaded = set(process.networks)
-    members = (member for config in list(process.configs.values()) for member in config.members.all())
+    networks, configs = dict(process.networks), list(process.configs.values())
+    loaded = set(networks)
+    members = (member for config in configs for member in config.members.all())
+    named = {a.name: networks[a.sha256] for config in configs for a in config.artifacts if a.sha256 in loaded}
     facts = {
         "host": socket.gethostname()[:200],
         "pid": os.getpid(),
@@ -238,6 +240,8 @@ def report() -> None:
         "spaces": sorted({member.space for member in members if member.artifact.sha256 in loaded}),
         "artifacts": sorted(loaded),
         "problems": process.problems,
+        # a host's own kind of network need not say what runs it
+        "engines": {name: network.engine for name, network in named.items() if hasattr(network, "engine")},
         "kind": process.kind,
     }
     ServingProcess.objects.update_or_create(

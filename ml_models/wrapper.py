@@ -54,6 +54,11 @@ class FaceModel:
         return self.embedder.embed(face_images).vectors
 
     @property
+    def engine(self) -> str:
+        """As `Embedder.engine`."""
+        return self.embedder.engine
+
+    @property
     def golden_norm(self) -> float | None:
         """As `Embedder.golden_norm`."""
         return self.embedder.golden_norm

@@ -173,7 +173,7 @@ class EvaluationReportAdmin(Panel):
 
 @admin.register(ServingProcess)
 class ServingProcessAdmin(Panel):
-    list_display = ["__str__", "kind", "alive", "started_at", "heartbeat_at", "loaded", "problems"]
+    list_display = ["__str__", "kind", "alive", "started_at", "heartbeat_at", "loaded", "engines", "problems"]
     list_filter = ["kind"]
     ordering = ["-heartbeat_at"]
 

@@ -76,4 +76,4 @@ def is_ours(path: str) -> bool:
     """Whether a path lies among the addresses of this app, an unknown one included."""
     health = reverse("ml_models:healthz")
     root = health.removesuffix("healthz")
-    return path.startswith(f"{root}api/") or path.rstrip("/") in (health, f"{root}readyz")
+    return path.startswith(f"{root}api/") or path.rstrip("/") in (health, f"{root}readyz", f"{root}metrics")

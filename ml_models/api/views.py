@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -18,7 +19,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from ml_models import conf, selectors, services
+from ml_models import conf, metrics, selectors, services
 from ml_models.exceptions import NotReady
 from ml_models.services import audit, lockout
 from ml_models.services.readiness import readiness
@@ -55,6 +56,14 @@ class FaceView(APIView):
         """Outside the transaction that a host's ATOMIC_REQUESTS would lay around it: what is counted before an answer
         must stand whatever follows, and no lock may be held while a picture is read."""
         return transaction.non_atomic_requests(super().as_view(**initkwargs))
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        began = time.perf_counter()
+        response: Any = super().dispatch(request, *args, **kwargs)
+        code = response.data["code"] if response.status_code >= 400 else "ok"
+        match = request.resolver_match
+        metrics.answered((match.url_name if match else None) or "", code, time.perf_counter() - began)
+        return response
 
     def get_exception_handler(self) -> Callable[..., Any]:
         return exception_handler

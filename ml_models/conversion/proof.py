@@ -14,7 +14,8 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from ml_models.engine.embed import golden_crops, session_options
+from ml_models.engine.embed import golden_crops
+from ml_models.engine.inference.with_onnxruntime import session_options
 from ml_models.engine.processor import cpu_name
 from ml_models.engine.types import InputContract
 

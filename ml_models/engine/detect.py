@@ -1,9 +1,8 @@
-"""Where the faces are: YuNet through OpenCV, one detector a thread."""
+"""Where the faces are, and whose picture it is."""
 
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 from .align import CROP_SIDE, TEMPLATE, similarity_transform, warp
 from .errors import ContractMismatch, FaceTooSmall, InferenceFailed, MultipleFaces, NoFaceFound
 from .types import DetectedFace, Image, Landmarks
+from .yunet import OpenCvYuNet, YuNet
 
 LANDMARKS_ID = "yunet-turned-4"
 """Named in the digest of what was measured: other landmarks, other crops."""
@@ -27,34 +27,26 @@ _SETTLED_PX = 1.0
 
 
 class Detector:
-    """YuNet (Wu et al., 2023). Safe to share: cv2.FaceDetectorYN keeps state, so every thread has its own.
+    """YuNet (Wu et al., 2023). Safe to share between threads.
 
     Args:
         path: the ONNX file.
         side: longest side in pixels the picture is reduced to before detection.
         score_threshold: faces under this detector score, in [0, 1], are not reported.
+        network: what runs the file; OpenCV when None.
     """
 
-    def __init__(self, path: Path | str, side: int = 640, score_threshold: float = 0.6) -> None:
-        self._path = str(path)
+    def __init__(
+        self, path: Path | str, side: int = 640, score_threshold: float = 0.6, network: YuNet | None = None
+    ) -> None:
+        self._network = network or OpenCvYuNet(path)
         self._side = side
         self._score_threshold = score_threshold
-        self._local = threading.local()
 
-    def _detector(self) -> cv2.FaceDetectorYN:
-        detector = getattr(self._local, "detector", None)
-        if detector is None:
-            level = cv2.utils.logging.getLogLevel()
-            # OpenCV 5 warns at every creation of a backend that we do not ask for
-            cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
-            try:
-                detector = cv2.FaceDetectorYN.create(self._path, "", (320, 320), self._score_threshold, 0.3, 200)
-            except cv2.error as error:
-                raise ContractMismatch("The detector file is not one that OpenCV can run.") from error
-            finally:
-                cv2.utils.logging.setLogLevel(level)
-            self._local.detector = detector
-        return detector
+    @property
+    def engine(self) -> str:
+        """The name of what runs it."""
+        return self._network.engine
 
     def warm_up(self) -> None:
         """Load the network in this thread and run it once.
@@ -108,23 +100,13 @@ class Detector:
         Returns: faces in pixels of `image`, largest box first.
 
         Raises:
-            InferenceFailed: OpenCV could not run the network, or it gave values that are not finite.
+            InferenceFailed: the network did not run, or gave values that are not finite.
         """
         height, width = image.shape[:2]
         scale = min(1.0, self._side / max(height, width))
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
         small = image if scale == 1.0 else cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-        detector = self._detector()
-        try:
-            detector.setInputSize(size)
-            detector.setScoreThreshold(self._score_threshold if score_threshold is None else score_threshold)
-            _, rows = detector.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
-        except cv2.error as error:
-            raise InferenceFailed("The face detector failed.") from error
-        if rows is None:
-            return []
-        if not np.isfinite(rows).all():
-            raise InferenceFailed("The face detector gave values that are not finite.")
+        rows = self._network.find(small, self._score_threshold if score_threshold is None else score_threshold)
         ratio = np.array([width / size[0], height / size[1]], dtype=np.float32)
         faces = [
             DetectedFace(

@@ -3,63 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-import os
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from importlib import resources
 from pathlib import Path
-from typing import Literal, TypeAlias
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-# Wheels from 1.29 on have telemetry that can hang a forked process at exit; harmless on the pinned version.
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-import onnxruntime as ort
-from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
-
 from .align import ALIGNMENT_ID
 from .errors import ContractMismatch, GoldenMismatch, InferenceFailed
-from .processor import has_vnni
+from .inference import OnnxRuntimeGraph, Opener
 from .types import Embeddings, InputContract, canonical_json
 
 PROVIDER_CLASS = "cpu"
 # A feature shorter than this has no direction worth comparing.
 _MIN_NORM = 1e-6
 _FLOAT_TOLERANCE, _MIN_TOLERANCE = 0.9999, 0.9
-_ORT_FAILURES = (
-    ort_errors.Fail,
-    ort_errors.InvalidArgument,
-    ort_errors.InvalidGraph,
-    ort_errors.InvalidProtobuf,
-    ort_errors.NoSuchFile,
-    ort_errors.NotImplemented,
-    ort_errors.RuntimeException,
-)
-
-
-Arithmetic: TypeAlias = Literal["exact", "saturating", "unfused"]
-
-
-def session_options(threads: int = 1, arithmetic: Arithmetic = "exact") -> ort.SessionOptions:
-    """How networks are run here.
-
-    Args:
-        arithmetic: x86 processors without VNNI multiply INT8 in pairs whose sum may saturate. "saturating" lets them;
-            "exact" has onnxruntime go round it there (session.x64quantprecision, some 10 % slower), so that a template
-            from one host may meet a probe from another. "unfused" runs every node of the file as it stands, INT8 ones
-            in float.
-    """
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    # with VNNI the products are exact anyway, and the option would only cost a fifth of the time
-    if arithmetic == "exact" and not has_vnni():
-        options.add_session_config_entry("session.x64quantprecision", "1")
-    elif arithmetic == "unfused":
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    return options
 
 
 def space_id(graph_sha256: str, contract: InputContract, flip: bool) -> str:
@@ -80,42 +40,38 @@ class Embedder:
     Args:
         model: path of the ONNX file.
         contract: how it wants its input; checked against the graph.
-        threads: onnxruntime's intra-op threads for one call.
-        arithmetic: other than "exact" only to learn what another processor would answer, see `golden_tolerance`.
+        opener: what runs it.
 
     Raises:
         ContractMismatch: the file cannot be loaded, or its names, types or shapes are not the contract's.
     """
 
-    def __init__(
-        self, model: Path | str, contract: InputContract, threads: int = 1, arithmetic: Arithmetic = "exact"
-    ) -> None:
+    def __init__(self, model: Path | str, contract: InputContract, opener: Opener = OnnxRuntimeGraph) -> None:
         self.contract = contract
-        options = session_options(threads, arithmetic)
-        try:
-            self._session = ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
-        except _ORT_FAILURES as error:
-            raise ContractMismatch("The file is not a network that onnxruntime can load.") from error
-        self._outputs = [contract.output] + ([contract.norm_output] if contract.norm_output else [])
-        self._check_signature()
+        outputs = [contract.output] + ([contract.norm_output] if contract.norm_output else [])
+        self._graph = opener(model, outputs)
+        self._check_signature(outputs)
 
-    def _check_signature(self) -> None:
+    @property
+    def engine(self) -> str:
+        """The name of what runs it."""
+        return self._graph.engine
+
+    def _check_signature(self, wanted_outputs: list[str]) -> None:
         contract, (height, width) = self.contract, self.contract.size
-        inputs = self._session.get_inputs()
-        wanted = [3, height, width] if contract.layout == "NCHW" else [height, width, 3]
-        if [i.name for i in inputs] != [contract.input] or inputs[0].type != "tensor(float)":
+        inputs, outputs = self._graph.inputs, self._graph.outputs
+        wanted = (3, height, width) if contract.layout == "NCHW" else (height, width, 3)
+        if list(inputs) != [contract.input] or not inputs[contract.input].is_float:
             raise ContractMismatch(f"The network's inputs are not one float tensor named {contract.input}.")
-        shape = inputs[0].shape
-        if len(shape) != 4 or shape[1:] != wanted or isinstance(shape[0], int):
+        shape = inputs[contract.input].shape
+        if len(shape) != 4 or shape[1:] != wanted or shape[0] is not None:
             raise ContractMismatch(f"The network's input shape is {shape}, not [batch, {wanted}] with any batch.")
         if contract.alignment != ALIGNMENT_ID:
             raise ContractMismatch(f"The network wants alignment {contract.alignment}; this build has {ALIGNMENT_ID}.")
-        outputs = {o.name: o for o in self._session.get_outputs()}
-        for name in self._outputs:
-            if name not in outputs or outputs[name].type != "tensor(float)":
-                raise ContractMismatch(f"The network has no float output named {name}.")
+        if not all(outputs[name].is_float for name in wanted_outputs):
+            raise ContractMismatch(f"The network's outputs {', '.join(wanted_outputs)} are not all float.")
         dimension = outputs[contract.output].shape[-1]
-        if isinstance(dimension, int) and dimension != contract.dimension:
+        if dimension is not None and dimension != contract.dimension:
             raise ContractMismatch(f"The network gives {dimension} numbers, the contract says {contract.dimension}.")
 
     def _run(self, crops: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -124,10 +80,7 @@ class Embedder:
         batch = (pixels.astype(np.float32) - np.float32(contract.mean)) / np.float32(contract.std)
         if contract.layout == "NCHW":
             batch = batch.transpose(0, 3, 1, 2)
-        try:
-            outputs = self._session.run(self._outputs, {contract.input: np.ascontiguousarray(batch)})
-        except _ORT_FAILURES as error:
-            raise InferenceFailed("A network failed on a face.") from error
+        outputs = self._graph.run(np.ascontiguousarray(batch))
         features = outputs[0].reshape(len(crops), -1)
         if features.shape != (len(crops), contract.dimension):
             raise ContractMismatch(f"The network gave {features.shape[1]} numbers instead of {contract.dimension}.")
@@ -203,7 +156,8 @@ def golden_tolerance(model: Path | str, contract: InputContract) -> float:
         GoldenMismatch: so little that a swapped colour order could pass for another processor.
     """
     golden = golden_vectors(Embedder(model, contract))
-    others = (golden_vectors(Embedder(model, contract, arithmetic=a)) for a in ("saturating", "unfused"))
+    openers = [partial(OnnxRuntimeGraph, arithmetic=arithmetic) for arithmetic in ("saturating", "unfused")]
+    others = (golden_vectors(Embedder(model, contract, opener)) for opener in openers)
     lowest = min(float((golden * other).sum(1).min()) for other in others)
     tolerance = round(min(_FLOAT_TOLERANCE, 1 - 2 * (1 - lowest)), 6)
     if not tolerance >= _MIN_TOLERANCE:

@@ -16,7 +16,7 @@ from uuid import UUID
 
 from django.db import IntegrityError, transaction
 
-from .. import crypto
+from .. import crypto, metrics
 from ..engine.errors import EngineError
 from ..engine.types import Decision, Quality
 from ..exceptions import LockedOut, ServiceError
@@ -113,6 +113,7 @@ def record_decision(
 ) -> Verification:
     """The row of a verify that came to a decision; and its event, unless the face matched references that had all
     matched when they were enrolled."""
+    metrics.verified(decision.decision, timings_ms)
     return _write(
         caller,
         subject_id,
@@ -143,6 +144,7 @@ def record_failure(
 ) -> None:
     """The event of a verify that came to no decision; and its row, where it failed over the face or the lock."""
     code = code_of(error)
+    metrics.verified(code, {})
     if config and template and isinstance(error, EngineError | LockedOut):
         _write(caller, subject_id, config, template, code, event=True, code=code, frames_dropped=list(dropped))
     else:

@@ -242,5 +242,6 @@ def write(new: _NewReference, checked: _Checked, features: dict[str, Feature]) -
     )
     Embedding.objects.bulk_create(sealed(pk, owner, space, feature) for space, feature in features.items())
     kind = audit.Kind.OVERRIDE if checked.overridden else audit.Kind.ENROLL
-    audit.record(kind, new.caller, audit.named(subject), reference=str(pk))
+    why = {"reason": checked.overridden} if checked.overridden else {}
+    audit.record(kind, new.caller, audit.named(subject), reference=str(pk), **why)
     return reference

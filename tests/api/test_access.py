@@ -36,6 +36,7 @@ CALLS: dict[tuple[str, str], str] = {
     ("resume", "POST"): "control_rollout",
     ("abort", "POST"): "control_rollout",
     ("go", "POST"): "control_rollout",
+    ("metrics", "GET"): "view_servingprocess",
     ("healthz", "GET"): OPEN,
     ("readyz", "GET"): OPEN,
 }

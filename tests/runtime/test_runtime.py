@@ -21,8 +21,8 @@ from ml_models import artifacts, rollouts, runtime
 from ml_models.adaface_model import AdaFaceModel
 from ml_models.arcface_model import ArcFaceModel
 from ml_models.config import FACE_RECOGNITION_MODELS
-from ml_models.engine import embed
 from ml_models.engine.embed import Embedder, golden_crops
+from ml_models.engine.inference import with_onnxruntime
 from ml_models.engine.processor import has_vnni
 from ml_models.exceptions import NotReady
 from ml_models.mobilefacenet_model import MobileFaceNetModel
@@ -177,7 +177,7 @@ def test_with_vnni_an_int8_network_answers_the_same_to_the_bit_without_the_optio
     artifact = Artifact.objects.get(name="arcface_int8")
     path = artifacts.ensure_local(artifact)
     plain = Embedder(path, artifact.input_contract).embed(golden_crops())
-    monkeypatch.setattr(embed, "has_vnni", lambda: False)
+    monkeypatch.setattr(with_onnxruntime, "has_vnni", lambda: False)
     exact = Embedder(path, artifact.input_contract).embed(golden_crops())
     assert np.array_equal(plain.features, exact.features)
 

@@ -9,6 +9,7 @@ from typing import Any
 from ...engine.detect import Detector
 from ...engine.graph import graph_digest
 from ...models import Artifact
+from ..engines import open_detector
 
 
 def families() -> Collection[str]:
@@ -20,9 +21,7 @@ def measure(path: Path, contract: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def load(artifact: Artifact, path: Path) -> Detector:
-    detector = Detector(path)
-    detector.warm_up()
-    return detector
+    return open_detector(artifact, path)
 
 
 def seconds_per_face(network: Detector) -> float | None:

@@ -10,7 +10,6 @@ from typing import Any
 
 from django.utils.module_loading import import_string
 
-from ... import conf
 from ...config import FACE_RECOGNITION_MODELS, family
 from ...engine.embed import Embedder, check_golden, golden_crops, golden_tolerance, golden_vectors
 from ...engine.errors import ArtifactRejected, ContractMismatch
@@ -18,6 +17,7 @@ from ...engine.graph import graph_digest
 from ...engine.pipeline import EmbedsFaces
 from ...engine.types import InputContract
 from ...models import Artifact
+from ..engines import open_embedder
 
 # two people's cosine is near 0; a public INT8 file of this kind lay near 1 for everybody
 _COLLAPSED_COSINE = 0.98
@@ -48,7 +48,7 @@ def load(artifact: Artifact, path: Path) -> EmbedsFaces:
         raise ArtifactRejected(f"{artifact.name}: this build does not run the family {artifact.family}.")
     if graph_digest(path) != artifact.graph_sha256:
         raise ContractMismatch(f"{artifact.name}: the graph is not the one its embedding space is named after.")
-    embedder = Embedder(path, artifact.input_contract, threads=conf.get("THREADS_PER_CALL"))
+    embedder = open_embedder(artifact, path)
     if embedder.contract.dimension != artifact.dimension:
         raise ContractMismatch(f"{artifact.name}: the dimension differs from the one in the database.")
     check_golden(embedder, artifact.golden_vectors, artifact.golden_min_cosine)

@@ -1,0 +1,152 @@
+"""Networks run by OpenVINO, where it is installed."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections import deque
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ContractMismatch, InferenceFailed
+from ..processor import cores
+from .protocol import Tensor
+
+if TYPE_CHECKING:
+    import openvino
+
+# What openvino-telemetry's `opt_in_out --opt_out` writes into the home folder.
+_CONSENT = Path("intel", "openvino_telemetry")
+
+
+def why_not_openvino() -> str:
+    """Why OpenVINO cannot be used in this process, in words for an operator; empty where it can."""
+    if find_spec("openvino") is None:
+        return "openvino is not installed."
+    # imported by openvino itself, it writes a client id into the home folder and wants to report each import
+    if find_spec("openvino_telemetry") is not None and not _opted_out():
+        return (
+            "openvino-telemetry is installed and on: uninstall it, or run opt_in_out --opt_out as the service's user."
+        )
+    return ""
+
+
+def openvino_version() -> str:
+    """Without importing it; empty where the package does not say."""
+    try:
+        return version("openvino")
+    except PackageNotFoundError:
+        return ""
+
+
+def _opted_out() -> bool:
+    try:
+        return (Path.home() / _CONSENT).read_text().strip() == "0"
+    except (OSError, RuntimeError):  # no such file; no home
+        return False
+
+
+class OpenVinoGraph:
+    """See `Graph`; arguments as `Opener` has them, and:
+
+    Args:
+        threads: OpenVINO's threads for one call.
+        shape: of the input; the file's own, one at a time, when None.
+        calls: how many calls run at the same time, each in a stream; as many as cores when None. With one call of one
+            thread the network runs in the caller's thread.
+
+    Raises:
+        ContractMismatch: also where OpenVINO is not to be used, or would not compute in float32.
+    """
+
+    engine = "openvino"
+
+    def __init__(
+        self,
+        model: Path | str,
+        outputs: Sequence[str],
+        threads: int = 1,
+        calls: int | None = None,
+        shape: Sequence[int] | None = None,
+    ) -> None:
+        if reason := why_not_openvino():
+            raise ContractMismatch(f"OpenVINO cannot be used: {reason}")
+        # only here: hosts without it run everything else, and those that never choose it do not pay for the import
+        import openvino
+
+        calls = calls or cores()
+        options = {
+            # a processor that has bfloat16 would be made to use it: other vectors, and nobody told
+            "INFERENCE_PRECISION_HINT": "f32",
+            "EXECUTION_MODE_HINT": "ACCURACY",
+            "NUM_STREAMS": calls,
+            "INFERENCE_NUM_THREADS": calls * threads,
+            # pinned, the streams of every network would take turns on the same cores
+            "ENABLE_CPU_PINNING": False,
+        }
+        core = openvino.Core()
+        try:
+            network = core.read_model(str(model))
+            self.inputs, self.outputs = _tensors(network.inputs), _tensors(network.outputs)
+            network.reshape({port: shape or [1, *list(port.partial_shape)[1:]] for port in network.inputs})
+            self._compiled = core.compile_model(network, "CPU", options)
+            self._wanted = [self._compiled.output(name) for name in outputs]
+            precision = self._compiled.get_property("INFERENCE_PRECISION_HINT")
+        except RuntimeError as error:
+            raise ContractMismatch("The file is not a network that OpenVINO can load.") from error
+        if precision != openvino.Type.f32:
+            raise ContractMismatch(f"OpenVINO would compute in {precision.to_string()}, not in f32.")
+        # a request carries one call at a time, and the next call writes into its answers
+        self._idle: deque[openvino.InferRequest] = deque()
+        self._pid = os.getpid()
+        _loaded.add(self)
+
+    def run(self, batch: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        if self._pid != os.getpid():
+            raise InferenceFailed("The network was loaded before a fork. Load it in the process that uses it.")
+        try:
+            request = self._idle.pop()
+        except IndexError:
+            request = self._compiled.create_infer_request()
+        rows = [self._run_one(request, batch[i : i + 1]) for i in range(len(batch))]
+        self._idle.append(request)
+        return [np.concatenate(answers) for answers in zip(*rows, strict=True)]
+
+    def _run_one(self, request: openvino.InferRequest, one: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        try:
+            request.infer([one], share_inputs=True)
+            return [request.get_tensor(port).data.copy() for port in self._wanted]
+        except RuntimeError as error:
+            raise InferenceFailed("A network failed on a face.") from error
+
+
+_loaded: WeakSet[OpenVinoGraph] = WeakSet()
+
+
+def _keep_for_good() -> None:
+    """In a forked child: letting go of the parent's networks waits for threads that do not exist here, even when the
+    child ends. So they are never let go of."""
+    for graph in list(_loaded):
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(graph))
+
+
+os.register_at_fork(after_in_child=_keep_for_good)
+
+
+def _tensors(ports: Sequence[Any]) -> dict[str, Tensor]:
+    """By every name that a port has."""
+    return {
+        name: Tensor(
+            port.element_type.to_string() == "f32",
+            tuple(None if size.is_dynamic else size.get_length() for size in port.partial_shape),
+        )
+        for port in ports
+        for name in port.names
+    }

@@ -1,0 +1,149 @@
+"""YuNet's faces in a picture (Wu et al., 2023), by OpenCV's own detector or by the same network in OpenVINO."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import ContractMismatch, InferenceFailed
+from .inference import OpenVinoGraph
+from .types import Image
+
+# cv2.FaceDetectorYN's: boxes that overlap by more are one face, and so many are looked at
+_OVERLAP, _MOST = 0.3, 200
+_STRIDES = (8, 16, 32)
+# the size of the second look, and what most phones' pictures are reduced to: (width, height)
+SIZES = ((320, 320), (480, 640), (640, 480))
+
+Rows = NDArray[np.float32]
+"""A face a row, as cv2.FaceDetectorYN has it: x, y, width, height, five landmarks, score."""
+
+
+class YuNet(Protocol):
+    """Finds faces. Safe to share between threads."""
+
+    engine: str
+
+    def find(self, image: Image, score_threshold: float) -> Rows:
+        """
+        Args:
+            image: RGB, uint8, (H, W, 3).
+            score_threshold: faces under this score, in [0, 1], are not reported.
+
+        Returns: float32 (N, 15), in pixels, the highest score first.
+
+        Raises:
+            InferenceFailed: the network did not run, or gave values that are not finite.
+        """
+
+
+class OpenCvYuNet:
+    """Pictures of any size. cv2.FaceDetectorYN keeps state, so every thread has its own."""
+
+    engine = "opencv"
+
+    def __init__(self, path: Path | str) -> None:
+        self._path = str(path)
+        self._local = threading.local()
+
+    def find(self, image: Image, score_threshold: float) -> Rows:
+        detector = self._detector()
+        try:
+            detector.setInputSize(image.shape[1::-1])
+            detector.setScoreThreshold(score_threshold)
+            _, rows = detector.detect(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+        except cv2.error as error:
+            raise InferenceFailed("The face detector failed.") from error
+        return _finite(np.zeros((0, 15), np.float32) if rows is None else rows)
+
+    def _detector(self) -> cv2.FaceDetectorYN:
+        detector = getattr(self._local, "detector", None)
+        if detector is None:
+            level = cv2.utils.logging.getLogLevel()
+            # OpenCV 5 warns at every creation of a backend that we do not ask for
+            cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
+            try:
+                detector = cv2.FaceDetectorYN.create(self._path, "", (320, 320), 0.6, _OVERLAP, _MOST)
+            except cv2.error as error:
+                raise ContractMismatch("The detector file is not one that OpenCV can run.") from error
+            finally:
+                cv2.utils.logging.setLogLevel(level)
+            self._local.detector = detector
+        return detector
+
+
+class OpenVinoYuNet:
+    """Pictures of the sizes it was loaded for. Others go to OpenCV: a network for any size is set up anew for each,
+    which takes as long as several looks, and keeps them all in memory.
+
+    Args:
+        path: the ONNX file.
+        others: finds faces in pictures of other sizes.
+        sizes: (width, height), multiples of 32.
+        calls: as `OpenVinoGraph` has it.
+
+    Raises:
+        ContractMismatch: see `OpenVinoGraph`.
+    """
+
+    engine = "openvino"
+
+    def __init__(
+        self,
+        path: Path | str,
+        others: YuNet,
+        sizes: Collection[tuple[int, int]] = SIZES,
+        calls: int | None = None,
+    ) -> None:
+        self._others = others
+        names = [f"{part}_{stride}" for stride in _STRIDES for part in ("cls", "obj", "bbox", "kps")]
+        opener = partial(OpenVinoGraph, path, names, calls=calls)
+        self._graphs = {(w, h): opener(shape=(1, 3, h, w)) for w, h in sizes}
+        self._names = names
+
+    def find(self, image: Image, score_threshold: float) -> Rows:
+        size = image.shape[1], image.shape[0]
+        graph = self._graphs.get(size)
+        if graph is None:
+            return self._others.find(image, score_threshold)
+        answers = graph.run(cv2.dnn.blobFromImage(image, swapRB=True))
+        return _decoded(dict(zip(self._names, answers, strict=True)), size[0], score_threshold)
+
+
+def _decoded(answers: Mapping[str, NDArray[np.float32]], width: int, score_threshold: float) -> Rows:
+    """What cv2.FaceDetectorYN makes of the network's answers, in its order and its precision."""
+    rows = _finite(np.concatenate([_at(answers, stride, width // stride, score_threshold) for stride in _STRIDES]))
+    if len(rows) < 2:
+        return rows
+    # it takes whole pixels here
+    boxes: Sequence[Sequence[int]] = rows[:, :4].astype(int).tolist()
+    kept = cv2.dnn.NMSBoxes(boxes, rows[:, 14].tolist(), score_threshold, _OVERLAP, 1.0, _MOST)
+    best: Rows = rows[np.asarray(kept, int).ravel()]
+    return best
+
+
+def _at(answers: Mapping[str, NDArray[np.float32]], stride: int, columns: int, score_threshold: float) -> Rows:
+    """The faces at one stride: every cell of the grid has a score, a box relative to the cell, and landmarks."""
+    cls, obj, bbox, kps = (answers[f"{part}_{stride}"][0] for part in ("cls", "obj", "bbox", "kps"))
+    score = np.sqrt(np.clip(cls[:, 0], 0, 1) * np.clip(obj[:, 0], 0, 1))
+    # `not <`, so that NaN stays, and is refused
+    at = np.flatnonzero(~(score < np.float32(score_threshold)))
+    cell = np.stack([at % columns, at // columns], axis=1).astype(np.float32)
+    with np.errstate(over="ignore"):  # refused as not finite
+        sides = np.exp(bbox[at, 2:]) * stride
+        corner = (cell + bbox[at, :2]) * stride - sides / 2
+        landmarks = (kps[at].reshape(-1, 5, 2) + cell[:, None]) * stride
+    return np.concatenate([corner, sides, landmarks.reshape(-1, 10), score[at, None]], axis=1).astype(np.float32)
+
+
+def _finite(rows: Rows) -> Rows:
+    if not np.isfinite(rows).all():
+        raise InferenceFailed("The face detector gave values that are not finite.")
+    return rows

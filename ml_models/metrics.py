@@ -1,0 +1,105 @@
+"""What a monitoring system reads at `/metrics`: how many, how long, how old; never whom it was about.
+
+Labels are names of calls, codes, decisions, steps and model files. No subject, account or key is ever one.
+
+Counts are each process's own. With `PROMETHEUS_MULTIPROC_DIR` in the environment before the first import, the processes
+of one machine keep them in files of that folder, and each answers for all. Without prometheus-client none are kept.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+try:
+    from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, Counter, Histogram, generate_latest
+    from prometheus_client.core import GaugeMetricFamily
+    from prometheus_client.multiprocess import MultiProcessCollector
+    from prometheus_client.registry import Collector
+except ImportError:
+    installed = False
+else:
+    installed = True
+    CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+    # one of its own: the host's metrics are the host's to show
+    _REGISTRY = CollectorRegistry()
+    _SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+    _REQUESTS = Counter("ml_models_requests", "Answers by call and code.", ["call", "code"], registry=_REGISTRY)
+    _REQUEST_SECONDS = Histogram(
+        "ml_models_request_seconds", "How long a call took.", ["call"], buckets=_SECONDS, registry=_REGISTRY
+    )
+    _DECISIONS = Counter("ml_models_decisions", "Verifies by what came of them.", ["outcome"], registry=_REGISTRY)
+    _STEP_SECONDS = Histogram(
+        "ml_models_step_seconds", "A verify's steps.", ["step"], buckets=_SECONDS, registry=_REGISTRY
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Gauge:
+    """What is so when it is asked; `values` by the values of `labels`."""
+
+    name: str
+    about: str
+    labels: tuple[str, ...]
+    values: Mapping[tuple[str, ...], float]
+
+
+def answered(call: str, code: str, seconds: float) -> None:
+    """A call's answer: `code` is the problem's, "ok" without one."""
+    if installed:
+        with _unharmed():
+            _REQUESTS.labels(call, code).inc()
+            _REQUEST_SECONDS.labels(call).observe(seconds)
+
+
+def verified(outcome: str, timings_ms: Mapping[str, float]) -> None:
+    """A verify: `outcome` is its decision, or the code that it failed with; the time of each of its steps."""
+    if installed:
+        with _unharmed():
+            _DECISIONS.labels(outcome).inc()
+            for step, ms in timings_ms.items():
+                _STEP_SECONDS.labels(step).observe(ms / 1000)
+
+
+def exposition(gauges: Iterable[Gauge]) -> bytes:
+    """All of it in Prometheus's text format, with what is so now."""
+    counted = _REGISTRY
+    if folder := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        counted = CollectorRegistry()
+        if Path(folder).is_dir():
+            MultiProcessCollector(counted, folder)  # type: ignore[no-untyped-call]
+    now = CollectorRegistry()
+    now.register(_Now(gauges))
+    return generate_latest(counted) + generate_latest(now)
+
+
+class _unharmed:  # noqa: N801 - reads as a statement
+    """A full disk under the counters is no reason to refuse anybody."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
+        if not isinstance(error, OSError | ValueError):
+            return False
+        logger.warning("metrics: not counted: %s", error)
+        return True
+
+
+if installed:
+
+    class _Now(Collector):
+        def __init__(self, gauges: Iterable[Gauge]) -> None:
+            self._gauges = list(gauges)
+
+        def collect(self) -> Iterable[GaugeMetricFamily]:
+            for gauge in self._gauges:
+                family = GaugeMetricFamily(gauge.name, gauge.about, labels=gauge.labels)
+                for labels, value in gauge.values.items():
+                    family.add_metric(labels, value)
+                yield family

@@ -1,0 +1,62 @@
+"""What the database says of the processes and the queue, for `/metrics`."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from django.db.models import Count, F, Q
+from django.db.models.functions import Now
+
+from ..metrics import Gauge
+from ..models import EnsembleConfig, Rollout, RolloutChunk, ServingProcess
+
+
+def gauges() -> list[Gauge]:
+    """Heartbeats, what could not be loaded, the engines, the versions, and the rollouts' chunks; four queries."""
+    processes = list(ServingProcess.objects.annotate(age=Now() - F("heartbeat_at")))
+    named = {(p.host, str(p.pid), p.kind): p for p in processes}
+    engines: Counter[tuple[str, ...]] = Counter((name, engine) for p in processes for name, engine in p.engines.items())
+    states = EnsembleConfig.objects.exclude(state__in=("draft", "validated", "retired")).values_list("state", "version")
+    chunks = RolloutChunk.objects.aggregate(
+        leased=Count("pk", filter=Q(leased_until__gt=Now())), expired=Count("pk", filter=Q(leased_until__lte=Now()))
+    )
+    rollouts = Rollout.objects.filter(state__in=Rollout.OPEN).values_list("state", "config__version")
+    who = ("host", "pid", "kind")
+    return [
+        Gauge(
+            "ml_models_process_heartbeat_age_seconds",
+            "Since a process last reported itself; one that ended unannounced is kept for a day.",
+            who,
+            {key: p.age.total_seconds() for key, p in named.items()},
+        ),
+        Gauge(
+            "ml_models_process_problems",
+            "Model files that a process could not load.",
+            who,
+            {key: len(p.problems) for key, p in named.items()},
+        ),
+        Gauge(
+            "ml_models_engine_processes",
+            "Processes that run a model file by an engine.",
+            ("artifact", "engine"),
+            engines,
+        ),
+        Gauge(
+            "ml_models_version",
+            "The versions that are active or rolling out.",
+            ("state",),
+            {(state,): version for state, version in states},
+        ),
+        Gauge(
+            "ml_models_rollout_chunks",
+            "Chunks of references that wait for a worker or are in its hands; expired ones are handed out again.",
+            ("state",),
+            {(state,): count for state, count in chunks.items()},
+        ),
+        Gauge(
+            "ml_models_rollout_open",
+            "The version of the rollout that is open, by its state.",
+            ("state",),
+            {(state,): version for state, version in rollouts},
+        ),
+    ]
