@@ -65,7 +65,7 @@ def _pipeline(config: Any, engine: str) -> Any:
 
 
 def _pictures(name: str, count: int, seed: int) -> list[Path]:
-    file, folder = LISTS[name]
+    file, folder, _ = LISTS[name]
     with (DATA / file).open() as lines:
         names = sorted({row[side] for row in csv.DictReader(lines) for side in "ab"})
     random.Random(seed).shuffle(names)  # noqa: S311

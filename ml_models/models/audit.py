@@ -24,7 +24,7 @@ class AuditKey(models.Model):
 class AuditEvent(models.Model):
     """One event. Written once and without a place in the chain, which one job fills in later; never changed.
 
-    The database refuses any other change, and to delete what no checkpoint covers (migration 0025).
+    The database refuses any other change, and to delete what no checkpoint covers (migration 0021).
     """
 
     class Kind(models.TextChoices):

@@ -102,7 +102,11 @@ class ServingProcess(models.Model):
     spaces = models.JSONField(default=list)
     artifacts = models.JSONField(default=list, help_text="sha256 of every model file loaded")
     problems = models.JSONField(default=dict, help_text="code by artifact name")
-    engines = models.JSONField(default=dict, help_text="what runs each network, by artifact name")
+    engines = models.JSONField(
+        default=dict,
+        db_default=models.Value({}, models.JSONField()),
+        help_text="what runs each network, by artifact name",
+    )
 
     class Meta:
         verbose_name_plural = "serving processes"

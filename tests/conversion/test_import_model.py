@@ -299,8 +299,8 @@ def test_slopes_that_only_the_channels_can_mean_are_laid_along_them(
 
     assert "the slopes of 1 PReLUs were laid along the width, not the channels" in done.repairs
     assert not any("slopes" in repair for repair in right.repairs)
-    features = [Embedder(one.output, one.contract).embed(golden_crops()).vectors for one in (done, right)]
-    np.testing.assert_allclose(*features, atol=1e-6)
+    repaired, reshaped = (Embedder(one.output, one.contract).embed(golden_crops()).vectors for one in (done, right))
+    np.testing.assert_allclose(repaired, reshaped, atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ DROP FUNCTION ml_models_audit_checkpoint_guard();
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('ml_models', '0024_audit'),
+        ('ml_models', '0020_audit'),
     ]
 
     operations = [

@@ -4,7 +4,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('ml_models', '0018_database_clock'),
+        ('ml_models', '0016_database_clock'),
     ]
 
     operations = [

@@ -10,7 +10,7 @@ class Migration(migrations.Migration):
     """
 
     dependencies = [
-        ('ml_models', '0019_reference_tombstones'),
+        ('ml_models', '0017_reference_tombstones'),
     ]
 
     operations = [

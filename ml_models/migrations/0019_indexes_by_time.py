@@ -8,7 +8,7 @@ class Migration(migrations.Migration):
     atomic = False  # an index that is made beside writes is made outside a transaction
 
     dependencies = [
-        ('ml_models', '0020_digests_said_once'),
+        ('ml_models', '0018_digests_said_once'),
     ]
 
     operations = [

@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('ml_models', '0025_audit_append_only'),
+        ('ml_models', '0021_audit_append_only'),
     ]
 
     operations = [

@@ -9,7 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('ml_models', '0021_indexes_by_time'),
+        ('ml_models', '0019_indexes_by_time'),
     ]
 
     operations = [
