@@ -82,6 +82,8 @@ def _condition(entry: Mapping[str, Any], members: Sequence[Member], dimensions: 
             for name, sides in entry["centres"].items()
         },
         Fusion(own, _voter_sets(entry["voter_sets"])),
+        entry.get("sides", "probes"),
+        entry.get("both_margin", 0.0),
     )
 
 
@@ -119,8 +121,10 @@ def to_json(fusion: Fusion) -> dict[str, Any]:
                 "name": condition.name,
                 "directions": {name: _text(direction) for name, direction in condition.directions.items()},
                 "offset": condition.offset,
+                "sides": condition.sides,
+                "both_margin": math.ceil(condition.both_margin * 1e4) / 1e4,
                 "centres": {
-                    name: {"probes": _text(centroids.probes), "references": _text(centroids.references)}
+                    name: {"probes": _text(centroids.inside), "references": _text(centroids.outside)}
                     for name, centroids in condition.centroids.items()
                 },
                 **_rules(condition.fusion),

@@ -109,8 +109,8 @@ def test_failures_to_acquire_do_not_disturb_the_fit() -> None:
     assert fitting.fit(members(), [with_holes], 0.001) == fitting.fit(members(), [without_holes], 0.001)
 
 
-@pytest.mark.parametrize("masks", [False, True])
-def test_scoring_many_at_once_gives_what_the_engine_gives_for_each(masks: bool) -> None:
+@pytest.mark.parametrize(("masks", "both_margin"), [(False, None), (True, None), (True, 1.5)])
+def test_scoring_many_at_once_gives_what_the_engine_gives_for_each(masks: bool, both_margin: float | None) -> None:
     item = shown(labelled(20), 0.5)
     voter_sets = {
         f"{A}+{B}": VoterSet(Affine(0.8, -0.2), 5.0, 2.0, {A: 1.2}),
@@ -119,8 +119,8 @@ def test_scoring_many_at_once_gives_what_the_engine_gives_for_each(masks: bool) 
     pair = (Member(A, 0.57, Calibration(22, -4, -3, -0.2, 0.3)), Member(B, 0.43, Calibration(15, -3), 0.5))
     alone = Fusion((Member(A, 0.57, Calibration(9, -2)),), {A: VoterSet(Affine(2.0, -1.0), 4.0, 2.0)})
     centroids = {A: Centroids((0.1, 0.2, -0.3), (0.0, -0.2, 0.1))}
-    covered = Condition("covered", {B: (3.0, 0.1, -0.2)}, -0.7, centroids, alone)
-    both = Condition("blurred", {B: (0.0, 3.0, 0.0)}, -0.5, {}, Fusion(pair, voter_sets))
+    covered = Condition("covered", {B: (3.0, 0.1, -0.2)}, -0.7, centroids, alone, both_margin)
+    both = Condition("blurred", {B: (0.0, 3.0, 0.0)}, -0.5, {}, Fusion(pair, voter_sets), both_margin)
     fusion = Fusion(pair, voter_sets, (covered, both) if masks else ())
     scored = scoring.score(fusion, item)
     conditions = []

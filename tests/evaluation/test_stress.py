@@ -126,7 +126,7 @@ def test_sunglasses_cover_the_eyes_and_leave_the_mouth(
 ) -> None:
     clean, covered = decode(portraits.grace_hopper), under("sunglasses")
     for eye in face.landmarks[:2]:
-        assert at(covered, eye).max() < 40
+        assert at(covered, eye).max() < 0.6 * at(clean, eye).max()
     for corner in face.landmarks[3:]:
         assert np.array_equal(at(covered, corner), at(clean, corner))
 

@@ -47,7 +47,7 @@ def build(
         score: gives every comparison its score.
         threshold: of the full voter set, to be shown; None where it differed by part.
         target_fmr: sets each member's own threshold in the tables of slices and stresses.
-        stressed: by the stress's name, the same study with its probes under it.
+        stressed: by the stress's name, the same study under it; see `studies.pictures.prepare`.
     """
 
     def rated_of(other: Study) -> Scores:
@@ -109,12 +109,11 @@ def _stressed(
 
 
 def _row(study: Study, systems: Systems, thresholds: Mapping[str, float | None]) -> dict[str, Any]:
-    probes = np.unique(systems.comparisons.b)
-    embedded = study.probes or study.embedded
+    embedded, images = study.stressed_of(systems.comparisons)
     return {
         **row(systems, thresholds, compared=True),
-        "fta": failure_rate(study, embedded, systems.subjects, probes),
-        "failures": embedded.failures(probes),
+        "fta": failure_rate(study, embedded, systems.subjects, images),
+        "failures": embedded.failures(images),
         "frr": systems.fused.frr(0.0),
         "far": systems.fused.far(0.0),
     }
