@@ -149,12 +149,14 @@ HEAD = """# Covered faces, on one side and on both
 Written by `python -m devstack exec python -m devstack.coverings` on {day}; do not edit. Version {version}'s members,
 with numbers fitted on one half of the people of the four development sets under every stress, and measured on the other
 half of {sets}, under coverings that no version was fitted under (`HELD_OUT` in
-`ml_models/evaluation/pictures/stress.py`) and with other draws of size, colour and darkness. Both pictures of a
-comparison with both sides covered show **the very same** glasses or cloth, which is the hardest that two strangers can
-wear. References that enrolment refuses are in no comparison. Intervals are 95 %, from a bootstrap over subjects; the
-target is 0.1 %.
+`ml_models/evaluation/pictures/stress.py`) and with other draws of size, colour and darkness. Two faces that are both
+covered wear **the very same** glasses or cloth, which is the hardest that two strangers can wear. Intervals are 95 %,
+from a bootstrap over subjects; the target is 0.1 %.
 
-| covering | references refused | of the others warned | people | mated, non-mated with both covered | FMR, probe covered | reference covered | both | FNMR, probe covered | reference covered | both |
+`refused`: of the covered pictures as references; `warned`: of the others. References that are refused are in no
+comparison. `mated, non-mated`: with both sides covered. `probe`, `reference`, `both`: which side is covered.
+
+| covering | refused | warned | people | mated, non-mated | FMR, probe | reference | both | FNMR, probe | … | both |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"""
 TAIL = """
 Of `none` the three columns are the same comparisons. A refused reference is refused for anything that enrolment asks,

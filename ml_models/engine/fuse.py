@@ -282,8 +282,11 @@ class Fusion:
         self, template: Mapping[str, Embeddings], frames: Mapping[str, Embeddings]
     ) -> tuple[Condition | None, float]:
         """The condition whose rule decides an attempt, None when the plain rule does, and the margin that is added to
-        its thresholds. Where the two sides show different conditions, the one with the higher discriminant counts; of
-        two `related` ones the graver. Raises as `Condition.discriminants`."""
+        its thresholds, where both sides show it.
+
+        Of two `related` conditions the graver counts, and both sides show it; of two others the one with the higher
+        discriminant. Raises as `Condition.discriminants`.
+        """
         shown = self._classified(frames, self.conditions)
         stored = self._classified(template, [c for c in self.conditions if c.sides != "probes"])
         first, second = shown[0], stored[0]
@@ -302,9 +305,7 @@ class Fusion:
             above.pop(name, None)
         return max(above.values(), key=lambda side: side[1], default=(None, 0.0))
 
-    def decide(
-        self, observations: Mapping[str, Observation], quality_score: float, margin: float = 0.0
-    ) -> Decision:
+    def decide(self, observations: Mapping[str, Observation], quality_score: float, margin: float = 0.0) -> Decision:
         """Fuse and decide.
 
         Args:

@@ -106,7 +106,8 @@ def measure(crop: Image, face: DetectedFace, limits: QualityLimits) -> Quality:
         face_px: shorter side of the box in pixels. sharpness: variance of the Laplacian of the luminance of the
         112×112 crop (Pech-Pacheco et al., 2000), in squared grey levels. brightness: mean luminance of the crop,
         0–255. contrast: standard deviation of the luminance. yaw/pitch/roll: see `pose`. landmark_residual: see
-        `align.landmark_residual`. eye_contrast: see `_eye_contrast`. score: see `_score`; without the feature norm, which can only lower it.
+        `align.landmark_residual`. eye_contrast: see `_eye_contrast`. score: see `_score`; without the feature norm,
+        which can only lower it.
 
     Raises:
         NoFaceFound: degenerate landmarks.

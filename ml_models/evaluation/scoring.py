@@ -135,13 +135,16 @@ class Labelled:
             return np.full(len(a), -1), np.zeros(len(a), bool)
         names = [condition.name for condition in conditions]
         kin = np.array([[related(first, second) for second in names] for first in names])
-        graver = np.array([[i if milder(first) == second else j for j, second in enumerate(names)]
-                           for i, first in enumerate(names)])
+        graver = np.array(
+            [[i if milder(first) == second else j for j, second in enumerate(names)] for i, first in enumerate(names)]
+        )
         counts_alone = np.array([condition.sides != "both" for condition in conditions])
         shown, shown_value = _highest(self.probes, conditions)
         two_sided = [condition.sides != "probes" for condition in conditions]
-        stored, stored_value = _highest(self.references, conditions, np.array(two_sided)) if any(two_sided) else (
-            np.full(int(a.max(initial=0)) + 1, -1), np.zeros(int(a.max(initial=0)) + 1)
+        stored, stored_value = (
+            _highest(self.references, conditions, np.array(two_sided))
+            if any(two_sided)
+            else (np.full(int(a.max(initial=0)) + 1, -1), np.zeros(int(a.max(initial=0)) + 1))
         )
         # what does not count alone has no value against the other side's
         alone, alone_value = _counting(shown, shown_value, counts_alone)
@@ -154,20 +157,33 @@ class Labelled:
     def relative_to(self, condition: Condition) -> Labelled:
         """The same comparisons, their similarities taken relative to the condition's centroids."""
         c, similarities = self.comparisons, dict(self.observations.similarities)
-        references_inside, probes_inside = np.array([[False]]), np.array([[True]])
+        (first, a), (second, b) = _used(c.a), _used(c.b)
+        sides = [
+            {name: vectors[name][images] for name in condition.centroids.keys() | condition.directions.keys()}
+            for vectors, images in ((self.references, first), (self.probes, second))
+        ]
+        insides = [np.array([[False]]), np.array([[True]])]
         if condition.sides != "probes":
-            references_inside, probes_inside = (_discriminants(v, condition) > 0 for v in (self.references, self.probes))
+            insides = [_discriminants(side, condition) > 0 for side in sides]
         for name, centroids in condition.centroids.items():
-            references = _mean_directions(self.references[name], references_inside, centroids)
-            probes = _mean_directions(self.probes[name], probes_inside, centroids)
-            similarities[name] = dot_products(references, c.a, c.b, probes)
+            references, probes = (
+                _mean_directions(side[name], inside, centroids) for side, inside in zip(sides, insides, strict=True)
+            )
+            similarities[name] = dot_products(references, a, b, probes)
         return replace(self, observations=Observations(similarities, self.observations.log_norms))
+
+
+def _used(images: NDArray[np.int32]) -> tuple[NDArray[np.intp], NDArray[np.int32]]:
+    """The images that are compared, and the place among them of each comparison's."""
+    flags = np.zeros(int(images.max(initial=-1)) + 1, bool)
+    flags[images] = True
+    return np.flatnonzero(flags), (np.cumsum(flags, dtype=np.int32) - 1)[images]
 
 
 def _discriminants(vectors: Mapping[str, Vectors], condition: Condition) -> Values:
     """`Condition.discriminants` of every picture, shape (I, pictures)."""
-    parts = (vectors[name].astype(np.float64) @ np.array(direction) for name, direction in condition.directions.items())
-    return np.asarray(sum(parts) + condition.offset)
+    parts = (vectors[name] @ np.array(direction, np.float32) for name, direction in condition.directions.items())
+    return np.asarray(sum(parts) + condition.offset, np.float64)
 
 
 def _highest(
@@ -183,9 +199,7 @@ def _highest(
     return np.where(values.max(0) > 0, values.argmax(0), -1), values.max(0)
 
 
-def _counting(
-    classes: NDArray[np.intp], values: Values, counts: NDArray[np.bool_]
-) -> tuple[NDArray[np.intp], Values]:
+def _counting(classes: NDArray[np.intp], values: Values, counts: NDArray[np.bool_]) -> tuple[NDArray[np.intp], Values]:
     keep = (classes >= 0) & counts[classes]
     return np.where(keep, classes, -1), np.where(keep, values, 0.0)
 

@@ -63,9 +63,7 @@ class Study:
 
     def of_images(self, first: NDArray[np.int32] | None, second: NDArray[np.int32] | None) -> Study:
         """Only comparisons of these first images with these second images; None for all."""
-        return self._only(
-            lambda c: (first is None or np.isin(c.a, first)) & (second is None or np.isin(c.b, second))
-        )
+        return self._only(lambda c: (first is None or np.isin(c.a, first)) & (second is None or np.isin(c.b, second)))
 
     def _only(self, wanted: Callable[[Comparisons], NDArray[np.bool_]]) -> Study:
         def only(pool: Pool) -> Pool:
@@ -104,8 +102,9 @@ class Study:
 
 def cells(study: Study, stressed: Mapping[str, Study]) -> list[tuple[str, Attempts]]:
     """The attempts in which thresholds must hold the target, each with the name of its stress: the clean ones, "", and
-    those under a stress that belongs to a condition, since another rule decides these."""
-    with_condition = {name: other for name, other in stressed.items() if other.condition}
+    those whose frames are under a stress that belongs to a condition, since another rule decides these. Where the
+    references are under it single pictures say the most: several draw the scores of strangers together."""
+    with_condition = {name: other for name, other in stressed.items() if other.condition and other.side == "probes"}
     return [(name, cell) for name, other in {"": study, **with_condition}.items() for cell in other.cells()]
 
 

@@ -102,7 +102,8 @@ def _under(study: Study, name: str, engine: _Engine, sources: Sources, watcher: 
         design = np.array([stress.design(name, digest) if digest else -1 for digest in stressed.digests], np.int32)
         studies[f"{name}, references"] = pairs_of_drawn.under(stressed, condition, "references")
         studies[f"{name}, both sides"] = pairs_of_drawn.alike(design).under(stressed, condition, "both")
-    return studies
+    # of few pictures perhaps no two are under one design
+    return {under: one for under, one in studies.items() if any(len(c) for c in one.all_pairs.lists)}
 
 
 def _drawn(study: Study, most: int | None) -> NDArray[np.int32]:

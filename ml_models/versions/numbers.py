@@ -121,8 +121,7 @@ def to_json(fusion: Fusion) -> dict[str, Any]:
                 "name": condition.name,
                 "directions": {name: _text(direction) for name, direction in condition.directions.items()},
                 "offset": condition.offset,
-                "sides": condition.sides,
-                "both_margin": math.ceil(condition.both_margin * 1e4) / 1e4,
+                **_sides(condition),
                 "centres": {
                     name: {"probes": _text(centroids.inside), "references": _text(centroids.outside)}
                     for name, centroids in condition.centroids.items()
@@ -132,6 +131,13 @@ def to_json(fusion: Fusion) -> dict[str, Any]:
             for condition in fusion.conditions
         ],
     }
+
+
+def _sides(condition: Condition) -> dict[str, Any]:
+    """Nothing for a condition of the probes alone: a file from before version 4 stays as it is, with its digest."""
+    if condition.sides == "probes":
+        return {}
+    return {"sides": condition.sides, "both_margin": math.ceil(condition.both_margin * 1e4) / 1e4}
 
 
 def _rules(fusion: Fusion) -> dict[str, Any]:

@@ -242,7 +242,9 @@ def test_a_template_is_in_a_condition_by_the_mean_over_its_references(fusion: Fu
 
 
 def test_with_both_sides_each_face_is_relative_to_the_centroid_of_its_own_class() -> None:
-    two_sided = condition(sides="either", both_margin=0.5, centroids={"b": Centroids(inside=(0.0, 1.0), outside=(1.0, 0.0))})
+    two_sided = condition(
+        sides="either", both_margin=0.5, centroids={"b": Centroids(inside=(0.0, 1.0), outside=(1.0, 0.0))}
+    )
     covered, bare = [1, 0], [0, 1]
     template = {"a": features(covered, bare), "b": features([0.6, 0.8], [0, 1])}
     inside, outside = np.array([0.6, -0.2]) / np.hypot(0.6, 0.2), np.array([-1, 1]) / np.sqrt(2)

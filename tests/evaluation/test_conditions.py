@@ -75,6 +75,34 @@ def test_probes_in_a_condition_get_a_rule_of_their_own(bare: list[Labelled]) -> 
     assert share(scoring.score(fusion, bare[0]).margin, ~clean) <= 0.001
 
 
+def test_strangers_who_share_a_condition_meet_a_threshold_that_was_set_for_them(bare: list[Labelled]) -> None:
+    """Drawn towards one point on both sides, two people look more alike than the centroid takes off."""
+    there = drawn()
+    both = on_both_sides(there)
+    fusion = fitting.fit(members(), [*bare, there, both], 0.001)
+    (condition,) = fusion.conditions
+    assert (condition.name, condition.sides) == ("covered", "either")
+    assert condition.both_margin > 0
+    strangers = ~both.comparisons.same
+    assert both.classify(fusion.conditions)[1].mean() > 0.8
+    assert share(scoring.score(fusion, both).margin, strangers) <= 0.001
+    # the guard taken out
+    without = replace(fusion, conditions=(replace(condition, both_margin=0.0),))
+    assert share(scoring.score(without, both).margin, strangers) > 0.001
+    # one side alone keeps its own threshold
+    single = ~there.classify(fusion.conditions)[1]
+    assert single.mean() > 0.9
+    assert np.array_equal(scoring.score(without, there).margin[single], scoring.score(fusion, there).margin[single])
+
+
+def on_both_sides(item: Labelled) -> Labelled:
+    """The references are faces in the condition, too. A picture is never compared with itself: `triu` leaves it out."""
+    c = item.comparisons
+    similarities = {name: scoring.dot_products(v[:, 0], c.a, c.b) for name, v in item.probes.items()}
+    observations = Observations(similarities, item.observations.log_norms)
+    return replace(item, observations=observations, references=item.probes, side="both")
+
+
 def test_a_member_that_contributes_nothing_in_a_condition_abstains_there(bare: list[Labelled]) -> None:
     (condition,) = fitting.fit(members(), [*bare, drawn(blind=True)], 0.001).conditions
     assert list(condition.fusion.voter_sets) == [A]

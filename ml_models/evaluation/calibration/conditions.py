@@ -24,9 +24,11 @@ SHRINKAGE = 0.3
 # How far from the origin towards the centroid a condition's `Centroids` lie. On dev_eval half of the way to the whole
 # give the same TAR within half a point in blur and behind masks; the whole behind masks costs profiles some.
 CENTROID_SHARE = 0.75
-# At most this part of the faces outside a condition is classified as in it, every list weighing the same: whoever is
-# decided by the rule of a condition that the face is not in, loses by it.
+# At most this part of the faces in no condition, or in glasses, is classified as in a condition, every list weighing
+# the same: whoever is decided by the rule of a condition that the face is not in, loses by it.
 FALSELY_INSIDE = 0.02
+# The same for glasses, which count only where both sides wear them.
+FALSELY_IN_GLASSES = 0.03
 # With fewer probes in a condition than this it is not learnt.
 FEWEST = 100
 
@@ -58,15 +60,18 @@ def learn(lists: Sequence[Labelled], members: Sequence[Member]) -> list[Conditio
         inside = np.repeat([name in (item.condition, milder(item.condition)) for item in lists], counts)
         if inside.sum() < FEWEST or inside.all():
             continue
-        # where both sides have to show it, one face taken for another does no harm
         both = name == GLASSES.name
-        direction, offset = _discriminant(vectors, inside, weight, 1.0 if both else FALSELY_INSIDE)
+        most = FALSELY_IN_GLASSES if both else FALSELY_INSIDE
+        bare = ~inside & np.repeat([item.condition in ("", GLASSES.name) for item in lists], counts)
+        direction, offset = _discriminant(vectors, inside, weight)
+        if bare.any():
+            offset = min(offset, -_quantile(vectors[bare] @ direction, weight[bare], 1 - most))
         lists_inside = [item for item in lists if item.condition == name]
         conditions.append(
             Condition(
                 name,
                 _by_member(direction, lists[0], members),
-                offset,
+                round(offset, 5),
                 {member.name: _centroids(lists_inside, member.name) for member in members},
                 Fusion(tuple(members), {}),
                 sides="both" if both else "either",
@@ -88,18 +93,15 @@ def _centroids(lists: Sequence[Labelled], member: str) -> Centroids:
     return Centroids(*(tuple(_as_written(CENTROID_SHARE * np.mean(side, 0)).tolist()) for side in (probes, references)))
 
 
-def _discriminant(
-    x: Values, inside: NDArray[np.bool_], weight: Values, falsely_inside: float
-) -> tuple[Values, float]:
+def _discriminant(x: Values, inside: NDArray[np.bool_], weight: Values) -> tuple[Values, float]:
     """Fisher's linear discriminant between the vectors `inside` a condition and all others, equally likely a priori.
 
     Args:
         x: shape (I, D).
         inside: shape (I,).
         weight: of each vector within its class, shape (I,).
-        falsely_inside: at most this part of the others, by weight, has a discriminant above 0.
 
-    Returns: the direction, shape (D,), and the offset: midway between the means, or nearer to those inside.
+    Returns: the direction, shape (D,), and the offset.
     """
     share = np.where(inside, weight / weight[inside].sum(), weight / weight[~inside].sum()) / 2
     mean_inside, mean_outside = (2 * share[side] @ x[side] for side in (inside, ~inside))
@@ -107,14 +109,14 @@ def _discriminant(
     scatter = (centred * share[:, None]).T @ centred
     scatter += SHRINKAGE * np.trace(scatter) / len(scatter) * np.eye(len(scatter))
     direction = _as_written(np.linalg.solve(scatter, mean_inside - mean_outside))
-    midway = float(direction @ (mean_inside + mean_outside) / 2)
-    return direction, round(-max(midway, _quantile(x[~inside] @ direction, weight[~inside], 1 - falsely_inside)), 5)
+    return direction, float(-direction @ (mean_inside + mean_outside) / 2)
 
 
 def _quantile(values: Values, weight: Values, share: float) -> float:
+    """The value that this share of the weight does not exceed."""
     order = np.argsort(values)
     below = np.cumsum(weight[order]) / weight.sum()
-    return float(values[order][min(np.searchsorted(below, share), len(values) - 1)])
+    return float(values[order][min(int(np.searchsorted(below, share)), len(values) - 1)])
 
 
 def _as_written(numbers: NDArray[np.floating]) -> Values:

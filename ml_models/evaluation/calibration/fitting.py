@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from ...engine.fuse import Condition, Fusion, Member, milder, voter_key
 from ..lists.pairs import comparisons_needed
 from ..rates.metrics import threshold_at_fmr
-from ..scoring import Labelled, Observations, Side, Values, score
+from ..scoring import Labelled, Observations, Side, score
 from .conditions import learn
 from .rules import CannotCalibrate, fit_rule, margin, require_both
 
@@ -42,7 +42,8 @@ def fit(
     strangers would drown the rest. The threshold of a voter set is the highest that any list needs to hold the target
     FMR by itself: one set on a mix of easy and hard strangers would hold it only on that mix.
 
-    A condition is dropped when its comparisons do not suffice, or when it does not raise the lists' mean TAR. Its probes are then left to the other rules: all are fitted again, until no condition is dropped.
+    A condition is dropped when its comparisons do not suffice, or when it does not raise the lists' mean TAR. Its faces
+    are then left to the other rules: all are fitted again, until no condition is dropped.
 
     Args:
         members: names, weights and quality thresholds; their calibrations are fitted anew.
@@ -59,7 +60,8 @@ def fit(
     conditions = learn(sample.thinned, members)
     while True:
         fusion = _fit_with_conditions(members, sample, conditions)
-        useful = [condition for condition in fusion.conditions if _raises_tar(fusion, condition, sample)]
+        tar = _mean_tar(fusion, sample.thinned)
+        useful = [condition for condition in fusion.conditions if tar > _tar_without(fusion, condition, sample)]
         if len(useful) == len(conditions):
             return fusion
         conditions = useful
@@ -147,7 +149,8 @@ def _fit_with_conditions(members: Sequence[Member], sample: _Sample, conditions:
             fusion = _fit_condition(members, classified.comparisons(index), single, target_fmr)
         except CannotCalibrate:
             continue
-        fitted.append(replace(condition, fusion=fusion, both_margin=margin(fusion, both, target_fmr)))
+        lacking = 0.0 if condition.sides == "both" else margin(fusion, both, target_fmr)
+        fitted.append(replace(condition, fusion=fusion, both_margin=lacking))
     plain = fit_rule(members, classified.comparisons(-1), classified.strangers(-1), target_fmr)
     return replace(plain, conditions=tuple(fitted))
 
@@ -185,27 +188,27 @@ def _informative(members: Sequence[Member], comparisons: Sequence[Labelled]) -> 
     return informative
 
 
-def _raises_tar(fusion: Fusion, condition: Condition, sample: _Sample) -> bool:
-    """Whether the mean TAR over all lists is higher with a condition than without, when the plain rule would have to
-    hold the target FMR in the condition's lists, too."""
+def _mean_tar(fusion: Fusion, lists: Sequence[Labelled], raised: float = 0.0) -> float:
+    """The mean of the lists' TARs at the thresholds; the plain rule's are `raised`."""
+    tars = []
+    for item in lists:
+        if (same := item.comparisons.same).any():
+            mated = item.take(same)
+            margin = score(fusion, mated).margin - raised * (mated.classify(fusion.conditions)[0] < 0)
+            tars.append((margin >= 0).mean())
+    return float(np.mean(tars))
+
+
+def _tar_without(fusion: Fusion, condition: Condition, sample: _Sample) -> float:
+    """The mean TAR without a condition, when the plain rule would have to hold the target FMR in its lists, too."""
     without = replace(fusion, conditions=tuple(other for other in fusion.conditions if other is not condition))
-    lists = [item for item in sample.thinned if item.comparisons.same.any()]
-    margins = [score(without, item).margin for item in lists]
     needed = 0.0
-    for item, values in zip(lists, margins, strict=True):
-        strangers = np.sort(values[~item.comparisons.same])[::-1]
-        own = item.condition == condition.name and _counts(condition, item.side)
-        if own and len(strangers) >= comparisons_needed(sample.target_fmr):
-            needed = max(needed, threshold_at_fmr(strangers, sample.target_fmr))
-
-    def tar(values: Values, item: Labelled, raised: Values | float = 0.0) -> float:
-        return float((values - raised >= 0)[item.comparisons.same].mean())
-
-    before = [
-        tar(values, item, needed * (item.classify(without.conditions)[0] < 0))
-        for values, item in zip(margins, lists, strict=True)
-    ]
-    return float(np.mean([tar(score(fusion, item).margin, item) for item in lists])) > float(np.mean(before))
+    for item in sample.thinned:
+        if item.condition == condition.name and _counts(condition, item.side):
+            strangers = np.sort(score(without, item.take(~item.comparisons.same)).margin)[::-1]
+            if len(strangers) >= comparisons_needed(sample.target_fmr):
+                needed = max(needed, threshold_at_fmr(strangers, sample.target_fmr))
+    return _mean_tar(without, sample.thinned, needed)
 
 
 def _thinned(item: Labelled) -> Labelled:

@@ -33,8 +33,8 @@ NORM_SHARE = 0.75
 NORM_QUANTILES = (0.01, 0.99)
 
 
-# The margin for both sides is set at this part of the target FMR: the coverings of the fit are a few of those that there
-# are, and the shape of one that nobody drew is common to two strangers, too.
+# The margin for both sides is set at this part of the target FMR: the coverings of the fit are a few of all that there
+# are, and two strangers may share one of a shape that nobody drew.
 BOTH_FMR_FACTOR = 1 / 3
 
 
@@ -146,7 +146,7 @@ def _fit_voter_set(
 
 
 def margin(fusion: Fusion, strangers: Sequence[Observations], target_fmr: float) -> float:
-    """What the thresholds of a fitted rule lack to hold BOTH_FMR_FACTOR times the target FMR on these strangers, too; at
+    """What the thresholds of a fitted rule lack to hold BOTH_FMR_FACTOR times the target FMR on these strangers, at
     least 0. Parts with too few strangers are left out."""
     lacking = [0.0]
     for key, rule in fusion.voter_sets.items():

@@ -30,7 +30,7 @@ def face_mask(scene: Scene, rng: np.random.Generator) -> Image:
 
 
 def sunglasses(scene: Scene, rng: np.random.Generator) -> Image:
-    """Dark glasses: rectangular to round, half dark to black, some lighter towards the bottom, with or without a rim."""
+    """Dark glasses: rectangular to round, 60 % dark to black, some lighter towards the bottom, some without a rim."""
     layer, frame = Layer(scene), _frame_colour(rng)
     half = rng.uniform(12.5, 18.5), rng.uniform(8.5, 15.5)
     lenses = _lenses(half, roundness=rng.uniform(2, 8), drop=rng.uniform(-1, 4))
@@ -42,13 +42,15 @@ def sunglasses(scene: Scene, rng: np.random.Generator) -> Image:
 
 
 def eyes_barred(scene: Scene, rng: np.random.Generator) -> Image:
-    """A cloth, a hat pulled down, hair or a bar over both eyes: from the forehead, or from the brows, to below the eyes,
-    with a straight or a ragged edge."""
+    """A cloth, a hat pulled down, hair or a bar over both eyes: from the forehead or the brows to below the eyes, with
+    a straight or a ragged edge."""
     layer = Layer(scene)
     top = rng.choice((-50.0, rng.uniform(34, 44)))
     bottom, reach = rng.uniform(57, 66), rng.uniform(30, 60)
     edge = np.linspace(_MIDDLE - reach, _MIDDLE + reach, 24)
-    ragged = rng.uniform(0, 6) * rng.standard_normal(24) * (rng.random() < 0.5) + rng.uniform(-4, 4) * np.linspace(-1, 1, 24)
+    ragged = rng.uniform(0, 6) * rng.standard_normal(24) * (rng.random() < 0.5) + rng.uniform(-4, 4) * np.linspace(
+        -1, 1, 24
+    )
     lower = np.column_stack([edge, np.maximum(bottom + ragged, 55.0)])
     layer.fill(np.concatenate([lower, [(edge[-1], top), (edge[0], top)]]), _cloth(layer, rng), rng.uniform(0.75, 1.0))
     return layer.laid_over()
@@ -84,7 +86,9 @@ def visor(scene: Scene, rng: np.random.Generator) -> Image:
     x = np.linspace(-1, 1, 25)
     brow = _EYE_LINE - upper * (1 - 0.25 * x**4)
     rim = _EYE_LINE + lower * (1 - 0.45 * np.exp(-((x / 0.18) ** 2)) - 0.35 * x**4)
-    outline = np.concatenate([np.column_stack([_MIDDLE + reach * x, brow]), np.column_stack([_MIDDLE + reach * x, rim])[::-1]])
+    outline = np.concatenate(
+        [np.column_stack([_MIDDLE + reach * x, brow]), np.column_stack([_MIDDLE + reach * x, rim])[::-1]]
+    )
     _, y = layer.xy
     mirrored = rng.uniform(20, 160, (2, 3)) if rng.random() < 0.5 else np.tile(rng.uniform(5, 40, (1, 3)), (2, 1))
     share = np.clip((y - (_EYE_LINE - upper)) / (upper + lower), 0, 1)[..., None]
@@ -133,7 +137,14 @@ def bandana(scene: Scene, rng: np.random.Generator) -> Image:
     """Held out: a cloth over nose and mouth, tied behind the head, that hangs down in a point."""
     layer = Layer(scene)
     top, rim, point = rng.uniform(60, 70), rng.uniform(56, 66), rng.uniform(120, 150)
-    outline = [(_MIDDLE, top), (_MIDDLE + 42, rim), (_MIDDLE + 38, 92), (_MIDDLE, point), (_MIDDLE - 38, 92), (_MIDDLE - 42, rim)]
+    outline = [
+        (_MIDDLE, top),
+        (_MIDDLE + 42, rim),
+        (_MIDDLE + 38, 92),
+        (_MIDDLE, point),
+        (_MIDDLE - 38, 92),
+        (_MIDDLE - 42, rim),
+    ]
     layer.fill(outline, _cloth(layer, rng))
     return layer.laid_over()
 
@@ -146,7 +157,7 @@ def _lenses(half: tuple[float, float], roundness: float, drop: float) -> list[ND
     """Two superellipses about the eyes: `roundness` 2 is an ellipse, 8 nearly a rectangle."""
     angle = np.linspace(0, 2 * np.pi, 48, endpoint=False)
     across, down = (np.sign(f(angle)) * np.abs(f(angle)) ** (2 / roundness) for f in (np.cos, np.sin))
-    return [eye + (0, drop) + np.column_stack([half[0] * across, half[1] * down]) for eye in _EYES]
+    return [eye + np.array((0, drop)) + np.column_stack([half[0] * across, half[1] * down]) for eye in _EYES]
 
 
 def _drops(width: float, height: float) -> list[NDArray[np.float64]]:
@@ -156,7 +167,7 @@ def _drops(width: float, height: float) -> list[NDArray[np.float64]]:
     for eye, outwards in zip(_EYES, (-1, 1), strict=True):
         down = np.sin(angle)
         across = np.cos(angle) * (1 - 0.22 * (down + 1) / 2) + 0.12 * outwards * down
-        lenses.append(eye + (0, 3) + np.column_stack([width * across, height * down]))
+        lenses.append(eye + np.array((0, 3)) + np.column_stack([width * across, height * down]))
     return lenses
 
 
@@ -188,7 +199,9 @@ def _lens_colour(rng: np.random.Generator) -> Paint:
 
 
 def _frame_colour(rng: np.random.Generator) -> Paint:
-    return np.float32(rng.choice([(15, 15, 17), (80, 50, 30), (170, 170, 175), (190, 160, 90), (140, 30, 35), (40, 60, 120)]))
+    return np.float32(
+        rng.choice([(15, 15, 17), (80, 50, 30), (170, 170, 175), (190, 160, 90), (140, 30, 35), (40, 60, 120)])
+    )
 
 
 def _plain(rng: np.random.Generator) -> Paint:
