@@ -207,7 +207,9 @@ def _counting(classes: NDArray[np.intp], values: Values, counts: NDArray[np.bool
 def _mean_directions(vectors: Vectors, inside: NDArray[np.bool_], centroids: Centroids) -> Vectors:
     """`Embeddings.relative_to` by each picture's class, (I, pictures), and the mean of that over each image's pictures;
     (I, pictures, D) → (I, D)."""
-    origin = np.where(inside[..., None], np.float32(centroids.inside), np.float32(centroids.outside))
+    origin = np.where(
+        inside[..., None], np.array(centroids.inside, np.float32), np.array(centroids.outside, np.float32)
+    )
     moved = vectors - origin
     return np.asarray((moved / np.linalg.norm(moved, axis=2, keepdims=True)).mean(1))
 

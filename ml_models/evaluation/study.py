@@ -63,7 +63,15 @@ class Study:
 
     def of_images(self, first: NDArray[np.int32] | None, second: NDArray[np.int32] | None) -> Study:
         """Only comparisons of these first images with these second images; None for all."""
-        return self._only(lambda c: (first is None or np.isin(c.a, first)) & (second is None or np.isin(c.b, second)))
+
+        def wanted(c: Comparisons) -> NDArray[np.bool_]:
+            keep = np.ones(len(c), bool)
+            for side, images in ((c.a, first), (c.b, second)):
+                if images is not None:
+                    keep &= np.isin(side, images)
+            return keep
+
+        return self._only(wanted)
 
     def _only(self, wanted: Callable[[Comparisons], NDArray[np.bool_]]) -> Study:
         def only(pool: Pool) -> Pool:

@@ -15,6 +15,7 @@ from ml_models.engine.decode import decode
 from ml_models.engine.detect import Detector
 from ml_models.engine.types import DetectedFace, Image, Landmarks
 from ml_models.evaluation.pictures import stress
+from ml_models.evaluation.pictures.scene import Scene
 from ml_models.models import EnsembleConfig
 from tests.conftest import Portraits
 from tests.support.pictures import encoded, faceless, opened
@@ -74,7 +75,7 @@ def test_low_light_is_dark(under: Callable[..., Image], portraits: Portraits, fa
 
 def test_low_light_has_the_noise_of_so_few_electrons() -> None:
     grey = np.full((200, 200, 3), 188, np.uint8)  # half of white, in linear light
-    dark = stress.low_light(stress.Scene(grey, np.zeros((5, 2), np.float32), 50.0), np.random.default_rng(0))
+    dark = stress.low_light(Scene(grey, np.zeros((5, 2), np.float32), 50.0), np.random.default_rng(0))
     light = np.where(dark <= 10, dark / 255 / 12.92, ((dark / 255 + 0.055) / 1.055) ** 2.4)
     assert light.mean() == pytest.approx(0.5 / 8, rel=0.03)
     assert light.std() / light.mean() == pytest.approx(np.sqrt(50 + 3**2) / 50, rel=0.05)

@@ -75,7 +75,13 @@ def aviators(scene: Scene, rng: np.random.Generator) -> Image:
     colour, opacity = _lens_colour(rng), _lens_opacity(layer, rng.uniform(0.6, 1.0), rng)
     for lens in lenses:
         layer.fill(lens, colour, opacity)
-    _draw_frame(layer, lenses, rng.uniform(0.8, 1.4), np.float32(rng.uniform(90, 200) * np.array([1, 0.9, 0.6])), rng)
+    _draw_frame(
+        layer,
+        lenses,
+        rng.uniform(0.8, 1.4),
+        np.asarray(rng.uniform(90, 200) * np.array([1, 0.9, 0.6]), np.float32),
+        rng,
+    )
     return layer.laid_over()
 
 
@@ -111,12 +117,12 @@ def peaked_cap(scene: Scene, rng: np.random.Generator) -> Image:
 def hair_over_eyes(scene: Scene, rng: np.random.Generator) -> Image:
     """Held out: strands of hair from the forehead over both eyes."""
     layer = Layer(scene)
-    colour = rng.choice(np.float32([(25, 18, 15), (70, 45, 28), (150, 115, 70), (120, 110, 105)]))
+    colour = rng.choice(np.asarray([(25, 18, 15), (70, 45, 28), (150, 115, 70), (120, 110, 105)], np.float32))
     for root in np.linspace(_MIDDLE - 34, _MIDDLE + 34, 46):
         tip = root + rng.normal(0, 4)
         middle = (root + tip) / 2 + rng.normal(0, 2)
         strand = [(root, -20), (middle, 25), (tip, rng.uniform(56, 70))]
-        layer.line(strand, rng.uniform(1.0, 3.0), np.float32(colour * rng.uniform(0.6, 1.3)))
+        layer.line(strand, rng.uniform(1.0, 3.0), np.asarray(colour * rng.uniform(0.6, 1.3), np.float32))
     return layer.laid_over()
 
 
@@ -195,18 +201,19 @@ def _lens_opacity(layer: Layer, darkness: float, rng: np.random.Generator) -> fl
 
 
 def _lens_colour(rng: np.random.Generator) -> Paint:
-    return np.float32(rng.choice([(14, 14, 16), (40, 28, 18), (22, 36, 26), (20, 28, 48)]))
+    return np.asarray(rng.choice([(14, 14, 16), (40, 28, 18), (22, 36, 26), (20, 28, 48)]), np.float32)
 
 
 def _frame_colour(rng: np.random.Generator) -> Paint:
-    return np.float32(
-        rng.choice([(15, 15, 17), (80, 50, 30), (170, 170, 175), (190, 160, 90), (140, 30, 35), (40, 60, 120)])
+    return np.asarray(
+        rng.choice([(15, 15, 17), (80, 50, 30), (170, 170, 175), (190, 160, 90), (140, 30, 35), (40, 60, 120)]),
+        np.float32,
     )
 
 
 def _plain(rng: np.random.Generator) -> Paint:
     """Any colour of cloth, hair or skin."""
-    return np.float32(rng.uniform(15, 240) * np.clip(rng.normal(1, 0.22, 3), 0.3, 1.5)).clip(0, 255)
+    return np.asarray(rng.uniform(15, 240) * np.clip(rng.normal(1, 0.22, 3), 0.3, 1.5), np.float32).clip(0, 255)
 
 
 def _cloth(layer: Layer, rng: np.random.Generator) -> Paint:
