@@ -225,6 +225,12 @@ def related(first: str, second: str) -> bool:
     return first == second or first == milder(second) or second == milder(first)
 
 
+def _discriminants(faces: Mapping[str, Embeddings], conditions: Sequence[Condition]) -> dict[str, float]:
+    """By condition the mean discriminant of one side's pictures, where it is above 0."""
+    means = {condition.name: float(condition.discriminants(faces).mean()) for condition in conditions}
+    return {name: value for name, value in means.items() if value > 0}
+
+
 def _relative(embeddings: Embeddings, inside: NDArray[np.bool_], centroids: Centroids) -> Embeddings:
     return embeddings.relative_to(np.where(inside[:, None], np.array(centroids.inside), np.array(centroids.outside)))
 
@@ -266,7 +272,7 @@ class Fusion:
             InferenceFailed: see `compare` and `Condition.discriminants`.
             LowQuality, MissingThreshold: see `decide`.
         """
-        shown, _ = self._classified(frames, self.conditions)
+        shown = self.condition_of(frames)
         condition, margin = self.condition(template, frames)
         if condition is None:
             return self.decide(compare(template, frames), quality_score)
@@ -276,34 +282,36 @@ class Fusion:
     def condition_of(self, faces: Mapping[str, Embeddings]) -> Condition | None:
         """The condition that pictures of one face show by themselves, None when none. Raises as
         `Condition.discriminants`."""
-        return self._classified(faces, self.conditions)[0]
+        return self._strongest(_discriminants(faces, self.conditions))
 
     def condition(
         self, template: Mapping[str, Embeddings], frames: Mapping[str, Embeddings]
     ) -> tuple[Condition | None, float]:
         """The condition whose rule decides an attempt, None when the plain rule does, and the margin that is added to
-        its thresholds, where both sides show it.
+        its thresholds, where both sides show it or a related one.
 
-        Of two `related` conditions the graver counts, and both sides show it; of two others the one with the higher
-        discriminant. Raises as `Condition.discriminants`.
+        Of two `related` conditions the graver counts, of two others the one with the higher discriminant. Raises as
+        `Condition.discriminants`.
         """
-        shown = self._classified(frames, self.conditions)
-        stored = self._classified(template, [c for c in self.conditions if c.sides != "probes"])
-        first, second = shown[0], stored[0]
+        shown = _discriminants(frames, self.conditions)
+        stored = _discriminants(template, [c for c in self.conditions if c.sides != "probes"])
+        first, second = self._strongest(shown), self._strongest(stored)
         if first and second and related(first.name, second.name):
             graver = second if first.name == milder(second.name) else first
             return graver, graver.both_margin
-        counting = [side for side in (shown, stored) if side[0] and side[0].sides != "both"]
-        return max(counting, key=lambda side: side[1], default=(None, 0.0))[0], 0.0
+        counting = [(side[c.name], c) for side, c in ((shown, first), (stored, second)) if c and c.sides != "both"]
+        if not counting:
+            return None, 0.0
+        _, condition = max(counting, key=lambda of_side: of_side[0])
+        both = all(any(related(name, condition.name) for name in side) for side in (shown, stored))
+        return condition, condition.both_margin if both else 0.0
 
-    @staticmethod
-    def _classified(faces: Mapping[str, Embeddings], among: Sequence[Condition]) -> tuple[Condition | None, float]:
-        """The condition with the highest mean discriminant above 0, and that; of two `related` ones the graver."""
-        values = {c.name: (c, float(c.discriminants(faces).mean())) for c in among}
-        above = {name: (c, value) for name, (c, value) in values.items() if value > 0}
-        for name in [milder(name) for name in above]:
-            above.pop(name, None)
-        return max(above.values(), key=lambda side: side[1], default=(None, 0.0))
+    def _strongest(self, discriminants: Mapping[str, float]) -> Condition | None:
+        """The condition with the highest discriminant; of two `related` ones the graver."""
+        mild = {milder(name) for name in discriminants}
+        names = [name for name in discriminants if name not in mild]
+        best = max(names, key=lambda name: discriminants[name], default=None)
+        return next((condition for condition in self.conditions if condition.name == best), None)
 
     def decide(self, observations: Mapping[str, Observation], quality_score: float, margin: float = 0.0) -> Decision:
         """Fuse and decide.

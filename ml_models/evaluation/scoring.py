@@ -139,20 +139,19 @@ class Labelled:
             [[i if milder(first) == second else j for j, second in enumerate(names)] for i, first in enumerate(names)]
         )
         counts_alone = np.array([condition.sides != "both" for condition in conditions])
-        shown, shown_value = _highest(self.probes, conditions)
-        two_sided = [condition.sides != "probes" for condition in conditions]
-        stored, stored_value = (
-            _highest(self.references, conditions, np.array(two_sided))
-            if any(two_sided)
-            else (np.full(int(a.max(initial=0)) + 1, -1), np.zeros(int(a.max(initial=0)) + 1))
-        )
+        classified = np.array([condition.sides != "probes" for condition in conditions])
+        probes = _above(self.probes, conditions, np.ones(len(conditions), bool))
+        references = _above(self.references, conditions, classified)
+        shown, shown_value = _highest(probes, names)
+        stored, stored_value = _highest(references, names)
         # what does not count alone has no value against the other side's
         alone, alone_value = _counting(shown, shown_value, counts_alone)
         other, other_value = _counting(stored, stored_value, counts_alone)
         first, second = stored[a], shown[b]
-        both = (first >= 0) & (second >= 0) & kin[first, second]
         single = np.where(other_value[a] > alone_value[b], other[a], alone[b])
-        return np.where(both, graver[first, second], single), both
+        decided = np.where((first >= 0) & (second >= 0) & kin[first, second], graver[first, second], single)
+        shows, has = (kin @ (values > 0) for values in (probes, references))
+        return decided, (decided >= 0) & has[decided, a] & shows[decided, b]
 
     def relative_to(self, condition: Condition) -> Labelled:
         """The same comparisons, their similarities taken relative to the condition's centroids."""
@@ -186,13 +185,17 @@ def _discriminants(vectors: Mapping[str, Vectors], condition: Condition) -> Valu
     return np.asarray(sum(parts) + condition.offset, np.float64)
 
 
-def _highest(
-    vectors: Mapping[str, Vectors], conditions: Sequence[Condition], among: NDArray[np.bool_] | None = None
-) -> tuple[NDArray[np.intp], Values]:
-    """`Fusion.condition_of` each image, as an index, −1 for none, and its discriminant, 0 for none; shape (I,) each."""
+def _above(vectors: Mapping[str, Vectors], conditions: Sequence[Condition], classified: NDArray[np.bool_]) -> Values:
+    """Each image's mean discriminant by condition, (C, I); 0 where it is not above 0, or the side is not classified."""
+    if not classified.any():
+        return np.zeros((len(conditions), len(next(iter(vectors.values())))))
     values = np.stack([_discriminants(vectors, condition).mean(1) for condition in conditions])
-    values = np.where((values > 0) & (True if among is None else among[:, None]), values, 0.0)
-    names = [condition.name for condition in conditions]
+    return np.where((values > 0) & classified[:, None], values, 0.0)
+
+
+def _highest(values: Values, names: Sequence[str]) -> tuple[NDArray[np.intp], Values]:
+    """`Fusion.condition_of` each image, as an index, −1 for none, and its discriminant, 0 for none; shape (I,) each."""
+    values = values.copy()
     for index, name in enumerate(names):
         if milder(name) in names:
             values[names.index(milder(name))][values[index] > 0] = 0.0

@@ -56,16 +56,17 @@ def learn(lists: Sequence[Labelled], members: Sequence[Member]) -> list[Conditio
     weight = np.repeat([1 / count for count in counts], counts)
     conditions = []
     for name in dict.fromkeys(item.condition for item in lists if item.condition):
-        # who wears dark glasses wears glasses: such lists are no examples of faces outside the milder condition
+        # who wears dark glasses wears glasses
         inside = np.repeat([name in (item.condition, milder(item.condition)) for item in lists], counts)
-        if inside.sum() < FEWEST or inside.all():
+        # a face in another condition is no example of one outside: of two conditions the surer one holds
+        bare = ~inside & np.repeat([item.condition in ("", GLASSES.name) for item in lists], counts)
+        if inside.sum() < FEWEST or not bare.any():
             continue
         both = name == GLASSES.name
         most = FALSELY_IN_GLASSES if both else FALSELY_INSIDE
-        bare = ~inside & np.repeat([item.condition in ("", GLASSES.name) for item in lists], counts)
-        direction, offset = _discriminant(vectors, inside, weight)
-        if bare.any():
-            offset = min(offset, -_quantile(vectors[bare] @ direction, weight[bare], 1 - most))
+        used = inside | bare
+        direction, offset = _discriminant(vectors[used], inside[used], weight[used])
+        offset = min(offset, -_quantile(vectors[bare] @ direction, weight[bare], 1 - most))
         lists_inside = [item for item in lists if item.condition == name]
         conditions.append(
             Condition(
