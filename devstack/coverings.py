@@ -132,7 +132,7 @@ class Measured:
                 for name, direction in condition.directions.items()
             )
             warning |= (value > 0) & bool(CONDITIONS[condition.name].warning)
-        return f"{refused.mean():.1%}", f"{warning.mean():.1%}"
+        return f"{100 * refused.mean():.1f} %", f"{100 * warning.mean():.1f} %"
 
     def _refused(self, embedded: Any) -> Any:
         from ml_models.engine.quality import reasons
@@ -160,8 +160,7 @@ comparison. `mated, non-mated`: with both sides covered. `probe`, `reference`, `
 | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"""
 TAIL = """
 Of `none` the three columns are the same comparisons. A refused reference is refused for anything that enrolment asks,
-pose and sharpness included. The coverings are drawn flat on the detector's landmarks of the clean picture.
-"""
+pose and sharpness included. The coverings are drawn flat on the detector's landmarks of the clean picture."""
 
 if __name__ == "__main__":
     sys.exit(main())
