@@ -92,7 +92,7 @@ def _enroll(caller: Caller, subject_id: str, image: bytes, override: bool) -> En
     known = Subject.objects.filter(subject_id=subject_id).first()
     erasures = _erasures(subject_id)
     extraction = version.pipeline.extract(image, version.enroll_limits, stored=True)
-    condition = version.rule.condition(by_member([extraction]))
+    condition = version.rule.condition_of(by_member([extraction]))
     new = _NewReference(subject_id, known.pk if known else None, erasures, extraction, caller)
     features: dict[str, Feature] = {m.space: extraction.feature(m.artifact.name) for m in config.members.all()}
     owed: set[str] = set()
@@ -125,7 +125,7 @@ def _enroll(caller: Caller, subject_id: str, image: bytes, override: bool) -> En
         signals.after_commit(signals.reference_overridden, **facts)
     if checked.adds_nothing:
         warnings.append(duplicates.WARNING)
-    if condition:
+    if condition and CONDITIONS[condition.name].warning:
         warnings.append(CONDITIONS[condition.name].warning)
     logger.info("enrolled reference %s", reference.pk)
     return Enrolled(reference, config, extraction.quality, warnings)

@@ -76,7 +76,7 @@ def _verify(caller: Caller, subject_id: str, images: Sequence[bytes], attempt: A
     lockout.require_free(template)
     attempt.extract(version, images)
     decision = attempt.decide(version, template)
-    best = advised(attempt.quality, decision.condition)
+    best = advised(attempt.quality, decision.probe_condition)
     lockout.settle(caller, template.subject, subject_id, decision.decision)
     timings = {step: sum(f.timings_ms[step] for f in frames) for step in frames[0].timings_ms}
     elapsed_ms = (time.perf_counter() - started) * 1000
