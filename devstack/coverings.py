@@ -65,7 +65,7 @@ def pages(cache: Path) -> Iterator[str]:
     config, watcher = selectors.get_config(FIRST_ACTIVE), Watcher()
 
     def of(names: Sequence[str], stresses: Sequence[str], **options: Any) -> Any:
-        listed = [(DATA / pairs, DATA / images) for pairs, images in (LISTS[name] for name in names)]
+        listed = [(DATA / pairs, DATA / images) for pairs, images, _ in (LISTS[name] for name in names)]
         return prepare(config, Sources(listed, stresses=stresses, cache=cache, threads=2, **options), watcher)
 
     def half(study: Any, part: int) -> Any:

@@ -28,9 +28,9 @@ def main() -> int:
     call_command("fetch_demo_pack", stdout=sys.stderr)
     call_command("load_ensemble", file, stdout=sys.stderr)
     listed = [
-        f"--{what}={DATA / path}"
-        for paths in LISTS.values()
-        for what, path in zip(("pairs", "images"), paths, strict=True)
+        option
+        for pairs, images, _ in LISTS.values()
+        for option in (f"--pairs={DATA / pairs}", f"--images={DATA / images}")
     ]
     stress = ["--stress=all", f"--stress-images={STRESS_IMAGES}"]
     call_command(

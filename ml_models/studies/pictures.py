@@ -41,7 +41,8 @@ class Sources:
     its subjects or pictures, or None; empty when no list has one. `part`: (I, K), only the subjects of part I of K.
     `crowds`: whether a picture with several faces counts by its largest one or as a failure to acquire. `stresses`:
     names in `evaluation.pictures.stress`. `stress_images`: at most so many of a list's pictures under a stress; None
-    for all. `seed`: of what a stress draws. `cache`: a folder that keeps the vectors, which are biometric, so that a long run can be resumed.
+    for all. `seed`: of what a stress draws. `cache`: a folder that keeps the vectors, which are biometric, so that a
+    long run can be resumed.
     """
 
     lists: Sequence[tuple[Path, Path]]
