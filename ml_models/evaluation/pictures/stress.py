@@ -9,44 +9,41 @@ the stress's name and the picture's bytes: the same everywhere, whatever the fil
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ...engine.align import TEMPLATE, similarity_transform
-from ...engine.conditions import BLURRED, COVERED
+from ...engine.conditions import BLURRED, COVERED, EYES_COVERED, GLASSES
 from ...engine.decode import decode
 from ...engine.detect import Detector, the_one_face
 from ...engine.errors import ImageError
-from ...engine.types import Image, Landmarks
+from ...engine.types import Image
+from .coverings import (
+    aviators,
+    bandana,
+    browline_spectacles,
+    eyes_barred,
+    face_mask,
+    hair_over_eyes,
+    peaked_cap,
+    spectacles,
+    sunglasses,
+    visor,
+)
+from .scene import Scene
 
 SEED = 30107
-REVISION = 1
+REVISION = 2
 """Raise it when a stress changes: cached vectors of the former stress are then not used any more."""
 
 Light = NDArray[np.float32]
 """Linear RGB, float32, (H, W, 3); 1 is white."""
 
 
-@dataclass(frozen=True, slots=True)
-class Scene:
-    """A picture and the face in it: `image` RGB, uint8, (H, W, 3); `eye_px` the distance between the eyes, at least
-    a quarter of the face's height, for in a profile the eyes lie behind each other."""
-
-    image: Image
-    landmarks: Landmarks
-    eye_px: float
-
-    @classmethod
-    def of(cls, image: Image, landmarks: Landmarks) -> Scene:
-        eyes, mouth = landmarks[:2].mean(0), landmarks[3:].mean(0)
-        # the template's eyes are 0.87 as far apart as the mouth is below them
-        height = float(np.hypot(*(mouth - eyes)))
-        return cls(image, landmarks, max(float(np.hypot(*(landmarks[1] - landmarks[0]))), 0.87 * height, 1.0))
-
+DESIGNS = 20
+"""Of every covering so many are drawn, each for its share of the pictures."""
 
 Stress = Callable[[Scene, np.random.Generator], Image]
 
@@ -55,7 +52,7 @@ def apply(name: str, data: bytes, detector: Detector, seed: int = SEED) -> bytes
     """Put one picture under one stress.
 
     Args:
-        name: one of STRESSES.
+        name: one of STRESSES or HELD_OUT.
         data: the clean picture, in any format that the engine reads.
         detector: finds the face in the clean picture: its size scales the blur, its landmarks place mask and bar.
         seed: seeds every random choice, together with the name and the bytes.
@@ -66,19 +63,26 @@ def apply(name: str, data: bytes, detector: Detector, seed: int = SEED) -> bytes
     Raises:
         KeyError: no stress has this name.
     """
-    change = STRESSES[name]
+    change = {**STRESSES, **HELD_OUT}[name]
     try:
         image = decode(data)
         face = the_one_face(detector.detect(image), image.shape, 0.0, np.inf)
     except ImageError:
         return data
-    key = hashlib.sha256(f"{seed}/{name}/".encode() + data).digest()
+    drawn = str(design(name, hashlib.sha256(data).hexdigest())).encode() if change in COVERINGS else data
+    key = hashlib.sha256(f"{seed}/{name}/".encode() + drawn).digest()
     rng = np.random.default_rng(list(key[:16]))
     changed = change(Scene.of(image, face.landmarks), rng)
     done, png = cv2.imencode(".png", cv2.cvtColor(changed, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, 1])
     if not done:
         raise ValueError(f"OpenCV could not encode a picture of shape {changed.shape}.")
     return bytes(png.tobytes())
+
+
+def design(name: str, digest: str) -> int:
+    """The design of the covering that a picture gets, by the picture's sha256: pictures of one design show the very
+    same glasses, which is the hardest that two strangers can wear. 0 where the stress draws nothing."""
+    return int(digest[:8], 16) % DESIGNS if {**STRESSES, **HELD_OUT}[name] in COVERINGS else 0
 
 
 def low_light(scene: Scene, rng: np.random.Generator) -> Image:
@@ -166,30 +170,6 @@ def rotation(scene: Scene, rng: np.random.Generator) -> Image:
     return np.asarray(turned, np.uint8)
 
 
-# Outlines in the pixels of the 112×112 template. The mask goes from the bridge of the nose over the cheeks to below
-# the chin; the bar is two lenses and the bridge between them.
-Outline = Sequence[tuple[int, int]]
-_MASK: Outline = (
-    *((56, 60), (72, 62), (94, 66), (92, 90), (80, 108), (66, 118)),
-    *((56, 120), (46, 118), (32, 108), (20, 90), (18, 66), (40, 62)),
-)
-_MASK_COLOURS = ((150, 190, 215), (235, 235, 235), (30, 30, 32))  # surgical, white, black
-_BAR: Outline = (
-    *((22, 44), (52, 44), (56, 47), (60, 44), (90, 44), (89, 58), (82, 63)),
-    *((66, 63), (58, 52), (54, 52), (46, 63), (30, 63), (23, 58)),
-)
-
-
-def face_mask(scene: Scene, rng: np.random.Generator) -> Image:
-    """A lower-face mask from the bridge of the nose to below the chin, in one of three colours, lit as the face."""
-    return _covered(scene, _MASK, _MASK_COLOURS[int(rng.integers(len(_MASK_COLOURS)))])
-
-
-def sunglasses(scene: Scene, rng: np.random.Generator) -> Image:
-    """Opaque dark glasses over both eyes and brows."""
-    return _covered(scene, _BAR, (18, 18, 20))
-
-
 STRESSES: dict[str, Stress] = {
     change.__name__: change
     for change in (
@@ -202,31 +182,28 @@ STRESSES: dict[str, Stress] = {
         rotation,
         face_mask,
         sunglasses,
+        eyes_barred,
+        spectacles,
     )
 }
+HELD_OUT: dict[str, Stress] = {
+    change.__name__: change for change in (aviators, visor, peaked_cap, hair_over_eyes, browline_spectacles, bandana)
+}
+"""Coverings that nothing is fitted under."""
+
+COVERINGS = (face_mask, sunglasses, eyes_barred, spectacles, *HELD_OUT.values())
 
 CONDITION_UNDER = {
     "motion_blur": BLURRED.name,
     "defocus_blur": BLURRED.name,
     "face_mask": COVERED.name,
+    "sunglasses": EYES_COVERED.name,
+    "eyes_barred": EYES_COVERED.name,
+    "spectacles": GLASSES.name,
 }
 """The stresses that belong to an `engine.fuse.Condition`, with its name: the condition is fitted under them."""
-
-
-def _covered(scene: Scene, outline: Outline, colour: tuple[int, int, int]) -> Image:
-    """Lay a shape of the template's pixels over the face, shaded by the face's own light."""
-    matrix = similarity_transform(TEMPLATE, scene.landmarks)
-    points = np.array(outline, np.float64) @ matrix[:, :2].T + matrix[:, 2]
-    shape = np.zeros(scene.image.shape[:2], np.uint8)
-    # shift 4: sixteenths of a pixel
-    cv2.fillPoly(shape, [np.round(points * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
-    grey = cv2.cvtColor(scene.image, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    reach = round(scene.eye_px) | 1
-    shade = cv2.blur(cv2.blur(grey, (reach, reach)), (reach, reach))
-    lit = np.clip(shade / max(float(shade[shape > 0].mean()) if shape.any() else 1.0, 1.0), 0.4, 1.6)
-    alpha = (shape / 255.0)[..., None]
-    laid = np.array(colour, np.float32) * lit[..., None]
-    return np.asarray(np.clip(alpha * laid + (1.0 - alpha) * scene.image, 0, 255).round(), np.uint8)
+BOTH_SIDES = (*CONDITION_UNDER, *HELD_OUT)
+"""The stresses under which references are put, too."""
 
 
 _LEVELS, _STEPS = np.arange(256) / 255, np.arange(65536) / 65535
