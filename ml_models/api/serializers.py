@@ -132,6 +132,7 @@ class QualityAnswer(serializers.Serializer[Any]):
     roll_deg = serializers.FloatField()
     detector_score = serializers.FloatField()
     landmark_residual = serializers.FloatField(help_text="pixels of the 112×112 crop")
+    eye_contrast = serializers.FloatField(help_text="how much is to be seen of the eyes; 0.3 to 1 is good")
     feature_norm = serializers.FloatField(
         allow_null=True, help_text="the networks' feature lengths over those of good pictures; about 1 is good"
     )

@@ -115,19 +115,19 @@ class Embeddings:
         with np.errstate(divide="ignore", invalid="ignore"):  # a feature without direction is refused when compared
             return cls(stacked / norms[:, None], norms)
 
-    def relative_to(self, centroid: Sequence[float]) -> Embeddings:
-        """The embeddings relative to a centroid, (D,): their differences from it, at unit length. `norms` stay as they
-        are.
+    def relative_to(self, centroids: NDArray[np.float64]) -> Embeddings:
+        """The embeddings relative to centroids, (1, D) or one for each, (N, D): their differences from it, at unit
+        length. `norms` stay as they are.
 
         Raises:
             InferenceFailed: the centroid has another dimension.
         """
-        if self.vectors.shape[1:] != (len(centroid),):
+        if self.vectors.shape[1:] != centroids.shape[1:]:
             raise InferenceFailed(
-                f"The condition's centroid has {len(centroid)} numbers, the embeddings have the shape "
+                f"The condition's centroid has {centroids.shape[1]} numbers, the embeddings have the shape "
                 f"{self.vectors.shape}: calibrate the version again."
             )
-        moved = self.vectors.astype(np.float64) - np.asarray(centroid)
+        moved = self.vectors.astype(np.float64) - centroids
         with np.errstate(divide="ignore", invalid="ignore"):  # a vector without direction is refused when compared
             return Embeddings((moved / np.linalg.norm(moved, axis=1)[:, None]).astype(np.float32), self.norms)
 
@@ -158,6 +158,7 @@ class Quality:
     landmark_residual: float
     feature_norm: float | None = None
     details: tuple[Reason, ...] = ()
+    eye_contrast: float = 1.0
 
     def to_json(self) -> dict[str, Any]:
         rounded = {k: round(v, 4) if isinstance(v, float) else v for k, v in asdict(self).items()}
@@ -194,7 +195,8 @@ class Extraction:
 class Decision:
     """`score` and both thresholds are natural-log likelihood ratios; `voters` are the members that voted;
     `similarities` and `log_norms` are each member's `fuse.Observation`; `condition` is the name of the `fuse.Condition`
-    that the attempt was classified as, "" when in none."""
+    that the attempt was classified as, "" when in none; `probe_condition` of the one that the frames show by
+    themselves, "" where it is the references that are in a condition."""
 
     decision: Verdict
     score: float
@@ -204,3 +206,4 @@ class Decision:
     similarities: Mapping[str, float]
     log_norms: Mapping[str, float] = field(default_factory=dict)
     condition: str = ""
+    probe_condition: str = ""
