@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .calibrate import Affine, Calibration
+from .conditions import CONDITIONS
 from .errors import InferenceFailed, LowQuality, MissingThreshold, Reason
 from .types import Decision, Embeddings, Extraction, Verdict
 
@@ -124,24 +127,32 @@ def _observe(name: str, references: Embeddings, frames: Embeddings) -> Observati
     return Observation(max(-1.0, min(1.0, cosine)), float(np.log(shorter).mean()))
 
 
+Sides = Literal["probes", "either", "both"]
+
+
 @dataclass(frozen=True, slots=True)
 class Centroids:
-    """Where a member's embeddings lie on average over many people, when the probe is in a condition: the `probes` in
-    that condition, and the `references` that they are compared with; float, (D,) each. Calibration may shrink both
-    towards the origin."""
+    """Where a member's embeddings lie on average over many people: of faces `inside` a condition, and of the faces
+    `outside` that they are compared with; float, (D,) each. Calibration may shrink both towards the origin."""
 
-    probes: tuple[float, ...]
-    references: tuple[float, ...]
+    inside: tuple[float, ...]
+    outside: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """A decision rule for one kind of probe, blurred or covered faces say, and the classifier that recognises it.
+    """A decision rule for one kind of face, blurred or covered ones say, and the classifier that recognises it.
 
     Blur or a mask moves a network's embeddings towards one point, whoever the face belongs to. So the embedding itself
-    shows the condition: an attempt is classified as in it when Fisher's linear discriminant is above 0, which is
-    `offset` plus the sum, over the members in `directions`, of embedding · direction. And two such embeddings look
-    alike though they show two people: so a member in `centroids` measures its cosine relative to them.
+    shows the condition: a face is classified as in it when Fisher's linear discriminant is above 0, which is `offset`
+    plus the sum, over the members in `directions`, of embedding · direction. And two such embeddings look alike though
+    they show two people: so a member in `centroids` measures its cosine relative to them.
+
+    `sides` says where the condition counts. "probes": the probes alone are classified and taken to be inside, the
+    references outside, as before version 4. "either": the references are classified, too; either side is enough, each
+    embedding is taken relative to the centroid of its own class, and where both sides show it, even centred strangers
+    look alike: `both_margin` is added to the thresholds, in their units. "both": it counts only where both sides show
+    it.
 
     `fusion` decides such attempts, with members, calibrations and thresholds of its own. A member of the version that
     is not among them abstains.
@@ -152,46 +163,76 @@ class Condition:
     offset: float
     centroids: Mapping[str, Centroids]
     fusion: Fusion
+    sides: Sides = "probes"
+    both_margin: float = 0.0
 
     def __post_init__(self) -> None:
         directions = [number for direction in self.directions.values() for number in direction]
         centroids = [
-            number for pair in self.centroids.values() for side in (pair.probes, pair.references) for number in side
+            number for pair in self.centroids.values() for side in (pair.inside, pair.outside) for number in side
         ]
         if not (directions and all(map(math.isfinite, (*directions, *centroids, self.offset)))):
             raise ValueError(
                 f"{self.name}: a condition needs a direction for at least one member, and directions, offset and "
                 "centroids that are finite."
             )
+        if self.sides not in get_args(Sides) or not (math.isfinite(self.both_margin) and self.both_margin >= 0):
+            raise ValueError(
+                f"{self.name}: sides must be one of {', '.join(get_args(Sides))}, not {self.sides}, and the margin for "
+                f"both sides finite and at least 0, not {self.both_margin}."
+            )
         if self.fusion.conditions:
             raise ValueError(f"{self.name}: a condition cannot have conditions of its own; list all in the version.")
 
-    def discriminant(self, frames: Mapping[str, Embeddings]) -> float:
-        """Fisher's discriminant of an attempt, by the mean over its frames: above 0 it is in the condition. About the
-        natural logarithm of the odds for that.
+    def discriminants(self, faces: Mapping[str, Embeddings]) -> NDArray[np.float64]:
+        """Fisher's discriminant of each face, shape (N,): above 0 it is in the condition. About the natural logarithm
+        of the odds for that.
 
         Raises:
             InferenceFailed: a member in `directions` has no vectors, of other dimensions, or not finite.
         """
-        value = self.offset
+        values: NDArray[np.float64] = np.float64(self.offset) + np.zeros(1)
         for name, direction in self.directions.items():
-            embeddings = frames.get(name)
+            embeddings = faces.get(name)
             if embeddings is None or embeddings.vectors.shape[1:] != (len(direction),):
                 raise InferenceFailed(
-                    f"{self.name}: classifying the probe needs an embedding of {name} with {len(direction)} numbers."
+                    f"{self.name}: classifying the face needs an embedding of {name} with {len(direction)} numbers."
                 )
-            value += float(embeddings.vectors.astype(np.float64).mean(0) @ np.array(direction))
-        if not math.isfinite(value):
-            raise InferenceFailed(f"{self.name}: the probe's embeddings give a discriminant that is not finite.")
-        return value
+            values = values + embeddings.vectors.astype(np.float64) @ np.array(direction)
+        if not np.isfinite(values).all():
+            raise InferenceFailed(f"{self.name}: the embeddings give a discriminant that is not finite.")
+        return values
 
     def compare(self, template: Mapping[str, Embeddings], probes: Mapping[str, Embeddings]) -> dict[str, Observation]:
         """As the module's `compare`, with similarities relative to the condition's centroids."""
+        references_inside, probes_inside = np.array([False]), np.array([True])
+        if self.sides != "probes":
+            references_inside, probes_inside = (self.discriminants(side) > 0 for side in (template, probes))
         for name, centroids in self.centroids.items():
             if name in template and name in probes:
-                template = {**template, name: template[name].relative_to(centroids.references)}
-                probes = {**probes, name: probes[name].relative_to(centroids.probes)}
+                template = {**template, name: _relative(template[name], references_inside, centroids)}
+                probes = {**probes, name: _relative(probes[name], probes_inside, centroids)}
         return compare(template, probes)
+
+
+def milder(name: str) -> str:
+    """The condition that all faces in this one are in, too; "" where there is none."""
+    return CONDITIONS[name].milder if name in CONDITIONS else ""
+
+
+def related(first: str, second: str) -> bool:
+    """Whether both are the same condition, or one is the milder form of the other."""
+    return first == second or first == milder(second) or second == milder(first)
+
+
+def _discriminants(faces: Mapping[str, Embeddings], conditions: Sequence[Condition]) -> dict[str, float]:
+    """By condition the mean discriminant of one side's pictures, where it is above 0."""
+    means = {condition.name: float(condition.discriminants(faces).mean()) for condition in conditions}
+    return {name: value for name, value in means.items() if value > 0}
+
+
+def _relative(embeddings: Embeddings, inside: NDArray[np.bool_], centroids: Centroids) -> Embeddings:
+    return embeddings.relative_to(np.where(inside[:, None], np.array(centroids.inside), np.array(centroids.outside)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,28 +269,57 @@ class Fusion:
             quality_score: the best frame's, [0, 1].
 
         Raises:
-            InferenceFailed: see `compare` and `Condition.discriminant`.
+            InferenceFailed: see `compare` and `Condition.discriminants`.
             LowQuality, MissingThreshold: see `decide`.
         """
-        condition = self.condition(frames)
+        shown = self.condition_of(frames)
+        condition, margin = self.condition(template, frames)
         if condition is None:
             return self.decide(compare(template, frames), quality_score)
-        decision = condition.fusion.decide(condition.compare(template, frames), quality_score)
-        return replace(decision, condition=condition.name)
+        decision = condition.fusion.decide(condition.compare(template, frames), quality_score, margin)
+        return replace(decision, condition=condition.name, probe_condition=shown.name if shown else "")
 
-    def condition(self, frames: Mapping[str, Embeddings]) -> Condition | None:
-        """The condition that an attempt is classified as, None when it is in none. Of several whose discriminant is
-        above 0, the one with the highest. Raises as `Condition.discriminant`."""
-        values = [condition.discriminant(frames) for condition in self.conditions]
-        highest = max(values, default=0.0)
-        return self.conditions[values.index(highest)] if highest > 0 else None
+    def condition_of(self, faces: Mapping[str, Embeddings]) -> Condition | None:
+        """The condition that pictures of one face show by themselves, None when none. Raises as
+        `Condition.discriminants`."""
+        return self._strongest(_discriminants(faces, self.conditions))
 
-    def decide(self, observations: Mapping[str, Observation], quality_score: float) -> Decision:
+    def condition(
+        self, template: Mapping[str, Embeddings], frames: Mapping[str, Embeddings]
+    ) -> tuple[Condition | None, float]:
+        """The condition whose rule decides an attempt, None when the plain rule does, and the margin that is added to
+        its thresholds, where both sides show it or a related one.
+
+        Of two `related` conditions the graver counts, of two others the one with the higher discriminant. Raises as
+        `Condition.discriminants`.
+        """
+        shown = _discriminants(frames, self.conditions)
+        stored = _discriminants(template, [c for c in self.conditions if c.sides != "probes"])
+        first, second = self._strongest(shown), self._strongest(stored)
+        if first and second and related(first.name, second.name):
+            graver = second if first.name == milder(second.name) else first
+            return graver, graver.both_margin
+        counting = [(side[c.name], c) for side, c in ((shown, first), (stored, second)) if c and c.sides != "both"]
+        if not counting:
+            return None, 0.0
+        _, condition = max(counting, key=lambda of_side: of_side[0])
+        both = all(any(related(name, condition.name) for name in side) for side in (shown, stored))
+        return condition, condition.both_margin if both else 0.0
+
+    def _strongest(self, discriminants: Mapping[str, float]) -> Condition | None:
+        """The condition with the highest discriminant; of two `related` ones the graver."""
+        mild = {milder(name) for name in discriminants}
+        names = [name for name in discriminants if name not in mild]
+        best = max(names, key=lambda name: discriminants[name], default=None)
+        return next((condition for condition in self.conditions if condition.name == best), None)
+
+    def decide(self, observations: Mapping[str, Observation], quality_score: float, margin: float = 0.0) -> Decision:
         """Fuse and decide.
 
         Args:
             observations: by member, from `compare`.
             quality_score: the probe's, [0, 1].
+            margin: added to both thresholds.
 
         Raises:
             LowQuality: no member votes at this quality.
@@ -266,15 +336,16 @@ class Fusion:
         score = rule.calibration(_raw_score(observations, voters, rule))
         if not math.isfinite(score):
             raise InferenceFailed(f"The score of the voter set {key} is not finite.")
+        threshold, review_threshold = rule.threshold + margin, rule.review_threshold + margin
         decision: Verdict = "no_match"
-        if score >= rule.review_threshold:
-            decision = "match" if score >= rule.threshold else "review"
+        if score >= review_threshold:
+            decision = "match" if score >= threshold else "review"
         names = tuple(sorted(member.name for member in voters))
         return Decision(
             decision,
             score,
-            rule.threshold,
-            rule.review_threshold,
+            threshold,
+            review_threshold,
             names,
             {name: observation.similarity for name, observation in observations.items()},
             {name: observation.log_norm for name, observation in observations.items()},

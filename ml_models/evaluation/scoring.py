@@ -4,17 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..engine.fuse import Centroids, Condition, Fusion, Member, VoterSet, reachable_voter_sets, voter_key
+from ..engine.fuse import (
+    Centroids,
+    Condition,
+    Fusion,
+    Member,
+    VoterSet,
+    milder,
+    reachable_voter_sets,
+    related,
+    voter_key,
+)
 from ..engine.types import Vectors
 from .lists.pairs import Comparisons
 
 Values = NDArray[np.float64]
+Side = Literal["probes", "references", "both"]
+"""Which pictures of the comparisons are under a stress."""
 
 _ROWS = 1024
+# a product in a matrix costs about so much less than one of gathered rows
+_FEW = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +102,8 @@ class Labelled:
     `quality` is the probe's quality score, shape (N,), NaN where an image was not acquired. `references` and `probes`
     are the vectors of the images that `comparisons.a` and `comparisons.b` index, by member, shape (I, pictures, D): one
     picture, or all references of a template and all frames of an attempt. `condition` names the
-    `engine.fuse.Condition` that the probes' stress belongs to, "" where there is none; `classify` may still say
-    otherwise of some.
+    `engine.fuse.Condition` that the stress belongs to, "" where there is none, and `side` the pictures that are under
+    it; `classify` may still say otherwise of some.
     """
 
     name: str
@@ -98,6 +113,7 @@ class Labelled:
     references: Mapping[str, Vectors] = field(default_factory=dict)
     probes: Mapping[str, Vectors] = field(default_factory=dict)
     condition: str = ""
+    side: Side = "probes"
 
     def take(self, keep: NDArray[np.bool_]) -> Labelled:
         return replace(
@@ -111,33 +127,93 @@ class Labelled:
         """Without the comparisons of which an image was not acquired."""
         return self.take(np.isfinite(self.quality) & self.observations.acquired)
 
-    def classify(self, conditions: Sequence[Condition]) -> NDArray[np.intp]:
-        """The index of the condition that each comparison's probe is classified as by `Fusion.condition`, −1 for none;
-        shape (N,)."""
+    def classify(self, conditions: Sequence[Condition]) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+        """The index of the condition that decides each comparison by `Fusion.condition`, −1 for none, and whether both
+        its sides show it; shape (N,) each."""
+        a, b = self.comparisons.a, self.comparisons.b
         if not conditions:
-            return np.full(len(self.comparisons), -1)
-        values = np.stack([self._discriminants(condition) for condition in conditions])
-        highest = np.where((values > 0).any(0), np.where(values > 0, values, 0).argmax(0), -1)
-        return np.asarray(highest[self.comparisons.b], np.intp)
+            return np.full(len(a), -1), np.zeros(len(a), bool)
+        names = [condition.name for condition in conditions]
+        kin = np.array([[related(first, second) for second in names] for first in names])
+        graver = np.array(
+            [[i if milder(first) == second else j for j, second in enumerate(names)] for i, first in enumerate(names)]
+        )
+        counts_alone = np.array([condition.sides != "both" for condition in conditions])
+        classified = np.array([condition.sides != "probes" for condition in conditions])
+        probes = _above(self.probes, conditions, np.ones(len(conditions), bool))
+        references = _above(self.references, conditions, classified)
+        shown, shown_value = _highest(probes, names)
+        stored, stored_value = _highest(references, names)
+        # what does not count alone has no value against the other side's
+        alone, alone_value = _counting(shown, shown_value, counts_alone)
+        other, other_value = _counting(stored, stored_value, counts_alone)
+        first, second = stored[a], shown[b]
+        single = np.where(other_value[a] > alone_value[b], other[a], alone[b])
+        decided = np.where((first >= 0) & (second >= 0) & kin[first, second], graver[first, second], single)
+        shows, has = (kin @ (values > 0) for values in (probes, references))
+        return decided, (decided >= 0) & has[decided, a] & shows[decided, b]
 
-    def _discriminants(self, condition: Condition) -> Values:
-        """`Condition.discriminant` of every probe, shape (I,)."""
-        parts = (self.probes[name].mean(1).astype(np.float64) @ np.array(d) for name, d in condition.directions.items())
-        return np.asarray(sum(parts) + condition.offset)
-
-    def relative_to(self, centroids: Mapping[str, Centroids]) -> Labelled:
-        """The same comparisons, the similarities of the members in `centroids` taken relative to these."""
+    def relative_to(self, condition: Condition) -> Labelled:
+        """The same comparisons, their similarities taken relative to the condition's centroids."""
         c, similarities = self.comparisons, dict(self.observations.similarities)
-        for name, centroid in centroids.items():
-            references = _mean_directions(self.references[name], centroid.references)
-            probes = _mean_directions(self.probes[name], centroid.probes)
-            similarities[name] = dot_products(references, c.a, c.b, probes)
+        (first, a), (second, b) = _used(c.a), _used(c.b)
+        sides = [
+            {name: vectors[name][images] for name in condition.centroids.keys() | condition.directions.keys()}
+            for vectors, images in ((self.references, first), (self.probes, second))
+        ]
+        insides = [np.array([[False]]), np.array([[True]])]
+        if condition.sides != "probes":
+            insides = [_discriminants(side, condition) > 0 for side in sides]
+        for name, centroids in condition.centroids.items():
+            references, probes = (
+                _mean_directions(side[name], inside, centroids) for side, inside in zip(sides, insides, strict=True)
+            )
+            similarities[name] = dot_products(references, a, b, probes)
         return replace(self, observations=Observations(similarities, self.observations.log_norms))
 
 
-def _mean_directions(vectors: Vectors, centroid: Sequence[float]) -> Vectors:
-    """`Embeddings.relative_to`, and the mean of that over each image's pictures; (I, pictures, D) → (I, D)."""
-    moved = vectors - np.array(centroid, np.float32)
+def _used(images: NDArray[np.int32]) -> tuple[NDArray[np.intp], NDArray[np.int32]]:
+    """The images that are compared, and the place among them of each comparison's."""
+    flags = np.zeros(int(images.max(initial=-1)) + 1, bool)
+    flags[images] = True
+    return np.flatnonzero(flags), (np.cumsum(flags, dtype=np.int32) - 1)[images]
+
+
+def _discriminants(vectors: Mapping[str, Vectors], condition: Condition) -> Values:
+    """`Condition.discriminants` of every picture, shape (I, pictures)."""
+    parts = (vectors[name] @ np.array(direction, np.float32) for name, direction in condition.directions.items())
+    return np.asarray(sum(parts) + condition.offset, np.float64)
+
+
+def _above(vectors: Mapping[str, Vectors], conditions: Sequence[Condition], classified: NDArray[np.bool_]) -> Values:
+    """Each image's mean discriminant by condition, (C, I); 0 where it is not above 0, or the side is not classified."""
+    if not classified.any():
+        return np.zeros((len(conditions), len(next(iter(vectors.values())))))
+    values = np.stack([_discriminants(vectors, condition).mean(1) for condition in conditions])
+    return np.where((values > 0) & classified[:, None], values, 0.0)
+
+
+def _highest(values: Values, names: Sequence[str]) -> tuple[NDArray[np.intp], Values]:
+    """`Fusion.condition_of` each image, as an index, −1 for none, and its discriminant, 0 for none; shape (I,) each."""
+    values = values.copy()
+    for index, name in enumerate(names):
+        if milder(name) in names:
+            values[names.index(milder(name))][values[index] > 0] = 0.0
+    return np.where(values.max(0) > 0, values.argmax(0), -1), values.max(0)
+
+
+def _counting(classes: NDArray[np.intp], values: Values, counts: NDArray[np.bool_]) -> tuple[NDArray[np.intp], Values]:
+    keep = (classes >= 0) & counts[classes]
+    return np.where(keep, classes, -1), np.where(keep, values, 0.0)
+
+
+def _mean_directions(vectors: Vectors, inside: NDArray[np.bool_], centroids: Centroids) -> Vectors:
+    """`Embeddings.relative_to` by each picture's class, (I, pictures), and the mean of that over each image's pictures;
+    (I, pictures, D) → (I, D)."""
+    origin = np.where(
+        inside[..., None], np.array(centroids.inside, np.float32), np.array(centroids.outside, np.float32)
+    )
+    moved = vectors - origin
     return np.asarray((moved / np.linalg.norm(moved, axis=2, keepdims=True)).mean(1))
 
 
@@ -147,15 +223,20 @@ def dot_products(
     b: NDArray[np.int32],
     others: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float64]:
-    """Row-wise dot products `vectors[a] · others[b]`, shape (N,), by blocks of a matrix product: gathering
-    both sides would move a gigabyte a million comparisons. `others` are `vectors` when None."""
+    """Row-wise dot products `vectors[a] · others[b]`, shape (N,), by blocks: of many comparisons of few images a matrix
+    product, since gathering both sides would move a gigabyte a million comparisons; of few comparisons their own rows.
+    `others` are `vectors` when None."""
     others = vectors if others is None else others
     products = np.empty(len(a), np.float64)
     for start in range(0, len(vectors), _ROWS):
         rows = np.flatnonzero((a >= start) & (a < start + _ROWS))
-        if rows.size:
-            block = vectors[start : start + _ROWS] @ others.T
-            products[rows] = block[a[rows] - start, b[rows]]
+        if not rows.size:
+            continue
+        columns, at = np.unique(b[rows], return_inverse=True)
+        if rows.size * _FEW < _ROWS * len(columns):
+            products[rows] = np.einsum("nd,nd->n", vectors[a[rows]], others[b[rows]])
+        else:
+            products[rows] = (vectors[start : start + _ROWS] @ others[columns].T)[a[rows] - start, at]
     return products
 
 
@@ -185,7 +266,7 @@ def score(fusion: Fusion, item: Labelled) -> Scored:
     """
     if not fusion.conditions:
         return _score_by_voter_set(fusion, item)
-    classified = item.classify(fusion.conditions)
+    classified, two_sided = item.classify(fusion.conditions)
     whole = Scored(np.full(len(classified), -np.inf), np.zeros(len(classified)))
     for index, condition in enumerate((None, *fusion.conditions), -1):
         mask = classified == index
@@ -193,7 +274,8 @@ def score(fusion: Fusion, item: Labelled) -> Scored:
         if condition is None:
             scored = _score_by_voter_set(fusion, part)
         else:
-            scored = _score_by_voter_set(condition.fusion, part.relative_to(condition.centroids))
+            scored = _score_by_voter_set(condition.fusion, part.relative_to(condition))
+            scored.threshold[two_sided[mask]] += condition.both_margin
         whole.score[mask], whole.threshold[mask] = scored.score, scored.threshold
     return whole
 

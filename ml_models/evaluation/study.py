@@ -18,7 +18,7 @@ from .lists.pairs import Comparisons, Pool, comparisons_needed
 from .pictures.embedding import Embedded
 from .rates.metrics import RATES, TAR_AT, Rate, Subjects, System
 from .rates.systems import Scores, Systems, advantage
-from .scoring import Labelled
+from .scoring import Labelled, Side
 
 __all__ = ["Scores", "Study", "measure", "score_with"]
 
@@ -26,13 +26,15 @@ __all__ = ["Scores", "Study", "measure", "score_with"]
 @dataclass(frozen=True, slots=True)
 class Study:
     """Lists and their vectors: `listed` has the pairs as written, `all_pairs` every image against every other. `probes`
-    are the second images when these differ from `embedded`, under a stress say; `condition` is as in `Labelled`."""
+    are the second images when these differ from `embedded`, under a stress say; `condition` and `side` are as in
+    `Labelled`."""
 
     listed: Pool
     all_pairs: Pool
     embedded: Embedded
     probes: Embedded | None = None
     condition: str = ""
+    side: Side = "probes"
 
     def labelled(self, pool: Pool) -> list[Labelled]:
         probes = self.probes or self.embedded
@@ -46,6 +48,7 @@ class Study:
                 _single_pictures(self.embedded),
                 _single_pictures(probes),
                 self.condition,
+                self.side,
             )
             for name, c in zip(pool.names, pool.lists, strict=True)
         ]
@@ -58,9 +61,17 @@ class Study:
         """Only comparisons whose subjects are both wanted; `wanted` has one flag a subject."""
         return self._only(lambda c: wanted[c.subject_a] & wanted[c.subject_b])
 
-    def of_seconds(self, images: NDArray[np.int32]) -> Study:
-        """Only comparisons whose second image is one of these."""
-        return self._only(lambda c: np.isin(c.b, images))
+    def of_images(self, first: NDArray[np.int32] | None, second: NDArray[np.int32] | None) -> Study:
+        """Only comparisons of these first images with these second images; None for all."""
+
+        def wanted(c: Comparisons) -> NDArray[np.bool_]:
+            keep = np.ones(len(c), bool)
+            for side, images in ((c.a, first), (c.b, second)):
+                if images is not None:
+                    keep &= np.isin(side, images)
+            return keep
+
+        return self._only(wanted)
 
     def _only(self, wanted: Callable[[Comparisons], NDArray[np.bool_]]) -> Study:
         def only(pool: Pool) -> Pool:
@@ -68,9 +79,22 @@ class Study:
 
         return replace(self, listed=only(self.listed), all_pairs=only(self.all_pairs))
 
-    def under(self, probes: Embedded, condition: str) -> Study:
-        """The same comparisons with other second images, in the same order; `condition` as in `Labelled`."""
-        return replace(self, probes=probes, condition=condition)
+    def under(self, stressed: Embedded, condition: str, side: Side = "probes") -> Study:
+        """The same comparisons with the images of one side, or of both, under a stress: `stressed` are all images, in
+        the same order; `condition` and `side` as in `Labelled`."""
+        references = self.embedded if side == "probes" else stressed
+        probes = self.embedded if side == "references" else stressed
+        return replace(self, embedded=references, probes=probes, condition=condition, side=side)
+
+    def alike(self, group: NDArray[np.int32]) -> Study:
+        """Only comparisons of two images of one group; `group` has one number an image."""
+        return self._only(lambda c: group[c.a] == group[c.b])
+
+    def stressed_of(self, c: Comparisons) -> tuple[Embedded, NDArray[np.int32]]:
+        """The images of these comparisons that are under the stress."""
+        if self.side == "references":
+            return self.embedded, np.unique(c.a)
+        return self.probes or self.embedded, np.union1d(c.a, c.b) if self.side == "both" else np.unique(c.b)
 
     def digest(self, pool: Pool) -> str:
         """sha256 of which pictures are compared with which, by their content and not their files' names: two reports of
@@ -86,8 +110,9 @@ class Study:
 
 def cells(study: Study, stressed: Mapping[str, Study]) -> list[tuple[str, Attempts]]:
     """The attempts in which thresholds must hold the target, each with the name of its stress: the clean ones, "", and
-    those under a stress that belongs to a condition, since another rule decides these."""
-    with_condition = {name: other for name, other in stressed.items() if other.condition}
+    those whose frames are under a stress that belongs to a condition, since another rule decides these. Where the
+    references are under it single pictures say the most: several draw the scores of strangers together."""
+    with_condition = {name: other for name, other in stressed.items() if other.condition and other.side == "probes"}
     return [(name, cell) for name, other in {"": study, **with_condition}.items() for cell in other.cells()]
 
 

@@ -70,7 +70,7 @@ def enroll(caller: Actor, subject_id: str, image: bytes, override: bool = False)
     known = Subject.objects.filter(subject_id=subject_id).first()
     erasures = _erasures(subject_id)
     extraction = version.pipeline.extract(image, version.enroll_limits, stored=True)
-    condition = version.rule.condition(by_member([extraction]))
+    condition = version.rule.condition_of(by_member([extraction]))
     new = _NewReference(subject_id, known.pk if known else None, erasures, extraction, caller)
     features: dict[str, Feature] = {m.space: extraction.feature(m.artifact.name) for m in config.members.all()}
     owed: set[str] = set()
@@ -98,7 +98,7 @@ def enroll(caller: Actor, subject_id: str, image: bytes, override: bool = False)
     else:
         raise ConfigChanged("The subject or the served versions changed while the picture was processed. Try again.")
     warnings = ["This face was not matched to the subject's earlier references."] if checked.overridden else []
-    if condition:
+    if condition and CONDITIONS[condition.name].warning:
         warnings.append(CONDITIONS[condition.name].warning)
     logger.info("enrolled reference %s", reference.pk)
     return Enrolled(reference, config, extraction.quality, warnings)

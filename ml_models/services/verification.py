@@ -72,7 +72,7 @@ def _verify(caller: Actor, subject_id: str, images: Sequence[bytes]) -> Verified
         lockout.require_free(template.lock_left)
         attempt.extract(version, images)
         decision = attempt.decide(version, template)
-        best = advised(attempt.quality, decision.condition)
+        best = advised(attempt.quality, decision.probe_condition)
         lockout.settle(template.subject, subject_id, decision.decision)
     except (EngineError, LockedOut) as error:
         audit.record_failure(caller, config, template, error.code, dropped)

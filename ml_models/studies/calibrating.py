@@ -49,7 +49,12 @@ def calibrate(config: EnsembleConfig, sources: Sources, watcher: Watcher, output
     return {
         "config": config.version,
         "target_fmr": config.target_fmr,
-        "lists": [_realised(fusion, name, item) for name, item in zip(names, labelled, strict=True)],
+        "lists": [
+            _realised(fusion, name, item)
+            for name, item in zip(names, labelled, strict=True)
+            # of a short list perhaps nobody is left whose two pictures are under one design
+            if item.comparisons.same.any() and not item.comparisons.same.all()
+        ],
         "cells": [
             {"references": attempt.references, "frames": attempt.frames}
             | _realised(fusion, _named(attempt.labelled.name, under), attempt.labelled)

@@ -15,7 +15,6 @@ from ..engine.quality import QualityLimits
 from ..engine.types import Extraction
 from ..evaluation.calibration import cross_validation
 from ..evaluation.lists import pairs
-from ..evaluation.lists.pairs import Comparisons
 from ..evaluation.pictures import embedding, stress
 from ..evaluation.pictures.embedding import Embedded, Progress, spread
 from ..evaluation.study import Study
@@ -41,8 +40,8 @@ class Sources:
     `lists`: files of pairs, each with the folder of its pictures. `attributes`: a CSV that says more of subjects or
     pictures. `part`: (I, K), only the subjects of part I of K. `crowds`: whether a picture with several faces counts
     by its largest one or as a failure to acquire. `stresses`: names in `evaluation.pictures.stress`. `stress_images`:
-    at most so many of a list's pictures under a stress; None for all. `cache`: a folder that keeps the vectors, which
-    are biometric, so that a long run can be resumed.
+    at most so many of a list's pictures under a stress; None for all. `seed`: of what a stress draws. `cache`: a folder
+    that keeps the vectors, which are biometric, so that a long run can be resumed.
     """
 
     lists: Sequence[tuple[Path, Path]]
@@ -51,6 +50,7 @@ class Sources:
     crowds: Literal["largest", "refuse"] = "largest"
     stresses: Sequence[str] = ()
     stress_images: int | None = None
+    seed: int = stress.SEED
     threads: int = 1
     cache: Path | None = None
 
@@ -71,7 +71,10 @@ def prepare(config: EnsembleConfig, sources: Sources, watcher: Watcher) -> tuple
     used = np.union1d(listed.used(), everything.used())
     embedded = engine.embed([listed.images[i] for i in used], watcher.progress("embedding"))
     study = Study(listed, everything, spread(embedded, used, len(listed.images)))
-    return study, {name: _under(study, name, engine, sources, watcher) for name in sources.stresses}
+    under: dict[str, Study] = {}
+    for name in sources.stresses:
+        under |= _under(study, name, engine, sources, watcher)
+    return study, under
 
 
 def _pools(sources: Sources) -> tuple[pairs.Pool, pairs.Pool]:
@@ -85,24 +88,36 @@ def _pools(sources: Sources) -> tuple[pairs.Pool, pairs.Pool]:
     return listed.of_subjects(wanted), everything.of_subjects(wanted)
 
 
-def _under(study: Study, name: str, engine: _Engine, sources: Sources, watcher: Watcher) -> Study:
-    """The study with its second pictures under a stress; of a list with more than `stress_images`, some that have a
-    mate, drawn by a fixed seed, and only the comparisons with them."""
-    most = sources.stress_images
-    pools = (study.all_pairs,) if most else (study.all_pairs, study.listed)
-    at = np.unique(np.concatenate([_drawn(c, most) for pool in pools for c in pool.lists]))
-    if most:
-        study = study.of_seconds(at)
-    images = [study.listed.images[i] for i in at]
-    embedded = engine.embed(images, watcher.progress(f"embedding under {name}"), under=name)
-    return study.under(spread(embedded, at, len(study.listed.images)), stress.CONDITION_UNDER.get(name, ""))
+def _under(study: Study, name: str, engine: _Engine, sources: Sources, watcher: Watcher) -> dict[str, Study]:
+    """The study with its second pictures under a stress; under one of BOTH_SIDES also with its first pictures, and with
+    both, of which only pictures under the same design are compared. Of a list with more than `stress_images` pictures
+    that have a mate some are drawn, and only comparisons with them are made."""
+    drawn = _drawn(study, sources.stress_images)
+    images = study.listed.images
+    embedded = engine.embed([images[i] for i in drawn], watcher.progress(f"embedding under {name}"), under=name)
+    stressed, condition = spread(embedded, drawn, len(images)), stress.CONDITION_UNDER.get(name, "")
+    studies = {name: study.of_images(None, drawn).under(stressed, condition)}
+    if name in stress.BOTH_SIDES:
+        pairs_of_drawn = study.of_images(drawn, drawn)
+        design = np.array([stress.design(name, digest) if digest else -1 for digest in stressed.digests], np.int32)
+        studies[f"{name}, references"] = pairs_of_drawn.under(stressed, condition, "references")
+        studies[f"{name}, both sides"] = pairs_of_drawn.alike(design).under(stressed, condition, "both")
+    # of few pictures perhaps no two are under one design
+    return {under: one for under, one in studies.items() if any(len(c) for c in one.all_pairs.lists)}
 
 
-def _drawn(c: Comparisons, most: int | None) -> NDArray[np.int32]:
-    seconds = np.unique(c.b)
-    if not most or len(seconds) <= most:
-        return seconds
-    return np.random.default_rng(0).permutation(np.unique(c.b[c.same]))[:most]
+def _drawn(study: Study, most: int | None) -> NDArray[np.int32]:
+    """The pictures to be put under a stress: of every list those that are compared, or `most` of those with a mate, the
+    first by their sha256, so that lists over common pictures draw the same ones."""
+    digests = np.array(study.embedded.digests)
+    drawn = []
+    for c in study.all_pairs.lists:
+        images = np.union1d(c.a, c.b)
+        if most and len(images) > most:
+            with_mate = np.union1d(c.a[c.same], c.b[c.same])
+            images = with_mate[np.argsort(digests[with_mate])][:most]
+        drawn.append(images)
+    return np.unique(np.concatenate(drawn))
 
 
 class _Engine:
@@ -119,11 +134,11 @@ class _Engine:
 
         def extract(data: bytes, limits: QualityLimits) -> Extraction:
             if under:
-                data = stress.apply(under, data, self._pipeline.detector)
+                data = stress.apply(under, data, self._pipeline.detector, self._sources.seed)
             return self._pipeline.extract(data, limits)
 
         anybody = replace(self._limits, bystander_ratio=math.inf)
-        changed = f" {under} {stress.SEED} {stress.REVISION}" if under else ""
+        changed = f" {under} {self._sources.seed} {stress.REVISION}" if under else ""
         folder = self._sources.cache
         return embedding.embed(
             images,

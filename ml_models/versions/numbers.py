@@ -82,6 +82,8 @@ def _condition(entry: Mapping[str, Any], members: Sequence[Member], dimensions: 
             for name, sides in entry["centres"].items()
         },
         Fusion(own, _voter_sets(entry["voter_sets"])),
+        entry.get("sides", "probes"),
+        entry.get("both_margin", 0.0),
     )
 
 
@@ -119,8 +121,9 @@ def to_json(fusion: Fusion) -> dict[str, Any]:
                 "name": condition.name,
                 "directions": {name: _text(direction) for name, direction in condition.directions.items()},
                 "offset": condition.offset,
+                **_sides(condition),
                 "centres": {
-                    name: {"probes": _text(centroids.probes), "references": _text(centroids.references)}
+                    name: {"probes": _text(centroids.inside), "references": _text(centroids.outside)}
                     for name, centroids in condition.centroids.items()
                 },
                 **_rules(condition.fusion),
@@ -128,6 +131,13 @@ def to_json(fusion: Fusion) -> dict[str, Any]:
             for condition in fusion.conditions
         ],
     }
+
+
+def _sides(condition: Condition) -> dict[str, Any]:
+    """Nothing for a condition of the probes alone: a file from before version 4 stays as it is, with its digest."""
+    if condition.sides == "probes":
+        return {}
+    return {"sides": condition.sides, "both_margin": math.ceil(condition.both_margin * 1e4) / 1e4}
 
 
 def _rules(fusion: Fusion) -> dict[str, Any]:

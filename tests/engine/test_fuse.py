@@ -202,7 +202,7 @@ def test_in_a_condition_its_own_members_and_numbers_decide(masked: Fusion) -> No
 
 def test_in_a_condition_similarities_are_relative_to_its_centroids() -> None:
     """All such probes share their centroid, and all references theirs: only the differences from it are compared."""
-    covered = condition(centroids={"b": Centroids(probes=(0.0, 1.0), references=(1.0, 0.0))})
+    covered = condition(centroids={"b": Centroids(inside=(0.0, 1.0), outside=(1.0, 0.0))})
     template = {"a": features([1, 0]), "b": features([0.6, 0.8], [0, 1])}
     probe = {"a": features([1, 0]), "b": features([0.8, 0.6])}
     relative = covered.compare(template, probe)
@@ -215,24 +215,62 @@ def test_in_a_condition_similarities_are_relative_to_its_centroids() -> None:
         covered.compare({**template, "b": features([1, 0])}, probe)
 
 
+def test_with_both_sides_a_reference_alone_puts_the_attempt_in_the_condition(fusion: Fusion) -> None:
+    """As a template of covered faces is told by what is stored of them, nothing has to be enrolled again."""
+    covered, bare = ({"a": features(row), "b": features([4, 3])} for row in ([4, 3], [0, 1]))
+    one_sided = replace(fusion, conditions=(condition(),))
+    two_sided = replace(fusion, conditions=(condition(sides="either", both_margin=0.5),))
+    for rule, template, frames, expected in (
+        (two_sided, covered, bare, ("covered", "")),
+        (two_sided, bare, covered, ("covered", "covered")),
+        (two_sided, covered, covered, ("covered", "covered")),
+        (two_sided, bare, bare, ("", "")),
+        (one_sided, covered, bare, ("", "")),
+    ):
+        decision = rule.judge(template, frames, 1.0)
+        # what helps is told to the phone only where its own picture shows the condition
+        assert (decision.condition, decision.probe_condition) == expected
+        assert decision.voters == (("b",) if decision.condition else ("a", "b"))
+
+
+def test_a_template_is_in_a_condition_by_the_mean_over_its_references(fusion: Fusion) -> None:
+    two_sided = replace(fusion, conditions=(condition(sides="either", both_margin=0.5),))
+    bare = {"a": features([0, 1]), "b": features([0, 1])}
+    for rows, name in ((([1, 0], [0.2, 1]), "covered"), (([1, 0], [-1, 0], [0.2, 1]), "")):
+        template = {"a": features(*rows), "b": features(*[[3, 4]] * len(rows))}
+        assert two_sided.judge(template, bare, 1.0).condition == name
+
+
+def test_with_both_sides_each_face_is_relative_to_the_centroid_of_its_own_class() -> None:
+    two_sided = condition(
+        sides="either", both_margin=0.5, centroids={"b": Centroids(inside=(0.0, 1.0), outside=(1.0, 0.0))}
+    )
+    covered, bare = [1, 0], [0, 1]
+    template = {"a": features(covered, bare), "b": features([0.6, 0.8], [0, 1])}
+    inside, outside = np.array([0.6, -0.2]) / np.hypot(0.6, 0.2), np.array([-1, 1]) / np.sqrt(2)
+    for shown, probe in ((covered, np.array([0.8, -0.4]) / np.sqrt(0.8)), (bare, np.array([-0.2, 0.6]) / np.sqrt(0.4))):
+        relative = two_sided.compare(template, {"a": features(shown), "b": features([0.8, 0.6])})
+        assert relative["b"].similarity == pytest.approx((inside + outside) @ probe / 2, abs=1e-6)
+
+
 def test_of_two_conditions_the_one_with_the_higher_discriminant_holds(fusion: Fusion) -> None:
     both = replace(fusion, conditions=(condition(), condition("blurred", directions={"b": (4.0, 0.0)})))
     for row, name in (([1, 0], "blurred"), ([0.45, 0.893], "covered"), ([0, 1], "covered")):
-        classified = both.condition({"a": features([1, 0]), "b": features(row)})
+        classified = both.condition_of({"a": features([1, 0]), "b": features(row)})
         assert classified is not None
         assert classified.name == name
-    assert both.condition({"a": features([0, 1]), "b": features([0, 1])}) is None
+    assert both.condition_of({"a": features([0, 1]), "b": features([0, 1])}) is None
 
 
 def test_several_members_add_to_the_discriminant() -> None:
     by_both = condition(directions={"a": (2.0, 0.0), "b": (0.0, -1.0)})
-    assert by_both.discriminant({"a": features([1, 0]), "b": features([1, 0])}) == pytest.approx(1)
-    assert by_both.discriminant({"a": features([1, 0]), "b": features([0, 1])}) == pytest.approx(0)
+    assert by_both.discriminants({"a": features([1, 0]), "b": features([1, 0])}) == pytest.approx(1)
+    assert by_both.discriminants({"a": features([1, 0]), "b": features([0, 1])}) == pytest.approx(0)
 
 
 def test_an_attempt_is_in_a_condition_by_the_mean_over_its_frames(masked: Fusion) -> None:
-    assert masked.condition({"a": features([1, 0], [0.2, 1])})
-    assert not masked.condition({"a": features([1, 0], [-1, 0], [0.2, 1])})
+    assert masked.condition_of({"a": features([1, 0], [0.2, 1])})
+    assert not masked.condition_of({"a": features([1, 0], [-1, 0], [0.2, 1])})
 
 
 def test_in_a_condition_a_member_abstains_under_its_quality_threshold_too(masked: Fusion) -> None:

@@ -31,7 +31,7 @@ def faces(seed: int = 0, *, drawn: float = 0.0, blind: bool = False) -> Labelled
         person = rng.normal(size=(PEOPLE, DIMENSIONS))[who]
         clean, other = (person + noise * rng.normal(size=person.shape) for _ in range(2))
         if blind and name == B:
-            other = rng.normal(size=person.shape)
+            other = rng.normal(size=person.shape) - 0.1 * person
         # each probe is drawn another distance, so that the cosine also measures how far
         pulled = other + drawn * rng.uniform(0.7, 1.3, size=(len(who), 1)) * point
         references[name], probes[name] = (
@@ -63,8 +63,8 @@ def test_probes_in_a_condition_get_a_rule_of_their_own(bare: list[Labelled]) -> 
     fusion = fitting.fit(members(), [*bare, there], 0.001)
     (condition,) = fusion.conditions
     assert (condition.name, sorted(condition.directions)) == ("covered", [A, B])
-    assert (there.classify([condition]) == 0).mean() > 0.95
-    assert (bare[0].classify([condition]) == 0).mean() < 0.05
+    assert (there.classify([condition])[0] == 0).mean() > 0.95
+    assert (bare[0].classify([condition])[0] == 0).mean() < 0.05
     alone = fitting.fit(members(), [*bare, replace(there, condition="")], 0.001)
     assert alone.conditions == ()
     same = there.comparisons.same
@@ -73,6 +73,34 @@ def test_probes_in_a_condition_get_a_rule_of_their_own(bare: list[Labelled]) -> 
     assert share(own, same) > share(others, same) + 0.02
     clean = bare[0].comparisons.same
     assert share(scoring.score(fusion, bare[0]).margin, ~clean) <= 0.001
+
+
+def test_strangers_who_share_a_condition_meet_a_threshold_that_was_set_for_them(bare: list[Labelled]) -> None:
+    """Drawn towards one point on both sides, two people look more alike than the centroid takes off."""
+    there = drawn()
+    both = on_both_sides(there)
+    fusion = fitting.fit(members(), [*bare, there, both], 0.001)
+    (condition,) = fusion.conditions
+    assert (condition.name, condition.sides) == ("covered", "either")
+    assert condition.both_margin > 0
+    strangers = ~both.comparisons.same
+    assert both.classify(fusion.conditions)[1].mean() > 0.8
+    assert share(scoring.score(fusion, both).margin, strangers) <= 0.001
+    # the guard taken out
+    without = replace(fusion, conditions=(replace(condition, both_margin=0.0),))
+    assert share(scoring.score(without, both).margin, strangers) > 0.001
+    # one side alone keeps its own threshold
+    single = ~there.classify(fusion.conditions)[1]
+    assert single.mean() > 0.9
+    assert np.array_equal(scoring.score(without, there).margin[single], scoring.score(fusion, there).margin[single])
+
+
+def on_both_sides(item: Labelled) -> Labelled:
+    """The references are faces in the condition, too. A picture is never compared with itself: `triu` leaves it out."""
+    c = item.comparisons
+    similarities = {name: scoring.dot_products(v[:, 0], c.a, c.b) for name, v in item.probes.items()}
+    observations = Observations(similarities, item.observations.log_norms)
+    return replace(item, observations=observations, references=item.probes, side="both")
 
 
 def test_a_member_that_contributes_nothing_in_a_condition_abstains_there(bare: list[Labelled]) -> None:
@@ -129,5 +157,5 @@ def test_a_list_whose_condition_has_no_rule_holds_the_target_by_itself(bare: lis
     harder = replace(plain, observations=Observations(similarities, plain.observations.log_norms))
     fusion = fitting.fit(members(), [*bare, drawn(), easy, harder], 0.001)
     assert [condition.name for condition in fusion.conditions] == ["covered"]
-    strangers = (harder.classify(fusion.conditions) < 0) & ~harder.comparisons.same
+    strangers = (harder.classify(fusion.conditions)[0] < 0) & ~harder.comparisons.same
     assert share(scoring.score(fusion, harder).margin, strangers) <= 0.001

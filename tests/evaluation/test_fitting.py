@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ml_models.engine.calibrate import Affine, Calibration
-from ml_models.engine.fuse import Centroids, Condition, Fusion, Member, VoterSet
+from ml_models.engine.fuse import Centroids, Condition, Fusion, Member, Sides, VoterSet
 from ml_models.engine.types import Embeddings
 from ml_models.evaluation import scoring
 from ml_models.evaluation.calibration import fitting, rules
@@ -109,8 +109,8 @@ def test_failures_to_acquire_do_not_disturb_the_fit() -> None:
     assert fitting.fit(members(), [with_holes], 0.001) == fitting.fit(members(), [without_holes], 0.001)
 
 
-@pytest.mark.parametrize("masks", [False, True])
-def test_scoring_many_at_once_gives_what_the_engine_gives_for_each(masks: bool) -> None:
+@pytest.mark.parametrize(("masks", "sides"), [(False, "probes"), (True, "probes"), (True, "either"), (True, "both")])
+def test_scoring_many_at_once_gives_what_the_engine_gives_for_each(masks: bool, sides: Sides) -> None:
     item = shown(labelled(20), 0.5)
     voter_sets = {
         f"{A}+{B}": VoterSet(Affine(0.8, -0.2), 5.0, 2.0, {A: 1.2}),
@@ -119,11 +119,11 @@ def test_scoring_many_at_once_gives_what_the_engine_gives_for_each(masks: bool) 
     pair = (Member(A, 0.57, Calibration(22, -4, -3, -0.2, 0.3)), Member(B, 0.43, Calibration(15, -3), 0.5))
     alone = Fusion((Member(A, 0.57, Calibration(9, -2)),), {A: VoterSet(Affine(2.0, -1.0), 4.0, 2.0)})
     centroids = {A: Centroids((0.1, 0.2, -0.3), (0.0, -0.2, 0.1))}
-    covered = Condition("covered", {B: (3.0, 0.1, -0.2)}, -0.7, centroids, alone)
-    both = Condition("blurred", {B: (0.0, 3.0, 0.0)}, -0.5, {}, Fusion(pair, voter_sets))
+    covered = Condition("covered", {B: (3.0, 0.1, -0.2)}, -0.7, centroids, alone, sides, 1.5)
+    both = Condition("blurred", {B: (0.0, 3.0, 0.0)}, -0.5, {}, Fusion(pair, voter_sets), sides)
     fusion = Fusion(pair, voter_sets, (covered, both) if masks else ())
     scored = scoring.score(fusion, item)
-    conditions = []
+    conditions, decisions = [], []
     for i in range(len(item.quality)):
         c = item.comparisons
         template, frames = (
@@ -132,9 +132,12 @@ def test_scoring_many_at_once_gives_what_the_engine_gives_for_each(masks: bool) 
         )
         one = fusion.judge(template, frames, float(item.quality[i]))
         conditions.append(one.condition)
+        decisions.append(one)
         assert scored.score[i] == pytest.approx(one.score, abs=1e-4)
         assert (scored.margin[i] >= 0) == (one.decision == "match")
     assert set(conditions) == ({"", "covered", "blurred"} if masks else {""})
+    margins = {one.threshold - 4.0 for one in decisions if one.condition == "covered"}
+    assert margins == ({0.0, 1.5} if sides == "either" else {1.5} if sides == "both" else {0.0} if masks else set())
 
 
 NORMS = {A: 2.0, B: 3.0}
@@ -152,7 +155,8 @@ def shown(item: Labelled, share: float = 0.0, *, seed: int = 0) -> Labelled:
         vectors = {A: rng.normal(size=(count, 2, 3)), B: tilted}
         return {name: (v / np.linalg.norm(v, axis=2)[..., None]).astype(np.float32) for name, v in vectors.items()}
 
-    references, probes = pictures(np.zeros(count)), pictures(np.arange(count) < share * count)
+    at = np.arange(count)
+    references, probes = pictures(at % 5 < 2 * share), pictures(at < share * count)
     c = item.comparisons
     observations = Observations(
         {n: scoring.dot_products(references[n].mean(1), c.a, c.b, probes[n].mean(1)) for n in (A, B)},

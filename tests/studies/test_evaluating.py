@@ -54,6 +54,10 @@ def rates(data: Any) -> Iterator[dict[str, float]]:
             yield from rates(value)
 
 
+# of so few pictures no two that are compared show the same design
+STRESSED = ["sunglasses", "sunglasses, references"]
+
+
 def test_the_object_is_as_promised_and_the_report_stays(
     evaluate: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
@@ -83,7 +87,7 @@ def test_the_object_is_as_promised_and_the_report_stays(
     everything = [rate for rate in rates(result) if rate != bits]
     assert len(everything) > 15
     assert all(0 <= rate["low"] <= rate["value"] <= rate["high"] <= 1 for rate in everything)
-    assert [row["stress"] for row in result["stress"]] == ["sunglasses"]
+    assert [row["stress"] for row in result["stress"]] == STRESSED
 
     report = EvaluationReport.objects.get()
     config = selectors.configs().get(version=2)

@@ -104,7 +104,9 @@ def test_a_file_that_is_not_an_ensemble_is_refused(
 def test_what_holds_in_a_condition_travels_with_the_version(served: EnsembleConfig, tmp_path: Path) -> None:
     config = load(tmp_path, condition())
     (fitted,) = numbers.fusion(config).conditions
-    assert fitted.centroids["arcface_int8"].probes == (0.25,) * 512
+    assert fitted.centroids["arcface_int8"].inside == (0.25,) * 512
+    # a file of before both sides were classified decides as ever, and keeps its digest
+    assert (fitted.sides, fitted.both_margin) == ("probes", 0.0)
     assert numbers.to_json(numbers.fusion(config))["conditions"] == [CONDITION]
     for version in (config, files.clone(config)):
         assert files.export(version)["conditions"] == [CONDITION]
@@ -121,9 +123,20 @@ def test_what_holds_in_a_condition_travels_with_the_version(served: EnsembleConf
     assert evidence.config_digest(draft) != with_condition
 
 
+@pytest.mark.parametrize("sides", ["either", "both"])
+def test_on_which_sides_a_condition_counts_travels_too(served: EnsembleConfig, tmp_path: Path, sides: str) -> None:
+    data = condition(sides=sides, both_margin=1.5)
+    fusion = numbers.fusion(load(tmp_path, data))
+    assert (fusion.conditions[0].sides, fusion.conditions[0].both_margin) == (sides, 1.5)
+    assert numbers.to_json(fusion)["conditions"] == data["conditions"]
+
+
 @pytest.mark.parametrize(
     ("data", "says"),
     [
+        (condition(sides="left"), "not calibrated.*sides"),
+        (condition(sides="either", both_margin=-0.5), "not calibrated.*margin"),
+        (condition(sides="either", both_margin="much"), "not calibrated"),
         (two_members(voter_sets={}), "No threshold"),
         (two_members(voter_sets={FULL_SET: RULE}), "No threshold is set for the voter set arcface_int8"),
         (two_members(voter_sets={TWO: {**RULE, "a": -1}}), "not calibrated"),
@@ -147,6 +160,7 @@ def test_what_holds_in_a_condition_travels_with_the_version(served: EnsembleConf
         (ensemble(3, members=[{"artifact": DETECTOR, "weight": 1.0, "calibration": CALIBRATION}]), "not an embedder"),
     ],
     ids=[
+        *("no such side", "negative margin", "a word for a margin"),
         *("no thresholds", "other voter set", "falling", "no threshold", "strange voter", "short", "stranger"),
         *("flat", "no base64", "short centre", "half a centre", "falling condition", "condition without thresholds"),
         *("unknown condition", "half a condition", "detector", "no calibration", "embedder"),

@@ -18,14 +18,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ...engine.fuse import Condition, Fusion, Member, voter_key
-from ..scoring import Labelled, Observations, score
-from .conditions import learn, mean_tar
-from .rules import CannotCalibrate, fit_rule, require_both, suffices
+from ...engine.fuse import Condition, Fusion, Member, milder, voter_key
+from ..lists.pairs import comparisons_needed
+from ..rates.metrics import threshold_at_fmr
+from ..scoring import Labelled, Observations, Side, score
+from .conditions import learn
+from .rules import CannotCalibrate, fit_rule, margin, require_both
 
 # At most so many non-mated comparisons of a list enter the regressions: more change the fourth digit and take minutes.
 # Thresholds are set on all of them.
-STRANGERS = 40_000
+STRANGERS = 20_000
 # In a condition a member abstains when its trust comes out under this. On dev_eval, whoever is held out, members that
 # contribute nothing there have 0.33 or less, the others more than 0.6.
 MIN_TRUST = 0.5
@@ -40,8 +42,8 @@ def fit(
     strangers would drown the rest. The threshold of a voter set is the highest that any list needs to hold the target
     FMR by itself: one set on a mix of easy and hard strangers would hold it only on that mix.
 
-    A condition is dropped when its comparisons do not suffice, or when its rule does not raise the TAR of its own
-    lists. Its probes are then left to the other rules: all are fitted again, until no condition is dropped.
+    A condition is dropped when its comparisons do not suffice, or when it does not raise the lists' mean TAR. Its faces
+    are then left to the other rules: all are fitted again, until no condition is dropped.
 
     Args:
         members: names, weights and quality thresholds; their calibrations are fitted anew.
@@ -58,7 +60,8 @@ def fit(
     conditions = learn(sample.thinned, members)
     while True:
         fusion = _fit_with_conditions(members, sample, conditions)
-        useful = [condition for condition in fusion.conditions if _raises_tar(fusion, condition, sample)]
+        tar = _mean_tar(fusion, sample.thinned)
+        useful = [condition for condition in fusion.conditions if tar > _tar_without(fusion, condition, sample)]
         if len(useful) == len(conditions):
             return fusion
         conditions = useful
@@ -70,62 +73,85 @@ class _Sample:
 
     `thinned` are the lists, with few of their strangers: regressions are fitted on these. `whole` are the lists and the
     cells, with all of their strangers: thresholds are set on these.
-
-    Each rule, the plain one or a condition's, is fitted on the probes that it will decide. These are the probes that
-    the conditions' discriminants *classify* as its own, whatever the list's stress. Methods therefore take `index`, a
-    rule's place in `conditions`, −1 for the plain rule.
     """
 
     thinned: Sequence[Labelled]
     whole: Sequence[Labelled]
     target_fmr: float
 
-    def comparisons(self, conditions: Sequence[Condition], index: int) -> list[Labelled]:
+
+class _Classified:
+    """The sample, each comparison with the rule that it will be decided by: each rule, the plain one or a condition's,
+    is fitted on what the discriminants *classify* as its own, whatever the list's stress. Methods take `index`, a
+    rule's place in `conditions`, −1 for the plain rule."""
+
+    def __init__(self, sample: _Sample, conditions: Sequence[Condition]) -> None:
+        self._sample, self._conditions = sample, conditions
+        self._of_thinned, self._of_whole = (
+            [item.classify(conditions) for item in items] for items in (sample.thinned, sample.whole)
+        )
+
+    def comparisons(self, index: int) -> list[Labelled]:
         """The comparisons to fit a rule's regressions on, list by list."""
-        return [_of_rule(item, item.classify(conditions) == index, conditions, index) for item in self.thinned]
+        return [
+            _of_rule(item, classified == index, self._conditions, index)
+            for item, (classified, _) in zip(self._sample.thinned, self._of_thinned, strict=True)
+        ]
 
-    def strangers(self, conditions: Sequence[Condition], index: int) -> list[Observations]:
-        """The non-mated comparisons to set a rule's thresholds on; the worst part decides.
+    def strangers(self, index: int, *, two_sided: bool = False) -> list[Observations]:
+        """The non-mated comparisons to set a rule's thresholds on, those with one side or those with both in a
+        condition; the worst part decides.
 
-        A list whose stress belongs to the rule is a part by itself. The other lists' probes are classified into the
+        A list whose stress belongs to the rule is a part by itself. The other lists' pictures are classified into the
         rule by mistake. In any one list these are few, and the worst list's threshold would be chance: so they are
-        pooled into one part.
+        pooled into one part. Of a list with both sides under the stress, those classified by one side are such a
+        mistake.
 
         To the plain rule belong clean lists, lists under a stress without a condition, and lists whose condition is not
         in `conditions` because it got no rule.
         """
         own: list[Observations] = []
         misclassified: list[Observations] = []
-        for item in self.whole:
-            mask = (item.classify(conditions) == index) & ~item.comparisons.same
-            part = _of_rule(item, mask, conditions, index).observations
-            (own if _rule_of(item, conditions) == index else misclassified).append(part)
+        for item, (classified, both) in zip(self._sample.whole, self._of_whole, strict=True):
+            mask = (classified == index) & (both == two_sided) & ~item.comparisons.same
+            part = _of_rule(item, mask, self._conditions, index).observations
+            (own if _belongs(item, self._conditions, index, two_sided) else misclassified).append(part)
         return [*own, Observations.concatenate(misclassified)] if misclassified else own
 
 
-def _rule_of(item: Labelled, conditions: Sequence[Condition]) -> int:
-    """The index of the rule that a list's stress belongs to, −1 for the plain one."""
-    names = [condition.name for condition in conditions]
-    return names.index(item.condition) if item.condition in names else -1
+def _belongs(item: Labelled, conditions: Sequence[Condition], index: int, two_sided: bool) -> bool:
+    """Whether a rule is meant for a list's stress. What is graver belongs to the milder condition as well, where both
+    sides show it: that graver one was overlooked."""
+    own = [i for i, c in enumerate(conditions) if item.condition == c.name and _counts(c, item.side)]
+    if not two_sided:
+        return index in own and item.side != "both" if index >= 0 else not own
+    return item.side == "both" and index >= 0 and conditions[index].name in (item.condition, milder(item.condition))
+
+
+def _counts(condition: Condition, side: Side) -> bool:
+    return condition.sides != "both" or side == "both"
 
 
 def _of_rule(item: Labelled, mask: NDArray[np.bool_], conditions: Sequence[Condition], index: int) -> Labelled:
     """The comparisons in `mask`, their similarities as the rule takes them: a condition's relative to its centroids."""
     part = item.take(mask)
-    return part.relative_to(conditions[index].centroids) if index >= 0 else part
+    return part.relative_to(conditions[index]) if index >= 0 else part
 
 
 def _fit_with_conditions(members: Sequence[Member], sample: _Sample, conditions: Sequence[Condition]) -> Fusion:
     """The plain rule, and a rule for each condition that has enough comparisons for one."""
+    classified, target_fmr = _Classified(sample, conditions), sample.target_fmr
     fitted = []
     for index, condition in enumerate(conditions):
-        comparisons, strangers = sample.comparisons(conditions, index), sample.strangers(conditions, index)
         try:
-            fusion = _fit_condition(members, comparisons, strangers, sample.target_fmr)
+            both = classified.strangers(index, two_sided=True)
+            single = both if condition.sides == "both" else classified.strangers(index)
+            fusion = _fit_condition(members, classified.comparisons(index), single, target_fmr)
         except CannotCalibrate:
             continue
-        fitted.append(replace(condition, fusion=fusion))
-    plain = fit_rule(members, sample.comparisons(conditions, -1), sample.strangers(conditions, -1), sample.target_fmr)
+        lacking = 0.0 if condition.sides == "both" else margin(fusion, both, target_fmr)
+        fitted.append(replace(condition, fusion=fusion, both_margin=lacking))
+    plain = fit_rule(members, classified.comparisons(-1), classified.strangers(-1), target_fmr)
     return replace(plain, conditions=tuple(fitted))
 
 
@@ -162,17 +188,27 @@ def _informative(members: Sequence[Member], comparisons: Sequence[Labelled]) -> 
     return informative
 
 
-def _raises_tar(fusion: Fusion, condition: Condition, sample: _Sample) -> bool:
-    """Whether the lists of a condition have a higher TAR with the conditions' rules than with the plain one alone."""
-    lists = [item for item in sample.thinned if item.condition == condition.name and suffices(item.comparisons.same)]
-    if not lists:
-        return False
-    plain = replace(fusion, conditions=())
-    with_conditions, without = (
-        mean_tar(lists, lambda item, rule=rule: score(rule, item).margin, sample.target_fmr)  # type: ignore[misc]
-        for rule in (fusion, plain)
-    )
-    return with_conditions > without
+def _mean_tar(fusion: Fusion, lists: Sequence[Labelled], raised: float = 0.0) -> float:
+    """The mean of the lists' TARs at the thresholds; the plain rule's are `raised`."""
+    tars = []
+    for item in lists:
+        if (same := item.comparisons.same).any():
+            mated = item.take(same)
+            margin = score(fusion, mated).margin - raised * (mated.classify(fusion.conditions)[0] < 0)
+            tars.append((margin >= 0).mean())
+    return float(np.mean(tars))
+
+
+def _tar_without(fusion: Fusion, condition: Condition, sample: _Sample) -> float:
+    """The mean TAR without a condition, when the plain rule would have to hold the target FMR in its lists, too."""
+    without = replace(fusion, conditions=tuple(other for other in fusion.conditions if other is not condition))
+    needed = 0.0
+    for item in sample.thinned:
+        if item.condition == condition.name and _counts(condition, item.side):
+            strangers = np.sort(score(without, item.take(~item.comparisons.same)).margin)[::-1]
+            if len(strangers) >= comparisons_needed(sample.target_fmr):
+                needed = max(needed, threshold_at_fmr(strangers, sample.target_fmr))
+    return _mean_tar(without, sample.thinned, needed)
 
 
 def _thinned(item: Labelled) -> Labelled:

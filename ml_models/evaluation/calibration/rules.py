@@ -33,6 +33,11 @@ NORM_SHARE = 0.75
 NORM_QUANTILES = (0.01, 0.99)
 
 
+# The margin for both sides is set at this part of the target FMR: the coverings of the fit are a few of all that there
+# are, and two strangers may share one of a shape that nobody drew.
+BOTH_FMR_FACTOR = 1 / 3
+
+
 class CannotCalibrate(StudyRefused):
     """The comparisons do not suffice; the message says how many would."""
 
@@ -140,22 +145,36 @@ def _fit_voter_set(
     return replace(rule, calibration=affine, threshold=threshold, review_threshold=review_threshold)
 
 
-def _thresholds(strangers: Sequence[Values], target_fmr: float) -> tuple[float, float]:
-    """The threshold and the review threshold: each the highest that any part of the strangers' scores needs.
+def margin(fusion: Fusion, strangers: Sequence[Observations], target_fmr: float) -> float:
+    """What the thresholds of a fitted rule lack to hold BOTH_FMR_FACTOR times the target FMR on these strangers, at
+    least 0. Parts with too few strangers are left out."""
+    lacking = [0.0]
+    for key, rule in fusion.voter_sets.items():
+        voters = voters_of(fusion.members, key)
+        scores = [rule.calibration.a * raw_scores(voters, rule, part) + rule.calibration.b for part in strangers]
+        if usable := _usable(scores, target_fmr):
+            lacking.append(_needed(usable, BOTH_FMR_FACTOR * target_fmr) - rule.threshold)
+    return max(lacking)
 
-    A part with too few strangers to bound the target FMR is left out.
-    """
-    usable = [np.sort(scores)[::-1] for scores in strangers if len(scores) >= comparisons_needed(target_fmr)]
+
+def _thresholds(strangers: Sequence[Values], target_fmr: float) -> tuple[float, float]:
+    """The threshold and the review threshold: each the highest that any part of the strangers' scores needs."""
+    usable = _usable(strangers, target_fmr)
     if not usable:
         raise CannotCalibrate(
             f"The largest list has {max(map(len, strangers))} non-mated comparisons; "
             f"{comparisons_needed(target_fmr)} would suffice for an FMR of {target_fmr:g}."
         )
+    return _needed(usable, target_fmr), _needed(usable, min(0.5, REVIEW_FMR_FACTOR * target_fmr))
 
-    def needed(fmr: float) -> float:
-        return max(threshold_at_fmr(scores, fmr) for scores in usable)
 
-    return needed(target_fmr), needed(min(0.5, REVIEW_FMR_FACTOR * target_fmr))
+def _usable(strangers: Sequence[Values], target_fmr: float) -> list[Values]:
+    """The parts with enough strangers to bound the target FMR, highest scores first."""
+    return [np.sort(scores)[::-1] for scores in strangers if len(scores) >= comparisons_needed(target_fmr)]
+
+
+def _needed(usable: Sequence[Values], fmr: float) -> float:
+    return max(threshold_at_fmr(scores, fmr) for scores in usable)
 
 
 def suffices(same: NDArray[np.bool_]) -> bool:

@@ -47,7 +47,7 @@ def build(
         score: gives every comparison its score.
         threshold: of the full voter set, to be shown; None where it differed by part.
         target_fmr: sets each member's own threshold in the tables of slices and stresses.
-        stressed: by the stress's name, the same study with its probes under it.
+        stressed: by the stress's name, the same study under it; see `studies.pictures.prepare`.
     """
 
     def rated_of(other: Study) -> Scores:
@@ -64,8 +64,10 @@ def build(
         **details(systems, study.embedded),
         "slices": slices.table(systems, study.listed, study.embedded, thresholds),
         "stress": [
-            {"stress": name, **_stressed(other, rated_of(other), thresholds, subjects)}
-            for name, other in stressed.items()
+            {"stress": name, **_stressed(other, scores, thresholds, subjects)}
+            for name, other, scores in ((name, other, rated_of(other)) for name, other in stressed.items())
+            # of the listed pairs perhaps none is left of which both pictures are under one design
+            if any(len(item.comparisons) for item in scores.labelled)
         ],
         "cells": [
             {"under": under, **_cell(cell, score([cell.labelled]), subjects)} for under, cell in cells(study, stressed)
@@ -101,20 +103,22 @@ def _stressed(
     study: Study, scores: Scores, thresholds: Mapping[str, float | None], subjects: Subjects
 ) -> dict[str, Any]:
     systems = Systems.each(scores, subjects)
-    by_list = [_row(study, item, thresholds) for item in systems]
-    if len(by_list) == 1:
-        return {**by_list[0], "lists": {}}
-    lists = dict(zip(study.listed.names, by_list, strict=True))
-    return {**_row(study, Systems.together(systems), thresholds), "lists": lists}
+    by_list = {
+        name: _row(study, item, thresholds)
+        for name, item in zip(study.listed.names, systems, strict=True)
+        if len(item.comparisons)
+    }
+    if len(systems) == 1:
+        return {**by_list[study.listed.names[0]], "lists": {}}
+    return {**_row(study, Systems.together(systems), thresholds), "lists": by_list}
 
 
 def _row(study: Study, systems: Systems, thresholds: Mapping[str, float | None]) -> dict[str, Any]:
-    probes = np.unique(systems.comparisons.b)
-    embedded = study.probes or study.embedded
+    embedded, images = study.stressed_of(systems.comparisons)
     return {
         **row(systems, thresholds, compared=True),
-        "fta": failure_rate(study, embedded, systems.subjects, probes),
-        "failures": embedded.failures(probes),
+        "fta": failure_rate(study, embedded, systems.subjects, images),
+        "failures": embedded.failures(images),
         "frr": systems.fused.frr(0.0),
         "far": systems.fused.far(0.0),
     }

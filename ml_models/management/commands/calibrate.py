@@ -15,8 +15,9 @@ Each member's similarity, with the length of its features, becomes a log-likelih
 learns how far to trust its members beyond their weights, and gets a last calibration and the threshold at
 which at most the version's target_fmr of the non-mated comparisons match: in every list, with --stress also
 under every stress, and for 1, 3 and 5 references by 1 and 3 frames, each by itself. From the stresses
-motion_blur, defocus_blur and face_mask it also learns what tells a blurred or covered face, and numbers of
-their own for these, where that is better. docs/decisions/fusion.md says it on a page.
+motion_blur, defocus_blur, face_mask, sunglasses, eyes_barred and spectacles it also learns how to recognise a
+blurred face, a covered one, covered eyes and glasses, and numbers of their own for these, where that is better;
+under these stresses the references are put, too. docs/decisions/fusion.md says it on a page.
 
 The numbers go into the draft in the database and, with --output, into a copy of its ensemble file. A
 version that is no draft any more is not changed: only --output is written. Measure on other people than
