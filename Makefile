@@ -50,7 +50,7 @@ bench: $(INSTALLED) $(CONVERT_INSTALLED)  ## how far verify and enroll are from 
 rollout-drill: $(INSTALLED)  ## a rollout under traffic, everything killed once, its pace: about half an hour
 	@exec $(PY) -m devstack.drill $(ARGS)
 
-accuracy: $(INSTALLED)  ## measure versions 1 and 2 on the development sets and write docs/accuracy.md
+accuracy: $(INSTALLED)  ## measure versions 1 and 4 on the development sets and write docs/accuracy.md
 	@exec $(PY) -m devstack exec $(PY) -m devstack.accuracy $(ARGS)
 
 hooks: $(INSTALLED)  ## ruff before each commit, by pre-commit

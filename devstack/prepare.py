@@ -20,8 +20,8 @@ from devstack.processes import StackError
 from devstack.services import create_bucket
 from devstack.state import ROOT, State, say, write_private
 
-ENSEMBLES = [ROOT / "config" / "ensembles" / name for name in ("v1.yaml", "v2.yaml")]
-FIRST_ACTIVE = 2
+ENSEMBLES = [ROOT / "config" / "ensembles" / name for name in ("v1.yaml", "v2.yaml", "v4.yaml")]
+FIRST_ACTIVE = 4
 
 
 def main() -> int:

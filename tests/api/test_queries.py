@@ -45,7 +45,7 @@ def test_a_verify_reads_which_version_is_active_and_nothing_more_of_it(
     served: EnsembleConfig, service: APIClient, portraits: Portraits, tmp_path: Path, decision: str
 ) -> None:
     """The shipped version has rules for conditions, some 15 kB of numbers."""
-    shipped = yaml.safe_load((ROOT / "config" / "ensembles" / "v2.yaml").read_text())
+    shipped = yaml.safe_load((ROOT / "config" / "ensembles" / "v4.yaml").read_text())
     config = activate(tmp_path, {**shipped, "version": 3})
     assert len(json.dumps([config.voter_sets, config.conditions])) > 10_000
     assert enroll(service, "child-1", portraits.eileen_collins).status_code == 201
