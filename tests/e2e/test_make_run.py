@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
+from devstack.prepare import FIRST_ACTIVE
 from devstack.services import free_port
 from devstack.state import ROOT
 
@@ -106,7 +107,7 @@ def _first(make_run: MakeRun) -> None:
     assert "for development, demos and tests only" in make_run.said()
     assert "standing in for AdaFace" in make_run.said()
     enroll, verify_same, verify_other = make_run.curl_lines()
-    assert paste(enroll)["config_version"] == 2
+    assert paste(enroll)["config_version"] == FIRST_ACTIVE
     assert paste(verify_same)["decision"] == "match"
     assert paste(verify_other)["decision"] == "no_match"
 
