@@ -165,6 +165,8 @@ class Condition:
     fusion: Fusion
     sides: Sides = "probes"
     both_margin: float = 0.0
+    # as arrays: made once, not with every attempt
+    _arrays: Mapping[str, NDArray[np.float64]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         directions = [number for direction in self.directions.values() for number in direction]
@@ -181,6 +183,7 @@ class Condition:
                 f"{self.name}: sides must be one of {', '.join(get_args(Sides))}, not {self.sides}, and the margin for "
                 f"both sides finite and at least 0, not {self.both_margin}."
             )
+        object.__setattr__(self, "_arrays", {name: np.array(numbers) for name, numbers in self.directions.items()})
         if self.fusion.conditions:
             raise ValueError(f"{self.name}: a condition cannot have conditions of its own; list all in the version.")
 
@@ -192,13 +195,13 @@ class Condition:
             InferenceFailed: a member in `directions` has no vectors, of other dimensions, or not finite.
         """
         values: NDArray[np.float64] = np.float64(self.offset) + np.zeros(1)
-        for name, direction in self.directions.items():
+        for name, direction in self._arrays.items():
             embeddings = faces.get(name)
-            if embeddings is None or embeddings.vectors.shape[1:] != (len(direction),):
+            if embeddings is None or embeddings.vectors.shape[1:] != direction.shape:
                 raise InferenceFailed(
                     f"{self.name}: classifying the face needs an embedding of {name} with {len(direction)} numbers."
                 )
-            values = values + embeddings.vectors.astype(np.float64) @ np.array(direction)
+            values = values + embeddings.vectors.astype(np.float64) @ direction
         if not np.isfinite(values).all():
             raise InferenceFailed(f"{self.name}: the embeddings give a discriminant that is not finite.")
         return values
@@ -272,11 +275,11 @@ class Fusion:
             InferenceFailed: see `compare` and `Condition.discriminants`.
             LowQuality, MissingThreshold: see `decide`.
         """
-        shown = self.condition_of(frames)
         condition, margin = self.condition(template, frames)
         if condition is None:
             return self.decide(compare(template, frames), quality_score)
         decision = condition.fusion.decide(condition.compare(template, frames), quality_score, margin)
+        shown = self.condition_of(frames)
         return replace(decision, condition=condition.name, probe_condition=shown.name if shown else "")
 
     def condition_of(self, faces: Mapping[str, Embeddings]) -> Condition | None:

@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
+from devstack.prepare import FIRST_ACTIVE
 from devstack.services import free_port
 from devstack.state import ROOT
 
@@ -108,7 +109,7 @@ def _first(make_run: MakeRun) -> None:
     assert re.search(r"^  Known of version \d+, which is active: \S", make_run.said(), re.MULTILINE)
     assert "Evidence that it lacks" in make_run.said()
     enroll, verify_same, verify_other = make_run.curl_lines()
-    assert paste(enroll)["config_version"] == 2
+    assert paste(enroll)["config_version"] == FIRST_ACTIVE
     assert paste(verify_same)["decision"] == "match"
     assert paste(verify_other)["decision"] == "no_match"
 
