@@ -102,7 +102,12 @@ class Panel(ModelAdmin):
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
         """Only what the page's own filters ask for: any other field, a hidden one too, could be bisected from outside
         (`?score__gte=`), or through a relation of a filter's."""
-        return any(lookup in {f"{name}{ending}" for ending in _FILTERS} for name in self.list_filter)
+        return any(lookup in {f"{name}{ending}" for ending in _FILTERS} for name in self.filtered())
+
+    @classmethod
+    def filtered(cls) -> set[str]:
+        """The fields that the page's filters ask for."""
+        return {name if isinstance(name, str) else name.parameter_name for name in cls.list_filter}
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         secret = [field.name for field in self.opts.get_fields() if isinstance(field, BinaryField)]

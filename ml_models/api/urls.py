@@ -21,9 +21,9 @@ register_converter(SubjectIdConverter, "subject_id")
 urlpatterns = [
     path("enroll", views.EnrollView.as_view(), name="enroll"),
     path("verify", views.VerifyView.as_view(), name="verify"),
-    # the converter would take the last slash for a part of the id
-    path("subjects/<subject_id:subject_id>/release", views.ReleaseView.as_view(), name="release"),
+    # the converter would take the last slash for a part of the id; `reverse` gives the last one of a name
     path("subjects/<subject_id:subject_id>/release/", views.ReleaseView.as_view(schema=None), name="release"),
+    path("subjects/<subject_id:subject_id>/release", views.ReleaseView.as_view(), name="release"),
     path("subjects/<subject_id:subject_id>", views.SubjectView.as_view(), name="subject"),
     path("references/<uuid:reference_id>", views.ReferenceView.as_view(), name="reference"),
     path("config", views.ConfigView.as_view(), name="config"),

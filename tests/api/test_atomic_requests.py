@@ -51,7 +51,7 @@ def test_what_was_counted_stands_when_the_answer_fails(
     body = upload(people[0], portraits.grace_hopper)
     answer: Any = service.post(f"/api/v1/face/verify{slash}", body, format="multipart")
     assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")
-    assert Subject.objects.get(subject_id=people[0]).failures == 1
+    assert Subject.objects.get(subject_id=people[0]).failures == 2  # in halves
     assert Verification.objects.count() == 0
 
 

@@ -53,9 +53,7 @@ def test_other_addresses_of_the_host_keep_their_pages() -> None:
 
 
 @pytest.mark.parametrize("debug", [False, True])
-@pytest.mark.parametrize(
-    "path", ["/api/v1/face/verify", "/api/v1/face/config", "/api/v1/nothing", "/healthz", "/readyz/"]
-)
+@pytest.mark.parametrize("path", ["/api/v1/face/verify", "/api/v1/face/config", "/api/v1/nothing", "/readyz/"])
 def test_a_wrong_host_is_a_problem(path: str, settings: Any, debug: bool) -> None:
     settings.DEBUG = debug
     answer = Client().get(path, headers={"host": "elsewhere.example"})
@@ -129,7 +127,8 @@ def test_both_forms_of_an_address_answer_the_same(admin_user: Any, name: str, me
     both = call(operator, name, method, "nobody", unknown)  # type: ignore[arg-type]
     assert asked
     assert both.status_code == plain.status_code
-    assert both.content == plain.content or both.status_code == 404
+    # what is measured changes with being asked for
+    assert both.content == plain.content or both.status_code == 404 or name == "metrics"
 
 
 def test_a_subject_is_enrolled_read_and_erased_with_a_last_slash(

@@ -31,16 +31,17 @@ def enrolled(served: EnsembleConfig, service: APIClient, portraits: Portraits) -
     return "child-1"
 
 
-@pytest.mark.parametrize(("decision", "most"), [("match", 4), ("no_match", 5)])
-def test_a_verify_costs_at_most_four_queries_and_the_event_of_a_failure(
+@pytest.mark.parametrize(("decision", "most"), [("match", 6), ("no_match", 10)])
+def test_a_verify_costs_so_many_queries_and_what_a_failure_changes(
     enrolled: str, portraits: Portraits, decision: str, most: int
 ) -> None:
+    """The version, the template, three counts, the audit row; of a failure the counts anew and its event."""
     picture = portraits.eileen_collins if decision == "match" else portraits.grace_hopper
-    with CaptureQueriesContext(
-        connection,
-    ) as queries:
+    assert services.verify(services.NOBODY, enrolled, [portraits.eileen_collins]).decision.decision == "match"
+    with CaptureQueriesContext(connection) as captured:
         assert services.verify(services.NOBODY, enrolled, [picture, picture]).decision.decision == decision
-    assert len(queries) <= most, [query["sql"][:120] for query in queries]
+    queries = [query["sql"][:120] for query in captured if "SAVEPOINT" not in query["sql"]]
+    assert len(queries) <= most, queries
 
 
 @pytest.mark.parametrize("decision", ["match", "no_match"])

@@ -14,6 +14,7 @@ from ml_models.models import EnsembleConfig, Erasure, Reference, Subject
 from ml_models.services import NOBODY
 from ml_models.versions import locks
 from tests.conftest import Portraits
+from tests.support.pictures import another
 from tests.support.races import LONG_S, Parking
 from tests.support.uploads import enroll
 
@@ -111,7 +112,7 @@ def test_one_of_two_references_may_go_and_the_rest_still_speaks(
     enrolled: str, service: APIClient, portraits: Portraits
 ) -> None:
     first = Reference.objects.get()
-    enroll(service, enrolled, portraits.eileen_collins)
+    enroll(service, enrolled, another(portraits.eileen_collins))
     assert service.delete(f"/api/v1/face/references/{first.pk}").status_code == 204
     assert enroll(service, enrolled, portraits.grace_hopper).json()["code"] == "reference_mismatch"
     assert enroll(service, enrolled, portraits.eileen_collins).status_code == 201
@@ -125,7 +126,7 @@ def test_references_erased_while_a_picture_is_processed_are_not_replaced_by_it(
     if known:
         services.enroll(NOBODY, "child-1", portraits.eileen_collins)
     parking = Parking(monkeypatch, locks, "share_versions")
-    picture = portraits.eileen_collins if known else portraits.grace_hopper
+    picture = another(portraits.eileen_collins) if known else portraits.grace_hopper
     enrolling = background(services.enroll, NOBODY, "child-1", picture)
     parking.arrive()
     if not known:

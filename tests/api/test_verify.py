@@ -242,7 +242,10 @@ def test_no_token_and_no_right_are_refused_before_anything_is_read(
     assert known.json()["code"] == "forbidden"
 
 
-def test_people_may_verify_themselves(enrolled: str, portraits: Portraits, user: Any, service: APIClient) -> None:
+def test_people_may_verify_themselves_where_the_host_says_so(
+    enrolled: str, portraits: Portraits, user: Any, service: APIClient, settings: Any
+) -> None:
+    settings.ML_MODELS = {**settings.ML_MODELS, "SUBJECT_POLICY": "ml_models.api.access.self_service"}
     own = str(user.pk)
     enroll(service, own, portraits.grace_hopper)
     client = APIClient()

@@ -116,7 +116,7 @@ def test_a_replacement_worker_loads_the_active_version_before_it_accepts(
     EnsembleConfig.objects.filter(version=3).update(state="rolling_out")
     hooks = runpy.run_path(str(ROOT / "config" / "gunicorn.conf.py"))
     monkeypatch.setattr(runtime, "start", lambda: None)  # accepting begins when the hook returns
-    hooks["post_worker_init"](SimpleNamespace(age=hooks["workers"] + 1))
+    hooks["post_worker_init"](SimpleNamespace(age=hooks["workers"] + 1, notify=lambda: None))
     assert Client().get("/readyz").json() == {
         "status": "ready",
         "degraded": ["Version 3 (rolling out): lost is not loaded: in progress."],

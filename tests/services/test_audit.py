@@ -22,7 +22,7 @@ from ml_models.models import AuditEvent, EnsembleConfig, Reference, Subject, Ver
 from ml_models.services import chain, trail
 from tests.conftest import Portraits
 from tests.support.keys import keyset
-from tests.support.pictures import encoded, faceless
+from tests.support.pictures import another, encoded, faceless
 from tests.support.uploads import enroll, verify
 from tests.support.work import work_off
 
@@ -103,7 +103,6 @@ FAILURES: dict[str, Any] = {
     "decryption_failed": _corrupt,
     "not_ready": _no_version,
     "not_enrolled": lambda portraits: portraits.eileen_collins,
-    "invalid_request": lambda portraits: portraits.eileen_collins,
     "internal_error": lambda portraits: portraits.eileen_collins,
 }
 
@@ -126,8 +125,6 @@ def test_every_verify_that_fails_is_an_event(
     if code == "internal_error":
         kiosk.raise_request_exception = False
         monkeypatch.setattr(Pipeline, "extract", lambda *args, **more: [][0])
-    if code == "invalid_request":
-        settings.ML_MODELS = {**settings.ML_MODELS, "MAX_FRAMES": 0}
     pseudonym = AuditEvent.objects.filter(kind="enroll").earliest("pk").subject
     before = AuditEvent.objects.count()
     verify(kiosk, subject_id, picture, capture_point="front door")
@@ -148,11 +145,13 @@ def test_an_id_that_is_none_is_refused_as_before_and_in_no_event(served: Ensembl
     assert {event.subject for event in AuditEvent.objects.all()} == {""}
 
 
-def test_a_locked_subject_leaves_an_event_of_every_attempt(people: list[str], kiosk: Any, portraits: Portraits) -> None:
+def test_a_slowed_credential_leaves_an_event_of_every_attempt(
+    people: list[str], kiosk: Any, portraits: Portraits
+) -> None:
     start = AuditEvent.objects.count()
     for _ in range(6):
         verify(kiosk, "child-1", portraits.grace_hopper)
-    assert trace()[start:] == [("verify", "no_match")] * 5 + [("verify", "locked_out")]
+    assert trace()[start:] == [("verify", "no_match")] * 3 + [("verify", "throttled")] * 3
 
 
 def test_an_enrolment_that_is_refused_is_an_event(
@@ -166,7 +165,7 @@ def test_an_enrolment_that_is_refused_is_an_event(
     ):
         enroll(kiosk, name, picture, capture_point="office", **more)
     settings.ML_MODELS = {**settings.ML_MODELS, "MAX_REFERENCES": 1}
-    enroll(kiosk, "child-1", portraits.eileen_collins)
+    enroll(kiosk, "child-1", another(portraits.eileen_collins))
     assert trace()[start:] == [
         ("enroll", "reference_mismatch"),
         ("enroll", "undecodable_image"),
@@ -214,8 +213,9 @@ def test_a_deed_and_its_event_are_written_together_or_not_at_all(
 
 
 def test_erasure_takes_the_key_and_leaves_events_that_name_nobody(
-    people: list[str], kiosk: Any, portraits: Portraits
+    people: list[str], kiosk: Any, portraits: Portraits, settings: Settings
 ) -> None:
+    settings.ML_MODELS = {**settings.ML_MODELS, "REENROL_WINDOW_DAYS": 0}
     verify(kiosk, "child-1", portraits.grace_hopper)
     pseudonym = last().subject
     assert kiosk.delete(f"{SUBJECTS}/child-1").status_code == 200

@@ -15,6 +15,7 @@ from ml_models.models import Embedding, EnsembleConfig, Reference
 from ml_models.services import rotation
 from tests.conftest import Portraits
 from tests.support.keys import keyset
+from tests.support.pictures import another
 from tests.support.uploads import enroll, verify
 
 pytestmark = pytest.mark.django_db
@@ -33,8 +34,8 @@ def ciphertexts() -> list[bytes]:
 
 @pytest.fixture
 def enrolled(served: EnsembleConfig, service: APIClient, portraits: Portraits) -> str:
-    for _ in range(2):
-        assert enroll(service, "child-1", portraits.eileen_collins).status_code == 201
+    for picture in (portraits.eileen_collins, another(portraits.eileen_collins)):
+        assert enroll(service, "child-1", picture).status_code == 201
     return "child-1"
 
 

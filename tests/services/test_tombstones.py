@@ -17,6 +17,7 @@ from ml_models import services
 from ml_models.exceptions import NotFound
 from ml_models.models import Embedding, Erasure, Reference, Subject, Verification
 from tests.conftest import Portraits
+from tests.support.pictures import another
 from tests.support.uploads import enroll, verify
 
 pytestmark = pytest.mark.django_db
@@ -69,7 +70,7 @@ def enrolled() -> dict[str, int]:
 def test_what_a_backup_brought_back_is_erased_again_once(
     people: list[str], service: APIClient, portraits: Portraits, backup: Any, export: Any
 ) -> None:
-    second = enroll(service, "child-2", portraits.grace_hopper).json()["reference_id"]
+    second = enroll(service, "child-2", another(portraits.grace_hopper)).json()["reference_id"]
     verify(service, "child-1", portraits.eileen_collins)
     restore = backup()
     services.erase_subject(services.NOBODY, "child-1")
@@ -86,8 +87,9 @@ def test_what_a_backup_brought_back_is_erased_again_once(
 
 
 def test_a_person_enrolled_anew_stays(
-    people: list[str], service: APIClient, portraits: Portraits, backup: Any, export: Any
+    people: list[str], service: APIClient, portraits: Portraits, backup: Any, export: Any, settings: Settings
 ) -> None:
+    settings.ML_MODELS = {**settings.ML_MODELS, "REENROL_WINDOW_DAYS": 0}
     services.erase_subject(services.NOBODY, "child-1")
     enroll(service, "child-1", portraits.eileen_collins)
     restore = backup()
@@ -105,7 +107,7 @@ def test_who_was_enrolled_anew_into_a_row_that_came_back_keeps_the_new_reference
     services.erase_subject(services.NOBODY, "child-1")
     file = export()
     restore()
-    new = enroll(service, "child-1", portraits.eileen_collins).json()["reference_id"]
+    new = enroll(service, "child-1", another(portraits.eileen_collins)).json()["reference_id"]
     assert replay(file) == (0, 1, 1)
     assert str(Reference.objects.get(subject__subject_id="child-1").pk) == new
     assert Verification.objects.get().subject is None
