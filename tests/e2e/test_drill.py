@@ -1,29 +1,18 @@
 """The drills in their shortest forms; `make rollout-drill` and `make faults` are the whole ones."""
 
 import json
-import os
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
-from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connection
-from PIL import Image, ImageEnhance
 
-from devstack.drill import crowd, live, scale, versions
-from devstack.drill.people import PHOTOS, People, Photo
+from devstack.drill import scale
+from devstack.drill.people import PHOTOS
 from devstack.drill.report import Report
-from devstack.drill.stack import Stack
-from devstack.processes import Interruption, Supervisor
-from devstack.state import ROOT, State
-from ml_models import rollouts, runtime
+from devstack.state import ROOT
+from ml_models import rollouts
 from ml_models.models import EnsembleConfig
-from tests.conftest import Portraits
-from tests.support.work import work_off
 
 
 def drill(test: Any) -> Any:
@@ -61,59 +50,6 @@ def test_a_database_that_dies_and_one_that_freezes_cost_no_decision_and_no_enrol
     report = json.loads(done.stdout)
     missed = [check["what"] for check in report["checks"] if not check["holds"]]
     assert [what for what in missed if "slowest" not in what] == [], report
-
-
-@pytest.fixture
-def worker() -> Iterator[None]:
-    """What beat, a Celery worker and the web server's background thread do, in a thread."""
-    over = threading.Event()
-
-    def repeat() -> None:
-        while not over.wait(0.2):
-            runtime.refresh()
-            work_off()
-        connection.close()
-
-    thread = threading.Thread(target=repeat)
-    thread.start()
-    yield
-    over.set()
-    thread.join()
-
-
-@pytest.fixture
-def shown(portraits: Portraits, tmp_path: Path) -> People:
-    """Two people, each with a reference and a darker probe."""
-    people = People([], [], [])
-    for subject, picture in (("drill-1", portraits.eileen_collins), ("drill-2", portraits.grace_hopper)):
-        (tmp_path / f"{subject}.jpg").write_bytes(picture)
-        ImageEnhance.Brightness(Image.open(BytesIO(picture))).enhance(0.8).save(tmp_path / f"{subject}-probe.jpg")
-        people.references.append(Photo(subject, tmp_path / f"{subject}.jpg"))
-        people.probes.append(Photo(subject, tmp_path / f"{subject}-probe.jpg"))
-    return people
-
-
-@pytest.mark.django_db(transaction=True)
-def test_nobody_notices_a_new_network_going_live_in_one_process(
-    live_server: Any, shown: People, tmp_path: Path, request: pytest.FixtureRequest, settings: Any
-) -> None:
-    """The drill's own traffic, versions and checks, over HTTP, without the time that processes take to start."""
-    settings.ML_MODELS = {**settings.ML_MODELS, "LOCKOUT_AFTER": 0}  # its impostors are many, and it has one account
-    state = State(tmp_path / "state")
-    state.create()
-    environment = {**os.environ, "PORT": str(live_server.thread.port)}
-    stack = Stack(Supervisor(state.logs, Interruption()), state, environment)
-    versions.prepare(stack, tmp_path)
-    versions.load_everything((versions.OLD, versions.NEW))
-    enrolled = crowd.enroll(shown, 2)
-    offline = crowd.offline(enrolled, shown.probes, (versions.OLD, versions.REWEIGHTED, versions.NEW))
-    request.getfixturevalue("worker")
-    report = Report()
-    live.run(stack, offline, enrolled, rate=2, before_s=0.5, report=report, repeats=1, pause_s=1.5)
-    held = {check.what: check.holds for check in report.checks}
-    assert [what for what in ALWAYS if not held[what]] == [], report.to_json()
-    assert set(report.facts["answers by version"]) == {"1", "2", "3"}
-    assert report.facts["answers by decision"].keys() == {"match", "no_match"}
 
 
 @pytest.mark.django_db(transaction=True)
