@@ -28,6 +28,7 @@ from ml_models.engine.embed import golden_crops  # noqa: E402
 from ml_models.models import Artifact, EnsembleConfig, RolloutChunk  # noqa: E402
 from ml_models.rollouts import backfill  # noqa: E402
 from tests.conftest import Portraits  # noqa: E402
+from tests.support.pictures import another  # noqa: E402
 from tests.support.served import CALIBRATION, RULE, activate  # noqa: E402
 from tests.support.uploads import enroll, verify  # noqa: E402
 from tests.support.work import work_off  # noqa: E402
@@ -136,7 +137,7 @@ def test_from_the_authors_file_to_a_verified_face(
     assert quantised.generate_embedding(crop) @ expected > 0.97
 
     # enrol and verify
-    assert enroll(service, "child-1", portraits.eileen_collins).status_code == 201
+    assert enroll(service, "child-1", another(portraits.eileen_collins)).status_code == 201
     answer = verify(service, "child-1", portraits.eileen_collins).json()
     assert (answer["decision"], answer["config_version"], answer["voters"]) == ("match", 4, names)
     config = service.get("/api/v1/face/config").json()
