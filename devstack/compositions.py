@@ -94,8 +94,8 @@ def outcome(pipeline: Any, rule: Any, ratio: float, place: str, person: Sample, 
 
 def taken(pipeline: Any, rule: Any, data: bytes, limits: Any, person: Sample, printed: Sample) -> str:
     """Whose face was taken, or the code that the picture is refused with."""
+    from ml_models.engine.compare import by_member
     from ml_models.engine.errors import ImageError
-    from ml_models.engine.fuse import by_member
 
     try:
         found = pipeline.extract(data, limits)

@@ -101,7 +101,7 @@ def _extracted(pipeline: Any, data: bytes) -> Any:
 
 
 def _decision(rule: Any, reference: Any, probe: Any) -> Any:
-    from ml_models.engine.fuse import by_member
+    from ml_models.engine.compare import by_member
 
     return rule.judge(by_member([reference]), by_member([probe]), probe.quality.score)
 

@@ -50,8 +50,8 @@ def row(name: str, results: list[tuple[str, bool]]) -> str:
 
 def outcome(pipeline: Any, rule: Any, make: Callable[[Sample], Picture], person: Sample) -> tuple[str, bool]:
     """What enrolment makes of what is made of a person, and whether verification takes it for the photograph."""
+    from ml_models.engine.compare import by_member
     from ml_models.engine.errors import ImageError
-    from ml_models.engine.fuse import by_member
     from ml_models.engine.quality import ENROLL_LIMITS
 
     try:
@@ -60,7 +60,7 @@ def outcome(pipeline: Any, rule: Any, make: Callable[[Sample], Picture], person:
         return error.code, False
     probe = by_member([found])
     decision = rule.judge(by_member([person.extraction]), probe, found.quality.score).decision
-    return "warned" if rule.condition(probe) else "unwarned", decision == "match"
+    return "warned" if rule.condition_of(probe) else "unwarned", decision == "match"
 
 
 def photograph(person: Sample) -> Picture:

@@ -179,7 +179,7 @@ class Measured:
             return error.code
 
     def _outcome(self, reference: Any, probe: Any) -> str:
-        from ml_models.engine.fuse import by_member
+        from ml_models.engine.compare import by_member
 
         if isinstance(reference, str) or isinstance(probe, str):
             return reference if isinstance(reference, str) else str(probe)

@@ -10,8 +10,9 @@ from itertools import islice
 from devstack.drill.people import People, Photo
 from devstack.state import say
 from ml_models import rollouts, runtime, services
+from ml_models.engine.compare import by_member
 from ml_models.engine.errors import EngineError
-from ml_models.engine.fuse import Fusion, by_member
+from ml_models.engine.fuse import Fusion
 from ml_models.engine.types import Decision, Embeddings, Extraction
 from ml_models.exceptions import ServiceError
 from ml_models.versions import numbers

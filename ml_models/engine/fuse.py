@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .calibrate import Affine, Calibration
+from .compare import Observation, compare, listed
 from .conditions import CONDITIONS
 from .errors import InferenceFailed, LowQuality, MissingThreshold, Reason
-from .types import Decision, Embeddings, Extraction, Verdict
+from .types import Decision, Embeddings, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,65 +67,6 @@ def reachable_voter_sets(members: Sequence[Member]) -> list[tuple[str, ...]]:
     levels = sorted({member.quality_threshold for member in members})
     sets = [tuple(sorted(m.name for m in members if m.quality_threshold <= level)) for level in reversed(levels)]
     return list(dict.fromkeys(sets))
-
-
-@dataclass(frozen=True, slots=True)
-class Observation:
-    """What one member measured in one attempt.
-
-    Both are means over every pair of a reference and a frame: `similarity` of the cosine, in [-1, 1]; `log_norm` of the
-    natural logarithm of the pair's shorter feature norm.
-    """
-
-    similarity: float
-    log_norm: float
-
-
-def by_member(extractions: Sequence[Extraction]) -> dict[str, Embeddings]:
-    """The embeddings of one or more pictures, by member."""
-    return {
-        name: Embeddings.of_features([extraction.feature(name) for extraction in extractions])
-        for name in extractions[0].vectors
-    }
-
-
-def compare(template: Mapping[str, Embeddings], probes: Mapping[str, Embeddings]) -> dict[str, Observation]:
-    """Each member's observation of an attempt.
-
-    The mean, not the best: averaging narrows the non-mated scores, so that more references or frames never raise the
-    FMR over that of a single pair at the same threshold.
-
-    Args:
-        template: the references, by member.
-        probes: the frames, by member.
-
-    Raises:
-        InferenceFailed: a member has no vectors on one side, other dimensions, or values that are not finite.
-    """
-    if set(template) != set(probes) or not probes:
-        raise InferenceFailed(
-            f"The template has embeddings of {_names(template)}, the probe of {_names(probes)}. Both need the same "
-            "members: embed the one that lacks some again."
-        )
-    return {name: _observe(name, template[name], frames) for name, frames in probes.items()}
-
-
-def _names(names: Iterable[str]) -> str:
-    return ", ".join(sorted(names)) or "no member"
-
-
-def _observe(name: str, references: Embeddings, frames: Embeddings) -> Observation:
-    a, b = references.vectors, frames.vectors
-    if not len(a) or not len(b) or a.shape[1] != b.shape[1]:
-        raise InferenceFailed(
-            f"{name} has references of shape {a.shape} and frames of shape {b.shape}: at least one of each is needed, "
-            "and they must have the same dimension."
-        )
-    cosine = float(a.astype(np.float64).mean(0) @ b.astype(np.float64).mean(0))
-    shorter = np.minimum.outer(references.norms.astype(np.float64), frames.norms.astype(np.float64))
-    if not math.isfinite(cosine) or not (np.isfinite(shorter) & (shorter > 0)).all():
-        raise InferenceFailed(f"{name} gave a feature of length 0, or a cosine or norm that is not finite.")
-    return Observation(max(-1.0, min(1.0, cosine)), float(np.log(shorter).mean()))
 
 
 Sides = Literal["probes", "either", "both"]
@@ -254,8 +196,8 @@ class Fusion:
             unknown = {*condition.directions, *condition.centroids, *voters} - names
             if unknown:
                 raise ValueError(
-                    f"{condition.name}: {_names(unknown)} cannot take part, not being among the version's members "
-                    f"({_names(names)})."
+                    f"{condition.name}: {listed(unknown)} cannot take part, not being among the version's members "
+                    f"({listed(names)})."
                 )
 
     def voters(self, quality_score: float) -> tuple[Member, ...]:
@@ -275,28 +217,27 @@ class Fusion:
             InferenceFailed: see `compare` and `Condition.discriminants`.
             LowQuality, MissingThreshold: see `decide`.
         """
-        condition, margin = self.condition(template, frames)
+        shown = _discriminants(frames, self.conditions)
+        condition, margin = self._deciding(template, shown)
         if condition is None:
             return self.decide(compare(template, frames), quality_score)
         decision = condition.fusion.decide(condition.compare(template, frames), quality_score, margin)
-        shown = self.condition_of(frames)
-        return replace(decision, condition=condition.name, probe_condition=shown.name if shown else "")
+        probe = self._strongest(shown)
+        return replace(decision, condition=condition.name, probe_condition=probe.name if probe else "")
 
     def condition_of(self, faces: Mapping[str, Embeddings]) -> Condition | None:
         """The condition that pictures of one face show by themselves, None when none. Raises as
         `Condition.discriminants`."""
         return self._strongest(_discriminants(faces, self.conditions))
 
-    def condition(
-        self, template: Mapping[str, Embeddings], frames: Mapping[str, Embeddings]
+    def _deciding(
+        self, template: Mapping[str, Embeddings], shown: Mapping[str, float]
     ) -> tuple[Condition | None, float]:
         """The condition whose rule decides an attempt, None when the plain rule does, and the margin that is added to
-        its thresholds, where both sides show it or a related one.
+        its thresholds, where both sides show it or a related one. `shown` are the frames' discriminants.
 
-        Of two `related` conditions the graver counts, of two others the one with the higher discriminant. Raises as
-        `Condition.discriminants`.
+        Of two `related` conditions the graver counts, of two others the one with the higher discriminant.
         """
-        shown = _discriminants(frames, self.conditions)
         stored = _discriminants(template, [c for c in self.conditions if c.sides != "probes"])
         first, second = self._strongest(shown), self._strongest(stored)
         if first and second and related(first.name, second.name):

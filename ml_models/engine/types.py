@@ -194,9 +194,9 @@ class Extraction:
 @dataclass(frozen=True, slots=True)
 class Decision:
     """`score` and both thresholds are natural-log likelihood ratios; `voters` are the members that voted;
-    `similarities` and `log_norms` are each member's `fuse.Observation`; `condition` is the name of the `fuse.Condition`
-    that the attempt was classified as, "" when in none; `probe_condition` of the one that the frames show by
-    themselves, "" where it is the references that are in a condition."""
+    `similarities` and `log_norms` are each member's `compare.Observation`; `condition` is the name of the
+    `fuse.Condition` that the attempt was classified as, "" when in none; `probe_condition` of the one that the frames
+    show by themselves, "" where it is the references that are in a condition."""
 
     decision: Verdict
     score: float

@@ -128,7 +128,7 @@ class Labelled:
         return self.take(np.isfinite(self.quality) & self.observations.acquired)
 
     def classify(self, conditions: Sequence[Condition]) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
-        """The index of the condition that decides each comparison by `Fusion.condition`, −1 for none, and whether both
+        """The index of the condition that decides each comparison in `Fusion.judge`, −1 for none, and whether both
         its sides show it; shape (N,) each."""
         a, b = self.comparisons.a, self.comparisons.b
         if not conditions:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..engine.compare import by_member
 from ..engine.errors import ImageError
-from ..engine.fuse import by_member
 from ..engine.types import Decision, Extraction, Quality
 from ..models import EnsembleConfig
 from ..runtime import ServedVersion

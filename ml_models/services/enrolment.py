@@ -18,9 +18,9 @@ from django.db.models.functions import Now
 
 from .. import conf, crypto, runtime, selectors, signals
 from ..engine.align import encode_chip
+from ..engine.compare import by_member
 from ..engine.conditions import CONDITIONS
 from ..engine.errors import ArtifactRejected, InferenceFailed
-from ..engine.fuse import by_member
 from ..engine.types import Extraction, Feature, Quality
 from ..exceptions import (
     ConfigChanged,

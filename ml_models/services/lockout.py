@@ -44,9 +44,13 @@ def require_free(template: selectors.Template) -> None:
     Raises:
         LockedOut, Slowed
     """
-    for left, error in ((template.lock_left, LockedOut), (template.slow_left, Slowed)):
-        if left is not None and left > timedelta(0):
-            raise error(left.total_seconds())
+    _require_over(template.lock_left, LockedOut)
+    _require_over(template.slow_left, Slowed)
+
+
+def _require_over(left: timedelta | None, refusal: type[LockedOut]) -> None:
+    if left is not None and left > timedelta(0):
+        raise refusal(left.total_seconds())
 
 
 def settle(caller: Caller, subject: UUID, subject_id: str, decision: str) -> None:
@@ -68,9 +72,12 @@ def settle(caller: Caller, subject: UUID, subject_id: str, decision: str) -> Non
         # whoever writes it holds the subject
         pair, _ = PairCount.objects.get_or_create(subject=held, credential=caller.credential_id)
         now = held.now
-        _require_past(held.locked_until, now, LockedOut)
-        _require_past(credential.slowed_until, now, Slowed)
-        _require_past(pair.slowed_until, now, Slowed)
+        for until, refusal in (
+            (held.locked_until, LockedOut),
+            (credential.slowed_until, Slowed),
+            (pair.slowed_until, Slowed),
+        ):
+            _require_over(until - now if until else None, refusal)
         points = counts.POINTS[decision]
         visit, failure = _count_pair(pair, points, now)
         if _count_subject(held, pair, points, now):
@@ -79,14 +86,15 @@ def settle(caller: Caller, subject: UUID, subject_id: str, decision: str) -> Non
             _tell_of(credential)
 
 
-def _require_past(until: datetime | None, now: datetime, refusal: type[LockedOut]) -> None:
-    if until is not None and until > now:
-        raise refusal((until - now).total_seconds())
-
-
 def _since(moment: datetime | None, now: datetime) -> float:
     """Seconds; so many since what never was that nothing is left of it."""
     return 1000.0 * counts.DAY_S if moment is None else (now - moment).total_seconds()
+
+
+def _wait(last_s: float, until: datetime | None, now: datetime, most_s: float) -> tuple[float, datetime]:
+    """The wait that begins now, after one of `last_s` seconds until then: its seconds, and its end."""
+    seconds = counts.next_wait_s(last_s, _since(until, now), most_s)
+    return seconds, now + timedelta(seconds=seconds)
 
 
 def _failures(row: Subject | PairCount, points: int, now: datetime) -> int:
@@ -103,8 +111,7 @@ def _count_pair(pair: PairCount, points: int, now: datetime) -> tuple[int, float
         pair.counted_at = now
     pair.failures, pair.failed_at = _failures(pair, points, now), now
     if points and pair.failures >= counts.slow_after():
-        pair.slow_s = counts.next_wait_s(pair.slow_s, _since(pair.slowed_until, now), conf.get("LOCKOUT_MAX_S"))
-        pair.slowed_until = now + timedelta(seconds=pair.slow_s)
+        pair.slow_s, pair.slowed_until = _wait(pair.slow_s, pair.slowed_until, now, conf.get("LOCKOUT_MAX_S"))
     pair.save()
     return int(visit), points / 2 if pair.failures == points else 0.0
 
@@ -116,10 +123,8 @@ def _count_subject(subject: Subject, pair: PairCount, points: int, now: datetime
     subject.failures, subject.failed_at = _failures(subject, points, now), now
     locked = points > 0 and counts.locks(subject.failures, pair.failures)
     if locked:
-        subject.lock_s = counts.next_wait_s(
-            subject.lock_s, _since(subject.locked_until, now), conf.get("LOCKOUT_MAX_S")
-        )
-        subject.locked_until = now + timedelta(seconds=subject.lock_s)
+        most_s = conf.get("LOCKOUT_MAX_S")
+        subject.lock_s, subject.locked_until = _wait(subject.lock_s, subject.locked_until, now, most_s)
     subject.save(update_fields=["failures", "failed_at", "lock_s", "locked_until"])
     return locked
 
@@ -132,10 +137,8 @@ def _count_credential(credential: CredentialCount, visit: int, failure: float, n
     credential.counted_at = now
     suspect = failure > 0 and credential.pk != "" and counts.is_suspect(credential.failures, credential.visits)
     if suspect:
-        credential.slow_s = counts.next_wait_s(
-            credential.slow_s, _since(credential.slowed_until, now), counts.CREDENTIAL_MAX_S
-        )
-        credential.slowed_until = now + timedelta(seconds=credential.slow_s)
+        last_s, until = credential.slow_s, credential.slowed_until
+        credential.slow_s, credential.slowed_until = _wait(last_s, until, now, counts.CREDENTIAL_MAX_S)
     credential.save()
     return suspect
 

@@ -6,15 +6,14 @@ import numpy as np
 import pytest
 
 from ml_models.engine.calibrate import Affine, Calibration
+from ml_models.engine.compare import Observation, compare
 from ml_models.engine.errors import InferenceFailed, LowQuality, MissingThreshold
 from ml_models.engine.fuse import (
     Centroids,
     Condition,
     Fusion,
     Member,
-    Observation,
     VoterSet,
-    compare,
     reachable_voter_sets,
     voter_key,
 )

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from ml_models.engine.calibrate import Affine, Calibration
-from ml_models.engine.fuse import Fusion, Member, VoterSet, compare
+from ml_models.engine.compare import compare
+from ml_models.engine.fuse import Fusion, Member, VoterSet
 from ml_models.engine.types import Embeddings
 from ml_models.evaluation import report
 from ml_models.evaluation.attempts import CELLS, FEWEST_STRANGERS, attempts
