@@ -18,24 +18,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import django
 import yaml
 from django.core.management import call_command
 
+from devstack.dev_eval import DATA, ENSEMBLES, LISTS, begin
 from devstack.state import ROOT, say
 
-ENSEMBLES = ROOT / "config" / "ensembles"
 # version 2 has numbers of an earlier way to fit, which nothing repeats any more
 FITTED = [ENSEMBLES / "v1.yaml", ENSEMBLES / "v4.yaml"]
-DATA = ROOT.parent / "shared" / "data" / "dev_eval"
 PAGE = ROOT / "docs" / "accuracy.md"
-# the pairs, the pictures, and what a table says of the people; subject 001 of two sets is two people
-LISTS = {
-    "LFW": ("lfw/pairs.csv", "lfw/images", None),
-    "CFP-FF": ("cfp/pairs_FF.csv", "cfp/images", None),
-    "CFP-FP": ("cfp/pairs_FP.csv", "cfp/images", None),
-    "London": ("london/pairs.csv", "london/images", "london/london_info.csv"),
-}
 STRESSED = ("LFW", "CFP-FF", "CFP-FP")
 PARTS, STRESS_IMAGES = 5, 1000
 PEOPLE = "Adults: public figures on press photographs (LFW, CFP), and 40 volunteers in a studio (London)."
@@ -55,11 +46,8 @@ def main() -> int:
     parser.add_argument("--cache", type=Path, help="keep vectors here, so that a run can be resumed; delete it after")
     parser.add_argument("--page", action="store_true", help="measure nothing: write the page from the reports")
     options = parser.parse_args()
-    if not DATA.is_dir() and not options.page:
-        say(f"The development sets are not there: {DATA.relative_to(ROOT.parent)}")
-        return 1
-    django.setup()
     if not options.page:
+        begin()
         with tempfile.TemporaryDirectory(prefix="accuracy-") as folder:
             measure(options.files or FITTED, options.cache or Path(folder))
     PAGE.write_text("\n".join(pages(shipped())) + "\n")
@@ -71,8 +59,6 @@ def measure(files: Sequence[Path], cache: Path) -> None:
     """Write the report of each version beside its file."""
     from ml_models.studies import keeping
 
-    call_command("migrate", verbosity=0)
-    call_command("fetch_demo_pack", stdout=sys.stderr)
     for file in files:
         # the report that is there may be on numbers that the file does not have any more
         call_command("load_ensemble", str(file), "--no-report", stdout=sys.stderr)

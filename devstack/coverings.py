@@ -15,11 +15,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import django
 import numpy as np
-from django.core.management import call_command
 
-from devstack.accuracy import DATA, LISTS, STRESS_IMAGES, percent
+from devstack.accuracy import STRESS_IMAGES, percent
+from devstack.dev_eval import DATA, LISTS, load
 from devstack.prepare import FIRST_ACTIVE
 from devstack.state import ROOT, say
 
@@ -33,12 +32,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cache", type=Path, help="keep vectors here, so that a run can be resumed; delete it after")
     options = parser.parse_args()
-    django.setup()
-    call_command("migrate", verbosity=0)
-    call_command("fetch_demo_pack", stdout=sys.stderr)
-    call_command("load_ensemble", str(ROOT / "config" / "ensembles" / f"v{FIRST_ACTIVE}.yaml"), stdout=sys.stderr)
+    config = load(FIRST_ACTIVE)
     with tempfile.TemporaryDirectory(prefix="coverings-") as folder:
-        page = "\n".join(pages(options.cache or Path(folder)))
+        page = "\n".join(pages(config, options.cache or Path(folder)))
     PAGE.write_text(page + "\n")
     say(f"Wrote {PAGE.relative_to(ROOT)}")
     return 0
@@ -54,15 +50,14 @@ class Watcher:
         return lambda done, total: say(f"  {what}: {done} of {total}") if done in (1, total) else None
 
 
-def pages(cache: Path) -> Iterator[str]:
-    from ml_models import selectors
+def pages(config: Any, cache: Path) -> Iterator[str]:
     from ml_models.evaluation.calibration import cross_validation, fitting
     from ml_models.evaluation.pictures import stress
     from ml_models.evaluation.study import acquired, cells
     from ml_models.studies.pictures import Sources, prepare
     from ml_models.versions import numbers
 
-    config, watcher = selectors.get_config(FIRST_ACTIVE), Watcher()
+    watcher = Watcher()
 
     def of(names: Sequence[str], stresses: Sequence[str], **options: Any) -> Any:
         listed = [(DATA / pairs, DATA / images) for pairs, images, _ in (LISTS[name] for name in names)]

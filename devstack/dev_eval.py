@@ -17,33 +17,52 @@ import numpy as np
 from django.core.management import call_command
 from numpy.typing import NDArray
 
-from devstack.accuracy import DATA
 from devstack.state import ROOT, say
 
+DATA = ROOT.parent / "shared" / "data" / "dev_eval"
+ENSEMBLES = ROOT / "config" / "ensembles"
+# the pairs, the pictures, and what a table says of the people; subject 001 of two sets is two people
+LISTS = {
+    "LFW": ("lfw/pairs.csv", "lfw/images", None),
+    "CFP-FF": ("cfp/pairs_FF.csv", "cfp/images", None),
+    "CFP-FP": ("cfp/pairs_FP.csv", "cfp/images", None),
+    "London": ("london/pairs.csv", "london/images", "london/london_info.csv"),
+}
 FRONTAL = (("lfw", ""), ("cfp", "frontal"), ("london", ""))
+
+
+def begin() -> None:
+    """Django on an empty database, with the demo pack. Ends the process where the development sets are not there."""
+    if not DATA.is_dir():
+        say(f"The development sets are not there: {DATA.relative_to(ROOT.parent)}")
+        sys.exit(1)
+    django.setup()
+    call_command("migrate", verbosity=0)
+    call_command("fetch_demo_pack", stdout=sys.stderr)
+
+
+def load(version: int) -> Any:
+    """`begin`, and a version of `config/ensembles`."""
+    begin()
+    call_command("load_ensemble", str(ENSEMBLES / f"v{version}.yaml"), stdout=sys.stderr)
+    from ml_models import selectors
+
+    return selectors.get_config(version)
 
 
 def loaded(version: int = 2) -> tuple[Any, Any]:
     """A version of `config/ensembles`, on an empty database: its pipeline and its decision rule."""
-    if not DATA.is_dir():
-        say("The development sets are not there.")
-        sys.exit(1)
-    django.setup()
+    config = load(version)
     cv2.setNumThreads(1)
-    call_command("migrate", verbosity=0)
-    call_command("fetch_demo_pack", stdout=sys.stderr)
-    call_command("load_ensemble", str(ROOT / "config" / "ensembles" / f"v{version}.yaml"), stdout=sys.stderr)
-    from ml_models import selectors
     from ml_models.studies import loading
     from ml_models.versions import numbers
 
-    config = selectors.get_config(version)
     return loading.pipeline(config), numbers.rule(config)
 
 
-def rows(folder: str, file: str) -> list[dict[str, str]]:
+def rows(file: str) -> list[dict[str, str]]:
     """A pair list's rows."""
-    with (DATA / folder / file).open() as lines:
+    with (DATA / file).open() as lines:
         return list(csv.DictReader(lines))
 
 

@@ -7,7 +7,6 @@ wherever it proves equal. Then every two pictures of a set are compared.
 """
 
 import argparse
-import csv
 import random
 import sys
 from collections.abc import Sequence
@@ -18,13 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import django
 import numpy as np
 from django.conf import settings
-from django.core.management import call_command
 
-from devstack.accuracy import DATA, LISTS
-from devstack.state import ROOT, say
+from devstack.dev_eval import DATA, LISTS, load, rows
+from devstack.state import say
 
 ENGINES = ("onnxruntime", "openvino")
 
@@ -34,15 +31,10 @@ def main() -> int:
     parser.add_argument("--images", type=int, default=150, help="pictures of every set (default 150); 0 for all")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    django.setup()
+    config = load(2)
     cv2.setNumThreads(1)
-    call_command("migrate", verbosity=0)
-    call_command("fetch_demo_pack", stdout=sys.stderr)
-    call_command("load_ensemble", str(ROOT / "config" / "ensembles" / "v2.yaml"), stdout=sys.stderr)
-    from ml_models import selectors
     from ml_models.versions import numbers
 
-    config = selectors.get_config(2)
     pipelines, rule = [_pipeline(config, engine) for engine in ENGINES], numbers.rule(config)
     print("| set | pictures | refused alike | comparisons | other decision | score, at most | cosine, at least |")
     print("| --- " * 7 + "|")
@@ -66,8 +58,7 @@ def _pipeline(config: Any, engine: str) -> Any:
 
 def _pictures(name: str, count: int, seed: int) -> list[Path]:
     file, folder, _ = LISTS[name]
-    with (DATA / file).open() as lines:
-        names = sorted({row[side] for row in csv.DictReader(lines) for side in "ab"})
+    names = sorted({row[side] for row in rows(file) for side in "ab"})
     random.Random(seed).shuffle(names)  # noqa: S311
     return [DATA / folder / name for name in names[: count or None]]
 

@@ -10,23 +10,19 @@ import argparse
 import sys
 from pathlib import Path
 
-import django
 from django.core.management import call_command
 
-from devstack.accuracy import DATA, LISTS, STRESS_IMAGES
+from devstack.accuracy import STRESS_IMAGES
+from devstack.dev_eval import DATA, ENSEMBLES, LISTS, load
 from devstack.prepare import FIRST_ACTIVE
-from devstack.state import ROOT
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cache", type=Path, required=True)
     options = parser.parse_args()
-    django.setup()
-    file = str(ROOT / "config" / "ensembles" / f"v{FIRST_ACTIVE}.yaml")
-    call_command("migrate", verbosity=0)
-    call_command("fetch_demo_pack", stdout=sys.stderr)
-    call_command("load_ensemble", file, stdout=sys.stderr)
+    load(FIRST_ACTIVE)
+    file = ENSEMBLES / f"v{FIRST_ACTIVE}.yaml"
     listed = [
         option
         for pairs, images, _ in LISTS.values()
@@ -34,7 +30,12 @@ def main() -> int:
     ]
     stress = ["--stress=all", f"--stress-images={STRESS_IMAGES}"]
     call_command(
-        "calibrate", f"--config={FIRST_ACTIVE}", *listed, *stress, f"--cache={options.cache}", f"--output={file}"
+        "calibrate",
+        f"--config={FIRST_ACTIVE}",
+        *listed,
+        *stress,
+        f"--cache={options.cache}",
+        f"--output={file}",
     )
     return 0
 

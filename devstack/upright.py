@@ -19,8 +19,7 @@ from unittest.mock import patch
 
 import numpy as np
 
-from devstack.accuracy import DATA
-from devstack.dev_eval import in_threads, loaded, png, rows
+from devstack.dev_eval import DATA, in_threads, loaded, png, rows
 from devstack.state import say
 
 SETS = {
@@ -189,7 +188,7 @@ class Measured:
     def _pairs(self, name: str) -> list[tuple[Path, Path]]:
         folder, file, _ = SETS[name]
         images = DATA / folder / "images"
-        return [(images / row["a"], images / row["b"]) for row in rows(folder, file)]
+        return [(images / row["a"], images / row["b"]) for row in rows(f"{folder}/{file}")]
 
     def _probes(self, name: str, count: int) -> list[tuple[Path, Path]]:
         """As many pictures of a set as asked for, all when 0, each as the second of a pair listed for it."""
@@ -199,7 +198,7 @@ class Measured:
         return [pair for probe, pair in by_probe.items() if kind in str(probe)][: count or None]
 
     def _mated(self, name: str) -> list[bool]:
-        return [row["same"] == "1" for row in rows(*SETS[name][:2])]
+        return [row["same"] == "1" for row in rows("/".join(SETS[name][:2]))]
 
 
 def as_it_is(detector: Any, image: Any) -> Any:

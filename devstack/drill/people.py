@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from devstack.state import ROOT
+from devstack.dev_eval import DATA
 
-PHOTOS = ROOT.parent / "shared" / "data" / "dev_eval" / "lfw" / "images"
+PHOTOS = DATA / "lfw" / "images"
 _MOST_REFERENCES = 5
 EVERY_IMPOSTOR = 3
 """One probe in so many is shown as somebody else."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from devstack import accuracy
+from devstack import accuracy, dev_eval
 from devstack.prepare import FIRST_ACTIVE
 from ml_models.studies import keeping
 
@@ -28,7 +28,7 @@ def report(version: int, stress: list[Any]) -> dict[str, Any]:
         "members": {"net": SYSTEM},
         "fused": SYSTEM,
     }
-    lists = [f"set{i}/pairs" for i in range(len(accuracy.LISTS))]
+    lists = [f"set{i}/pairs" for i in range(len(dev_eval.LISTS))]
     cell = {"list": lists[0], "under": "", "references": 1, "frames": 3, "mated": 5, "non_mated": 3}
     return {
         "config": version,
@@ -61,7 +61,7 @@ def test_the_page_has_every_report_the_newest_first_and_stress_where_it_was_meas
     line = {"mated": 5, "fta": RATE, "advantage": None, "members": {"net": {"tar": RATE}}}
     fused = {"fnmr": RATE, "fmr": RATE, "tar": RATE}
     under = {**line, "fused": fused, "stress": "low_light"}
-    under["lists"] = {f"set{i}/pairs": {**line, "fused": fused} for i in range(len(accuracy.LISTS))}
+    under["lists"] = {f"set{i}/pairs": {**line, "fused": fused} for i in range(len(dev_eval.LISTS))}
     ship(1, [])
     ship(4, [under])
     page = "\n".join(accuracy.pages(accuracy.shipped()))
@@ -89,5 +89,5 @@ def test_without_being_told_the_version_that_starts_is_measured() -> None:
 
 
 def test_subjects_of_london_are_known_by_a_table_of_their_own() -> None:
-    tables = [attributes for *_, attributes in accuracy.LISTS.values()]
+    tables = [attributes for *_, attributes in dev_eval.LISTS.values()]
     assert tables == [None, None, None, "london/london_info.csv"]
