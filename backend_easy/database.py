@@ -20,7 +20,7 @@ from psycopg.abc import PQGen
 T = TypeVar("T")
 
 CONNECT_S = 2
-# a request: under the 5 s within which a caller is told that the database does not answer
+# requests end before 5 s: by then the caller has its 503
 SERVING_STATEMENT_S, SERVING_LOCK_S = 3.5, 2.0
 # a job or a command may count and delete for minutes; a migration that cannot get its lock soon lets the door go on
 JOB_STATEMENT_S, JOB_LOCK_S = 900.0, 10.0

@@ -41,22 +41,25 @@ def check_keyset(**_: Any) -> list[CheckMessage]:
     return []
 
 
+def _none_of(name: str, allowed: tuple[str, ...], number: str, otherwise: str = "") -> list[CheckMessage]:
+    """An error where a setting has none of its values; `otherwise` says what is done then."""
+    value = conf.get(name)
+    if value in allowed:
+        return []
+    hint = f"It is one of {', '.join(allowed)}{otherwise}."
+    return [Error(f"{name} is {value!r}.", hint=hint, id=f"ml_models.{number}")]
+
+
 @register()
 def check_binding(**_: Any) -> list[CheckMessage]:
-    mode = conf.get("BINDING")
-    if mode in crypto.BINDINGS:
-        return []
-    hint = f"It is one of {', '.join(crypto.BINDINGS)}; anything else refuses what is not bound."
-    return [Error(f"BINDING is {mode!r}.", hint=hint, id="ml_models.E005")]
+    return _none_of("BINDING", crypto.BINDINGS, "E005", "; anything else refuses what is not bound")
 
 
 @register()
 def check_evidence_gate(**_: Any) -> list[CheckMessage]:
-    mode = conf.get("EVIDENCE_GATE")
-    if mode not in evidence.MODES:
-        hint = f"It is one of {', '.join(evidence.MODES)}; anything else enforces."
-        return [Error(f"EVIDENCE_GATE is {mode!r}.", hint=hint, id="ml_models.E004")]
-    if mode == "enforce":
+    if wrong := _none_of("EVIDENCE_GATE", evidence.MODES, "E004", "; anything else enforces"):
+        return wrong
+    if conf.get("EVIDENCE_GATE") == "enforce":
         return []
     text = "This deployment only warns of missing evidence: versions may serve that nobody has measured."
     return [checks.Warning(text, hint="Unset EVIDENCE_GATE where decisions are about people.", id="ml_models.W002")]
@@ -81,10 +84,9 @@ def check_retention(**_: Any) -> list[CheckMessage]:
 
 @register()
 def check_inference(**_: Any) -> list[CheckMessage]:
+    if wrong := _none_of("INFERENCE", engines.SETTINGS, "E010"):
+        return wrong
     setting = conf.get("INFERENCE")
-    if setting not in engines.SETTINGS:
-        hint = f"It is one of {', '.join(engines.SETTINGS)}."
-        return [Error(f"INFERENCE is {setting!r}.", hint=hint, id="ml_models.E010")]
     if setting == "openvino" and (reason := why_not_openvino()):
         return [Error("INFERENCE asks for OpenVINO, which cannot be used.", hint=reason, id="ml_models.E011")]
     if setting == "auto" and find_spec("openvino") and (reason := why_not_openvino()):

@@ -19,7 +19,7 @@ class Breaker:
         self._retry_at: float | None = None
 
     def allows(self) -> bool:
-        """Whether to try. Whoever is told so reports `failed` or `worked` afterwards."""
+        """Whether to try. After a try, call `failed` or `worked`."""
         with self._lock:
             if self._retry_at is None:
                 return True

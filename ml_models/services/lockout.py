@@ -54,7 +54,7 @@ def _require_over(left: timedelta | None, refusal: type[LockedOut]) -> None:
 
 
 def settle(caller: Caller, subject: UUID, subject_id: str, decision: str) -> None:
-    """Count a decision before it is told.
+    """Count a decision. Call this before the answer is sent.
 
     Raises:
         LockedOut: other attempts have locked the subject since this one began; the decision must not be answered.

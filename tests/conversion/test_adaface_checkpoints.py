@@ -1,4 +1,4 @@
-"""Files under a checkpoint's name: weights are found where trainers put them; the rest is told for what it is."""
+"""Checkpoint files: weights are found where trainers put them; a file of another kind is refused, and named."""
 
 from __future__ import annotations
 

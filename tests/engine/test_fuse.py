@@ -215,7 +215,7 @@ def test_in_a_condition_similarities_are_relative_to_its_centroids() -> None:
 
 
 def test_with_both_sides_a_reference_alone_puts_the_attempt_in_the_condition(fusion: Fusion) -> None:
-    """As a template of covered faces is told by what is stored of them, nothing has to be enrolled again."""
+    """A covered reference is recognised from its stored vectors: nobody has to be enrolled again."""
     covered, bare = ({"a": features(row), "b": features([4, 3])} for row in ([4, 3], [0, 1]))
     one_sided = replace(fusion, conditions=(condition(),))
     two_sided = replace(fusion, conditions=(condition(sides="either", both_margin=0.5),))
