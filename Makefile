@@ -36,9 +36,10 @@ test: $(INSTALLED)  ## the tests, on embedded PostgreSQL, Valkey and bucket; the
 test-drill: $(INSTALLED)  ## the rollout drill in its shortest form, as a test
 	@exec $(PY) -m pytest tests/e2e/test_drill.py $(ARGS)
 
-fuzz: $(INSTALLED)  ## 100,000 damaged pictures against the decoder, 20,000 bodies against the REST door: make fuzz ARGS="--seed 1"
+fuzz: $(INSTALLED)  ## 100,000 damaged pictures against the decoder, 20,000 bodies against the REST door, 20,000 calls of every role: make fuzz ARGS="--seed 1"
 	@$(PY) -m tests.fuzz $(ARGS)
-	@exec $(PY) -m tests.fuzz.doors $(ARGS)
+	@$(PY) -m tests.fuzz.doors $(ARGS)
+	@exec $(PY) -m tests.fuzz.calls $(ARGS)
 
 check: $(INSTALLED)  ## lint, types, import contracts, dependencies, missing migrations, OpenAPI snapshot
 	@exec $(PY) -m devstack check

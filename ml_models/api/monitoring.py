@@ -59,7 +59,7 @@ class MetricsView(FaceView):
     def get_authenticators(self) -> list[BaseAuthentication]:
         return [MetricsToken(), *super().get_authenticators()]
 
-    @extend_schema(responses={(200, "text/plain"): OpenApiTypes.STR, "default": PROBLEM})
+    @extend_schema(responses={(200, "text/plain"): OpenApiTypes.STR, **PROBLEM})
     def get(self, request: Request) -> HttpResponse:
         """Counts, durations and the processes' state in Prometheus's text format."""
         if not metrics.installed:

@@ -74,7 +74,7 @@ class RolloutAnswer(serializers.Serializer[Any]):
 class ConfigsView(FaceView):
     permission_classes = [holds("view_ensembleconfig")]
 
-    @extend_schema(responses={200: ConfigSummary(many=True), "default": PROBLEM})
+    @extend_schema(operation_id="api_v1_face_configs_list", responses={200: ConfigSummary(many=True), **PROBLEM})
     def get(self, request: Request) -> Response:
         """Every version, newest first."""
         rows = [
@@ -95,7 +95,7 @@ class ConfigsView(FaceView):
 class ValidateView(FaceView):
     permission_classes = [holds("validate_config")]
 
-    @extend_schema(request=None, responses={200: VersionAnswer, "default": PROBLEM})
+    @extend_schema(request=None, responses={200: VersionAnswer, **PROBLEM})
     def post(self, request: Request, version: int) -> Response:
         """Prove that a draft may go live."""
         config = rollouts.get_config(version)
@@ -106,7 +106,7 @@ class ValidateView(FaceView):
 class ActivateView(FaceView):
     permission_classes = [holds("activate_config")]
 
-    @extend_schema(request=ActivateRequest, responses={202: ActivateAnswer, "default": PROBLEM})
+    @extend_schema(request=ActivateRequest, responses={202: ActivateAnswer, **PROBLEM})
     def post(self, request: Request, version: int) -> Response:
         """Bring a validated version live; the rollout goes on in the workers."""
         hold = parse(ActivateRequest, request)["hold_for_approval"]
@@ -118,7 +118,7 @@ class ActivateView(FaceView):
 class RollbackView(FaceView):
     permission_classes = [holds("rollback_config")]
 
-    @extend_schema(request=None, responses={200: VersionAnswer, "default": PROBLEM})
+    @extend_schema(request=None, responses={200: VersionAnswer, **PROBLEM})
     def post(self, request: Request, version: int) -> Response:
         """Leave this active version for the one before, at once."""
         return _version(rollouts.roll_back(caller(request), leaving=version).version)
@@ -132,7 +132,7 @@ def _version(version: int) -> Response:
 class RolloutView(FaceView):
     permission_classes = [holds("view_rollout")]
 
-    @extend_schema(responses={200: RolloutAnswer, "default": PROBLEM})
+    @extend_schema(responses={200: RolloutAnswer, **PROBLEM})
     def get(self, request: Request, rollout_id: UUID) -> Response:
         """How far a rollout is."""
         return _rollout(rollout_id)
@@ -144,7 +144,7 @@ class SteerView(FaceView):
     permission_classes = [holds("control_rollout")]
     steer: Callable[[Rollout, By], None] = staticmethod(rollouts.pause)
 
-    @extend_schema(request=None, responses={200: RolloutAnswer, "default": PROBLEM})
+    @extend_schema(request=None, responses={200: RolloutAnswer, **PROBLEM})
     def post(self, request: Request, rollout_id: UUID) -> Response:
         """Steer a rollout."""
         self.steer(rollouts.get_rollout(rollout_id), caller(request))

@@ -15,7 +15,8 @@ def route_for_path(record: logging.LogRecord) -> bool:
     if path and is_ours(path) and isinstance(record.args, tuple):
         match = request.resolver_match  # None where the request was refused before its address was looked at
         route = match.route if match else "(an address of the API)"
-        record.args = tuple(route if value == path else value for value in record.args)
+        paths = {path, path.encode("unicode_escape").decode("ascii")}  # Django escapes what it logs
+        record.args = tuple(route if value in paths else value for value in record.args)
     return True
 
 

@@ -262,3 +262,14 @@ class ProblemAnswer(serializers.Serializer[Any]):
     )
     details = ReasonAnswer(many=True, required=False, help_text="low_quality: the codes and numbers behind `reasons`")
     reference_id = serializers.UUIDField(required=False, help_text="duplicate_reference: the one that is there")
+
+
+class HealthAnswer(serializers.Serializer[Any]):
+    status = serializers.CharField(help_text="ok")
+
+
+class ReadyAnswer(serializers.Serializer[Any]):
+    status = serializers.CharField(help_text="ready")
+    degraded = serializers.ListField(
+        child=serializers.CharField(), help_text="what versions that are rolling out or warm lack here"
+    )

@@ -27,11 +27,12 @@ from ml_models.services.readiness import readiness
 from . import access, uploads
 from . import serializers as s
 from .callers import caller
-from .errors import exception_handler
+from .errors import CONTENT_TYPE, exception_handler
 from .parsers import JSONParser, MultiPartParser
 from .throttles import CallerThrottle
 
-PROBLEM = OpenApiResponse(s.ProblemAnswer, description="RFC 9457 problem document with a stable `code`")
+_DOCUMENT = OpenApiResponse(s.ProblemAnswer, description="RFC 9457 problem document with a stable `code`")
+PROBLEM = {("default", CONTENT_TYPE): _DOCUMENT}
 
 
 class JSONOnly(DefaultContentNegotiation):
@@ -121,7 +122,7 @@ def _audited(kind: audit.Kind, caller: services.Caller, subject_id: str = "") ->
 class EnrollView(FaceView):
     permission_classes = [IsAuthenticated]
 
-    @extend_schema(request=s.EnrollRequest, responses={201: s.EnrollAnswer, "default": PROBLEM})
+    @extend_schema(request=s.EnrollRequest, responses={201: s.EnrollAnswer, **PROBLEM})
     def post(self, request: Request) -> Response:
         """Add a reference to a subject, who begins to exist with the first one."""
         data = parse(s.EnrollRequest, request)
@@ -144,7 +145,7 @@ class EnrollView(FaceView):
 class VerifyView(FaceView):
     permission_classes = [IsAuthenticated]
 
-    @extend_schema(request=s.VerifyRequest, responses={200: s.VerifyAnswer, "default": PROBLEM})
+    @extend_schema(request=s.VerifyRequest, responses={200: s.VerifyAnswer, **PROBLEM})
     def post(self, request: Request) -> Response:
         """Is the face in the frames the subject's?"""
         data = parse(s.VerifyRequest, request)
@@ -173,7 +174,7 @@ class VerifyView(FaceView):
 class SubjectView(FaceView):
     permission_classes = [IsAuthenticated]
 
-    @extend_schema(responses={200: s.SubjectAnswer, "default": PROBLEM})
+    @extend_schema(responses={200: s.SubjectAnswer, **PROBLEM})
     def get(self, request: Request, subject_id: str) -> Response:
         """What is enrolled for a subject; no picture, no vector."""
         subject_id = _subject_id(subject_id)
@@ -186,7 +187,7 @@ class SubjectView(FaceView):
         answer = {"subject_id": subject_id, "enrolled_at": subject.created_at, "references": references}
         return Response(s.SubjectAnswer(answer).data)
 
-    @extend_schema(responses={200: s.ErasedAnswer, "default": PROBLEM})
+    @extend_schema(responses={200: s.ErasedAnswer, **PROBLEM})
     def delete(self, request: Request, subject_id: str) -> Response:
         """Erase a subject: chips and the embeddings of every version."""
         subject_id = _subject_id(subject_id)
@@ -205,7 +206,7 @@ class ReleaseView(FaceView):
         # an id may end in /release: reading and erasing such a subject is not ours
         return SubjectView.as_view()(request, subject_id=f"{kwargs['subject_id']}/release")
 
-    @extend_schema(request=None, responses={200: s.ReleasedAnswer, "default": PROBLEM})
+    @extend_schema(request=None, responses={200: s.ReleasedAnswer, **PROBLEM})
     def post(self, request: Request, subject_id: str) -> Response:
         """Lift a subject's lock-out before its time: a person on the spot knows who it is."""
         subject_id = _subject_id(subject_id)
@@ -218,7 +219,7 @@ class ReleaseView(FaceView):
 class ReferenceView(FaceView):
     permission_classes = [IsAuthenticated]
 
-    @extend_schema(responses={204: None, "default": PROBLEM})
+    @extend_schema(responses={204: None, **PROBLEM})
     def delete(self, request: Request, reference_id: UUID) -> Response:
         """Erase one reference and its embeddings of every version."""
         # a reference that does not exist is asked for under no subject's id: only a service may learn that it is gone
@@ -232,7 +233,7 @@ class ReferenceView(FaceView):
 class ConfigView(FaceView):
     permission_classes = [IsAuthenticated]
 
-    @extend_schema(responses={200: s.ConfigAnswer, "default": PROBLEM})
+    @extend_schema(responses={200: s.ConfigAnswer, **PROBLEM})
     def get(self, request: Request) -> Response:
         """The active version: members, digests, licences, citations."""
         config = selectors.active_config()
@@ -269,7 +270,7 @@ class HealthView(FaceView):
     authentication_classes = ()
     permission_classes = [AllowAny]
 
-    @extend_schema(responses={200: None})
+    @extend_schema(responses={200: s.HealthAnswer})
     def get(self, request: Request) -> Response:
         return Response({"status": "ok"})
 
@@ -280,7 +281,7 @@ class ReadyView(FaceView):
     authentication_classes = ()
     permission_classes = [AllowAny]
 
-    @extend_schema(responses={200: None, 503: PROBLEM})
+    @extend_schema(responses={200: s.ReadyAnswer, (503, CONTENT_TYPE): _DOCUMENT})
     def get(self, request: Request) -> Response:
         now = readiness()
         if now.missing:
