@@ -27,6 +27,7 @@ _GROUPS = (
             ("ml_models", "verification", "Verifications", "fact_check"),
             ("ml_models", "auditevent", "Audit events", "history"),
             ("ml_models", "erasure", "Erasures", "delete_sweep"),
+            ("ml_models", "group", "Groups", "directions_bus"),
             ("ml_models", "credentialcount", "Credentials", "shield_person"),
         ),
     ),

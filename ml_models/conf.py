@@ -30,6 +30,8 @@ DEFAULTS: dict[str, Any] = {
     "FAMILIES": {},
     # dotted path of a `policy(user, action, subject_id) -> bool`; see `ml_models.api.access`
     "SUBJECT_POLICY": "ml_models.api.access.default_policy",
+    # dotted path of a `policy(user, action, group_id) -> bool`; see `ml_models.api.access`
+    "GROUP_POLICY": "ml_models.api.access.default_group_policy",
     # dotted path of a `credential(request) -> str`: an opaque name, at most 64 characters, of the key in use
     "CREDENTIAL": "ml_models.api.callers.account",
     # dotted path of a `crypto.KeyProvider`

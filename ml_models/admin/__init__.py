@@ -2,6 +2,7 @@
 
 from .audit import AuditEventAdmin, ErasureAdmin, EvaluationReportAdmin, ServingProcessAdmin, VerificationAdmin
 from .enrolment import ReferenceAdmin, SubjectAdmin
+from .groups import GroupAdmin
 from .guessing import CredentialCountAdmin
 from .registry import ArtifactAdmin
 from .rollouts import RolloutAdmin, RolloutFailureAdmin
@@ -14,6 +15,7 @@ __all__ = [
     "EnsembleConfigAdmin",
     "ErasureAdmin",
     "EvaluationReportAdmin",
+    "GroupAdmin",
     "ReferenceAdmin",
     "RolloutAdmin",
     "RolloutFailureAdmin",

@@ -13,6 +13,7 @@ from ml_models import conf
 from ml_models.services import limits
 
 ACTIONS = ("enroll", "verify", "read", "erase", "release")
+GROUP_ACTIONS = ("read", "write", "erase", "identify")
 
 
 def default_policy(user: Any, action: str, subject_id: str) -> bool:
@@ -34,6 +35,26 @@ def self_service(user: Any, action: str, subject_id: str) -> bool:
     """
     own = action in ("verify", "read") and subject_id == str(user.pk)
     return own or default_policy(user, action, subject_id)
+
+
+def default_group_policy(user: Any, action: str, group_id: str) -> bool:
+    """By permission only. Who may write any group may put anybody on it: give that to the host's own service.
+
+    Args:
+        user: an authenticated user.
+        action: one of `GROUP_ACTIONS`; the permission is `ml_models.<action>_group`.
+        group_id: the host's id.
+    """
+    return bool(user.has_perm(f"ml_models.{action}_group"))
+
+
+def require_group(user: Any, action: str, group_id: str) -> None:
+    """Ask the host's policy for groups, before anything is read.
+
+    Raises: PermissionDenied
+    """
+    if not import_string(conf.get("GROUP_POLICY"))(user, action, group_id):
+        raise PermissionDenied
 
 
 def require(user: Any, action: str, subject_id: str) -> None:

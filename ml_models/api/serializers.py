@@ -59,23 +59,30 @@ class ImageField(serializers.Field):
         return None  # a picture never goes out
 
 
-class SubjectIdField(serializers.CharField):
-    """By the rule of `services.subject_ids`; nothing is trimmed, since what is left would be another id."""
+class IdField(serializers.CharField):
+    """The host's id of a subject or a group, by the rule of `services.subject_ids`; nothing is trimmed, since what is
+    left would be another id."""
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, what: str, **kwargs: Any) -> None:
+        self._what = what
         super().__init__(
             max_length=subject_ids.MAX_LENGTH,
             trim_whitespace=False,
-            help_text="The host's opaque id of the subject: no control characters, no outer blanks, not `.` nor `..`.",
+            help_text=f"The host's opaque id of the {what}: no control characters, no outer blanks, not `.` nor `..`.",
             **kwargs,
         )
 
     def to_internal_value(self, data: Any) -> str:
         text = super().to_internal_value(data)
         # before the validators, which look at every character of a text of any length
-        if reason := subject_ids.trouble(text):
-            raise serializers.ValidationError(reason, "subject_id")
+        if reason := subject_ids.trouble(text, self._what):
+            raise serializers.ValidationError(reason, f"{self._what}_id")
         return text
+
+
+class SubjectIdField(IdField):
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__("subject", **kwargs)
 
 
 class CapturePointField(serializers.CharField):

@@ -3,7 +3,7 @@ from django.urls.converters import StringConverter
 
 from ml_models import rollouts
 
-from . import operators, views
+from . import groups, operators, views
 from .fallback import fallback
 
 
@@ -25,6 +25,7 @@ urlpatterns = [
     path("subjects/<subject_id:subject_id>/release/", views.ReleaseView.as_view(schema=None), name="release"),
     path("subjects/<subject_id:subject_id>/release", views.ReleaseView.as_view(), name="release"),
     path("subjects/<subject_id:subject_id>", views.SubjectView.as_view(), name="subject"),
+    path("groups/<subject_id:group_id>", groups.GroupView.as_view(), name="group"),
     path("references/<uuid:reference_id>", views.ReferenceView.as_view(), name="reference"),
     path("config", views.ConfigView.as_view(), name="config"),
     path("configs", operators.ConfigsView.as_view(), name="configs"),

@@ -109,7 +109,7 @@ def _subject_id(path: str) -> str:
 
 
 @contextmanager
-def _audited(kind: audit.Kind, caller: services.Caller, subject_id: str = "") -> Iterator[None]:
+def audited(kind: audit.Kind, caller: services.Caller, subject_id: str = "") -> Iterator[None]:
     """Around the question who may: a caller without the right leaves an event. The subject is not looked up for it, or
     the time that takes would tell whether it exists."""
     try:
@@ -127,7 +127,7 @@ class EnrollView(FaceView):
         """Add a reference to a subject, who begins to exist with the first one."""
         data = parse(s.EnrollRequest, request)
         who = caller(request, data["capture_point"])
-        with _audited(audit.Kind.OVERRIDE if data["override"] else audit.Kind.ENROLL, who, data["subject_id"]):
+        with audited(audit.Kind.OVERRIDE if data["override"] else audit.Kind.ENROLL, who, data["subject_id"]):
             access.require(request.user, "enroll", data["subject_id"])
             if data["override"]:
                 access.require_permission(request.user, "override_reference")
@@ -150,7 +150,7 @@ class VerifyView(FaceView):
         """Is the face in the frames the subject's?"""
         data = parse(s.VerifyRequest, request)
         who = caller(request, data["capture_point"])
-        with _audited(audit.Kind.VERIFY, who, data["subject_id"]):
+        with audited(audit.Kind.VERIFY, who, data["subject_id"]):
             access.require(request.user, "verify", data["subject_id"])
         done = services.verify(who, data["subject_id"], data["image"])
         answer = {
@@ -191,7 +191,7 @@ class SubjectView(FaceView):
     def delete(self, request: Request, subject_id: str) -> Response:
         """Erase a subject: chips and the embeddings of every version."""
         subject_id = _subject_id(subject_id)
-        with _audited(audit.Kind.ERASE_SUBJECT, caller(request), subject_id):
+        with audited(audit.Kind.ERASE_SUBJECT, caller(request), subject_id):
             access.require(request.user, "erase", subject_id)
         count = services.erase_subject(caller(request), subject_id)
         return Response(s.ErasedAnswer({"subject_id": subject_id, "references_erased": count}).data)
@@ -210,7 +210,7 @@ class ReleaseView(FaceView):
     def post(self, request: Request, subject_id: str) -> Response:
         """Lift a subject's lock-out before its time: a person on the spot knows who it is."""
         subject_id = _subject_id(subject_id)
-        with _audited(audit.Kind.RELEASE, caller(request), subject_id):
+        with audited(audit.Kind.RELEASE, caller(request), subject_id):
             access.require(request.user, "release", subject_id)
         released = lockout.release(caller(request), subject_id)
         return Response(s.ReleasedAnswer({"subject_id": subject_id, "released": released}).data)
@@ -224,7 +224,7 @@ class ReferenceView(FaceView):
         """Erase one reference and its embeddings of every version."""
         # a reference that does not exist is asked for under no subject's id: only a service may learn that it is gone
         subject_id = selectors.subject_id_of(reference_id) or ""
-        with _audited(audit.Kind.ERASE_REFERENCE, caller(request), subject_id):
+        with audited(audit.Kind.ERASE_REFERENCE, caller(request), subject_id):
             access.require(request.user, "erase", subject_id)
         services.erase_reference(caller(request), reference_id)
         return Response(status=204)

@@ -5,6 +5,7 @@ from .audit import AuditCheckpoint, AuditEvent, AuditKey
 from .base import Actor, actor_id
 from .decisions import Verification
 from .enrolment import Embedding, Erasure, Reference, Subject
+from .groups import Group, Membership
 from .guessing import CredentialCount, PairCount
 from .rollouts import Rollout, RolloutChunk, RolloutFailure, ServingProcess, ShadowScore
 from .versions import Artifact, ConfigStep, EnsembleConfig, EnsembleMember, EvaluationReport
@@ -22,6 +23,8 @@ __all__ = [
     "EnsembleMember",
     "Erasure",
     "EvaluationReport",
+    "Group",
+    "Membership",
     "PairCount",
     "Reference",
     "Rollout",

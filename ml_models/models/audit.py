@@ -34,6 +34,8 @@ class AuditEvent(models.Model):
         ERASE_SUBJECT = "erase_subject"
         ERASE_REFERENCE = "erase_reference"
         RELEASE = "release"
+        WRITE_GROUP = "write_group"
+        ERASE_GROUP = "erase_group"
         ROTATE_KEYS = "rotate_keys"
         OPEN_ROLLOUT = "open_rollout"
         ACTIVATE = "activate"

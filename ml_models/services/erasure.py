@@ -12,7 +12,7 @@ from django.db import transaction
 from .. import crypto, signals
 from ..exceptions import NotFound
 from ..models import Erasure, Reference, Subject, Verification, actor_id
-from . import audit, subject_ids
+from . import audit, groups, subject_ids
 from .accounts import own_account
 from .callers import Caller
 
@@ -20,14 +20,20 @@ logger = logging.getLogger(__name__)
 
 
 def erase_subject(caller: Caller, subject_id: str) -> int:
-    """Erase a subject: chips and the embeddings of every version. Returns how many references went.
+    """Erase a subject: chips, the embeddings of every version, its place in every group. Returns how many references
+    went.
 
     Raises:
         InvalidRequest: the id breaks the rule; `erase_row` erases who has such a one.
-        NotFound: there is no such subject.
+        NotFound: there is no such subject, in no group either.
     """
     subject_ids.require(subject_id)
-    return _erase(caller, subject_id=subject_id)
+    try:
+        return _erase(caller, subject_id=subject_id)
+    except NotFound:
+        if not groups.leave_all(subject_id):  # a roster may name who was never enrolled
+            raise
+        return 0
 
 
 def erase_row(caller: Caller, pk: uuid.UUID) -> int:
@@ -117,6 +123,7 @@ def _delete(subject: Subject, own: Any) -> int:
     if own is not None:
         Verification.objects.filter(caller=own).update(caller=None)
     subject.delete()
+    groups.leave_all(subject_id)
     signals.after_commit(signals.subject_erased, subject_id=subject_id, references=count)
     return count
 

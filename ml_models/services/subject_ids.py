@@ -1,4 +1,4 @@
-"""The one rule for the host's ids of subjects, at every door."""
+"""The one rule for the host's ids of subjects and groups, at every door."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ MAX_LENGTH = 200
 _CONTROLS = {"Cc", "Cs", "Zl", "Zp"}
 
 
-def trouble(subject_id: str) -> str | None:
-    """Why a text can be no subject's id, as a sentence; None when it can. An id goes through addresses, logs and lists:
-    what one of them would change or cut there names another subject, or none."""
+def trouble(subject_id: str, what: str = "subject") -> str | None:
+    """Why a text can be no subject's id, or no id of `what` else, as a sentence; None when it can. An id goes through
+    addresses, logs and lists: what one of them would change or cut there names another subject, or none."""
     if not 1 <= len(subject_id) <= MAX_LENGTH:
-        return f"A subject's id has 1 to {MAX_LENGTH} characters; this one has {len(subject_id)}."
+        return f"A {what}'s id has 1 to {MAX_LENGTH} characters; this one has {len(subject_id)}."
     if subject_id != subject_id.strip():
-        return "A subject's id neither begins nor ends with a blank."
+        return f"A {what}'s id neither begins nor ends with a blank."
     for place, character in enumerate(subject_id):
         if unicodedata.category(character) in _CONTROLS:
-            return f"A subject's id has no control characters; character {place} is U+{ord(character):04X}."
+            return f"A {what}'s id has no control characters; character {place} is U+{ord(character):04X}."
     # clients and proxies take these for steps through folders
     if not {"", ".", ".."}.isdisjoint(subject_id.split("/")):
-        return "A subject's id, and each of its parts between slashes, is neither empty nor “.” nor “..”."
+        return f"A {what}'s id, and each of its parts between slashes, is neither empty nor “.” nor “..”."
     return None
 
 
-def require(subject_id: str) -> None:
+def require(subject_id: str, what: str = "subject") -> None:
     """Raises: InvalidRequest with the reason, for an id that breaks the rule."""
-    if reason := trouble(subject_id):
+    if reason := trouble(subject_id, what):
         raise InvalidRequest(reason)
 
 

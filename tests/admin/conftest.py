@@ -25,6 +25,7 @@ VIEWS = (
     "view_auditevent",
     "view_evaluationreport",
     "view_credentialcount",
+    "view_group",
 )
 DEEDS = (
     "add_ensembleconfig",

@@ -26,6 +26,10 @@ CALLS: dict[tuple[str, str], str] = {
     ("subject", "DELETE"): "erase_subject",
     ("reference", "DELETE"): "erase_subject",
     ("release", "POST"): "release_subject",
+    ("group", "GET"): "read_group",
+    ("group", "PUT"): "write_group",
+    ("group", "PATCH"): "write_group",
+    ("group", "DELETE"): "erase_group",
     ("config", "GET"): ANYBODY,
     ("configs", "GET"): "view_ensembleconfig",
     ("validate", "POST"): "validate_config",
@@ -125,7 +129,11 @@ def client(role: str, user: Any, grant: Any, django_user_model: Any) -> APIClien
 
 
 def call(made: APIClient, name: str, method: str, subject_id: str, reference_id: uuid.UUID) -> Any:
-    values = {"<subject_id:subject_id>": subject_id, "<uuid:reference_id>": str(reference_id)}
+    values = {
+        "<subject_id:subject_id>": subject_id,
+        "<subject_id:group_id>": "bus/7",
+        "<uuid:reference_id>": str(reference_id),
+    }
     path = "/" + ours()[name][0]
     for key, value in {**values, "<uuid:rollout_id>": str(uuid.uuid4()), "<int:version>": "99"}.items():
         path = path.replace(key, value)

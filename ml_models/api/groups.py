@@ -1,0 +1,95 @@
+"""The REST interface of groups: the rosters that the host keeps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.permissions import IsAuthenticated
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from ml_models.services import audit, groups
+
+from . import access
+from .callers import caller
+from .serializers import IdField, SubjectIdField
+from .views import PROBLEM, FaceView, audited, parse
+
+
+class MembersField(serializers.ListField):
+    """Subjects' ids; one that is named twice is there once."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(child=SubjectIdField(), max_length=groups.MAX_MEMBERS, **kwargs)
+
+
+class GroupRequest(serializers.Serializer[Any]):
+    subject_ids = MembersField(help_text="All members, whether they are enrolled or not.")
+
+
+class GroupChange(serializers.Serializer[Any]):
+    add = MembersField(default=list)
+    remove = MembersField(default=list)
+
+
+class GroupAnswer(serializers.Serializer[Any]):
+    group_id = serializers.CharField()
+    size = serializers.IntegerField()
+    subject_ids = serializers.ListField(child=serializers.CharField(), help_text="sorted")
+    not_enrolled = serializers.ListField(
+        child=serializers.CharField(), help_text="the members without a reference: they cannot be identified yet"
+    )
+
+
+class GroupView(FaceView):
+    permission_classes = [IsAuthenticated]
+
+    @extend_schema(responses={200: GroupAnswer, "default": PROBLEM})
+    def get(self, request: Request, group_id: str) -> Response:
+        """Who is in a group, and who of them is not enrolled."""
+        group_id = group_of(group_id)
+        access.require_group(request.user, "read", group_id)
+        return _answer(groups.get(group_id))
+
+    @extend_schema(request=GroupRequest, responses={200: GroupAnswer, 201: GroupAnswer, "default": PROBLEM})
+    def put(self, request: Request, group_id: str) -> Response:
+        """Make a group of just these subjects. Sent twice, it changes nothing the second time."""
+        group_id = group_of(group_id)
+        with audited(audit.Kind.WRITE_GROUP, caller(request)):
+            access.require_group(request.user, "write", group_id)
+        return _answer(groups.put(caller(request), group_id, parse(GroupRequest, request)["subject_ids"]))
+
+    @extend_schema(request=GroupChange, responses={200: GroupAnswer, "default": PROBLEM})
+    def patch(self, request: Request, group_id: str) -> Response:
+        """Add and remove members. Sent twice, it changes nothing the second time."""
+        group_id = group_of(group_id)
+        with audited(audit.Kind.WRITE_GROUP, caller(request)):
+            access.require_group(request.user, "write", group_id)
+        data = parse(GroupChange, request)
+        return _answer(groups.change(caller(request), group_id, data["add"], data["remove"]))
+
+    @extend_schema(responses={204: None, "default": PROBLEM})
+    def delete(self, request: Request, group_id: str) -> Response:
+        """Delete a group. Its members stay enrolled."""
+        group_id = group_of(group_id)
+        with audited(audit.Kind.ERASE_GROUP, caller(request)):
+            access.require_group(request.user, "erase", group_id)
+        groups.erase(caller(request), group_id)
+        return Response(status=204)
+
+
+def group_of(path: str) -> str:
+    """A group's id from the address, held to the same rules as one in a body."""
+    return str(IdField("group").run_validation(path))
+
+
+def _answer(roster: groups.Roster) -> Response:
+    answer = {
+        "group_id": roster.group_id,
+        "size": len(roster.subject_ids),
+        "subject_ids": roster.subject_ids,
+        "not_enrolled": roster.not_enrolled,
+    }
+    return Response(GroupAnswer(answer).data, status=201 if roster.created else 200)

@@ -1,0 +1,44 @@
+"""Rosters: which subjects the host searches together."""
+
+from __future__ import annotations
+
+import uuid
+
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+
+class Group(models.Model):
+    """A roster, under the host's opaque id: the children of one bus, say."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    group_id = models.CharField(max_length=200, unique=True)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        permissions = [
+            ("read_group", "Can read any group's members"),
+            ("write_group", "Can change any group's members"),
+            ("erase_group", "Can delete any group"),
+            ("identify_group", "Can identify on any group"),
+        ]
+        constraints = [models.CheckConstraint(condition=~Q(group_id=""), name="group_has_an_id")]
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+
+class Membership(models.Model):
+    """A subject's place on a roster. By the host's id, since a roster is kept before everybody on it is enrolled."""
+
+    # the unique constraint's index begins with it
+    group = models.ForeignKey(Group, on_delete=models.CASCADE, related_name="memberships", db_index=False)
+    subject_id = models.CharField(max_length=200)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["group", "subject_id"], name="one_membership_a_group")]
+        indexes = [models.Index(fields=["subject_id"], name="membership_subject_id")]
+
+    def __str__(self) -> str:
+        return str(self.pk)
