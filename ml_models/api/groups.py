@@ -46,14 +46,14 @@ class GroupAnswer(serializers.Serializer[Any]):
 class GroupView(FaceView):
     permission_classes = [IsAuthenticated]
 
-    @extend_schema(responses={200: GroupAnswer, "default": PROBLEM})
+    @extend_schema(responses={200: GroupAnswer, **PROBLEM})
     def get(self, request: Request, group_id: str) -> Response:
         """Who is in a group, and who of them is not enrolled."""
         group_id = group_of(group_id)
         access.require_group(request.user, "read", group_id)
         return _answer(groups.get(group_id))
 
-    @extend_schema(request=GroupRequest, responses={200: GroupAnswer, 201: GroupAnswer, "default": PROBLEM})
+    @extend_schema(request=GroupRequest, responses={200: GroupAnswer, 201: GroupAnswer, **PROBLEM})
     def put(self, request: Request, group_id: str) -> Response:
         """Make a group of just these subjects. Sent twice, it changes nothing the second time."""
         group_id = group_of(group_id)
@@ -61,7 +61,7 @@ class GroupView(FaceView):
             access.require_group(request.user, "write", group_id)
         return _answer(groups.put(caller(request), group_id, parse(GroupRequest, request)["subject_ids"]))
 
-    @extend_schema(request=GroupChange, responses={200: GroupAnswer, "default": PROBLEM})
+    @extend_schema(request=GroupChange, responses={200: GroupAnswer, **PROBLEM})
     def patch(self, request: Request, group_id: str) -> Response:
         """Add and remove members. Sent twice, it changes nothing the second time."""
         group_id = group_of(group_id)
@@ -70,7 +70,7 @@ class GroupView(FaceView):
         data = parse(GroupChange, request)
         return _answer(groups.change(caller(request), group_id, data["add"], data["remove"]))
 
-    @extend_schema(responses={204: None, "default": PROBLEM})
+    @extend_schema(responses={204: None, **PROBLEM})
     def delete(self, request: Request, group_id: str) -> Response:
         """Delete a group. Its members stay enrolled."""
         group_id = group_of(group_id)

@@ -69,10 +69,11 @@ class Known:
     versions: Sequence[int] = (1, 2, 3)
 
     def path_parameters(self) -> dict[str, Sequence[Any]]:
-        from ml_models.models import Reference, Rollout
+        from ml_models.models import Group, Reference, Rollout
 
         return {
             "subject_id": self.subject_ids,
+            "group_id": list(Group.objects.values_list("group_id", flat=True)[:20]),
             "version": self.versions,
             "reference_id": [str(pk) for pk in Reference.objects.values_list("pk", flat=True)[:20]],
             "rollout_id": [str(pk) for pk in Rollout.objects.values_list("pk", flat=True)[:20]],
