@@ -68,6 +68,12 @@ DEFAULTS: dict[str, Any] = {
     "MAX_FRAMES": 5,
     # networks' threads for one call; requests run side by side, so one is fastest in sum
     "THREADS_PER_CALL": 1,
+    # how many computations run at the same time on this host, over all its processes; None for one a core
+    "SLOTS": None,
+    # a folder that all of them can write, on this host: who computes holds a lock there; None for one in CACHE_DIR
+    "SLOTS_DIR": None,
+    # a verify or an enrolment that would wait longer for a core is refused: `overloaded`
+    "MAX_WAIT_S": 2.0,
     # what runs the networks: "onnxruntime" (the detector: OpenCV); "openvino", where it is installed and gives the same
     # answers; or "auto", the quicker one of them
     "INFERENCE": "auto",

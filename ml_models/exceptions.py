@@ -12,7 +12,7 @@ ServiceError
 ├── LockedOut            locked_out          429  too many faces that were not the subject's
 │   └── Slowed           throttled           429  of this caller's credential; others may go on
 ├── NotReady             not_ready           503  the networks of the version are not loaded here
-├── Overloaded           overloaded          503
+├── Overloaded           overloaded          503  it would have waited too long for a core
 ├── ArtifactError
 │   ├── ArtifactMissing  artifact_missing    the storage has no such object, or there is no bucket
 │   ├── ArtifactCorrupt  artifact_corrupt    size or sha256 differ from the database
@@ -118,6 +118,10 @@ class NotReady(ServiceError):
 class Overloaded(ServiceError):
     code = "overloaded"
     status = 503
+
+    def __init__(self, clear_in_s: float) -> None:
+        self.retry_after_s = max(1, math.ceil(clear_in_s))
+        super().__init__(f"More is asked than can be answered now. Try again in {self.retry_after_s} s.")
 
 
 class ArtifactError(ServiceError):

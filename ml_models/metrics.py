@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ logger = logging.getLogger(__name__)
 
 try:
     from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, Counter, Histogram, generate_latest
+    from prometheus_client import Gauge as LiveGauge
     from prometheus_client.core import GaugeMetricFamily
     from prometheus_client.multiprocess import MultiProcessCollector
     from prometheus_client.registry import Collector
@@ -36,6 +38,9 @@ else:
     _DECISIONS = Counter("ml_models_decisions", "Verifies by what came of them.", ["outcome"], registry=_REGISTRY)
     _STEP_SECONDS = Histogram(
         "ml_models_step_seconds", "A verify's steps.", ["step"], buckets=_SECONDS, registry=_REGISTRY
+    )
+    _WAITING = LiveGauge(
+        "ml_models_waiting", "Who waits for a core.", ["kind"], registry=_REGISTRY, multiprocess_mode="livesum"
     )
 
 
@@ -64,6 +69,21 @@ def verified(outcome: str, timings_ms: Mapping[str, float]) -> None:
             _DECISIONS.labels(outcome).inc()
             for step, ms in timings_ms.items():
                 _STEP_SECONDS.labels(step).observe(ms / 1000)
+
+
+@contextmanager
+def waiting(kind: str) -> Iterator[None]:
+    """Around the wait for a core."""
+    if not installed:
+        yield
+        return
+    with _unharmed():
+        _WAITING.labels(kind).inc()
+    try:
+        yield
+    finally:
+        with _unharmed():
+            _WAITING.labels(kind).dec()
 
 
 def exposition(gauges: Iterable[Gauge]) -> bytes:

@@ -27,7 +27,7 @@ from ..engine.errors import EngineError
 from ..engine.pipeline import chip_crop
 from ..exceptions import CryptoError, NotReady
 from ..models import Embedding, EnsembleConfig, Reference, Rollout, RolloutChunk, RolloutFailure
-from ..services import embeddings
+from ..services import admission, embeddings
 
 logger = logging.getLogger(__name__)
 
@@ -212,7 +212,8 @@ def missing_vectors(config: EnsembleConfig, reference: Reference) -> list[Embedd
         return []
     owner = crypto.Owner(reference.subject_id, reference.subject.subject_id)
     crop = chip_crop(decode_chip(crypto.open_chip(reference.pk, owner, bytes(reference.chip))))
-    features = ((member.space, embeddings.embed_crop(crop, member, config.flip)) for member in todo)
+    with admission.admitted(admission.EMBED):
+        features = [(member.space, embeddings.embed_crop(crop, member, config.flip)) for member in todo]
     return [embeddings.sealed(reference.pk, owner, space, feature) for space, feature in features]
 
 

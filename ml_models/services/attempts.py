@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from ..engine.compare import by_member
 from ..engine.errors import ImageError
+from ..engine.lanes import Lanes
 from ..engine.types import Decision, Extraction, Quality
 from ..models import EnsembleConfig
 from ..runtime import ServedVersion
@@ -29,20 +31,23 @@ class Attempt:
         """The best frame's."""
         return max((frame.quality for frame in self.frames), key=lambda quality: quality.score)
 
-    def extract(self, version: ServedVersion, images: Sequence[bytes]) -> None:
+    def extract(self, version: ServedVersion, images: Sequence[bytes], lanes: Lanes) -> None:
         """Find the face in each picture.
+
+        Args:
+            lanes: what runs the pictures, and the members of each: see `admission.admitted`.
 
         Raises:
             ImageError: no picture could be used; the first one's reason.
         """
         first: ImageError | None = None
-        for index, data in enumerate(images):
-            try:
-                self.frames.append(version.pipeline.extract(data, version.verify_limits))
-            except ImageError as error:
-                first = first or error
-                details = [reason.to_json() for reason in error.details]
-                self.dropped.append({"frame": index, "code": error.code, "detail": str(error), "details": details})
+        for index, came in enumerate(lanes.run([partial(_extract, version, data, lanes) for data in images])):
+            if isinstance(came, Extraction):
+                self.frames.append(came)
+                continue
+            first = first or came
+            details = [reason.to_json() for reason in came.details]
+            self.dropped.append({"frame": index, "code": came.code, "detail": str(came), "details": details})
         if not self.frames and first:
             raise first
 
@@ -54,3 +59,10 @@ class Attempt:
             InferenceFailed, MissingThreshold: never a decision.
         """
         return version.rule.judge(template.embeddings, by_member(self.frames), self.quality.score)
+
+
+def _extract(version: ServedVersion, data: bytes, lanes: Lanes) -> Extraction | ImageError:
+    try:
+        return version.pipeline.extract(data, version.verify_limits, lanes=lanes)
+    except ImageError as error:
+        return error

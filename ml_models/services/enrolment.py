@@ -27,13 +27,14 @@ from ..exceptions import (
     InvalidRequest,
     NotFound,
     NotReady,
+    Overloaded,
     ReferenceMismatch,
     ReferencesLost,
 )
 from ..models import Embedding, EnsembleConfig, Erasure, Reference, Subject, actor_id
 from ..runtime import ServedVersion
 from ..versions import locks
-from . import audit, duplicates, lockout, subject_ids
+from . import admission, audit, duplicates, lockout, subject_ids
 from .callers import Caller
 from .embeddings import embed_chip, sealed
 
@@ -74,10 +75,11 @@ def enroll(caller: Caller, subject_id: str, image: bytes, override: bool = False
         InvalidRequest: the id breaks the rule, or the subject has as many references as it may have.
         NotFound: the subject was erased meanwhile.
         NotReady
+        Overloaded: it would have waited too long for a core.
     """
     try:
         return _enroll(caller, subject_id, image, override)
-    except DatabaseError:  # nor would the event be written
+    except (DatabaseError, Overloaded):  # nor would the event be written; nobody looked at the picture
         raise
     except Exception as error:
         kind = audit.Kind.OVERRIDE if override else audit.Kind.ENROLL
@@ -91,7 +93,8 @@ def _enroll(caller: Caller, subject_id: str, image: bytes, override: bool) -> En
     config = version.config
     known = Subject.objects.filter(subject_id=subject_id).first()
     erasures = _erasures(subject_id)
-    extraction = version.pipeline.extract(image, version.enroll_limits, stored=True)
+    with admission.admitted(admission.ENROLL) as lanes:
+        extraction = version.pipeline.extract(image, version.enroll_limits, stored=True, lanes=lanes)
     condition = version.rule.condition_of(by_member([extraction]))
     new = _NewReference(subject_id, known.pk if known else None, erasures, extraction, caller)
     features: dict[str, Feature] = {m.space: extraction.feature(m.artifact.name) for m in config.members.all()}
@@ -112,8 +115,9 @@ def _enroll(caller: Caller, subject_id: str, image: bytes, override: bool) -> En
         for space in needed.keys() - features.keys() - owed:
             member, flip = needed[space]
             try:
-                features[space] = embed_chip(extraction.chip, member, flip)
-            except (NotReady, InferenceFailed):
+                with admission.admitted(admission.ENROLL):
+                    features[space] = embed_chip(extraction.chip, member, flip)
+            except (NotReady, InferenceFailed, Overloaded):
                 if space in must:
                     raise
                 owed.add(space)

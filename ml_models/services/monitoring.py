@@ -9,10 +9,12 @@ from django.db.models.functions import Now
 
 from ..metrics import Gauge
 from ..models import EnsembleConfig, Rollout, RolloutChunk, ServingProcess
+from . import admission
 
 
 def gauges() -> list[Gauge]:
-    """Heartbeats, what could not be loaded, the engines, the versions, and the rollouts' chunks; four queries."""
+    """The host's slots, by their files; heartbeats, what could not be loaded, the engines, the versions, and the
+    rollouts' chunks, by four queries."""
     processes = list(ServingProcess.objects.annotate(age=Now() - F("heartbeat_at")))
     named = {(p.host, str(p.pid), p.kind): p for p in processes}
     engines: Counter[tuple[str, ...]] = Counter((name, engine) for p in processes for name, engine in p.engines.items())
@@ -22,7 +24,14 @@ def gauges() -> list[Gauge]:
     )
     rollouts = Rollout.objects.filter(state__in=Rollout.OPEN).values_list("state", "config__version")
     who = ("host", "pid", "kind")
+    slots = admission.current().slots
     return [
+        Gauge(
+            "ml_models_slots",
+            "How many computations this host runs at a time, and how many are running.",
+            ("state",),
+            {("all",): slots.count, ("busy",): slots.busy()},
+        ),
         Gauge(
             "ml_models_process_heartbeat_age_seconds",
             "Since a process last reported itself; one that ended unannounced is kept for a day.",

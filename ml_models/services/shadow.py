@@ -1,5 +1,6 @@
 """Live verifies scored again under a version on its way: after the answer is sent, in the same process, from the bytes
-in memory. Of an attempt only the score is kept, and an attempt is dropped rather than let a live one wait.
+in memory. Of an attempt only the score is kept, and an attempt is dropped rather than let a live one wait: the shadow
+takes a core only while nobody else on this host waits for one.
 """
 
 from __future__ import annotations
@@ -9,19 +10,19 @@ import os
 import queue
 import random
 import threading
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 
 from django.db import DatabaseError, connection
 from django.db.models import Avg, Count, F
 
 from .. import conf, runtime, selectors
 from ..engine.errors import EngineError
-from ..exceptions import CryptoError, NotReady
+from ..exceptions import CryptoError, NotReady, Overloaded
 from ..models import Rollout, ShadowScore, Verification
 from ..runtime import ServedVersion
+from . import admission
 from .attempts import Attempt
 
 logger = logging.getLogger(__name__)
@@ -29,8 +30,6 @@ logger = logging.getLogger(__name__)
 # What may wait: so many attempts, so many bytes of pictures.
 MAX_WAITING = 8
 MAX_BYTES = 16 * 1024 * 1024
-# Older than this, an attempt has found no quiet moment: there is load.
-PATIENCE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +38,6 @@ class _Sample:
     verification: Verification
     subject_id: str
     images: Sequence[bytes]
-    at: float = field(default_factory=time.monotonic)
 
     @property
     def size(self) -> int:
@@ -52,27 +50,12 @@ class Waiting:
     def __init__(self) -> None:
         self.waiting: queue.Queue[_Sample] = queue.Queue(MAX_WAITING)
         self.bytes = 0
-        self.live = 0
         self.dropped = 0
-        self.changed = threading.Condition()
+        self.lock = threading.Lock()
         self.thread: threading.Thread | None = None
 
 
 current = runtime.PerProcess(Waiting)
-
-
-@contextmanager
-def live() -> Iterator[None]:
-    """Around a live verify: while as many run as there are cores, nothing is scored beside them."""
-    process = current()
-    with process.changed:
-        process.live += 1
-    try:
-        yield
-    finally:
-        with process.changed:
-            process.live -= 1
-            process.changed.notify_all()
 
 
 def offer(verification: Verification, subject_id: str, images: Sequence[bytes]) -> None:
@@ -81,9 +64,9 @@ def offer(verification: Verification, subject_id: str, images: Sequence[bytes]) 
     if version is None or random.random() >= conf.get("SHADOW_SHARE"):  # noqa: S311 - a sample, not a secret
         return
     process, sample = current(), _Sample(version, verification, subject_id, tuple(images))
-    with process.changed:
+    with process.lock:
         try:
-            if process.live >= cores() or process.bytes + sample.size > MAX_BYTES:
+            if process.bytes + sample.size > MAX_BYTES:
                 raise queue.Full
             process.waiting.put_nowait(sample)
         except queue.Full:
@@ -100,40 +83,33 @@ def dropped() -> int:
     return current().dropped
 
 
-def cores() -> int:
-    return len(os.sched_getaffinity(0))
-
-
 def _work(process: Waiting) -> None:
     with suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)  # this thread alone, on Linux
     while True:
         sample = process.waiting.get()
         try:
-            if _quiet(process, sample.at + PATIENCE_S):
-                score(sample.version, sample.verification, sample.subject_id, sample.images)
-            else:
-                process.dropped += 1
+            score(sample.version, sample.verification, sample.subject_id, sample.images)
+        except Overloaded:  # no quiet moment in all its patience
+            process.dropped += 1
         except DatabaseError as error:
             logger.warning("shadow: the database does not answer (%s)", type(error).__name__)
         except Exception:  # whatever a version on its way does, it must not end the scoring of the others
             logger.exception("shadow: verification %s could not be scored", sample.verification.pk)
         finally:
             connection.close()  # this thread's own; it may have nothing to do for hours
-            with process.changed:
+            with process.lock:
                 process.bytes -= sample.size
             del sample
-
-
-def _quiet(process: Waiting, until: float) -> bool:
-    with process.changed:
-        return process.changed.wait_for(lambda: process.live < cores(), max(0.0, until - time.monotonic()))
 
 
 def score(version: ServedVersion, verification: Verification, subject_id: str, images: Sequence[bytes]) -> None:
     """Score an attempt under a version as `services.verify` would, and keep the score alone.
 
     Nothing is kept while not all of the subject's references are embedded, or once the rollout is over.
+
+    Raises:
+        Overloaded: there was no quiet moment.
     """
     rollout = Rollout.objects.filter(config=version.config, state__in=Rollout.OPEN).first()
     try:
@@ -145,7 +121,8 @@ def score(version: ServedVersion, verification: Verification, subject_id: str, i
     row = ShadowScore(rollout=rollout, verification=verification)
     try:
         attempt = Attempt()
-        attempt.extract(version, images)
+        with admission.admitted(admission.SHADOW) as lanes:
+            attempt.extract(version, images, lanes)
         decision = attempt.decide(version, template)
         row.decision, row.score = decision.decision, decision.score
     except EngineError as error:

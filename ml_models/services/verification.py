@@ -13,9 +13,9 @@ from django.db import DatabaseError
 from .. import conf, runtime, selectors, signals
 from ..engine.quality import advised
 from ..engine.types import Decision, Quality
-from ..exceptions import InvalidRequest, NotEnrolled
+from ..exceptions import InvalidRequest, NotEnrolled, Overloaded
 from ..models import EnsembleConfig, Verification
-from . import audit, lockout, shadow, subject_ids
+from . import admission, audit, lockout, shadow, subject_ids
 from .attempts import Attempt
 from .callers import Caller
 
@@ -48,6 +48,7 @@ def verify(caller: Caller, subject_id: str, images: Sequence[bytes]) -> Verified
         LockedOut: too many faces that were not the subject's were shown.
         Slowed: too many of them with the caller's credential.
         NotReady: no version is active, or this process has not loaded it.
+        Overloaded: it would have waited too long for a core.
         ImageError: no frame could be used; the first one's reason.
         InferenceFailed, MissingThreshold: never a decision.
     """
@@ -56,9 +57,8 @@ def verify(caller: Caller, subject_id: str, images: Sequence[bytes]) -> Verified
         subject_ids.require(subject_id)
         if not 1 <= len(images) <= conf.get("MAX_FRAMES"):
             raise InvalidRequest(f"Send 1 to {conf.get('MAX_FRAMES')} images.")
-        with shadow.live():
-            return _verify(caller, subject_id, images, attempt)
-    except DatabaseError:  # nor would the event be written
+        return _verify(caller, subject_id, images, attempt)
+    except (DatabaseError, Overloaded):  # nor would the event be written; nobody looked at the pictures
         raise
     except Exception as error:
         audit.record_failure(caller, subject_id, attempt.config, attempt.template, error, attempt.dropped)
@@ -74,7 +74,8 @@ def _verify(caller: Caller, subject_id: str, images: Sequence[bytes], attempt: A
         raise NotEnrolled
     frames, dropped = attempt.frames, attempt.dropped
     lockout.require_free(template)
-    attempt.extract(version, images)
+    with admission.admitted(admission.VERIFY) as lanes:
+        attempt.extract(version, images, lanes)
     decision = attempt.decide(version, template)
     best = advised(attempt.quality, decision.probe_condition)
     lockout.settle(caller, template.subject, subject_id, decision.decision)

@@ -16,7 +16,7 @@ from rest_framework.test import APIClient
 
 from ml_models.api.errors import CODES
 from ml_models.models import ConfigStep, Embedding, EnsembleConfig, Erasure, Reference, Rollout, Subject, Verification
-from ml_models.services import enrolment
+from ml_models.services import admission, enrolment
 from tests.conftest import Portraits
 from tests.support.pictures import another, encoded, faceless, opened, playing_card, side_by_side
 from tests.support.served import rewrite
@@ -25,7 +25,7 @@ from tests.support.uploads import enroll, send, verify
 pytestmark = pytest.mark.django_db
 
 # issue 4's and nobody's yet
-LATER = {"overloaded", "spoof_suspected"}
+LATER = {"spoof_suspected"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -260,6 +260,13 @@ def inference_failed(door: Door) -> list[Any]:
 def not_ready(door: Door) -> list[Any]:
     EnsembleConfig.objects.update(state="retired")
     return [*door.both(door.portraits.eileen_collins), door.service.get("/api/v1/face/config")]
+
+
+@case
+def overloaded(door: Door) -> list[Any]:
+    door.change(SLOTS=1, MAX_WAIT_S=0.05)
+    with admission.current.renewed(), admission.admitted(admission.VERIFY):
+        return door.both(door.portraits.eileen_collins)
 
 
 _WAIT = ("throttled", "locked_out", "not_ready", "overloaded")

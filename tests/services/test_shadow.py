@@ -16,7 +16,7 @@ from ml_models.engine.errors import InferenceFailed
 from ml_models.engine.pipeline import Pipeline
 from ml_models.models import EnsembleConfig, Rollout, ShadowScore, Verification
 from ml_models.rollouts import backfill
-from ml_models.services import shadow
+from ml_models.services import admission, shadow
 from tests.conftest import Portraits
 from tests.support.pictures import encoded, faceless
 from tests.support.races import LONG_S, Parking
@@ -147,22 +147,26 @@ def test_the_answer_does_not_wait_and_what_finds_no_room_is_dropped(
     assert shadow.dropped() == 3
 
 
-def test_under_load_the_shadow_goes_first(
-    awaiting: Rollout, service: APIClient, portraits: Portraits, monkeypatch: pytest.MonkeyPatch
+def test_under_load_the_shadow_goes_last(
+    awaiting: Rollout,
+    service: APIClient,
+    portraits: Portraits,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: Any,
+    tmp_path: Any,
 ) -> None:
-    monkeypatch.setattr(shadow, "cores", lambda: 1)
-    with shadow.live():  # another verify in flight
-        assert verify(service, "child-1", portraits.eileen_collins).status_code == 200
-    assert shadow.dropped() == 1
-    monkeypatch.setattr(shadow, "PATIENCE_S", 0.05)
-    verification = Verification.objects.latest("at")
-    with shadow.live():
-        monkeypatch.setattr(shadow, "cores", lambda: 2)
-        shadow.offer(verification, "child-1", [portraits.eileen_collins])
-        monkeypatch.setattr(shadow, "cores", lambda: 1)
+    settings.ML_MODELS = {**settings.ML_MODELS, "SLOTS_DIR": str(tmp_path), "SLOTS": 1}
+    monkeypatch.setattr(admission, "SHADOW", replace(admission.SHADOW, patience_s=0.05))
+    with admission.current.renewed():
+        verify(service, "child-1", portraits.eileen_collins)
+        scored(1)
         idle()
-    assert shadow.dropped() == 2
-    assert not ShadowScore.objects.exists()
+        verification = Verification.objects.latest("at")
+        with admission.admitted(admission.VERIFY):
+            shadow.offer(verification, "child-1", [portraits.eileen_collins])
+            idle()
+    assert shadow.dropped() == 1
+    assert ShadowScore.objects.count() == 1
 
 
 def test_nothing_is_scored_without_a_rollout_before_all_is_embedded_or_beyond_the_share(

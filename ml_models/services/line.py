@@ -1,0 +1,143 @@
+"""Who waits for one of a few places, in order; and who is told at once that it would take too long.
+
+While about as much comes as is served, a newcomer may wait as long as its patience. While far more comes, a long line
+would make everybody late and serve nobody more: then hardly anybody waits, and the others are refused as they come.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from ..exceptions import Overloaded
+
+# What came within so many seconds is far more than what is served when it is so many times what the places could serve.
+_LATELY_S = 2.0
+_FAR_MORE = 1.5
+# then a newcomer may wait for so many times what a place is usually held for: one may, where there are two or three
+_BRIEFLY = 0.5
+# the latest measurement's share in the mean
+_LATEST = 0.1
+
+
+@dataclass(slots=True, order=True)
+class Turn:
+    """Where somebody stands. `since`: since when it holds a place, None while it waits."""
+
+    kind: int
+    deadline: float
+    number: int
+    wake: Callable[[], None] = field(compare=False)
+    since: float | None = field(default=None, compare=False)
+    gone: bool = field(default=False, compare=False)
+
+
+class Line:
+    """Safe to share between threads; nothing in it blocks.
+
+    Args:
+        places: how many are served at the same time.
+    """
+
+    def __init__(self, places: int) -> None:
+        self.places = places
+        self._lock = threading.Lock()
+        self._numbers = itertools.count()
+        self._waiting: list[Turn] = []  # a heap; nobody waits while a place is free
+        self._busy = 0
+        self._hold_s = 0.0
+        self._came, self._counted_at = 0.0, time.monotonic()
+
+    @property
+    def waiting(self) -> int:
+        with self._lock:
+            return sum(not turn.gone for turn in self._waiting)
+
+    def ask(self, kind: int, patience_s: float) -> None:
+        """Whether `join` would refuse now, for whoever has to fetch the work first.
+
+        Raises: Overloaded
+        """
+        with self._lock:
+            try:
+                self._require_time(Turn(kind, time.monotonic() + patience_s, next(self._numbers), _nothing), patience_s)
+            except Overloaded:
+                self._count()  # it will not come to join
+                raise
+
+    def join(self, kind: int, patience_s: float, wake: Callable[[], None]) -> Turn:
+        """Take a place, or a place in the line.
+
+        Args:
+            kind: the lower one is served first; of one kind, whoever's patience ends first.
+            patience_s: who would wait longer is refused; infinity for who never is.
+            wake: called once the place is there, by whichever thread made room; not when it is there at once.
+
+        Raises:
+            Overloaded: it would wait too long.
+        """
+        with self._lock:
+            turn = Turn(kind, time.monotonic() + patience_s, next(self._numbers), wake)
+            self._count()
+            self._require_time(turn, patience_s)
+            if self._busy < self.places:
+                self._serve(turn)
+            else:
+                heapq.heappush(self._waiting, turn)
+            return turn
+
+    def leave(self, turn: Turn) -> None:
+        """Give up a place, or a place in the line; a second time does nothing."""
+        served: list[Turn] = []
+        with self._lock:
+            if not turn.gone and turn.since is not None:
+                self._busy -= 1
+                held_s = time.monotonic() - turn.since
+                self._hold_s += (held_s - self._hold_s) * (_LATEST if self._hold_s else 1.0)
+            turn.gone = True
+            while self._waiting and (self._waiting[0].gone or self._busy < self.places):
+                following = heapq.heappop(self._waiting)
+                if not following.gone:
+                    self._serve(following)
+                    served.append(following)
+        for following in served:
+            following.wake()
+
+    def refusal(self) -> Overloaded:
+        """For who has waited in vain."""
+        with self._lock:
+            return self._refusal()
+
+    def _serve(self, turn: Turn) -> None:
+        turn.since = time.monotonic()
+        self._busy += 1
+
+    def _require_time(self, turn: Turn, patience_s: float) -> None:
+        if self._busy < self.places:
+            return
+        ahead = sum(other < turn and not other.gone for other in self._waiting)
+        expected_s = self._hold_s * (ahead + 1) / self.places
+        if self._far_more() and math.isfinite(patience_s):
+            patience_s = min(patience_s, _BRIEFLY * self._hold_s)
+        if expected_s > patience_s:
+            raise self._refusal()
+
+    def _refusal(self) -> Overloaded:
+        return Overloaded(self._hold_s * (len(self._waiting) + self._busy) / self.places)
+
+    def _count(self) -> None:
+        now = time.monotonic()
+        self._came = 1 + self._came * math.exp((self._counted_at - now) / _LATELY_S)
+        self._counted_at = now
+
+    def _far_more(self) -> bool:
+        return self._came * self._hold_s > _FAR_MORE * self.places * _LATELY_S
+
+
+def _nothing() -> None:
+    return None

@@ -1,0 +1,229 @@
+"""Cores, counted for the host: one for each who computes, more while nobody waits, none for the dead."""
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pytest_django import Settings
+
+from devstack.state import ROOT
+from ml_models import runtime, services
+from ml_models.engine.errors import InferenceFailed, NoFaceFound
+from ml_models.engine.lanes import ONE_LANE
+from ml_models.exceptions import Overloaded
+from ml_models.models import AuditEvent, EnsembleConfig, Verification
+from ml_models.services import admission
+from ml_models.services.attempts import Attempt
+from ml_models.services.slots import Slots
+from tests.conftest import Portraits
+from tests.support.pictures import encoded, faceless
+from tests.support.uploads import enroll, verify
+
+LONG_S = 30
+
+
+@pytest.fixture
+def folder(settings: Settings, tmp_path: Path) -> Iterator[Path]:
+    """Two slots of this test's own."""
+    settings.ML_MODELS = {**settings.ML_MODELS, "SLOTS_DIR": str(tmp_path), "SLOTS": 2, "MAX_WAIT_S": 0.2}
+    with admission.current.renewed():
+        yield tmp_path
+
+
+@pytest.fixture
+def elsewhere(folder: Path) -> Slots:
+    """The same slots, as another process has them."""
+    return Slots(folder, 2, 5)
+
+
+def until(done: Callable[[], Any]) -> None:
+    end = time.monotonic() + LONG_S
+    while not done():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def threads_of(works: int, lanes: Any) -> set[int]:
+    """In how many threads lanes run works that take a while."""
+
+    def work() -> int:
+        time.sleep(0.05)
+        return threading.get_ident()
+
+    return set(lanes.run([work] * works))
+
+
+def test_works_run_side_by_side_while_a_core_is_idle_and_one_after_another_when_none_is(
+    folder: Path, elsewhere: Slots
+) -> None:
+    with admission.admitted(admission.VERIFY) as lanes:
+        assert len(threads_of(4, lanes)) == 2
+        until(lambda: elsewhere.busy() == 1)  # the second core is given back
+        other = elsewhere.take(1)
+        assert other is not None
+        assert threads_of(3, lanes) == {threading.get_ident()}
+        elsewhere.give_back(other)
+    with admission.admitted(admission.SHADOW) as lanes:
+        assert threads_of(3, lanes) == {threading.get_ident()}
+    assert elsewhere.busy() == 0
+
+
+def test_a_second_core_is_let_go_of_as_soon_as_somebody_waits(folder: Path, elsewhere: Slots) -> None:
+    begun, go, came = threading.Event(), threading.Event(), threading.Event()
+    ran_in: list[int] = []
+
+    def first() -> None:
+        begun.set()
+        assert go.wait(LONG_S)
+
+    def later() -> None:
+        ran_in.append(threading.get_ident())
+        time.sleep(0.02)
+
+    def newcomer() -> None:
+        slot = elsewhere.wait(1, 60.0, time.monotonic() + LONG_S)
+        came.set()
+        elsewhere.give_back(slot)
+
+    with ThreadPoolExecutor(2) as pool, admission.admitted(admission.VERIFY) as lanes:
+        answer: Future[Any] = pool.submit(lanes.run, [first, first, later, later, later])
+        assert begun.wait(LONG_S)
+        until(lambda: elsewhere.busy() == 2)
+        waiting = pool.submit(newcomer)
+        until(lambda: elsewhere.awaited())
+        go.set()
+        answer.result(LONG_S)
+        waiting.result(LONG_S)
+    assert came.is_set()
+    assert len(set(ran_in)) == 1
+
+
+def test_answers_keep_their_order_and_the_first_error_is_told(folder: Path) -> None:
+    def fails(message: str) -> Callable[[], int]:
+        def work() -> int:
+            raise InferenceFailed(message)
+
+        return work
+
+    with admission.admitted(admission.VERIFY) as lanes:
+        assert lanes.run([lambda n=n: n * n for n in range(20)]) == [n * n for n in range(20)]  # type: ignore[misc]
+        with pytest.raises(InferenceFailed, match="the first"):
+            lanes.run([lambda: 1, fails("the first"), fails("the second"), *[lambda: 1] * 10])
+        # lanes within lanes: more parts than there are threads
+        assert lanes.run([lambda: lanes.run([lambda: 1] * 4)] * 4) == [[1] * 4] * 4
+
+
+def test_who_gets_no_core_in_time_is_told_when_to_come_back(folder: Path, elsewhere: Slots) -> None:
+    with ExitStack() as held:
+        for _ in range(2):
+            held.enter_context(admission.admitted(admission.VERIFY))
+        began = time.monotonic()
+        with ThreadPoolExecutor(1) as pool, pytest.raises(Overloaded) as refused:
+            pool.submit(lambda: admission.admitted(admission.VERIFY).__enter__()).result(LONG_S)
+        assert 0.15 < time.monotonic() - began < LONG_S / 2
+        assert refused.value.retry_after_s >= 1
+    for slot in (elsewhere.take(1), elsewhere.take(1)):
+        assert slot is not None
+    with pytest.raises(Overloaded), admission.admitted(admission.ENROLL):
+        pass
+    for slot in range(2):
+        elsewhere.give_back(slot)
+    with admission.admitted(admission.ENROLL):
+        assert elsewhere.busy() == 1
+
+
+@pytest.mark.parametrize(("urgency", "overdue_s", "told_as", "kept_out"), [(1, 60.0, 1, 3), (3, 0.1, 0, 1)])
+def test_a_core_goes_to_the_more_urgent_in_another_process_and_to_the_overdue_before_all(
+    folder: Path, elsewhere: Slots, urgency: int, overdue_s: float, told_as: int, kept_out: int
+) -> None:
+    theirs = Slots(folder, 2, 5)
+    slots = [elsewhere.take(1), elsewhere.take(1)]
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(theirs.wait, urgency, overdue_s, time.monotonic() + LONG_S)
+        until(lambda: elsewhere.awaited(told_as + 1))
+        elsewhere.give_back(slots[0] or 0)
+        assert elsewhere.take(kept_out) is None
+        waiting.result(LONG_S)
+    assert not elsewhere.awaited()
+
+
+HOLDS = """
+import sys, time
+from pathlib import Path
+import django
+django.setup()
+from ml_models.services.slots import Slots
+slots = Slots(Path(sys.argv[1]), 2, 5)
+print(slots.take(1), flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_killed_process_holds_no_core(folder: Path, elsewhere: Slots) -> None:
+    holder = subprocess.Popen([sys.executable, "-c", HOLDS, str(folder)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    with holder:
+        assert holder.stdout
+        assert holder.stdout.readline() == "0\n"
+        assert elsewhere.busy() == 1
+        holder.send_signal(signal.SIGKILL)
+        holder.wait(LONG_S)
+    assert elsewhere.busy() == 0
+
+
+def test_where_the_folder_cannot_be_written_a_process_counts_alone(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    settings.ML_MODELS = {**settings.ML_MODELS, "SLOTS_DIR": str(tmp_path / "file"), "SLOTS": 1}
+    with admission.current.renewed(), admission.admitted(admission.VERIFY):
+        assert admission.current().slots.busy() == 1
+
+
+@pytest.mark.django_db
+def test_side_by_side_gives_the_answers_of_one_after_another_bit_for_bit(
+    folder: Path, served: EnsembleConfig, portraits: Portraits
+) -> None:
+    version = runtime.active()
+    pictures = [portraits.eileen_collins, encoded(faceless()), portraits.grace_hopper]
+    alone = Attempt()
+    alone.extract(version, pictures, ONE_LANE)
+    with admission.admitted(admission.VERIFY) as lanes:
+        beside = Attempt()
+        beside.extract(version, pictures, lanes)
+        faceless_only = Attempt()
+        with pytest.raises(NoFaceFound):
+            faceless_only.extract(version, [pictures[1]] * 2, lanes)
+    assert (len(beside.frames), beside.dropped) == (2, alone.dropped)
+    assert [frame["frame"] for frame in faceless_only.dropped] == [0, 1]
+    for mine, theirs in zip(beside.frames, alone.frames, strict=True):
+        assert list(mine.vectors) == list(version.pipeline.members)
+        assert list(mine.timings_ms) == list(theirs.timings_ms)
+        assert mine.quality == theirs.quality
+        assert mine.norms == theirs.norms
+        for name, vector in theirs.vectors.items():
+            np.testing.assert_array_equal(mine.vectors[name], vector)
+
+
+@pytest.mark.django_db
+def test_a_refusal_leaves_no_event_and_counts_for_nothing(
+    folder: Path, people: list[str], service: Any, portraits: Portraits
+) -> None:
+    events, rows = AuditEvent.objects.count(), Verification.objects.count()
+    with ExitStack() as held:
+        for _ in range(2):
+            held.enter_context(admission.admitted(admission.VERIFY))
+        with pytest.raises(Overloaded):
+            services.verify(services.NOBODY, people[0], [portraits.eileen_collins])
+        answer = verify(service, people[0], portraits.eileen_collins)
+        assert (answer.status_code, answer.json()["code"]) == (503, "overloaded")
+        assert int(answer["Retry-After"]) >= 1
+        assert enroll(service, people[0], portraits.grace_hopper).json()["code"] == "overloaded"
+    assert (AuditEvent.objects.count(), Verification.objects.count()) == (events, rows)
+    assert verify(service, people[0], portraits.eileen_collins).json()["decision"] == "match"

@@ -1,0 +1,98 @@
+"""Who waits for a core, in which order, and who is told at once that it would take too long."""
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+from ml_models.exceptions import Overloaded
+from ml_models.services.line import Line
+
+LONG_S = 60.0
+HOLD_S = 0.02
+
+
+@pytest.fixture
+def measured() -> Callable[[int], Line]:
+    """A line that knows what a place is held for."""
+
+    def make(places: int) -> Line:
+        line = Line(places)
+        turn = line.join(1, LONG_S, _nobody)
+        time.sleep(HOLD_S)
+        line.leave(turn)
+        return line
+
+    return make
+
+
+def _nobody() -> None:
+    raise AssertionError("who is served at once is not woken")
+
+
+def test_the_more_urgent_go_first_and_of_one_kind_whose_patience_ends_first() -> None:
+    line, order = Line(1), list[str]()
+    first = line.join(1, LONG_S, _nobody)
+    waiting = [
+        line.join(kind, patience_s, lambda name=name: order.append(name))  # type: ignore[misc]
+        for name, kind, patience_s in (
+            ("enrolment", 2, 30.0),
+            ("patient verify", 1, 40.0),
+            ("verify", 1, 30.0),
+            ("gone", 1, 10.0),
+            ("re-embedding", 3, float("inf")),
+        )
+    ]
+    assert first.since is not None
+    assert line.waiting == 5
+    line.leave(waiting[3])
+    turn = first
+    for expected in ("verify", "patient verify", "enrolment", "re-embedding"):
+        line.leave(turn)
+        line.leave(turn)  # a second time gives nobody a place
+        assert order[-1] == expected
+        turn = waiting[["enrolment", "patient verify", "verify", "gone", "re-embedding"].index(expected)]
+    assert line.waiting == 0
+    line.leave(turn)
+    assert len(order) == 4
+    line.join(1, LONG_S, _nobody)
+
+
+def test_who_would_wait_longer_than_its_patience_is_refused_at_once(measured: Callable[[int], Line]) -> None:
+    line = measured(1)
+    held = line.join(1, LONG_S, _nobody)
+    patience_s = 3 * HOLD_S  # a place was held for a little more than HOLD_S
+    for _ in range(2):
+        line.join(1, patience_s, lambda: None)
+    with pytest.raises(Overloaded) as refused:
+        line.join(1, patience_s, lambda: None)
+    assert refused.value.retry_after_s == 1
+    with pytest.raises(Overloaded):
+        line.ask(1, patience_s)
+    line.ask(0, patience_s)  # the others would wait for this one
+    line.join(3, float("inf"), lambda: None)  # is never refused
+    assert line.waiting == 3
+    line.leave(held)
+    assert line.waiting == 2
+
+
+def test_a_burst_waits_and_a_flood_is_refused(measured: Callable[[int], Line]) -> None:
+    line = measured(2)
+    for _ in range(2):
+        line.join(1, LONG_S, _nobody)
+    burst = [line.join(1, LONG_S, lambda: None) for _ in range(20)]
+    assert line.waiting == len(burst)
+    refused = 0
+    for _ in range(1000):
+        try:
+            line.leave(line.join(1, LONG_S, lambda: None))
+        except Overloaded:
+            refused += 1
+    # so many could have been served within two seconds, and half as many again; the others were too many
+    assert refused >= 1000 - 1.6 * 2 * 2.0 / HOLD_S
+    for turn in burst:
+        line.leave(turn)
+    # one may wait
+    line.join(1, LONG_S, lambda: None)
+    with pytest.raises(Overloaded):
+        line.join(1, LONG_S, lambda: None)
