@@ -27,6 +27,7 @@ from .engine.decode import DecodeLimits
 from .engine.errors import ArtifactRejected, InferenceFailed, MissingThreshold
 from .engine.fuse import Fusion
 from .engine.pipeline import EmbedsFaces, Pipeline
+from .engine.presentation import PassiveRule
 from .engine.quality import QualityLimits
 from .exceptions import ArtifactError, NotReady
 from .models import Artifact, EnsembleConfig, ServingProcess
@@ -82,6 +83,15 @@ class ServedVersion:
             MissingThreshold: its numbers are not usable after all.
         """
         return numbers.rule(self.config)
+
+    @cached_property
+    def passive(self) -> PassiveRule | None:
+        """How its attack detector is judged; None where it has none.
+
+        Raises:
+            ConfigInvalid: its numbers are not usable after all.
+        """
+        return numbers.passive(self.config)
 
 
 @dataclass

@@ -18,11 +18,20 @@ from pathlib import Path
 from typing import TypeVar
 
 from .. import conf
-from ..engine.choice import ENGINES, Choice, choose, choose_detector, prove_same, prove_same_faces
+from ..engine.choice import (
+    ENGINES,
+    Choice,
+    choose,
+    choose_detector,
+    choose_presentation,
+    prove_same,
+    prove_same_faces,
+)
 from ..engine.detect import Detector
 from ..engine.embed import Embedder
 from ..engine.errors import ArtifactRejected, InferenceFailed
 from ..engine.inference import OnnxRuntimeGraph, OpenVinoGraph, onnxruntime_version, openvino_version, why_not_openvino
+from ..engine.presentation import PresentationContract, PresentationDetector, check_golden
 from ..engine.processor import identity
 from ..engine.types import canonical_json
 from ..engine.yunet import OpenCvYuNet, OpenVinoYuNet, YuNet
@@ -69,6 +78,19 @@ def open_detector(artifact: Artifact, path: Path) -> Detector:
         return candidate
 
     return Detector(path, network=_chosen(artifact, reference, proven, lambda: choose_detector(path)))
+
+
+def open_presentation(artifact: Artifact, path: Path) -> PresentationDetector:
+    """A network that looks for presentation attacks, as `open_embedder`. Raises as that."""
+    threads, contract = conf.get("THREADS_PER_CALL"), PresentationContract.from_json(artifact.contract)
+    reference = PresentationDetector(path, contract, partial(OnnxRuntimeGraph, threads=threads))
+
+    def proven() -> PresentationDetector:
+        candidate = PresentationDetector(path, contract, partial(OpenVinoGraph, threads=threads))
+        check_golden(candidate, reference.golden)
+        return candidate
+
+    return _chosen(artifact, reference, proven, lambda: choose_presentation(path, contract))
 
 
 def _chosen(artifact: Artifact, reference: T, proven: Callable[[], T], trial: Callable[[], Choice]) -> T:

@@ -16,6 +16,7 @@ import numpy as np
 from .embed import Embedder, golden_crops
 from .errors import GoldenMismatch
 from .inference import OpenVinoGraph
+from .presentation import PresentationContract, PresentationDetector, check_golden
 from .types import Image, InputContract
 from .yunet import SIZES, OpenCvYuNet, OpenVinoYuNet, YuNet
 
@@ -75,6 +76,18 @@ def choose_detector(model: Path | str) -> Choice:
     cv2.setNumThreads(1)  # as in the service: what is timed is the caller's thread
     scene = golden_scene(SIZES[0])
     return _quicker(lambda: ours.find(scene, _SCORE), lambda: theirs.find(scene, _SCORE), "opencv")
+
+
+def choose_presentation(model: Path | str, contract: PresentationContract) -> Choice:
+    """As `choose`, for a network that looks for presentation attacks. Raises as that."""
+    ours = PresentationDetector(model, contract)
+    theirs = PresentationDetector(model, contract, partial(OpenVinoGraph, calls=1))
+    try:
+        check_golden(theirs, ours.golden)
+    except GoldenMismatch as error:
+        return Choice("onnxruntime", str(error))
+    crop = golden_crops()[0]
+    return _quicker(lambda: ours.logits(crop), lambda: theirs.logits(crop), "onnxruntime")
 
 
 def _quicker(ours: Callable[[], object], theirs: Callable[[], object], name: Engine) -> Choice:

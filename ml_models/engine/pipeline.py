@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from .align import align, decode_chip, encode_chip, make_chip
 from .decode import DecodeLimits, decode
 from .detect import Detector, the_one_face
-from .errors import NotUpright
+from .errors import InferenceFailed, NotUpright
 from .lanes import ONE_LANE, Lanes
+from .presentation import PresentationDetector
 from .quality import VERIFY_LIMITS, QualityLimits, measure, require, with_norms
-from .types import Chip, Embeddings, Extraction, Image
+from .types import Chip, DetectedFace, Embeddings, Extraction, Image, Presentation
 from .upright import stand
 
 
@@ -35,12 +36,14 @@ class EmbedsFaces(Protocol):
 class Pipeline:
     """A config version's way from bytes to vectors. Safe to share between threads.
 
-    `members` are keyed by artifact name; `flip` averages with the mirror image.
+    `members` are keyed by artifact name; `flip` averages with the mirror image; `presentation` looks for attacks, where
+    the version has a network for it.
     """
 
     detector: Detector
     members: Mapping[str, EmbedsFaces]
     flip: bool = False
+    presentation: PresentationDetector | None = None
     decode_limits: DecodeLimits = field(default_factory=DecodeLimits)
     # milliseconds of each member's last face: of works side by side the longest has to begin first
     _took_ms: dict[str, float] = field(default_factory=dict, compare=False, repr=False)
@@ -86,7 +89,11 @@ class Pipeline:
         norms = {name: float(embedded[name].norms[0]) for name in self.members}
         quality = with_norms(quality, [(norms[name], m.golden_norm) for name, m in self.members.items()], limits)
         require(quality)
-        return Extraction(chip, quality, vectors, norms, timings)
+        presentation = None
+        if self.presentation:
+            with _timed(timings, "presentation"):
+                presentation = _examined(self.presentation, view.image, face)
+        return Extraction(chip, quality, vectors, norms, timings, presentation)
 
     def _embed(self, crop: Image, lanes: Lanes, timings: dict[str, float]) -> dict[str, Embeddings]:
         def embed(name: str) -> Embeddings:
@@ -98,6 +105,14 @@ class Pipeline:
         for name in self.members:  # in the version's order, whichever came first
             self._took_ms[name] = timings[name] = timings.pop(name)
         return dict(zip(slowest_first, answers, strict=True))
+
+
+def _examined(detector: PresentationDetector, image: Image, face: DetectedFace) -> Presentation | None:
+    """None where the network failed: `services.liveness` says what follows from that."""
+    try:
+        return detector.examine(image, face)
+    except InferenceFailed:
+        return None
 
 
 def chip_crop(chip: Chip) -> Image:

@@ -177,14 +177,30 @@ class Chip:
 
 
 @dataclass(frozen=True, slots=True)
+class Presentation:
+    """What a network that looks for presentation attacks makes of one face.
+
+    `logit` is the natural log-odds of the live class, ln(p / (1 - p)); `crop_px` the shorter side in pixels of what was
+    cut out of the picture, and `enough` whether that had at least as many pixels as the network takes: a smaller one
+    shows nothing of a print's grain or a screen's pixels.
+    """
+
+    logit: float
+    crop_px: int
+    enough: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Extraction:
-    """One picture's face: `vectors[name]` is float32 (D,), unit length; `norms[name]` its length before that."""
+    """One picture's face: `vectors[name]` is float32 (D,), unit length; `norms[name]` its length before that;
+    `presentation` what the attack detector makes of it, None without one."""
 
     chip: Chip
     quality: Quality
     vectors: Mapping[str, NDArray[np.float32]]
     norms: Mapping[str, float]
     timings_ms: Mapping[str, float] = field(default_factory=dict)
+    presentation: Presentation | None = None
 
     def feature(self, name: str) -> Feature:
         """A member's feature, float32 (D,)."""

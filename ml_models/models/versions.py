@@ -10,7 +10,7 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
-from django.db.models import Q
+from django.db.models import Q, Value
 from numpy.typing import NDArray
 
 from ..engine.embed import space_id
@@ -23,6 +23,7 @@ class Artifact(models.Model):
     class Kind(models.TextChoices):
         EMBEDDER = "embedder"
         DETECTOR = "detector"
+        PRESENTATION = "presentation"
 
     class CommercialUse(models.TextChoices):
         ALLOWED = "allowed"
@@ -43,7 +44,11 @@ class Artifact(models.Model):
     training_data = models.TextField(blank=True, help_text="The training set and its terms.")
     commercial_use = models.CharField(max_length=20, choices=CommercialUse, default=CommercialUse.UNKNOWN)
     citation = models.TextField(blank=True)
-    golden = models.BinaryField(null=True, blank=True, help_text="float32, little-endian, (2, dimension)")
+    golden = models.BinaryField(
+        null=True,
+        blank=True,
+        help_text="float32, little-endian, (2, dimension): embeddings, or an attack detector's logits",
+    )
     golden_min_cosine = models.FloatField(default=0.999)
     seconds_per_face = models.FloatField(null=True, blank=True, help_text="One core's, measured at a validation.")
     created_at = models.DateTimeField(auto_now_add=True)
@@ -65,7 +70,7 @@ class Artifact(models.Model):
 
     @property
     def golden_vectors(self) -> NDArray[np.float32]:
-        """float32 (2, dimension), unit length."""
+        """float32 (2, dimension): an embedder's, unit length; an attack detector's logits."""
         return np.frombuffer(bytes(self.golden or b""), "<f4").reshape(2, -1).astype(np.float32)
 
 
@@ -81,15 +86,20 @@ class EnsembleConfig(models.Model):
 
     # Where a file that is no member has its place in a version: by the name of the relation, which is also that of the
     # part of `engine.pipeline.Pipeline`, the kind of file that it takes.
-    PLACES: ClassVar[dict[str, Artifact.Kind]] = {"detector": Artifact.Kind.DETECTOR}
+    PLACES: ClassVar[dict[str, Artifact.Kind]] = {
+        "detector": Artifact.Kind.DETECTOR,
+        "presentation": Artifact.Kind.PRESENTATION,
+    }
     FROZEN = (
         "version",
         "detector_id",
+        "presentation_id",
         "flip",
         "target_fmr",
         "voter_sets",
         "conditions",
         "quality_limits",
+        "liveness",
         "calibrated_on",
     )
 
@@ -98,6 +108,9 @@ class EnsembleConfig(models.Model):
     notes = models.TextField(blank=True)
     state = models.CharField(max_length=20, choices=State, default=State.DRAFT, db_index=True)
     detector = models.ForeignKey(Artifact, on_delete=models.PROTECT, related_name="+")
+    presentation = models.ForeignKey(
+        Artifact, null=True, blank=True, on_delete=models.PROTECT, related_name="+", db_index=False
+    )
     flip = models.BooleanField(default=False, help_text="Average with the mirror image's embedding, at twice the cost.")
     target_fmr = models.FloatField(default=0.001, validators=[MinValueValidator(1e-9), MaxValueValidator(0.5)])
     voter_sets = models.JSONField(
@@ -112,6 +125,13 @@ class EnsembleConfig(models.Model):
     )
     quality_limits = models.JSONField(
         default=dict, blank=True, help_text="verify and enroll: overrides of the defaults."
+    )
+    liveness = models.JSONField(
+        default=dict,
+        db_default=Value({}, models.JSONField()),
+        blank=True,
+        help_text="passive: calibration and threshold of the attack detector; turned: a turned head's; see "
+        "engine.liveness.",
     )
     calibrated_on = models.JSONField(
         default=dict,

@@ -23,6 +23,8 @@ MIN_NON_MATED = 30_000
 MODES = ("enforce", "warn")
 # what says which version it is, not how it decides; `calibrated_on` is held against each report by itself
 _NOT_DECIDING = {"version", "name", "notes", "calibrated_on"}
+# what says whether somebody is there, not who it is: its evidence has a digest of its own
+_LIVENESS = {"presentation", "liveness"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +36,26 @@ class Line:
 
 
 def config_digest(config: EnsembleConfig) -> str:
-    """sha256 of everything that a version decides with: detector, members with their files and contracts,
-    weights, calibration, thresholds, aggregation, quality limits. Two versions that decide alike have the same."""
-    content = {key: value for key, value in files.export(config).items() if key not in _NOT_DECIDING}
+    """sha256 of everything that a version decides whose face it is with: detector, members with their files and
+    contracts, weights, calibration, thresholds, aggregation, quality limits. Two versions that decide alike have the
+    same; which attacks they look for is the matter of `liveness_digest`."""
+    content = {key: value for key, value in files.export(config).items() if key not in _NOT_DECIDING | _LIVENESS}
     digests = {
         member.artifact.name: [member.artifact.sha256, member.artifact.contract] for member in config.members.all()
     }
-    placed = {artifact.name: artifact.sha256 for artifact in config.placed.values()}
-    whole = {**content, "files": {**digests, **placed}}
+    whole = {**content, "files": {**digests, config.detector.name: config.detector.sha256}}
+    return hashlib.sha256(canonical_json(whole).encode()).hexdigest()
+
+
+def liveness_digest(config: EnsembleConfig) -> str:
+    """sha256 of everything that a version decides with whether somebody is there: attack detector with its contract,
+    the numbers for it and for turned heads, and all that `config_digest` is of, since frames are compared."""
+    detector = config.presentation
+    whole = {
+        "comparing": config_digest(config),
+        "presentation": [detector.sha256, detector.contract] if detector else [],
+        "liveness": config.liveness,
+    }
     return hashlib.sha256(canonical_json(whole).encode()).hexdigest()
 
 

@@ -26,6 +26,7 @@ _FIELDS = {
     "members",
     "voter_sets",
     "conditions",
+    "liveness",
     "calibrated_on",
 }
 _LIMITED_STEPS = ("enroll", "verify")
@@ -60,7 +61,7 @@ def load(path: Path, by: Actor = None) -> tuple[EnsembleConfig, str]:
             )
         own = {key: content[key] for key in content.keys() - {"members", "version", *EnsembleConfig.PLACES}}
         placed = {place: artifacts[data[place]] for place in EnsembleConfig.PLACES if data.get(place)}
-        fields = {"conditions": [], "calibrated_on": {}, **own}
+        fields = {"conditions": [], "liveness": {}, "calibrated_on": {}, **own}
         done = "updated" if config else "created"
         config, _ = EnsembleConfig.objects.update_or_create(
             version=data["version"], defaults={**fields, **dict.fromkeys(EnsembleConfig.PLACES), **placed}
@@ -118,6 +119,8 @@ def _wrong_values(path: Path, data: dict[str, Any]) -> list[str]:
     conditions = data.get("conditions") or []
     if not isinstance(conditions, list) or not all(isinstance(condition, dict) for condition in conditions):
         reasons.append(f"{path.name}: conditions are what calibrate writes, or nothing.")
+    if not isinstance(data.get("liveness") or {}, dict):
+        reasons.append(f"{path.name}: liveness has the numbers of passive and turned, or nothing.")
     if not _names_people(data.get("calibrated_on") or {}):
         reasons.append(f"{path.name}: calibrated_on has lists (names) and subjects (hashes), as calibrate writes them.")
     try:
@@ -172,6 +175,7 @@ def normalised(data: dict[str, Any]) -> dict[str, Any]:
         "voter_sets": data.get("voter_sets") or {},
         # omitted where empty, so that digests of older versions, and their reports, stay valid
         **({"conditions": data["conditions"]} if data.get("conditions") else {}),
+        **({"liveness": data["liveness"]} if data.get("liveness") else {}),
         **({"calibrated_on": _people(data["calibrated_on"])} if data.get("calibrated_on") else {}),
     }
 
@@ -202,6 +206,7 @@ def export(config: EnsembleConfig) -> dict[str, Any]:
             "quality_limits": config.quality_limits,
             "voter_sets": config.voter_sets,
             "conditions": config.conditions,
+            "liveness": config.liveness,
             "calibrated_on": config.calibrated_on,
             "members": [
                 {

@@ -16,6 +16,7 @@ from ..engine.calibrate import Affine, Calibration
 from ..engine.detect import LANDMARKS_ID
 from ..engine.errors import MissingThreshold
 from ..engine.fuse import Centroids, Condition, Fusion, Member, VoterSet
+from ..engine.presentation import PassiveRule
 from ..engine.quality import ENROLL_LIMITS, SCORE_ID, VERIFY_LIMITS, QualityLimits
 from ..engine.types import canonical_json
 from ..exceptions import ConfigInvalid
@@ -87,6 +88,25 @@ def _condition(entry: Mapping[str, Any], members: Sequence[Member], dimensions: 
     )
 
 
+def passive(config: EnsembleConfig) -> PassiveRule | None:
+    """How the version judges what its attack detector says; None where it has none.
+
+    Raises:
+        ConfigInvalid: the detector has no rule, or one that is not usable, or the rule no detector.
+    """
+    numbers = config.liveness.get("passive")
+    if config.presentation_id is None and numbers is None:
+        return None
+    try:
+        if config.presentation_id is None:
+            raise ValueError("liveness has a passive rule, but presentation names no network")
+        return PassiveRule(Affine(numbers["a"], numbers["b"]), numbers["threshold"])
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ConfigInvalid(
+            [f"Version {config.version} needs liveness.passive with a, b and threshold. ({error})"]
+        ) from error
+
+
 def quality_limits(config: EnsembleConfig, step: str) -> QualityLimits:
     """The version's limits for `verify` or `enroll`: the defaults, changed where the version says so."""
     defaults = VERIFY_LIMITS if step == "verify" else ENROLL_LIMITS
@@ -103,7 +123,7 @@ def members(config: EnsembleConfig) -> tuple[Member, ...]:
 def pipeline_digest(config: EnsembleConfig) -> str:
     """sha256 of what makes the vectors: detector, spaces and quality limits."""
     parts = {
-        **{place: artifact.sha256 for place, artifact in config.placed.items()},
+        "detector": config.detector.sha256,
         "spaces": sorted(member.space for member in config.members.all()),
         "limits": quality_limits(config, "verify").to_json(),
         "landmarks": LANDMARKS_ID,

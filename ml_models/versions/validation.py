@@ -26,6 +26,7 @@ def problems(config: EnsembleConfig) -> list[str]:
         reasons += _licence_problems(artifact)
     for member in members:
         reasons += _member_problems(member.artifact)
+    reasons += _liveness_problems(config)
     try:
         fusion = numbers.fusion(config)
     except ConfigInvalid as error:
@@ -40,6 +41,14 @@ def problems(config: EnsembleConfig) -> list[str]:
             "Calibrate the version again with this build."
         )
     return reasons
+
+
+def _liveness_problems(config: EnsembleConfig) -> list[str]:
+    try:
+        numbers.passive(config)
+    except ConfigInvalid as error:
+        return error.reasons
+    return []
 
 
 def _member_problems(artifact: Artifact) -> list[str]:

@@ -17,12 +17,13 @@ from ml_models.conversion.pack.catalogue import Catalogue
 from ml_models.engine.detect import Detector
 from ml_models.engine.embed import Embedder
 from ml_models.engine.graph import read_metadata
+from ml_models.engine.presentation import PresentationContract, PresentationDetector
 from ml_models.engine.types import InputContract
 from ml_models.models import Artifact
 from tests.support.networks import contract, tiny_network
 from tests.support.registry import PACKAGE, VERSION, serve_wheel
 
-ARTIFACTS = {"yunet_2023mar", "mobilefacenet_192", "arcface_fp32", "arcface_int8", "sface_2021dec"}
+ARTIFACTS = {"yunet_2023mar", "mobilefacenet_192", "arcface_fp32", "arcface_int8", "sface_2021dec", "fr_liveness"}
 
 
 class TinyPack:
@@ -178,6 +179,8 @@ def test_the_engine_loads_every_file_of_the_pack(pack: dict[str, BuiltFile]) -> 
     for file in pack.values():
         if file.entry.kind == "detector":
             Detector(file.path)
+        elif file.entry.kind == "presentation":
+            PresentationDetector(file.path, PresentationContract.from_json(file.entry.contract))
         else:
             Embedder(file.path, InputContract.from_json(file.entry.contract))
 

@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from ml_models.engine.presentation import PresentationContract
 from ml_models.engine.types import InputContract
 
 DIMENSION = 16
@@ -91,3 +92,40 @@ def hiding_its_dimension(network: Path, target: Path) -> Path:
     graph.output[0].type.tensor_type.shape.dim[1].dim_param = "any"
     target.write_bytes(model.SerializeToString())
     return target
+
+
+def tiny_presentation(path: Path, *, side: int = 16, poison: bool = False) -> Path:
+    """Write a network whose three classes are the means of the three channels it is fed, in hundredths."""
+    weights = (np.eye(3) * (np.nan if poison else 0.01)).astype(np.float32)
+    nodes = [
+        helper.make_node("GlobalAveragePool", ["input"], ["pooled"]),
+        helper.make_node("Flatten", ["pooled"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "weights"], ["output"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, 3, side, side])],
+        [helper.make_tensor_value_info("output", TensorProto.FLOAT, [1, 3])],
+        [numpy_helper.from_array(weights, "weights")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def presentation_contract(**changes: object) -> PresentationContract:
+    """Of `tiny_presentation`."""
+    data = {
+        "kind": "presentation",
+        "input": "input",
+        "output": "output",
+        "color_order": "BGR",
+        "mean": 0.0,
+        "std": 1.0,
+        "size": [16, 16],
+        "scale": 2.7,
+        "classes": 3,
+        "live_index": 0,
+    }
+    return PresentationContract.from_json({**data, **changes})

@@ -25,6 +25,10 @@ pytestmark = pytest.mark.django_db
 TWO = "arcface_int8+mobilefacenet_192"
 
 
+PASSIVE = {"a": 1.0, "b": 0.0, "threshold": 0.0}
+LIVENESS = {"passive": PASSIVE}
+
+
 def two_members(version: int = 3, **changes: Any) -> dict[str, Any]:
     members = [
         {"artifact": name, "weight": weight, "calibration": CALIBRATION}
@@ -156,6 +160,10 @@ def test_on_which_sides_a_condition_counts_travels_too(served: EnsembleConfig, t
         (condition(name="fog"), "does not know the condition fog"),
         (two_members(conditions=[{"name": "covered"}]), "not calibrated"),
         (two_members(detector="sface_2021dec"), "not a detector"),
+        (two_members(presentation="sface_2021dec", liveness=LIVENESS), "not a presentation"),
+        (two_members(presentation="fr_liveness"), "needs liveness.passive"),
+        (two_members(presentation="fr_liveness", liveness={"passive": {**PASSIVE, "a": -1.0}}), "liveness.passive"),
+        (two_members(liveness=LIVENESS), "names no network"),
         (ensemble(3, members=[{"artifact": "arcface_int8", "weight": 1.0}]), "not calibrated"),
         (ensemble(3, members=[{"artifact": DETECTOR, "weight": 1.0, "calibration": CALIBRATION}]), "not an embedder"),
     ],
@@ -163,7 +171,8 @@ def test_on_which_sides_a_condition_counts_travels_too(served: EnsembleConfig, t
         *("no such side", "negative margin", "a word for a margin"),
         *("no thresholds", "other voter set", "falling", "no threshold", "strange voter", "short", "stranger"),
         *("flat", "no base64", "short centre", "half a centre", "falling condition", "condition without thresholds"),
-        *("unknown condition", "half a condition", "detector", "no calibration", "embedder"),
+        *("unknown condition", "half a condition", "detector", "no attack detector"),
+        *("no passive rule", "falling passive rule", "a rule for no network", "no calibration", "embedder"),
     ],
 )
 def test_validation_names_what_is_wrong(
