@@ -19,8 +19,8 @@ from .errors import InferenceFailed, NotUpright
 from .lanes import ONE_LANE, Lanes
 from .presentation import PresentationDetector
 from .quality import VERIFY_LIMITS, QualityLimits, measure, require, with_norms
-from .types import Chip, DetectedFace, Embeddings, Extraction, Image, Presentation
-from .upright import stand
+from .types import Chip, DetectedFace, Embeddings, Extraction, Image, Presentation, Quality
+from .upright import View, stand
 
 
 class EmbedsFaces(Protocol):
@@ -69,11 +69,7 @@ class Pipeline:
             InferenceFailed: a network failed.
         """
         timings: dict[str, float] = {}
-        with _timed(timings, "decode"):
-            image = decode(data, self.decode_limits)
-        with _timed(timings, "detect"):
-            view = stand(self.detector, image)
-            face = the_one_face(view.faces, view.image.shape, limits.min_face_px, limits.bystander_ratio)
+        view, face = self._find(data, limits, timings)
         with _timed(timings, "quality"):
             chip = make_chip(view.image, face.landmarks)
             if stored:
@@ -82,8 +78,7 @@ class Pipeline:
             quality = measure(crop, face, limits)
             # quality first: of a face too dark to tell which way up it is, "more light" is the useful advice
             require(quality)
-            if not view.upright:
-                raise NotUpright("Which way up the face is cannot be told. Hold the camera upright and take it again.")
+            _require_upright(view)
         embedded = self._embed(crop, lanes, timings)
         vectors = {name: embedded[name].vectors[0] for name in self.members}
         norms = {name: float(embedded[name].norms[0]) for name in self.members}
@@ -95,6 +90,32 @@ class Pipeline:
                 presentation = _examined(self.presentation, view.image, face)
         return Extraction(chip, quality, vectors, norms, timings, presentation)
 
+    def look(self, data: bytes, limits: QualityLimits = VERIFY_LIMITS) -> Quality:
+        """What a picture is like, as far as it shows before any member embeds it. What speaks against the face is in
+        the answer.
+
+        Args:
+            data: JPEG, PNG, WebP or HEIC bytes.
+            limits: what the face should reach.
+
+        Raises:
+            ImageError: there is no one face to speak of; the subclass says why.
+            InferenceFailed: the detector failed.
+        """
+        view, face = self._find(data, limits, {})
+        quality = measure(chip_crop(make_chip(view.image, face.landmarks)), face, limits)
+        if not quality.details:
+            _require_upright(view)
+        return quality
+
+    def _find(self, data: bytes, limits: QualityLimits, timings: dict[str, float]) -> tuple[View, DetectedFace]:
+        with _timed(timings, "decode"):
+            image = decode(data, self.decode_limits)
+        with _timed(timings, "detect"):
+            view = stand(self.detector, image)
+            face = the_one_face(view.faces, view.image.shape, limits.min_face_px, limits.bystander_ratio)
+        return view, face
+
     def _embed(self, crop: Image, lanes: Lanes, timings: dict[str, float]) -> dict[str, Embeddings]:
         def embed(name: str) -> Embeddings:
             with _timed(timings, name):
@@ -105,6 +126,11 @@ class Pipeline:
         for name in self.members:  # in the version's order, whichever came first
             self._took_ms[name] = timings[name] = timings.pop(name)
         return dict(zip(slowest_first, answers, strict=True))
+
+
+def _require_upright(view: View) -> None:
+    if not view.upright:
+        raise NotUpright("Which way up the face is cannot be told. Hold the camera upright and take it again.")
 
 
 def _examined(detector: PresentationDetector, image: Image, face: DetectedFace) -> Presentation | None:

@@ -51,11 +51,13 @@ class Kind:
 VERIFY = Kind("verify", 1, overdue_s=0.05)
 """Somebody stands before a door."""
 ENROLL = Kind("enroll", 2, overdue_s=0.2)
-EMBED = Kind("embed", 3, overdue_s=1.0, patience_s=math.inf, alone=True)
+LOOK = Kind("look", 3, overdue_s=0.2)
+"""Somebody is still choosing a picture."""
+EMBED = Kind("embed", 4, overdue_s=1.0, patience_s=math.inf, alone=True)
 """A worker's re-embedding; never refused."""
-SHADOW = Kind("shadow", 4, overdue_s=math.inf, patience_s=5.0, alone=True)
+SHADOW = Kind("shadow", 5, overdue_s=math.inf, patience_s=5.0, alone=True)
 """What may as well not be done."""
-KINDS = (VERIFY, ENROLL, EMBED, SHADOW)
+KINDS = (VERIFY, ENROLL, LOOK, EMBED, SHADOW)
 # the urgency of a further core for who has one: after all others
 _SPARE = len(KINDS) + 1
 

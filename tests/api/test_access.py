@@ -30,6 +30,7 @@ CALLS: dict[tuple[str, str], str] = {
     ("group", "PUT"): "write_group",
     ("group", "PATCH"): "write_group",
     ("group", "DELETE"): "erase_group",
+    ("quality", "POST"): ANYBODY,
     ("config", "GET"): ANYBODY,
     ("configs", "GET"): "view_ensembleconfig",
     ("validate", "POST"): "validate_config",
