@@ -75,11 +75,13 @@ def check_noncommercial(**_: Any) -> list[CheckMessage]:
 
 @register()
 def check_retention(**_: Any) -> list[CheckMessage]:
-    days = conf.get("RETENTION_DAYS")
-    if days is None or (isinstance(days, int) and days >= 0):
-        return []
-    hint = "A whole number of days; 0 or None keeps audit rows for ever."
-    return [Error(f"RETENTION_DAYS is {days!r}.", hint=hint, id="ml_models.E007")]
+    hint = "A whole number of days; 0 or None keeps the rows for ever."
+    days = {name: conf.get(name) for name in ("RETENTION_DAYS", "AUDIT_DAYS")}
+    return [
+        Error(f"{name} is {value!r}.", hint=hint, id="ml_models.E007")
+        for name, value in days.items()
+        if not (value is None or (isinstance(value, int) and value >= 0))
+    ]
 
 
 @register()

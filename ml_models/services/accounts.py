@@ -29,6 +29,16 @@ def same_key(subject_id: str) -> Any:
     return None if user is None or str(user.pk) != subject_id or is_service(user) else user.pk
 
 
+def is_own(caller: Actor, subject_id: str) -> bool:
+    """Whether the caller acts on themself: the account is the subject's own, and not a service's."""
+    if caller is None or caller.pk is None:
+        return False
+    # which account this makes the subject's is known without a query
+    if conf.get("SUBJECT_ACCOUNT") == conf.DEFAULTS["SUBJECT_ACCOUNT"] and str(caller.pk) != subject_id:
+        return False
+    return not is_service(caller) and str(own_account(subject_id)) == str(caller.pk)
+
+
 def is_service(caller: Actor) -> bool:
     """Whether a caller acts on any subject by permission, and so is not a subject who acts on itself."""
     if caller is None or caller.pk is None:

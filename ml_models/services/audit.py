@@ -23,7 +23,7 @@ from ..exceptions import LockedOut, ServiceError
 from ..models import AuditEvent, EnsembleConfig, Subject, Verification, actor_id
 from ..selectors import Template
 from . import subject_ids
-from .accounts import is_service
+from .accounts import is_own, is_service
 from .callers import Caller
 
 Kind = AuditEvent.Kind
@@ -45,7 +45,7 @@ class Named:
         """The caller's account and credential, as text that does not name the subject once it is erased: people may act
         on themselves. A service whose number is the subject's by chance is named."""
         account = "" if caller.account is None else str(actor_id(caller.account) or "")
-        if account != self.subject_id or not account or is_service(caller.account):
+        if not is_own(caller.account, self.subject_id):
             return account, caller.credential_id
         return "self", f"self:{crypto.pseudonym(self.key, caller.credential_id)}" if self.key else ""
 

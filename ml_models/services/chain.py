@@ -134,9 +134,10 @@ def _keyed_hash(secret: bytes, value: list[Any]) -> str:
 
 def prune(batch: int = 5000) -> int:
     """Delete the oldest events past `AUDIT_DAYS`, and leave a checkpoint. Returns how many went; 0 when none is due."""
-    if conf.get("AUDIT_DAYS") is None:
+    days = conf.get("AUDIT_DAYS")
+    if not days:
         return 0
-    time = timedelta(days=conf.get("AUDIT_DAYS"))
+    time = timedelta(days=days)
     with transaction.atomic():
         if not hold():
             return 0

@@ -258,10 +258,13 @@ def test_retention_leaves_a_checkpoint_and_a_whole_trail(pruned: None, tmp_path:
     assert verified(path)["problems"] == []
 
 
-def test_nothing_is_pruned_before_its_time_or_where_events_are_kept_for_ever(chained: None, settings: Settings) -> None:
+@pytest.mark.parametrize("forever", [0, None])
+def test_nothing_is_pruned_before_its_time_or_where_events_are_kept_for_ever(
+    chained: None, settings: Settings, forever: int | None
+) -> None:
     assert chain.prune() == 0
     ages(days=4000)
-    settings.ML_MODELS = {**settings.ML_MODELS, "AUDIT_DAYS": None}
+    settings.ML_MODELS = {**settings.ML_MODELS, "AUDIT_DAYS": forever}
     assert chain.prune() == 0
     assert AuditEvent.objects.count() == 10
 

@@ -4,15 +4,17 @@ import uuid
 from typing import Any
 
 import pytest
+from django.contrib.auth import get_user_model
 from pytest_django import Settings
 from rest_framework.test import APIClient
 
 from ml_models import services
 from ml_models.engine.errors import NoFaceFound
-from ml_models.models import EnsembleConfig, Erasure, Subject, Verification
+from ml_models.models import AuditEvent, EnsembleConfig, Erasure, Subject, Verification
 from ml_models.selectors import Template
 from ml_models.services import Caller, audit
 from tests.conftest import Portraits
+from tests.support.pictures import encoded, faceless
 from tests.support.uploads import enroll, verify
 
 pytestmark = pytest.mark.django_db
@@ -64,6 +66,27 @@ def test_a_host_says_itself_whose_account_a_subject_has(own: Any, settings: Sett
 
 def the_kiosks(subject_id: str) -> Any:
     return Verification.objects.get(caller__username="kiosk").caller_id
+
+
+@pytest.mark.parametrize("mapping", [None, "the_parents"])
+def test_an_event_does_not_name_the_account_that_is_the_subjects_own(
+    own: Any, service: APIClient, settings: Settings, portraits: Portraits, mapping: str | None
+) -> None:
+    subject_id = str(own.pk)
+    if mapping:
+        settings.ML_MODELS = {**settings.ML_MODELS, "SUBJECT_ACCOUNT": f"{__name__}.{mapping}"}
+        subject_id = "child-17"
+        assert enroll(service, subject_id, portraits.grace_hopper).status_code == 201
+    for caller in (own, None):
+        with pytest.raises(NoFaceFound):
+            services.verify(Caller(caller, "a key"), subject_id, [encoded(faceless())])
+    events = AuditEvent.objects.filter(code="no_face_found").order_by("pk")
+    assert [event.caller for event in events] == ["self", ""]
+    assert events[0].credential_id.startswith("self:")
+
+
+def the_parents(subject_id: str) -> Any:
+    return get_user_model().objects.get(username="parent").pk
 
 
 @pytest.mark.django_db(transaction=True)

@@ -10,7 +10,7 @@ from django.db.models.functions import Now
 from pytest_django import Settings
 
 from backend_easy.celery import app
-from ml_models import tasks
+from ml_models import checks, tasks
 from ml_models.models import EnsembleConfig, Rollout, ShadowScore, Verification
 from ml_models.services import retention
 from tests.support.races import LONG_S
@@ -58,6 +58,15 @@ def test_nothing_goes_where_rows_are_kept_for_ever(forever: Any, settings: Setti
     verified(10_000)
     assert retention.remove_expired() == 0
     assert Verification.objects.exists()
+
+
+@pytest.mark.parametrize("name", ["RETENTION_DAYS", "AUDIT_DAYS"])
+@pytest.mark.parametrize(
+    ("days", "ids"), [(30, []), (0, []), (None, []), (-1, ["ml_models.E007"]), ("", ["ml_models.E007"])]
+)
+def test_a_number_of_days_that_is_none_is_told(name: str, days: Any, ids: list[str], settings: Settings) -> None:
+    settings.ML_MODELS = {**settings.ML_MODELS, name: days}
+    assert [message.id for message in checks.check_retention()] == ids
 
 
 def test_a_run_leaves_the_rest_to_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
