@@ -65,7 +65,7 @@ def start_postgres(supervisor: Supervisor, state: State, *, durable: bool) -> st
     ]
     # SIGINT is PostgreSQL's fast shutdown: it does not wait for clients
     child = supervisor.start(
-        "postgres", _unprivileged(command), env=_quiet(), cwd=ROOT, stop_signal=signal.SIGINT, is_service=True
+        "postgres", unprivileged(command), env=_quiet(), cwd=ROOT, stop_signal=signal.SIGINT, is_service=True
     )
     server = f"postgres://postgres:{password}@127.0.0.1:{port}"
     supervisor.wait_until(lambda: _ensure_database(server), child, READY_TIMEOUT_S, "PostgreSQL's start")
@@ -138,7 +138,7 @@ def _init_postgres(binaries: Path, data: Path, password: str) -> None:
     options = ["--username=postgres", "--auth=scram-sha-256", f"--pwfile={password_file}", "--no-sync"]
     # the same order of text on every machine, whatever locales it has
     locale = ["--encoding=UTF8", "--no-locale", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
-    command = _unprivileged([str(binaries / "initdb"), "-D", str(draft), *options, *locale])
+    command = unprivileged([str(binaries / "initdb"), "-D", str(draft), *options, *locale])
     outcome = subprocess.run(command, env=_quiet(), cwd=ROOT, capture_output=True, text=True, check=False)
     password_file.unlink()
     if outcome.returncode != 0:
@@ -146,8 +146,8 @@ def _init_postgres(binaries: Path, data: Path, password: str) -> None:
     draft.rename(data)
 
 
-def _unprivileged(command: list[str]) -> list[str]:
-    """PostgreSQL refuses to run as root: become `nobody`, who may still pass the folders above the data."""
+def unprivileged(command: list[str]) -> list[str]:
+    """PostgreSQL refuses to run as root: become `nobody`, who may still pass the folders above program and data."""
     if os.geteuid() != 0:
         return command
     if shutil.which("setpriv") is None:
@@ -158,7 +158,9 @@ def _unprivileged(command: list[str]) -> list[str]:
         "--ambient-caps=-all,+dac_override",
         "--bounding-set=-all,+dac_override",
     ]
-    return ["setpriv", "--reuid=nobody", f"--regid={group}", "--clear-groups", *reach, *command]
+    # without it access(2), which PostgreSQL asks about its own program, looks at the user alone
+    keep = "--securebits=+no_setuid_fixup"
+    return ["setpriv", keep, "--reuid=nobody", f"--regid={group}", "--clear-groups", *reach, *command]
 
 
 def _quiet() -> dict[str, str]:

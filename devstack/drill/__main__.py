@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 
+from devstack.drill import network
 from devstack.drill.people import PHOTOS, people
 from devstack.drill.report import Report
 from devstack.drill.stack import Stack, stack
@@ -19,7 +20,7 @@ from devstack.processes import Interrupted, Interruption, StackError
 from devstack.state import say
 
 PARTS = ("live", "kills", "pace", "scale")
-FAULTS = "faults"
+FAULTS, HOSTS, SOAK = "faults", "hosts", "soak"
 
 
 def main() -> int:
@@ -30,12 +31,13 @@ def main() -> int:
     parser.add_argument(
         "--only",
         nargs="+",
-        choices=(*PARTS, FAULTS),
+        choices=(*PARTS, FAULTS, HOSTS, SOAK),
         default=list(PARTS),
-        help=f"parts of it (default all but {FAULTS})",
+        help=f"parts of it (default all but {FAULTS}, {HOSTS} and {SOAK})",
     )
     parser.add_argument("--rounds", type=int, default=3, help="how often each fault happens (default 3)")
     parser.add_argument("--fault", nargs="+", metavar="TEXT", help="only faults whose names have one of these in them")
+    parser.add_argument("--minutes", type=float, default=60, help=f"how long {SOAK} lasts (default 60)")
     parser.add_argument("--faces", type=int, default=300_000, help="rows made by SQL for scale (default 300000)")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     options = parser.parse_args()
@@ -45,6 +47,8 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     report = Report()
     try:
+        if HOSTS in options.only:
+            network.enter()
         with stack(Interruption()) as running:
             drill(running, options, report)
     except (Interrupted, KeyboardInterrupt):
@@ -77,26 +81,32 @@ def drill(running: Stack, options: argparse.Namespace, report: Report) -> None:
 
 def with_people(running: Stack, options: argparse.Namespace, report: Report) -> None:
     """The parts that need the photos, and the servers."""
-    from devstack.drill import crowd, faults, kills, live, pace, scale, versions
+    from devstack.drill import crowd, faults, hosts, kills, live, pace, scale, soak, versions
 
     say(f"  enrol {options.references} references …")
     everybody = people()
     enrolled = crowd.enroll(everybody, options.references)
     for table in ("reference", "embedding"):
         report.facts[f"bytes of a row, {table}"] = scale.bytes_a_row(table)
+    known = {photo.subject for photo in enrolled}
+    probes = [photo for photo in everybody.probes if photo.subject in known]
+    if HOSTS in options.only:
+        say("  compute every answer offline …")
+        hosts.run(
+            running, crowd.offline(enrolled, probes, (versions.OLD, versions.NEW)), enrolled, options.rate, report
+        )
+        return
     say("  start the servers …")
     running.start_servers()
+    if SOAK in options.only:
+        soak.run(running, crowd.offline(enrolled, probes, [versions.OLD]), enrolled, options.minutes, report)
     if FAULTS in options.only:
-        known = {photo.subject for photo in enrolled}
-        probes = [photo for photo in everybody.probes if photo.subject in known]
         strangers = [photo for photo in everybody.first if photo.subject not in known]
         wanted = [name for name in faults.CASES if any(text in name for text in options.fault or [""])]
         offline = crowd.offline(enrolled, probes, [versions.OLD])
         faults.run(running, offline, enrolled, strangers, options.rate, options.rounds, wanted, report)
     if "live" in options.only:
         say("  compute every answer offline …")
-        known = {photo.subject for photo in enrolled}
-        probes = [photo for photo in everybody.probes if photo.subject in known]
         numbers = (versions.OLD, versions.REWEIGHTED, versions.NEW)
         live.run(running, crowd.offline(enrolled, probes, numbers), enrolled, options.rate, options.before, report)
     if "kills" in options.only:

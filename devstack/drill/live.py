@@ -73,7 +73,7 @@ def run(
     report.add(
         Check("people enrolled", len(subjects), min(1000, len(subjects)), at_least=True),
         Check("failed requests", sum(a.status != 200 for a in traffic.answers), 0),
-        Check("answers that mix versions, from audit rows", _mixed(began_rows), 0),
+        Check("answers that mix versions, from audit rows", mixed(began_rows), 0),
         Check("audit rows missing", abs(Verification.objects.count() - began_rows - len(traffic.answers)), 0),
         Check("decisions other than the ones computed offline", sum(differs(crowd, a) for a in traffic.answers), 0),
         Check("verify p95 during the rollout ÷ before it", ratio, 1.5),
@@ -90,8 +90,9 @@ def _until(deed: Callable[[], object], version: int) -> float:
     return time.monotonic() - began
 
 
-def _mixed(since: int) -> int:
-    """Audit rows whose voters, similarities or threshold are not their own version's, in the condition that decided."""
+def mixed(since: int) -> int:
+    """Audit rows after the first `since` whose voters, similarities or threshold are not their own version's, in the
+    condition that decided."""
     facts: dict[int | None, tuple[set[str], set[tuple[str, str, float]]]] = {}
     for version in (OLD, NEW, REWEIGHTED):
         config = rollouts.get_config(version)

@@ -36,9 +36,9 @@ class Stack:
         return next(child for child in self.supervisor.children if child.name == name)
 
     def start_servers(self) -> None:
-        web = self._start("web", commands.WEB)
-        self._start("worker", commands.worker(concurrency=1))
-        self._start("beat", commands.beat(str(self.state.path / "beat-schedule")))
+        web = self.start("web", commands.WEB)
+        self.start("worker", commands.worker(concurrency=1))
+        self.start("beat", commands.beat(str(self.state.path / "beat-schedule")))
         self.supervisor.wait_until(self.ready, web, READY_TIMEOUT_S, "the web server", poll_s=0.25)
 
     def stop_servers(self) -> None:
@@ -46,9 +46,10 @@ class Stack:
             self.stop(self.child(name))
 
     def start_second_worker(self) -> Child:
-        return self._start("worker-2", [*commands.worker(concurrency=1), "--hostname", "second@%h"])
+        return self.start("worker-2", [*commands.worker(concurrency=1), "--hostname", "second@%h"])
 
-    def _start(self, name: str, command: list[str]) -> Child:
+    def start(self, name: str, command: list[str]) -> Child:
+        """Run a Python module beside the services."""
         return self.supervisor.start(name, [sys.executable, "-m", *command], env=self.environment, cwd=ROOT)
 
     def kill(self, name: str) -> Callable[[], Child]:
