@@ -14,7 +14,7 @@ ARGS ?=
 MANAGE_PY := $(if $(filter convert_adaface,$(ARGS)),$(CONVERT_PY),$(PY))
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo manage test test-drill test-convert convert-env fuzz check bench accuracy rollout-drill faults sbom audit hooks format openapi lock install
+.PHONY: help run demo manage test test-drill test-convert convert-env fuzz check bench accuracy rollout-drill faults soak two-hosts sbom audit hooks format openapi lock install
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##/  make \1\t/p' Makefile | expand -t 24
@@ -56,6 +56,12 @@ faults: $(INSTALLED)  ## nine faults, three times each, under traffic: 0 wrong d
 
 accuracy: $(INSTALLED)  ## measure the fitted versions on the development sets: their reports and docs/accuracy.md; one: ARGS="config/ensembles/v4.yaml"
 	@exec $(PY) -m devstack exec $(PY) -m devstack.accuracy $(ARGS)
+
+soak: $(INSTALLED)  ## an hour at half capacity: memory, connections, threads and files do not grow
+	@exec $(PY) -m devstack.drill --only soak --references 300 $(ARGS)
+
+two-hosts: $(INSTALLED)  ## two hosts, one of them cut off for 30 s in the middle of a rollout; needs root, about five minutes
+	@exec $(PY) -m devstack.drill --only hosts --references 600 $(ARGS)
 
 sbom: $(INSTALLED)  ## what the service is made of, as CycloneDX: build/sbom.cdx.json
 	@exec $(PY) -m devstack.sbom
