@@ -29,7 +29,7 @@ USER 10001:10001
 EXPOSE 8000
 # a worker that shuts down warmly finishes its chunk
 STOPSIGNAL SIGTERM
-CMD ["gunicorn", "--config", "config/gunicorn.conf.py", "backend_easy.wsgi:application"]
+CMD ["gunicorn", "--config", "config/gunicorn.conf.py", "backend_easy.asgi:application"]
 
 FROM service AS demo
 USER root

@@ -1,32 +1,39 @@
-"""For an ASGI server: `uvicorn backend_easy.asgi:application`. It loads the networks when the server says that this
-process begins to serve (the lifespan protocol); a server without it (Daphne) needs ML_MODELS_AUTOSTART=1."""
+"""The service for an ASGI server, behind `front`; config/gunicorn.conf.py has what `make run` and the image use.
+
+With other servers (`uvicorn backend_easy.asgi:application`) the networks are loaded when the server says that this
+process begins to serve (the lifespan protocol); one without it (Daphne) needs ML_MODELS_AUTOSTART=1.
+"""
 
 import os
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
-from django.core.asgi import get_asgi_application
+from django.core.wsgi import get_wsgi_application
+
+from . import threads
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "backend_easy.settings")
 if not settings.configured:
-    os.environ.setdefault("DATABASE_POOL", "12")  # read by the settings; an ASGI server has no threads to count
+    os.environ.setdefault("DATABASE_POOL", str(threads.CONNECTIONS))  # read by the settings
 
-_Receive = Callable[[], Awaitable[dict[str, Any]]]
-_Send = Callable[[dict[str, Any]], Awaitable[None]]
+_wsgi = get_wsgi_application()  # before what follows: it sets Django up
 
-_django = get_asgi_application()
+from .front import Front, Receive, Scope, Send  # noqa: E402
+
+_front = Front(_wsgi)
 
 
-async def application(scope: dict[str, Any], receive: _Receive, send: _Send) -> None:
+async def application(scope: Scope, receive: Receive, send: Send) -> Any:
     if scope["type"] == "lifespan":
         await _live(receive, send)
+    elif scope["type"] == "http":
+        await _front(scope, receive, send)
     else:
-        await _django(scope, receive, send)  # type: ignore[arg-type]
+        await send({"type": "websocket.close"})  # nobody here speaks it
 
 
-async def _live(receive: _Receive, send: _Send) -> None:
+async def _live(receive: Receive, send: Send) -> None:
     from ml_models import runtime
 
     await receive()

@@ -1,4 +1,5 @@
-"""One process with threads serves all cores: onnxruntime releases the GIL, and the weights are held once."""
+"""One process with threads serves all cores: onnxruntime releases the GIL, and the weights are held once. Its event
+loop reads requests and refuses; Django runs in the threads of `backend_easy.front`: docs/decisions/server.md."""
 
 import os
 import shutil
@@ -10,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 bind = os.environ.get("BIND", f"127.0.0.1:{os.environ.get('PORT', '8000')}")
-worker_class = "gthread"
+worker_class = "backend_easy.worker.Worker"
 workers = int(os.environ.get("WEB_CONCURRENCY", "1"))
-threads = int(os.environ.get("WEB_THREADS", "8"))
-# connections to the database: one for each thread, and for loading, heartbeats, shadow scoring, and one to spare
-os.environ.setdefault("DATABASE_POOL", str(threads + 4))
+# below, `post_worker_init` and `worker_exit` do what the application does where only the lifespan protocol tells it
+asgi_lifespan = "off"
+# as the networks' libraries are tested with
+asgi_loop = "asyncio"
 # a process that says nothing for so long hangs, and is replaced
 timeout = int(os.environ.get("WEB_TIMEOUT", "60"))
 graceful_timeout = int(os.environ.get("WEB_GRACEFUL_TIMEOUT", "25"))

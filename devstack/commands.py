@@ -2,7 +2,7 @@
 
 QUEUES = "celery,ml_models"
 
-WEB = ["gunicorn", "--config", "config/gunicorn.conf.py", "backend_easy.wsgi:application"]
+WEB = ["gunicorn", "--config", "config/gunicorn.conf.py", "backend_easy.asgi:application"]
 
 
 def worker(concurrency: int) -> list[str]:

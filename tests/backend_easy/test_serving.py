@@ -19,6 +19,7 @@ import requests
 from django.db import connection
 from rest_framework.authtoken.models import Token
 
+from backend_easy import threads
 from devstack.services import free_port
 from devstack.state import ROOT
 from ml_models import runtime
@@ -102,5 +103,5 @@ def test_an_asgi_server_loads_serves_and_takes_itself_off_the_list(
         assert ServingProcess.objects.count() == 1
         with connection.cursor() as cursor:
             cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
-            assert cursor.fetchone()[0] <= 12 + 1
+            assert cursor.fetchone()[0] <= threads.CONNECTIONS + 1
     assert ServingProcess.objects.count() == 0

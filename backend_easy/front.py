@@ -1,0 +1,250 @@
+"""What stands before Django in a web process: it reads requests whole, and lets in as many as can be worked on.
+
+The event loop does what costs no thread: it waits for slow clients, holds the line of those who wait, refuses who would
+wait too long (`overloaded`), drops those who have gone. Django runs in threads; each lane has its own, so pictures keep
+neither probes nor refusals waiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.urls import NoReverseMatch, reverse
+
+from ml_models import conf, metrics
+from ml_models.api.errors import CODES, CONTENT_TYPE, document, retry_after
+from ml_models.exceptions import Overloaded
+from ml_models.services import admission
+from ml_models.services.line import Line, Turn
+
+from . import threads
+from .wsgi_call import Answer, Application, Pieces, Scope, call
+
+logger = logging.getLogger(__name__)
+
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+# A request that has not come whole by then is given up; the bytes of all bodies that are held, or are coming.
+BODY_S = 60.0
+MAX_HELD_BYTES = 256 << 20
+# what a client may go on sending after its refusal without losing its connection
+_DRAINED_BYTES, _DRAINED_S = 128 << 20, 10.0
+# of calls without a picture
+_PATIENCE_S = 10.0
+
+# by the names of their addresses; one that a release does not have is nobody's
+_PICTURES = {"verify": admission.VERIFY, "identify": admission.VERIFY, "enroll": admission.ENROLL}
+_PICTURES |= {"quality": admission.ENROLL}
+_MONITORING = ("readyz", "metrics")
+
+
+class _Gone(Exception):
+    """The client has hung up."""
+
+
+class _Late(Exception):
+    """The body did not come in time."""
+
+
+class Lane:
+    """Threads, and the line before them."""
+
+    def __init__(self, name: str, count: int) -> None:
+        self.name, self.line = name, Line(count)
+        self.pool = ThreadPoolExecutor(count, f"web-{name}")
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where a call goes; `name` is its address's for the metrics, where it is refused."""
+
+    lane: Lane
+    name: str
+    urgency: int
+    patience_s: Callable[[], float] = field(default=lambda: _PATIENCE_S)
+
+
+class Front:
+    """An ASGI application around Django's WSGI one."""
+
+    def __init__(self, application: Application) -> None:
+        self._application = application
+        self.held_bytes = 0
+        pictures, monitoring = Lane("pictures", threads.PICTURES), Lane("monitoring", threads.MONITORING)
+        self._others = Route(Lane("others", threads.OTHERS), "", 1)
+        self._pictures = {
+            path: Route(pictures, name, kind.urgency, kind.patience)
+            for name, kind in _PICTURES.items()
+            if (path := _path(name))
+        }
+        self._monitoring = {path: Route(monitoring, name, 1) for name in _MONITORING if (path := _path(name))}
+        self._monitoring[_path("healthz")] = Route(Lane("alive", threads.ALIVE), "healthz", 1)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        began = time.perf_counter()
+        route = self._route(scope)
+        body = _Arriving(self, scope, receive)
+        try:
+            # before the body, for those who would only be refused after it
+            route.lane.line.ask(route.urgency, route.patience_s())
+            await body.read()
+            await self._served(route, scope, body, send)
+        except Overloaded as error:
+            if route.name:
+                metrics.answered(route.name, error.code, time.perf_counter() - began)
+            await _send(send, _problem(error.code, str(error), retry_after(error.retry_after_s)))
+        except _Late:
+            await _send(send, _problem("invalid_request", "The body did not arrive whole in time. Send it again."))
+            return  # without the rest of it, the server closes the connection
+        except _Gone:
+            return
+        finally:
+            body.forget()
+        await body.drain()
+
+    def _route(self, scope: Scope) -> Route:
+        path = scope["path"].rstrip("/")
+        pictures = self._pictures if scope["method"] == "POST" else {}
+        return pictures.get(path) or self._monitoring.get(path) or self._others
+
+    async def _served(self, route: Route, scope: Scope, body: _Arriving, send: Send) -> None:
+        loop, line = asyncio.get_running_loop(), route.lane.line
+        turn = await _place(line, route, body)
+        answer: asyncio.Future[Answer] = loop.create_future()
+
+        def answered(given: Answer) -> None:
+            loop.call_soon_threadsafe(lambda: answer.done() or answer.set_result(given))
+
+        work = route.lane.pool.submit(_work, self._application, scope, body.pieces, answered)
+        # by the thread: whatever becomes of the client, the place is taken until it has ended
+        work.add_done_callback(lambda _: line.leave(turn))
+        await _send(send, await answer)
+
+
+class _Arriving:
+    """A request's body, from the first byte to the last one that anybody wants."""
+
+    def __init__(self, front: Front, scope: Scope, receive: Receive) -> None:
+        self.pieces: Pieces = deque()
+        self._front, self._receive, self._size, self._ended = front, receive, 0, False
+        headers = dict(scope["headers"])
+        length = headers.get(b"content-length", b"0")
+        self._limit = int(conf.get("MAX_REQUEST_BYTES"))
+        # of one that says that it is too large nothing is read: Django refuses it by its length
+        self._wanted = not length.isdigit() or int(length) <= self._limit
+
+    async def read(self) -> None:
+        """All of it, up to one byte more than a request may have.
+
+        Raises: _Gone, _Late, Overloaded
+        """
+        try:
+            async with asyncio.timeout(BODY_S):
+                while self._wanted and not self._ended and self._size <= self._limit:
+                    await self._read_piece()
+        except TimeoutError:
+            raise _Late from None
+
+    async def _read_piece(self) -> None:
+        piece = await self._next()
+        self._size += len(piece)
+        self._front.held_bytes += len(piece)
+        self.pieces.append(piece)
+        if self._front.held_bytes > MAX_HELD_BYTES:
+            raise Overloaded(_PATIENCE_S)
+
+    async def drain(self) -> None:
+        """Read what is left and forget it: the client comes to reading its answer, and to its next request."""
+        left = _DRAINED_BYTES
+        with suppress(_Gone, TimeoutError):
+            async with asyncio.timeout(_DRAINED_S):
+                while not self._ended and left > 0:
+                    left -= len(await self._next())
+
+    async def gone(self) -> None:
+        """Until the client has hung up; once the body has ended."""
+        while self._ended and (await self._receive())["type"] != "http.disconnect":
+            pass
+
+    def forget(self) -> None:
+        self._front.held_bytes -= self._size
+        self._size = 0
+        self.pieces.clear()
+
+    async def _next(self) -> bytes:
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            raise _Gone
+        self._ended = not message.get("more_body", False)
+        piece: bytes = message.get("body", b"")
+        return piece
+
+
+async def _place(line: Line, route: Route, body: _Arriving) -> Turn:
+    """A place in a thread. Raises: Overloaded, _Gone"""
+    loop, came, patience_s = asyncio.get_running_loop(), asyncio.Event(), route.patience_s()
+    turn = line.join(route.urgency, patience_s, lambda: loop.call_soon_threadsafe(came.set))
+    if turn.since is not None:
+        return turn
+    waits = [asyncio.ensure_future(wait) for wait in (came.wait(), body.gone())]
+    try:
+        done, _ = await asyncio.wait(waits, timeout=patience_s, return_when=asyncio.FIRST_COMPLETED)
+        if waits[1] in done:
+            raise _Gone
+        if turn.since is None:
+            raise line.refusal()
+    except BaseException:  # cancelled, too
+        line.leave(turn)
+        raise
+    finally:
+        for wait in waits:
+            wait.cancel()
+    return turn
+
+
+def _work(
+    application: Application,
+    scope: Scope,
+    body: Pieces,
+    answered: Callable[[Answer], None],
+) -> None:
+    try:
+        call(application, scope, body, answered)
+    except Exception:
+        logger.exception("a call ended without an answer")
+        answered(_problem("internal_error", "Something went wrong in the service. Try again."))
+
+
+def _path(name: str) -> str:
+    try:
+        return reverse(f"ml_models:{name}")
+    except NoReverseMatch:
+        return ""
+
+
+def _problem(code: str, detail: str, headers: dict[str, str] | None = None) -> Answer:
+    content = json.dumps(document(code, detail)).encode()
+    all_headers = {
+        "Content-Type": CONTENT_TYPE,
+        "Cache-Control": "no-store",
+        "Content-Length": str(len(content)),
+        **(headers or {}),
+    }
+    return Answer(
+        CODES[code], [(name.lower().encode(), value.encode()) for name, value in all_headers.items()], content
+    )
+
+
+async def _send(send: Send, answer: Answer) -> None:
+    await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
+    await send({"type": "http.response.body", "body": answer.body})

@@ -1,0 +1,145 @@
+"""The front before Django: what costs no thread, who is refused, and who is kept waiting by whom."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from django.core.cache import cache
+from rest_framework.authtoken.models import Token
+
+from ml_models.models import Verification
+from ml_models.services.slots import Slots
+from tests.conftest import Portraits
+from tests.support.gunicorn import Server, gunicorn
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+VERIFY = "/api/v1/face/verify"
+SLOTS = 2
+
+
+@pytest.fixture
+def server(people: list[str], tmp_path: Path) -> Iterator[Server]:
+    cache.clear()
+    changes = {"ML_MODELS_SLOTS_DIR": str(tmp_path / "slots"), "ML_MODELS_SLOTS": str(SLOTS)}
+    with gunicorn(tmp_path, {**changes, "ML_MODELS_MAX_WAIT_S": "1.0"}) as started:
+        while ask(started, "GET", "/readyz")[0] != 200:
+            time.sleep(0.1)
+        yield started
+
+
+@pytest.fixture
+def busy(server: Server, tmp_path: Path) -> Iterator[None]:
+    """Another process computes on all cores."""
+    slots = Slots(tmp_path / "slots", SLOTS, 5)
+    assert [slots.take(1) for _ in range(SLOTS)] == list(range(SLOTS))
+    yield
+    for slot in range(SLOTS):
+        slots.give_back(slot)
+
+
+def ask(server: Server, method: str, path: str, **more: Any) -> tuple[int, dict[str, Any], float]:
+    began = time.monotonic()
+    with closing(server.connect()) as connection:
+        connection.request(method, path, **more)
+        response = connection.getresponse()
+        return response.status, json.loads(response.read()), time.monotonic() - began
+
+
+@pytest.fixture
+def key(people: list[str]) -> dict[str, str]:
+    return {"Authorization": f"Token {Token.objects.get().key}"}
+
+
+def verify(server: Server, key: dict[str, str], picture: bytes) -> requests.Response:
+    return requests.post(
+        f"http://127.0.0.1:{server.port}{VERIFY}",
+        data={"subject_id": "child-1"},
+        files={"image": ("a.jpg", picture)},
+        headers=key,
+        timeout=60,
+    )
+
+
+def files_without_a_name(server: Server) -> set[str]:
+    """As Python's temporary ones are."""
+    links = Path(f"/proc/{server.worker.pid}/fd").iterdir()
+    return {str(link.readlink()) for link in links if "(deleted)" in str(link.readlink())}
+
+
+def test_clients_that_send_a_byte_now_and_then_cost_nobody_a_thread_and_no_file(
+    server: Server, key: dict[str, str], portraits: Portraits
+) -> None:
+    heads = [f"POST {VERIFY} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 20000000\r\n\r\nabc", "POST /api/v1/fa"]
+    before = files_without_a_name(server)
+    with ExitStack() as open_ones:
+        slow = [
+            open_ones.enter_context(closing(socket.create_connection(("127.0.0.1", server.port)))) for _ in range(200)
+        ]
+        for number, client in enumerate(slow):
+            client.sendall(heads[number % 2].encode())
+        assert verify(server, key, portraits.eileen_collins).json()["decision"] == "match"
+        for client in slow:
+            client.sendall(b"v")
+        slow[0].sendall(bytes(10_000_000))
+        assert ask(server, "GET", "/healthz")[0] == 200
+        assert verify(server, key, portraits.eileen_collins).json()["decision"] == "match"
+        assert files_without_a_name(server) == before
+    for request in (b"nonsense\r\n\r\n", b"GET / HTTP/1.1\r\nHost: localhost\r\nA" + b"a" * 20_000 + b": b\r\n\r\n"):
+        head, _, body = server.raw(request).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 400 Bad Request\r\nContent-Type: application/problem+json\r\n")
+        assert json.loads(body)["code"] == "invalid_request"
+    for path in ("/api/v1/face/subjects/a%2Fb%C3%A9?x=%E2%82%AC", "/api/v1/face/subjects/%FF"):
+        assert ask(server, "GET", path, headers=key)[0] in (400, 404)
+
+
+def test_probes_and_refusals_do_not_wait_behind_pictures(
+    server: Server, busy: None, key: dict[str, str], portraits: Portraits
+) -> None:
+    with ThreadPoolExecutor(12) as pool:
+        verifies = [pool.submit(verify, server, key, portraits.eileen_collins) for _ in range(12)]
+        time.sleep(0.3)
+        for path in ("/healthz", "/readyz"):
+            status, _, seconds = ask(server, "GET", path)
+            assert status == 200
+            assert seconds < 0.5
+        status, answer, seconds = ask(server, "GET", "/api/v1/face/config")
+        assert (status, answer["code"]) == (401, "not_authenticated")
+        answers = [work.result() for work in verifies]
+    assert {(answer.status_code, answer.json()["code"]) for answer in answers} == {(503, "overloaded")}
+    assert all(int(answer.headers["Retry-After"]) >= 1 for answer in answers)
+    assert not Verification.objects.exists()
+    # who is refused may ask again on the same connection, and before the body is sent
+    with closing(server.connect()) as connection:
+        connection.request("GET", "/healthz")
+        assert connection.getresponse().read()
+
+
+def test_a_client_that_hangs_up_while_it_waits_is_not_served(
+    server: Server, tmp_path: Path, key: dict[str, str], portraits: Portraits
+) -> None:
+    slots = Slots(tmp_path / "slots", SLOTS, 5)
+    held = [slots.take(1) for _ in range(SLOTS)]
+    with ThreadPoolExecutor(SLOTS + 1) as pool:
+        served = [pool.submit(verify, server, key, portraits.eileen_collins) for _ in range(SLOTS + 1)]
+        time.sleep(0.3)  # in every thread one waits for a core
+        boundary = b"--b\r\nContent-Disposition: form-data; name="
+        body = boundary + b'"subject_id"\r\n\r\nchild-2\r\n' + boundary + b'"image"; filename="a"\r\n\r\n'
+        body += portraits.grace_hopper + b"\r\n--b--\r\n"
+        with closing(server.connect()) as connection:
+            connection.request("POST", VERIFY, body, {**key, "Content-Type": "multipart/form-data; boundary=b"})
+            time.sleep(0.2)
+        for slot in held:
+            slots.give_back(slot or 0)
+        assert {work.result().json()["decision"] for work in served} == {"match"}
+    assert verify(server, key, portraits.eileen_collins).json()["decision"] == "match"
+    assert Verification.objects.count() == SLOTS + 2
