@@ -19,7 +19,8 @@ if not settings.configured:
 
 _wsgi = get_wsgi_application()  # before what follows: it sets Django up
 
-from .front import Front, Receive, Scope, Send  # noqa: E402
+from .front import Front, Receive, Send  # noqa: E402
+from .wsgi_call import Scope  # noqa: E402
 
 _front = Front(_wsgi)
 

@@ -122,8 +122,12 @@ class Front:
         turn = await _place(line, route, body)
         answer: asyncio.Future[Answer] = loop.create_future()
 
+        def give(given: Answer) -> None:
+            if not answer.done():  # the client has gone
+                answer.set_result(given)
+
         def answered(given: Answer) -> None:
-            loop.call_soon_threadsafe(lambda: answer.done() or answer.set_result(given))
+            loop.call_soon_threadsafe(give, given)
 
         work = route.lane.pool.submit(_work, self._application, scope, body.pieces, answered)
         # by the thread: whatever becomes of the client, the place is taken until it has ended
@@ -172,14 +176,16 @@ class _Arriving:
                     left -= len(await self._next())
 
     async def gone(self) -> None:
-        """Until the client has hung up; once the body has ended."""
-        while self._ended and (await self._receive())["type"] != "http.disconnect":
+        """Until the client has hung up; of one that has not sent all of its body, nobody looks."""
+        if not self._ended:
+            await asyncio.Event().wait()
+        while (await self._receive())["type"] != "http.disconnect":
             pass
 
     def forget(self) -> None:
         self._front.held_bytes -= self._size
         self._size = 0
-        self.pieces.clear()
+        self.pieces = deque()  # a thread may be reading the other one
 
     async def _next(self) -> bytes:
         message = await self._receive()
@@ -193,7 +199,11 @@ class _Arriving:
 async def _place(line: Line, route: Route, body: _Arriving) -> Turn:
     """A place in a thread. Raises: Overloaded, _Gone"""
     loop, came, patience_s = asyncio.get_running_loop(), asyncio.Event(), route.patience_s()
-    turn = line.join(route.urgency, patience_s, lambda: loop.call_soon_threadsafe(came.set))
+
+    def wake() -> None:
+        loop.call_soon_threadsafe(came.set)
+
+    turn = line.join(route.urgency, patience_s, wake)
     if turn.since is not None:
         return turn
     waits = [asyncio.ensure_future(wait) for wait in (came.wait(), body.gone())]
@@ -201,7 +211,7 @@ async def _place(line: Line, route: Route, body: _Arriving) -> Turn:
         done, _ = await asyncio.wait(waits, timeout=patience_s, return_when=asyncio.FIRST_COMPLETED)
         if waits[1] in done:
             raise _Gone
-        if turn.since is None:
+        if not came.is_set():
             raise line.refusal()
     except BaseException:  # cancelled, too
         line.leave(turn)

@@ -18,7 +18,7 @@ from gunicorn.workers import gasgi
 HEAD_S = 30.0
 
 
-class Protocol(ASGIProtocol):  # type: ignore[misc]
+class Protocol(ASGIProtocol):
     """One connection."""
 
     def connection_made(self, transport: Any) -> None:
@@ -47,7 +47,7 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
         self._safe_write(head.encode() + body)
 
 
-class Worker(gasgi.ASGIWorker):  # type: ignore[misc]
+class Worker(gasgi.ASGIWorker):
     """See the module."""
 
     def init_process(self) -> None:
