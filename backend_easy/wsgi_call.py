@@ -72,14 +72,13 @@ def _environ(scope: Scope, body: Pieces) -> dict[str, Any]:
     environ = {
         "REQUEST_METHOD": scope["method"],
         "SCRIPT_NAME": scope.get("root_path", ""),
-        # WSGI's way: bytes, in a text of latin-1
-        "PATH_INFO": unquote_to_bytes(scope["raw_path"].partition(b"?")[0]).decode("latin-1"),
+        "PATH_INFO": _path(scope),
         "QUERY_STRING": scope["query_string"].decode("latin-1"),
         "SERVER_NAME": server[0],
         "SERVER_PORT": str(server[1] or 0),
         "SERVER_PROTOCOL": f"HTTP/{scope['http_version']}",
         "wsgi.version": (1, 0),
-        "wsgi.url_scheme": scope["scheme"],
+        "wsgi.url_scheme": scope.get("scheme", "http"),
         "wsgi.input": io.BufferedReader(_Body(body), 1 << 16),
         "wsgi.input_terminated": True,
         "wsgi.errors": sys.stderr,
@@ -96,3 +95,10 @@ def _environ(scope: Scope, body: Pieces) -> dict[str, Any]:
         text = value.decode("latin-1")
         environ[key] = f"{environ[key]},{text}" if key in environ else text
     return environ
+
+
+def _path(scope: Scope) -> str:
+    """WSGI's way: bytes, in a text of latin-1. `raw_path` is optional, and the only one that has every byte."""
+    raw = scope.get("raw_path")
+    path = scope["path"].encode() if raw is None else unquote_to_bytes(raw.partition(b"?")[0])
+    return str(path.decode("latin-1"))

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from asgiref.sync import async_to_sync
 from asgiref.testing import ApplicationCommunicator
+from django.core.asgi import get_asgi_application
 from django.db import connections
 from django.http import HttpRequest, HttpResponse
 from rest_framework.authtoken.models import Token
 from rest_framework.test import APIClient
 
-from backend_easy.asgi import application
 from ml_models.api.parsers import MAX_VALUES
 from ml_models.api.serializers import ImageField
 from ml_models.exceptions import NotReady
@@ -211,7 +211,7 @@ def test_a_form_that_the_host_has_read_already_still_arrives(
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("length", [True, False])
-def test_under_ASGI_bodies_arrive_with_and_without_a_length(
+def test_under_Djangos_ASGI_bodies_arrive_with_and_without_a_length(
     service: APIClient, length: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # the request's thread goes, and leaves a connection open that would have lived on
@@ -223,7 +223,7 @@ def test_under_ASGI_bodies_arrive_with_and_without_a_length(
     scope = {"type": "http", "http_version": "1.1", "method": "POST", "path": VERIFY, "query_string": b""}
 
     async def ask() -> Any:
-        server: Any = ApplicationCommunicator(application, {**scope, "headers": headers})  # type: ignore[no-untyped-call]
+        server: Any = ApplicationCommunicator(get_asgi_application(), {**scope, "headers": headers})  # type: ignore[no-untyped-call]
         await server.send_input({"type": "http.request", "body": body[:500], "more_body": True})
         await server.send_input({"type": "http.request", "body": body[500:]})
         await server.receive_output(30)

@@ -31,7 +31,7 @@ SLOTS = 2
 def server(people: list[str], tmp_path: Path) -> Iterator[Server]:
     cache.clear()
     changes = {"ML_MODELS_SLOTS_DIR": str(tmp_path / "slots"), "ML_MODELS_SLOTS": str(SLOTS)}
-    with gunicorn(tmp_path, {**changes, "ML_MODELS_MAX_WAIT_S": "1.0"}) as started:
+    with gunicorn(tmp_path, {**changes, "ML_MODELS_MAX_WAIT_S": "4"}) as started:
         while ask(started, "GET", "/readyz")[0] != 200:
             time.sleep(0.1)
         yield started
@@ -131,6 +131,8 @@ def test_a_client_that_hangs_up_while_it_waits_is_not_served(
     held = [slots.take(1) for _ in range(SLOTS)]
     with ThreadPoolExecutor(SLOTS + 1) as pool:
         served = [pool.submit(verify, server, key, portraits.eileen_collins) for _ in range(SLOTS + 1)]
+        while not slots.awaited():
+            time.sleep(0.02)
         time.sleep(0.3)  # in every thread one waits for a core
         boundary = b"--b\r\nContent-Disposition: form-data; name="
         body = boundary + b'"subject_id"\r\n\r\nchild-2\r\n' + boundary + b'"image"; filename="a"\r\n\r\n'
