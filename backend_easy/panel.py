@@ -43,8 +43,10 @@ _GROUPS = (
 
 
 def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
-    """`UNFOLD["SIDEBAR"]["navigation"]`: groups with what the user may see of them."""
-    return [{"title": title, "separator": True, "items": _items(request, rows)} for title, rows in _GROUPS]
+    """`UNFOLD["SIDEBAR"]["navigation"]`: the overview, then groups with what the user may see of them."""
+    overview = {"title": "Overview", "icon": "dashboard", "link": reverse("admin:ml_models_overview")}
+    groups = [{"title": title, "separator": True, "items": _items(request, rows)} for title, rows in _GROUPS]
+    return [{"title": None, "items": [overview]}, *groups]
 
 
 def _items(request: HttpRequest, rows: tuple[tuple[str, str, str, str], ...]) -> list[dict[str, Any]]:

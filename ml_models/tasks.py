@@ -9,7 +9,7 @@ from kombu.exceptions import OperationalError as QueueDown
 from . import rollouts
 from .exceptions import NotReady
 from .rollouts import backfill
-from .services import chain, retention
+from .services import chain, overview, retention
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +36,7 @@ def audit() -> None:
     """Chain the audit events that came meanwhile, and delete some whose time is over: every few seconds from beat."""
     chain.chain_all()
     chain.prune()
+    overview.ran(overview.CHAIN)
 
 
 @shared_task(name="ml_models.embed_chunk")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from django.contrib import admin
@@ -19,7 +20,7 @@ from ml_models.rollouts import processes
 from ml_models.services import audit
 from ml_models.services.traffic import MAX_DAYS
 
-from . import traffic
+from . import overview, traffic
 from .base import Panel
 from .display import headline, label
 from .lists import codes_under, one_of
@@ -176,6 +177,11 @@ class ServingProcessAdmin(Panel):
     list_display = ["__str__", "kind", "alive", "started_at", "heartbeat_at", "loaded", "engines", "problems"]
     list_filter = ["kind"]
     ordering = ["-heartbeat_at"]
+
+    def get_urls(self) -> list[URLPattern]:
+        # for every staff account: each part of the page asks for its own right
+        first_page = self.admin_site.admin_view(partial(overview.page, self))
+        return [path("overview/", first_page, name="ml_models_overview"), *super().get_urls()]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ServingProcess]:
         live = Q(pk__in=[process.pk for process in processes.live()])

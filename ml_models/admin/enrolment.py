@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib import admin
 from django.db.models import Count, OuterRef, QuerySet, Subquery
+from django.db.models.functions import Now
 from django.http import HttpRequest
 from django.urls import reverse
 
 from ml_models import services
-from ml_models.models import Reference, Subject
+from ml_models.models import Reference, Subject, Verification
 from ml_models.services import lockout
 
 from .base import Asked, Button, Done, Panel, panel_caller
+from .display import words
+
+# a subject's page shows so many of the last attempts
+_ATTEMPTS = 10
+
+
+def _told(row: Verification) -> str:
+    """What an attempt came to, in words: its outcome, what spoke against the picture, where it was taken."""
+    dropped = [reason["text"] for frame in row.frames_dropped for reason in frame.get("details", ())]
+    advice = dict.fromkeys([*row.quality.get("reasons", ()), *dropped])
+    return ", ".join(filter(None, [words(row.decision or row.code), *advice, row.capture_point]))
 
 
 def _erase_subject(subject: Subject, request: HttpRequest) -> Done:
@@ -53,9 +67,23 @@ def _ask_erase_reference(reference: Reference) -> Asked:
     )
 
 
+class Locked(admin.SimpleListFilter):
+    """Who cannot be verified now, whatever is shown."""
+
+    title = "lock"
+    parameter_name = "locked"
+
+    def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin[Subject]) -> list[tuple[str, str]]:
+        return [("now", "locked now")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Subject]) -> QuerySet[Subject]:
+        return queryset.filter(locked_until__gt=Now()) if self.value() else queryset
+
+
 @admin.register(Subject)
 class SubjectAdmin(Panel):
     list_display = ["subject_id", "references_count", "failed", "locked_until", "created_at"]
+    list_filter = [Locked]
     search_fields = ["subject_id__exact"]
     search_help_text = "the host's whole subject id"
     ordering = ["-created_at"]
@@ -77,8 +105,14 @@ class SubjectAdmin(Panel):
     )
 
     def page(self, request: HttpRequest, obj: Subject) -> dict[str, object]:
-        allowed = request.user.has_perm("ml_models.view_reference")
-        return {"references": obj.references.defer("chip") if allowed else []}
+        def seen(model: str, rows: Any) -> Any:
+            return rows if request.user.has_perm(f"ml_models.view_{model}") else []
+
+        last = obj.verifications.order_by("-at")[:_ATTEMPTS]
+        return {
+            "references": seen("reference", obj.references.defer("chip")),
+            "attempts": [(row, _told(row)) for row in seen("verification", last)],
+        }
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Subject]:
         # of the rows on the page alone: a join would group everybody first

@@ -12,11 +12,15 @@ from ml_models.models import Artifact, EnsembleConfig, EnsembleMember
 from ml_models.versions import evidence
 
 
-def notices() -> list[str]:
-    """Sentences for the banner on every page of the panel."""
+def notices(of_evidence: bool = True) -> list[str]:
+    """Sentences for the banner on every page of the panel.
+
+    Args:
+        of_evidence: False where the page itself says what is missing.
+    """
     members = EnsembleMember.objects.filter(config__state="active")
     facts = list(members.values_list("artifact__name", "artifact__family", "artifact__commercial_use"))
-    return [*_licences(facts), *_stand_in(facts), *_evidence()]
+    return [*_licences(facts), *_stand_in(facts), *(_evidence() if of_evidence else ())]
 
 
 def environment(request: HttpRequest) -> list[str] | None:

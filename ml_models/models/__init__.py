@@ -7,7 +7,7 @@ from .decisions import Verification
 from .enrolment import Embedding, Erasure, Reference, Subject
 from .groups import Group, Membership
 from .guessing import CredentialCount, PairCount
-from .rollouts import Rollout, RolloutChunk, RolloutFailure, ServingProcess, ShadowScore
+from .rollouts import JobRun, Rollout, RolloutChunk, RolloutFailure, ServingProcess, ShadowScore
 from .versions import Artifact, ConfigStep, EnsembleConfig, EnsembleMember, EvaluationReport
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "Erasure",
     "EvaluationReport",
     "Group",
+    "JobRun",
     "Membership",
     "PairCount",
     "Reference",

@@ -35,7 +35,10 @@ class Subject(models.Model):
             ("release_subject", "Can lift the lock of any subject"),
         ]
         constraints = [models.CheckConstraint(condition=~Q(subject_id=""), name="subject_has_an_id")]
-        indexes = [models.Index(fields=["created_at"], name="subject_created_at")]
+        indexes = [
+            models.Index(fields=["created_at"], name="subject_created_at"),
+            models.Index(fields=["locked_until"], condition=Q(locked_until__isnull=False), name="subject_locked_until"),
+        ]
 
     def __str__(self) -> str:
         return str(self.id)

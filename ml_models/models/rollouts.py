@@ -115,6 +115,16 @@ class ServingProcess(models.Model):
         return f"{self.host}:{self.pid}"
 
 
+class JobRun(models.Model):
+    """When a job that beat starts was last done; the time is the database's."""
+
+    name = models.CharField(max_length=50, primary_key=True)
+    ran_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class ShadowScore(models.Model):
     """What a version on its way would have answered to a live verify: a score, nothing else of it."""
 

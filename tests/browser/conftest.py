@@ -1,11 +1,13 @@
 """A real browser at a real server: Debian's Chromium, driven by Playwright."""
 
+import os
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 # the page looks every second; the cores may have much else to do
@@ -48,3 +50,27 @@ def watched(chromium: Browser, live_server: Any, settings: Any) -> Iterator[Any]
     context.close()
     assert complaints == []
     assert [url for url in asked if not url.startswith((live_server.url, "data:", "blob:"))] == []
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Where screenshots go: to be looked at, never kept."""
+    folder = Path(os.environ.get("SCREENSHOTS", tmp_path))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@pytest.fixture
+def operator(django_user_model: Any) -> str:
+    django_user_model.objects.create_superuser("operator", password="a long word")
+    return "operator"
+
+
+@pytest.fixture
+def panel(watched: Page, operator: str) -> Page:
+    watched.goto("/admin/")
+    watched.fill("input[name=username]", operator)
+    watched.fill("input[name=password]", "a long word")
+    watched.click("button[type=submit]")
+    expect(watched.locator("input[name=password]")).to_have_count(0)
+    return watched

@@ -1,6 +1,5 @@
 """An operator activates a version, watches the bar move, and rolls back, in a browser."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,26 +15,13 @@ from ml_models.models import EnsembleConfig, Reference, RolloutChunk, RolloutFai
 from ml_models.rollouts import backfill
 from tests.conftest import Portraits
 from tests.support.panel import page as address
+from tests.support.panel import shoot
 from tests.support.served import ensemble, write
 from tests.support.studies import two_people
 from tests.support.uploads import enroll, verify
 from tests.support.work import work_off
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True), pytest.mark.xdist_group("browser")]
-
-
-@pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    """Where screenshots go: to be looked at, never kept."""
-    folder = Path(os.environ.get("SCREENSHOTS", tmp_path))
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-@pytest.fixture
-def operator(django_user_model: Any) -> str:
-    django_user_model.objects.create_superuser("operator", password="a long word")
-    return "operator"
 
 
 @pytest.fixture
@@ -50,25 +36,6 @@ def validated(people: list[str], tmp_path: Path) -> EnsembleConfig:
     call_command("load_ensemble", str(write(tmp_path, ensemble(3, name="mirrored", flip=True))))
     rollouts.validate(rollouts.get_config(3))
     return rollouts.get_config(3)
-
-
-@pytest.fixture
-def panel(watched: Page, operator: str) -> Page:
-    watched.goto("/admin/")
-    watched.fill("input[name=username]", operator)
-    watched.fill("input[name=password]", "a long word")
-    watched.click("button[type=submit]")
-    expect(watched.locator("input[name=password]")).to_have_count(0)
-    return watched
-
-
-def shoot(panel: Page, folder: Path, name: str) -> None:
-    """The page as a desktop and as a phone show it; neither may scroll sideways."""
-    for width in (1280, 390):
-        panel.set_viewport_size({"width": width, "height": 900})
-        panel.screenshot(path=folder / f"{name}-{width}.png", full_page=True)
-        assert panel.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), (name, width)
-    panel.set_viewport_size({"width": 1280, "height": 900})
 
 
 def percent(panel: Page) -> int:

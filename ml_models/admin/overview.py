@@ -1,0 +1,187 @@
+"""The panel's first page: what needs somebody, what is live, who is well, and the last 24 hours."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from django.contrib.admin import ModelAdmin
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+
+from ml_models import selectors
+from ml_models.models import CredentialCount, EnsembleConfig, Rollout, RolloutFailure, Subject
+from ml_models.rollouts.progress import progress
+from ml_models.services import overview
+from ml_models.services.overview import Attempts, Health
+from ml_models.versions import evidence
+
+from .display import words
+from .notices import notices
+
+# so many locked subjects have a line of their own
+_NAMED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """Something that waits for a person, and the page on which it is worked off."""
+
+    says: str
+    link: str
+
+
+def page(model_admin: ModelAdmin, request: HttpRequest) -> HttpResponse:
+    """Each part is for those who may see what it is about."""
+
+    def may(*models: str) -> bool:
+        return request.user.has_perms([f"ml_models.view_{model}" for model in models])
+
+    health = overview.health() if may("servingprocess") else None
+    context = {
+        **model_admin.admin_site.each_context(request),
+        "title": "Overview",
+        "media": model_admin.media,
+        "notices": notices(of_evidence=False),
+        "needs": list(_needs(may, health)),
+        "active": EnsembleConfig.objects.filter(state=EnsembleConfig.State.ACTIVE).first()
+        if may("ensembleconfig")
+        else None,
+        "sees_versions": may("ensembleconfig"),
+        "rollout": _rollout() if may("rollout") else None,
+        "health": _health(health) if health else [],
+        "traffic": _traffic(overview.attempts()) if may("verification") else None,
+    }
+    return TemplateResponse(request, "admin/ml_models/overview.html", context)
+
+
+def _needs(may: Any, health: Health | None) -> Iterator[Need]:
+    if health:
+        yield from _of_health(health)
+    if may("rollout"):
+        for rollout in Rollout.objects.filter(state__in=("awaiting_approval", "paused")).select_related("config"):
+            yield Need(f"The rollout of {rollout.config}: {words(rollout.state)}.", _change("rollout", rollout.pk))
+    if may("rolloutfailure") and (count := RolloutFailure.objects.filter(RolloutFailure.GIVEN_UP).count()):
+        yield Need(f"{_many(count, 'reference')} to be enrolled again.", _list("rolloutfailure"))
+    if may("subject"):
+        yield from _of_locks()
+    if may("credentialcount") and (count := CredentialCount.objects.filter(slowed_until__gt=timezone.now()).count()):
+        yield Need(
+            f"{_many(count, 'credential')} slowed: far more faces failed with it than honest ones do.",
+            _list("credentialcount"),
+        )
+    if may("ensembleconfig"):
+        yield from _of_evidence()
+
+
+def _of_health(health: Health) -> Iterator[Need]:
+    link = _list("servingprocess")
+    for kind, names in health.live.items():
+        if not names:
+            yield Need(f"No {kind} process reports itself. Start one.", link)
+    for name, seconds in health.silent.items():
+        yield Need(f"The {name} has been silent for {seconds:.0f} s: it ended, or it hangs.", link)
+    if not health.jobs_run:
+        since = "never" if health.job_s is None else f"last {health.job_s:.0f} s ago"
+        yield Need(f"The jobs that beat starts were {since} done. Look after beat and the workers.", link)
+
+
+def _of_locks() -> Iterator[Need]:
+    locked = Subject.objects.filter(locked_until__gt=timezone.now()).order_by("-locked_until")
+    for subject in locked[:_NAMED]:
+        says = f"{subject.subject_id} is locked out until {subject.locked_until:%Y-%m-%d %H:%M} UTC."
+        yield Need(says, _change("subject", subject.pk))
+    if (more := locked.count() - _NAMED) > 0:
+        yield Need(f"{_many(more, 'more subject')} locked out.", f"{_list('subject')}?locked=now")
+
+
+def _of_evidence() -> Iterator[Need]:
+    active = selectors.configs().filter(state=EnsembleConfig.State.ACTIVE).first()
+    if active is None:
+        yield Need("No version is active: nobody can be enrolled or verified.", _list("ensembleconfig"))
+    elif lacking := evidence.missing(active):
+        yield Need(f"{active} lacks evidence: {' '.join(lacking)}", _change("ensembleconfig", active.pk))
+
+
+def _rollout() -> dict[str, Any] | None:
+    rollout = Rollout.objects.filter(state__in=Rollout.OPEN).select_related("config").first()
+    if rollout is None:
+        return None
+    return {"config": rollout.config, "link": _change("rollout", rollout.pk), "percent": progress(rollout).percent}
+
+
+def _health(health: Health) -> list[tuple[str, str, bool]]:
+    """What, how it is, and whether that is well."""
+    lines = [(f"{kind} processes", ", ".join(names) or "none", bool(names)) for kind, names in health.live.items()]
+    told = "never done" if health.job_s is None else f"done {health.job_s:.0f} s ago"
+    return [*lines, ("jobs of beat", told, health.jobs_run)]
+
+
+def _traffic(attempts: Attempts) -> dict[str, Any]:
+    lately, before = attempts.lately, attempts.before
+    return {
+        "rows": [(_key(outcome), lately[outcome], before[outcome]) for outcome in overview.OUTCOMES],
+        "total": (lately.total(), before.total()),
+        "chart": _bars(attempts.hours),
+    }
+
+
+_FILLS = {
+    "match": "#0072b2",
+    "review": "#e69f00",
+    "no_match": "#d55e00",
+    "not_acquired": "#cc79a7",
+    "failed": "#666666",
+}
+_WIDTH, _HEIGHT = 480, 120
+
+
+def _bars(hours: list[Counter[str]]) -> SafeString:
+    """A stacked bar for each hour."""
+    most = max([hour.total() for hour in hours] + [1])
+    wide = _WIDTH / len(hours)
+    parts = []
+    for place, hour in enumerate(hours):
+        base = float(_HEIGHT)
+        for outcome, fill in _FILLS.items():
+            tall = _HEIGHT * hour[outcome] / most
+            base -= tall
+            if tall:
+                parts.append((f"{place * wide + 1:.1f}", f"{base:.1f}", f"{wide - 2:.1f}", f"{tall:.1f}", fill))
+    rects = format_html_join("", '<rect x="{}" y="{}" width="{}" height="{}" fill="{}"/>', parts)
+    told = f"Verifies of the last {len(hours)} hours, {most} in the busiest"
+    return format_html(
+        '<svg class="fv-chart" viewBox="0 0 {} {}" role="img" aria-label="{}">{}'
+        '<text x="0" y="{}">24 h ago</text><text x="{}" y="{}" text-anchor="end">now</text></svg>',
+        _WIDTH,
+        _HEIGHT + 16,
+        told,
+        rects,
+        _HEIGHT + 14,
+        _WIDTH,
+        _HEIGHT + 14,
+    )
+
+
+def _key(outcome: str) -> SafeString:
+    """An outcome's name behind the colour of its bars."""
+    swatch = '<svg class="fv-key" viewBox="0 0 1 1" aria-hidden="true"><rect width="1" height="1" fill="{}"/></svg> {}'
+    return format_html(swatch, _FILLS[outcome], words(outcome))
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what} is" if count == 1 else f"{count} {what}s are"
+
+
+def _list(model: str) -> str:
+    return reverse(f"admin:ml_models_{model}_changelist")
+
+
+def _change(model: str, pk: Any) -> str:
+    return reverse(f"admin:ml_models_{model}_change", args=[pk])

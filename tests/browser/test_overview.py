@@ -1,0 +1,45 @@
+"""Somebody who has never seen the panel finds what needs them, by what the page calls it."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from django.db.models.functions import Now
+from playwright.sync_api import Page, expect
+from rest_framework.test import APIClient
+
+from ml_models import runtime
+from ml_models.models import ServingProcess, Subject
+from tests.conftest import Portraits
+from tests.support.panel import shoot
+from tests.support.uploads import verify
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True), pytest.mark.xdist_group("browser")]
+
+
+@pytest.fixture
+def locked(people: list[str], service: APIClient, portraits: Portraits) -> None:
+    assert verify(service, "child-1", portraits.grace_hopper, capture_point="front door").status_code == 200
+    Subject.objects.filter(subject_id="child-1").update(locked_until=Now() + timedelta(hours=1), failures=10)
+
+
+def test_a_locked_child_is_released_in_three_clicks(locked: None, panel: Page, pictures: Path) -> None:
+    shoot(panel, pictures, "overview")
+    panel.get_by_role("link", name="child-1 is locked out until").click()
+    expect(panel.get_by_role("link", name="no match, front door")).to_be_visible()
+    shoot(panel, pictures, "subject")
+    panel.get_by_role("link", name="Release").click()
+    panel.get_by_role("button", name="Release").click()
+    expect(panel.get_by_text("Released: the subject can be verified again.")).to_be_visible()
+    assert not Subject.objects.filter(locked_until__gt=Now()).exists()
+
+
+def test_a_worker_that_hangs_shows_by_itself(panel: Page, pictures: Path) -> None:
+    runtime.report()
+    worker = ServingProcess.objects.create(host="bus", pid=7, kind="worker", heartbeat_at=Now(), started_at=Now())
+    panel.reload()
+    silent = panel.get_by_role("link", name="The worker bus:7 has been silent")
+    expect(panel.get_by_text("bus:7")).to_be_visible()
+    expect(silent).to_have_count(0)
+    ServingProcess.objects.filter(pk=worker.pk).update(heartbeat_at=Now() - timedelta(seconds=31))
+    expect(silent).to_be_visible()
