@@ -50,6 +50,7 @@ def prepare(state: State) -> None:
         call_command("fetch_demo_pack", stdout=sys.stderr)  # which also says what the pack is for
     load_ensembles()
     activate_first()
+    call_command("ensure_roles", stdout=sys.stderr)
     from devstack.accounts import ensure_accounts
 
     write_private(state.path / "evidence.json", json.dumps(evidence_of_active()))
