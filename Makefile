@@ -44,7 +44,7 @@ fuzz: $(INSTALLED)  ## 100,000 damaged pictures against the decoder, 20,000 bodi
 check: $(INSTALLED)  ## lint, types, import contracts, dependencies, missing migrations, OpenAPI snapshot
 	@exec $(PY) -m devstack check
 
-bench: $(INSTALLED) $(CONVERT_INSTALLED)  ## how far verify and enroll are from their limit; what INT8 brings AdaFace
+bench: $(INSTALLED) $(CONVERT_INSTALLED)  ## how fast, as ratios of one run, about 8 minutes; --write renews docs/performance.md
 	@$(PY) -m devstack bench $(ARGS)
 	@echo && exec $(CONVERT_PY) -m ml_models.conversion.bench $(filter --json,$(ARGS))
 

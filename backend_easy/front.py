@@ -44,7 +44,7 @@ _PATIENCE_S = 10.0
 
 # by the names of their addresses; one that a release does not have is nobody's
 _PICTURES = {"verify": admission.VERIFY, "identify": admission.VERIFY, "enroll": admission.ENROLL}
-_PICTURES |= {"quality": admission.ENROLL}
+_PICTURES |= {"quality": admission.LOOK}
 _MONITORING = ("readyz", "metrics")
 
 

@@ -1,0 +1,73 @@
+"""How fast the service is: one face beside the networks' own time, and many clients; ratios of one run on one machine.
+
+Needs the service at DEVSTACK_URL with DEVSTACK_API_KEY, which `make bench` starts. About eight minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+import django
+
+from devstack.bench import crowd, networks, report
+from devstack.bench.service import enrolled, verify_request
+from devstack.portraits import eileen_collins
+from devstack.state import ROOT, say
+
+PAGE = ROOT / "docs" / "performance.md"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("--runs", type=int, default=60, help="timed runs of each thing (default 60)")
+    parser.add_argument("--seconds", type=float, default=30, help="how long each load lasts (default 30)")
+    parser.add_argument("--verifies", type=int, default=1000, help="for the memory's growth (default 1000; 0 for none)")
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    parser.add_argument("--write", action="store_true", help="write docs/performance.md")
+    options = parser.parse_args()
+    django.setup()
+    result = measure(options.runs, options.seconds, options.verifies)
+    print(json.dumps(result, indent=2) if options.json else report.text(result))
+    if options.write:
+        PAGE.write_text(report.markdown(result, f'make bench ARGS="{" ".join(sys.argv[1:])}"'), encoding="utf-8")
+    return 0
+
+
+def measure(runs: int, seconds: float, verifies: int) -> dict[str, Any]:
+    from ml_models.engine.processor import cpu_name
+
+    machine = {
+        "date": f"{datetime.now(UTC):%Y-%m-%d}",
+        "processor": cpu_name(),
+        "cores": len(os.sched_getaffinity(0)),
+        "load": round(os.getloadavg()[0], 2),
+    }
+    picture = eileen_collins()
+    say("  one face …")
+    face = networks.measure(picture, runs)
+    request = verify_request(picture)
+    with enrolled(picture):
+        say("  many clients …")
+        throughput = crowd.throughput(request, seconds / 2)
+        say("  more than can be answered …")
+        # two clients keep two cores busy, and wait for nobody
+        capacity = max(figures["per_s"] for figures in throughput.values())
+        unloaded = throughput["1"]["p95_ms"]
+        if not unloaded:
+            raise SystemExit("No verify was answered. Do the limits allow so many? `make bench` lifts them.")
+        overload = crowd.overload(request, seconds, capacity, unloaded)
+        say("  slow clients …")
+        slow = crowd.beside_slow_clients(request, seconds)
+        say("  memory …")
+        growth = crowd.growth(request, verifies) if verifies else None
+    many = {"throughput": throughput, "overload": overload, "slow": slow, "growth": growth}
+    return {"machine": machine, "face": face, "crowd": many}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
