@@ -25,6 +25,7 @@ _GROUPS = (
             ("ml_models", "subject", "Subjects", "groups"),
             ("ml_models", "reference", "References", "familiar_face_and_zone"),
             ("ml_models", "verification", "Verifications", "fact_check"),
+            ("ml_models", "identification", "Identifications", "person_search"),
             ("ml_models", "auditevent", "Audit events", "history"),
             ("ml_models", "erasure", "Erasures", "delete_sweep"),
             ("ml_models", "group", "Groups", "directions_bus"),

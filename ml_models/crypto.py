@@ -11,9 +11,9 @@ import hashlib
 import hmac
 import json
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Protocol
 from uuid import UUID
 
@@ -32,6 +32,7 @@ _NONCE_BYTES = 12
 _KEY_BYTES = 32
 # what a key that is derived for hashing is for: none says anything about a hash of another kind
 _SUBJECT, _REFERENCE, _MARK = b"ml_models tombstone", b"ml_models reference tombstone", b"ml_models key mark"
+_ROSTER = b"ml_models roster"
 _REFUSED = "A stored ciphertext could not be opened: it was altered, moved, or its key is gone."
 _REFUSED_UNBOUND = (
     "A stored ciphertext is not bound to its subject, and BINDING is 'require'. If it is of before the binding, set "
@@ -112,7 +113,7 @@ def provider() -> KeyProvider:
 class Owner:
     """Whose a chip or a vector is: the subject's row, and the id that the host knows it by."""
 
-    row: UUID
+    row: UUID | str
     subject_id: str
 
 
@@ -136,7 +137,11 @@ def _encrypt(plaintext: bytes, associated: bytes, version: int) -> bytes:
     return head + nonce + AESGCM(keys.key(keys.primary)).encrypt(nonce, plaintext, head + associated)
 
 
-def _decrypt(data: bytes, associated: bytes) -> bytes:
+def _cipher(key_id: str) -> AESGCM:
+    return AESGCM(provider().key(key_id))
+
+
+def _decrypt(data: bytes, associated: bytes, cipher: Callable[[str], AESGCM] = _cipher) -> bytes:
     if len(data) < 2:
         raise CryptoError(_REFUSED)
     end = 2 + data[1]
@@ -144,13 +149,12 @@ def _decrypt(data: bytes, associated: bytes) -> bytes:
     if len(nonce) != _NONCE_BYTES:
         raise CryptoError(_REFUSED)
     try:
-        key = provider().key(head[2:].decode())
-        return AESGCM(key).decrypt(nonce, body, head + associated)
+        return cipher(head[2:].decode()).decrypt(nonce, body, head + associated)
     except (KeyError, UnicodeDecodeError, InvalidTag):
         raise CryptoError(_REFUSED) from None
 
 
-def _associated(table: str, row: UUID, *context: object) -> bytes:
+def _associated(table: str, row: UUID | str, *context: object) -> bytes:
     return "|".join(["ml_models", table, str(row), *map(str, context)]).encode()
 
 
@@ -164,12 +168,12 @@ def _seal(plaintext: bytes, associated: bytes, owner: Owner) -> bytes:
     return _encrypt(plaintext, associated if version == _UNBOUND else _bound(associated, owner), version)
 
 
-def _open(data: bytes, associated: bytes, owner: Owner) -> bytes:
+def _open(data: bytes, associated: bytes, owner: Owner, cipher: Callable[[str], AESGCM] = _cipher) -> bytes:
     if not is_unbound(data):
-        return _decrypt(data, _bound(associated, owner))
+        return _decrypt(data, _bound(associated, owner), cipher)
     if conf.get("BINDING") not in ("introduce", "bind"):
         raise CryptoError(_REFUSED_UNBOUND)
-    return _decrypt(data, associated)
+    return _decrypt(data, associated, cipher)
 
 
 def seal_chip(reference: UUID, owner: Owner, chip: bytes) -> bytes:
@@ -191,6 +195,16 @@ def open_vector(embedding: UUID, reference: UUID, space: str, owner: Owner, data
     Raises: CryptoError
     """
     return _open(data, _associated("embedding", embedding, reference, space), owner)
+
+
+def open_vectors(rows: Iterable[tuple[UUID | str, UUID | str, str, Owner, bytes]]) -> Iterator[bytes]:
+    """As `open_vector`, of many rows (embedding, reference, space, owner, data): a key is set up once for all of them.
+
+    Raises: CryptoError
+    """
+    cipher = cache(_cipher)
+    for embedding, reference, space, owner, data in rows:
+        yield _open(data, _associated("embedding", embedding, reference, space), owner, cipher)
 
 
 def seal_audit_key(row: UUID, key: bytes) -> bytes:
@@ -225,6 +239,12 @@ def reference_hash(reference: UUID) -> str:
 def reference_hashes(reference: UUID) -> list[str]:
     """As `subject_hashes`, of one reference."""
     return [_hash(key_id, _REFERENCE, str(reference)) for key_id in provider().ids()]
+
+
+def roster_digest(subject_ids: Iterable[str]) -> str:
+    """A keyed hash of who is on a roster: equal for equal rosters, under one primary key; sha256 hex."""
+    # ids have no control characters
+    return _hash(provider().primary, _ROSTER, "\n".join(sorted(subject_ids)))
 
 
 def key_marks() -> dict[str, str]:

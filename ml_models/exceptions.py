@@ -10,7 +10,8 @@ ServiceError
 ├── RolloutRefused       rollout_refused     409
 ├── InvalidRequest       invalid_request     400
 ├── LockedOut            locked_out          429  too many faces that were not the subject's
-│   └── Slowed           throttled           429  of this caller's credential; others may go on
+│   ├── Slowed           throttled           429  of this caller's credential; others may go on
+│   └── SearchedTooMuch  throttled           429  it has searched too many candidates; the same
 ├── NotReady             not_ready           503  the networks of the version are not loaded here
 ├── Overloaded           overloaded          503  it would have waited too long for a core
 ├── ArtifactError
@@ -103,6 +104,11 @@ class LockedOut(ServiceError):
 class Slowed(LockedOut):
     code = "throttled"
     why = "This device has shown too many faces that did not match."
+
+
+class SearchedTooMuch(LockedOut):
+    code = "throttled"
+    why = "This device has searched more candidates than it may in this time."
 
 
 class RolloutRefused(ServiceError):

@@ -36,6 +36,16 @@ else:
         "ml_models_request_seconds", "How long a call took.", ["call"], buckets=_SECONDS, registry=_REGISTRY
     )
     _DECISIONS = Counter("ml_models_decisions", "Verifies by what came of them.", ["outcome"], registry=_REGISTRY)
+    _IDENTIFICATIONS = Counter(
+        "ml_models_identifications", "Searches on a roster by what came of them.", ["outcome"], registry=_REGISTRY
+    )
+    _SEARCH_SECONDS = Histogram(
+        "ml_models_search_seconds",
+        "A search's own steps: to read the roster, and to score it.",
+        ["step"],
+        buckets=_SECONDS,
+        registry=_REGISTRY,
+    )
     _STEP_SECONDS = Histogram(
         "ml_models_step_seconds", "A verify's steps.", ["step"], buckets=_SECONDS, registry=_REGISTRY
     )
@@ -84,6 +94,15 @@ def waiting(kind: str) -> Iterator[None]:
     finally:
         with _unharmed():
             _WAITING.labels(kind).dec()
+
+
+def identified(outcome: str, timings_ms: Mapping[str, float]) -> None:
+    """A search on a roster: `outcome` is its decision, or the code that it failed with."""
+    if installed:
+        with _unharmed():
+            _IDENTIFICATIONS.labels(outcome).inc()
+            for step in timings_ms.keys() & {"roster", "search", "total"}:
+                _SEARCH_SECONDS.labels(step).observe(timings_ms[step] / 1000)
 
 
 def exposition(gauges: Iterable[Gauge]) -> bytes:

@@ -26,6 +26,7 @@ from . import artifacts, conf, selectors
 from .engine.decode import DecodeLimits
 from .engine.errors import ArtifactRejected, InferenceFailed, MissingThreshold
 from .engine.fuse import Fusion
+from .engine.identify import IdentificationRule
 from .engine.pipeline import EmbedsFaces, Pipeline
 from .engine.presentation import PassiveRule
 from .engine.quality import QualityLimits
@@ -92,6 +93,16 @@ class ServedVersion:
             ConfigInvalid: its numbers are not usable after all.
         """
         return numbers.passive(self.config)
+
+    @cached_property
+    def identification(self) -> IdentificationRule:
+        """The thresholds by the number of candidates.
+
+        Raises:
+            NotReady: the version has none.
+            MissingThreshold: they are not usable after all.
+        """
+        return numbers.identification(self.config)
 
 
 @dataclass

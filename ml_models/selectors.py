@@ -180,7 +180,7 @@ def template(subject_id: str, config: EnsembleConfig, credential: str = "") -> T
         return None
     subject, lock_left, slow_left, audit_key = of_the_subject
     if unbound:
-        _require_own_chips(crypto.Owner(subject, subject_id), unbound)
+        require_own_chips(crypto.Owner(subject, subject_id), unbound)
     complete = {ref: features for ref, features in by_reference.items() if len(features) == len(names)}
     if not complete:
         failed = RolloutFailure.objects.filter(
@@ -193,7 +193,7 @@ def template(subject_id: str, config: EnsembleConfig, credential: str = "") -> T
     return Template(subject, tuple(complete), together, lock_left, slow_left, audit_key, any_overridden)
 
 
-def _require_own_chips(owner: crypto.Owner, references: set[UUID]) -> None:
+def require_own_chips(owner: crypto.Owner, references: set[UUID]) -> None:
     """A vector of before the binding does not name its subject, but the chip of its reference does.
 
     Raises: CryptoError

@@ -13,6 +13,8 @@ from django.dispatch import Signal
 
 # with verification_id: UUID, subject_id: str, decision: "match", "review" or "no_match", and config_version: int
 verification_decided = Signal()
+# with identification_id: UUID, subject_id: str for a "match" and None otherwise, decision, and config_version
+identification_decided = Signal()
 # with subject_id: str, and references: how many went
 subject_erased = Signal()
 # with rollout_id: UUID, version: int, state: "complete", "aborted" or "failed", and left_behind: how many people the

@@ -1,6 +1,13 @@
 """The admin panel: versions and rollouts with their buttons, and what may be looked at and never changed."""
 
-from .audit import AuditEventAdmin, ErasureAdmin, EvaluationReportAdmin, ServingProcessAdmin, VerificationAdmin
+from .audit import (
+    AuditEventAdmin,
+    ErasureAdmin,
+    EvaluationReportAdmin,
+    IdentificationAdmin,
+    ServingProcessAdmin,
+    VerificationAdmin,
+)
 from .enrolment import ReferenceAdmin, SubjectAdmin
 from .groups import GroupAdmin
 from .guessing import CredentialCountAdmin
@@ -16,6 +23,7 @@ __all__ = [
     "ErasureAdmin",
     "EvaluationReportAdmin",
     "GroupAdmin",
+    "IdentificationAdmin",
     "ReferenceAdmin",
     "RolloutAdmin",
     "RolloutFailureAdmin",

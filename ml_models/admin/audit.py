@@ -15,7 +15,7 @@ from django.utils.safestring import SafeString
 
 from ml_models.engine.errors import EngineError
 from ml_models.exceptions import ServiceError
-from ml_models.models import AuditEvent, Erasure, EvaluationReport, ServingProcess, Verification
+from ml_models.models import AuditEvent, Erasure, EvaluationReport, Identification, ServingProcess, Verification
 from ml_models.rollouts import processes
 from ml_models.services import audit
 from ml_models.services.traffic import MAX_DAYS
@@ -27,7 +27,7 @@ from .lists import codes_under, one_of
 from .notices import notices
 
 # what only holders of view_scores may see: with it, a face could be tuned until it matches
-_SCORES = ("score", "threshold", "similarities")
+_SCORES = ("score", "threshold", "margin", "similarities")
 
 
 # what a verify may fail with
@@ -88,6 +88,49 @@ class VerificationAdmin(Panel):
 
     @admin.display(description="decision", ordering="decision")
     def decision_label(self, row: Verification) -> SafeString:
+        return label(row.decision or "none")
+
+
+@admin.register(Identification)
+class IdentificationAdmin(Panel):
+    list_display = ["at", "decision_label", "code", "candidates", "config", "caller", "capture_point", "subject", "id"]
+    list_select_related = ["config", "caller", "subject"]
+    list_filter = [one_of("decision", ("match", "review", "no_match")), one_of("code", CODES), "config", "at"]
+    sortable_by = ["at"]
+    search_fields = ["subject__subject_id__exact"]
+    search_help_text = "the host's whole subject id"
+    ordering = ["-at"]
+    fields = [
+        "id",
+        "at",
+        "caller",
+        "credential_id",
+        "capture_point",
+        "group",
+        "roster_digest",
+        "roster_size",
+        "candidates",
+        "subject",
+        "config",
+        "decision",
+        "code",
+        "score",
+        "threshold",
+        "margin",
+        "condition",
+        "voters",
+        "quality",
+        "frames",
+        "frames_dropped",
+        "timings_ms",
+    ]
+
+    def get_fields(self, request: HttpRequest, obj: Identification | None = None) -> list[str]:
+        sees = request.user.has_perm("ml_models.view_scores")
+        return [name for name in self.fields if sees or name not in _SCORES]
+
+    @admin.display(description="decision", ordering="decision")
+    def decision_label(self, row: Identification) -> SafeString:
         return label(row.decision or "none")
 
 

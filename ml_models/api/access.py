@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from django.utils.module_loading import import_string
@@ -12,7 +13,7 @@ from rest_framework.request import Request
 from ml_models import conf
 from ml_models.services import limits
 
-ACTIONS = ("enroll", "verify", "read", "erase", "release")
+ACTIONS = ("enroll", "verify", "identify", "read", "erase", "release")
 GROUP_ACTIONS = ("read", "write", "erase", "identify")
 
 
@@ -68,6 +69,18 @@ def require(user: Any, action: str, subject_id: str) -> None:
         raise PermissionDenied
     if wait_s := limits.spend("subject", subject_id):
         raise Throttled(wait_s)
+
+
+def require_each(user: Any, action: str, subject_ids: Iterable[str]) -> None:
+    """As `require` for many subjects: one refusal is one for all. No subject's limit is spent; what searches among many
+    has a limit of its own.
+
+    Raises:
+        PermissionDenied
+    """
+    policy = import_string(conf.get("SUBJECT_POLICY"))
+    if not all(policy(user, action, subject_id) for subject_id in subject_ids):
+        raise PermissionDenied
 
 
 def require_permission(user: Any, permission: str) -> None:

@@ -20,7 +20,8 @@ from ml_models.engine.errors import ImageTooLarge
 
 MAX_VALUES = 10_000
 """Commas, colons and brackets in a JSON body, inside its texts too: base64 has none of them."""
-MAX_PARTS = 100
+MAX_PARTS = 256
+"""200 subjects to identify among, their frames, and some."""
 MAX_WIDE = 10_000
 _REACH = 4096
 _UNESCAPED_QUOTE = re.compile(rb'(?<!\\)"')

@@ -3,7 +3,7 @@ from django.urls.converters import StringConverter
 
 from ml_models import rollouts
 
-from . import groups, operators, quality, views
+from . import groups, identify, operators, quality, views
 from .fallback import fallback
 
 
@@ -22,6 +22,7 @@ urlpatterns = [
     path("enroll", views.EnrollView.as_view(), name="enroll"),
     path("verify", views.VerifyView.as_view(), name="verify"),
     path("quality", quality.QualityView.as_view(), name="quality"),
+    path("identify", identify.IdentifyView.as_view(), name="identify"),
     # the converter would take the last slash for a part of the id; `reverse` gives the last one of a name
     path("subjects/<subject_id:subject_id>/release/", views.ReleaseView.as_view(schema=None), name="release"),
     path("subjects/<subject_id:subject_id>/release", views.ReleaseView.as_view(), name="release"),

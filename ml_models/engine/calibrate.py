@@ -4,6 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Numbers: TypeAlias = float | NDArray[np.float64]
+"""Of one comparison, or of many at once, shape (N,)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +25,7 @@ class Affine:
         if not (math.isfinite(self.a) and math.isfinite(self.b) and self.a > 0):
             raise ValueError(f"A calibration needs a finite slope above 0 and a finite offset, not {self.a}, {self.b}.")
 
-    def __call__(self, x: float) -> float:
+    def __call__(self, x: Numbers) -> Numbers:
         return self.a * x + self.b
 
 
@@ -45,5 +52,5 @@ class Calibration:
                 f"{self.d}, {self.low}, {self.high}."
             )
 
-    def __call__(self, similarity: float, log_norm: float) -> float:
-        return self.a * similarity + self.b + self.d * min(max(log_norm, self.low), self.high)
+    def __call__(self, similarity: Numbers, log_norm: Numbers) -> Numbers:
+        return self.a * similarity + self.b + self.d * np.clip(log_norm, self.low, self.high)

@@ -10,7 +10,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from .calibrate import Affine, Calibration
+from .calibrate import Affine, Calibration, Numbers
 from .compare import Observation, compare, listed
 from .conditions import CONDITIONS
 from .errors import InferenceFailed, LowQuality, MissingThreshold, Reason
@@ -148,8 +148,10 @@ class Condition:
             raise InferenceFailed(f"{self.name}: the embeddings give a discriminant that is not finite.")
         return values
 
-    def compare(self, template: Mapping[str, Embeddings], probes: Mapping[str, Embeddings]) -> dict[str, Observation]:
-        """As the module's `compare`, with similarities relative to the condition's centroids."""
+    def relative(
+        self, template: Mapping[str, Embeddings], probes: Mapping[str, Embeddings]
+    ) -> tuple[Mapping[str, Embeddings], Mapping[str, Embeddings]]:
+        """Both sides relative to the condition's centroids, to be compared then."""
         references_inside, probes_inside = np.array([False]), np.array([True])
         if self.sides != "probes":
             references_inside, probes_inside = (self.discriminants(side) > 0 for side in (template, probes))
@@ -157,7 +159,11 @@ class Condition:
             if name in template and name in probes:
                 template = {**template, name: _relative(template[name], references_inside, centroids)}
                 probes = {**probes, name: _relative(probes[name], probes_inside, centroids)}
-        return compare(template, probes)
+        return template, probes
+
+    def compare(self, template: Mapping[str, Embeddings], probes: Mapping[str, Embeddings]) -> dict[str, Observation]:
+        """As the module's `compare`, with similarities relative to the condition's centroids."""
+        return compare(*self.relative(template, probes))
 
 
 def milder(name: str) -> str:
@@ -170,7 +176,7 @@ def related(first: str, second: str) -> bool:
     return first == second or first == milder(second) or second == milder(first)
 
 
-def _discriminants(faces: Mapping[str, Embeddings], conditions: Sequence[Condition]) -> dict[str, float]:
+def discriminants(faces: Mapping[str, Embeddings], conditions: Sequence[Condition]) -> dict[str, float]:
     """By condition the mean discriminant of one side's pictures, where it is above 0."""
     means = {condition.name: float(condition.discriminants(faces).mean()) for condition in conditions}
     return {name: value for name, value in means.items() if value > 0}
@@ -217,8 +223,8 @@ class Fusion:
             InferenceFailed: see `compare` and `Condition.discriminants`.
             LowQuality, MissingThreshold: see `decide`.
         """
-        shown = _discriminants(frames, self.conditions)
-        condition, margin = self._deciding(template, shown)
+        shown = discriminants(frames, self.conditions)
+        condition, margin = self.deciding(discriminants(template, self.of_references), shown)
         if condition is None:
             return self.decide(compare(template, frames), quality_score)
         decision = condition.fusion.decide(condition.compare(template, frames), quality_score, margin)
@@ -228,17 +234,20 @@ class Fusion:
     def condition_of(self, faces: Mapping[str, Embeddings]) -> Condition | None:
         """The condition that pictures of one face show by themselves, None when none. Raises as
         `Condition.discriminants`."""
-        return self._strongest(_discriminants(faces, self.conditions))
+        return self._strongest(discriminants(faces, self.conditions))
 
-    def _deciding(
-        self, template: Mapping[str, Embeddings], shown: Mapping[str, float]
-    ) -> tuple[Condition | None, float]:
+    @property
+    def of_references(self) -> list[Condition]:
+        """The conditions that references are classified for."""
+        return [condition for condition in self.conditions if condition.sides != "probes"]
+
+    def deciding(self, stored: Mapping[str, float], shown: Mapping[str, float]) -> tuple[Condition | None, float]:
         """The condition whose rule decides an attempt, None when the plain rule does, and the margin that is added to
-        its thresholds, where both sides show it or a related one. `shown` are the frames' discriminants.
+        its thresholds, where both sides show it or a related one. `stored` and `shown` are the references' and the
+        frames' `discriminants`.
 
         Of two `related` conditions the graver counts, of two others the one with the higher discriminant.
         """
-        stored = _discriminants(template, [c for c in self.conditions if c.sides != "probes"])
         first, second = self._strongest(shown), self._strongest(stored)
         if first and second and related(first.name, second.name):
             graver = second if first.name == milder(second.name) else first
@@ -270,14 +279,9 @@ class Fusion:
             MissingThreshold: no threshold is set for the members that vote.
             InferenceFailed: a voter has no observation, or the score is not finite.
         """
-        voters = self.voters(quality_score)
-        if not sum(member.weight for member in voters):
-            raise LowQuality([Reason("poor_quality", "better light, nearer, and look at the camera")])
+        voters, rule = self.voting(quality_score)
+        score = float(rule.calibration(raw_score(observations, voters, rule)))
         key = voter_key(member.name for member in voters)
-        rule = self.voter_sets.get(key)
-        if rule is None:
-            raise MissingThreshold(f"No threshold is set for the voter set {key}: run calibrate.")
-        score = rule.calibration(_raw_score(observations, voters, rule))
         if not math.isfinite(score):
             raise InferenceFailed(f"The score of the voter set {key} is not finite.")
         threshold, review_threshold = rule.threshold + margin, rule.review_threshold + margin
@@ -291,15 +295,26 @@ class Fusion:
             threshold,
             review_threshold,
             names,
-            {name: observation.similarity for name, observation in observations.items()},
-            {name: observation.log_norm for name, observation in observations.items()},
+            {name: float(observation.similarity) for name, observation in observations.items()},
+            {name: float(observation.log_norm) for name, observation in observations.items()},
         )
 
+    def voting(self, quality_score: float) -> tuple[tuple[Member, ...], VoterSet]:
+        """Who votes at this quality, and their rule. Raises: LowQuality, MissingThreshold; see `decide`."""
+        voters = self.voters(quality_score)
+        if not sum(member.weight for member in voters):
+            raise LowQuality([Reason("poor_quality", "better light, nearer, and look at the camera")])
+        key = voter_key(member.name for member in voters)
+        rule = self.voter_sets.get(key)
+        if rule is None:
+            raise MissingThreshold(f"No threshold is set for the voter set {key}: run calibrate.")
+        return voters, rule
 
-def _raw_score(observations: Mapping[str, Observation], voters: Sequence[Member], rule: VoterSet) -> float:
+
+def raw_score(observations: Mapping[str, Observation], voters: Sequence[Member], rule: VoterSet) -> Numbers:
     """The mean of the voters' log-likelihood ratios by weight · trust. It is no log-likelihood ratio itself, since the
     members are correlated: `rule.calibration` makes it one."""
-    total = 0.0
+    total: Numbers = 0.0
     for member in voters:
         observation = observations.get(member.name)
         if observation is None:

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ..engine.compare import Observation
 from ..engine.fuse import (
     Centroids,
     Condition,
@@ -16,6 +17,7 @@ from ..engine.fuse import (
     Member,
     VoterSet,
     milder,
+    raw_score,
     reachable_voter_sets,
     related,
     voter_key,
@@ -242,15 +244,17 @@ def dot_products(
 
 def ratios(member: Member, observations: Observations) -> Values:
     """A member's log-likelihood ratios, shape (N,)."""
-    c = member.calibration
-    log_norms = np.clip(observations.log_norms[member.name], c.low, c.high)
-    return np.asarray(c.a * observations.similarities[member.name] + c.b + c.d * log_norms, np.float64)
+    similarities, log_norms = observations.similarities[member.name], observations.log_norms[member.name]
+    return np.asarray(member.calibration(similarities, log_norms))
 
 
 def raw_scores(voters: Sequence[Member], rule: VoterSet, observations: Observations) -> Values:
     """The mean of the voters' log-likelihood ratios by weight · trust, shape (N,)."""
-    weighted = sum(member.weight * rule.trust.get(member.name, 1.0) * ratios(member, observations) for member in voters)
-    return np.asarray(weighted / sum(member.weight for member in voters), np.float64)
+    measured = {
+        member.name: Observation(observations.similarities[member.name], observations.log_norms[member.name])
+        for member in voters
+    }
+    return np.asarray(raw_score(measured, voters, rule))
 
 
 def voters_of(members: Sequence[Member], key: str) -> tuple[Member, ...]:

@@ -3,7 +3,7 @@
 
 from .audit import AuditCheckpoint, AuditEvent, AuditKey
 from .base import Actor, actor_id
-from .decisions import Verification
+from .decisions import Identification, Verification
 from .enrolment import Embedding, Erasure, Reference, Subject
 from .groups import Group, Membership
 from .guessing import CredentialCount, PairCount
@@ -24,6 +24,7 @@ __all__ = [
     "Erasure",
     "EvaluationReport",
     "Group",
+    "Identification",
     "JobRun",
     "Membership",
     "PairCount",

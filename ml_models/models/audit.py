@@ -34,6 +34,7 @@ class AuditEvent(models.Model):
         ERASE_SUBJECT = "erase_subject"
         ERASE_REFERENCE = "erase_reference"
         RELEASE = "release"
+        IDENTIFY = "identify"
         WRITE_GROUP = "write_group"
         ERASE_GROUP = "erase_group"
         ROTATE_KEYS = "rotate_keys"

@@ -30,6 +30,7 @@ class Subject(models.Model):
         permissions = [
             ("enroll_subject", "Can enroll any subject"),
             ("verify_subject", "Can verify any subject"),
+            ("identify_subject", "Can identify among any subjects"),
             ("read_subject", "Can read any subject's enrolment"),
             ("erase_subject", "Can erase any subject"),
             ("release_subject", "Can lift the lock of any subject"),

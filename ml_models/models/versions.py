@@ -98,6 +98,7 @@ class EnsembleConfig(models.Model):
         "target_fmr",
         "voter_sets",
         "conditions",
+        "identification",
         "quality_limits",
         "liveness",
         "calibrated_on",
@@ -122,6 +123,12 @@ class EnsembleConfig(models.Model):
         default=list,
         blank=True,
         help_text="For blurred or covered faces: how they are classified, and their rule; see engine.fuse.Condition.",
+    )
+    identification = models.JSONField(
+        default=dict,
+        db_default=models.Value({}, models.JSONField()),
+        blank=True,
+        help_text="target_fpir, and offsets by the number of candidates; see engine.identify.IdentificationRule.",
     )
     quality_limits = models.JSONField(
         default=dict, blank=True, help_text="verify and enroll: overrides of the defaults."

@@ -59,7 +59,12 @@ def new_key() -> bytes:
 
 def named(subject: Subject) -> Named:
     """A subject that exists."""
-    return Named(subject.subject_id, _key(subject.pk, subject.audit_key))
+    return named_by_row(subject.pk, subject.subject_id, subject.audit_key)
+
+
+def named_by_row(subject: UUID, subject_id: str, key: bytes | memoryview | None) -> Named:
+    """A subject that exists, with what was read of its row."""
+    return Named(subject_id, _key(subject, key))
 
 
 def named_by_id(subject_id: str) -> Named:
@@ -160,7 +165,7 @@ def _write(
     event: bool,
     **facts: Any,
 ) -> Verification:
-    about = Named(subject_id, _key(template.subject, template.audit_key))
+    about = named_by_row(template.subject, subject_id, template.audit_key)
     row = Verification(
         caller_id=actor_id(caller.account),
         credential_id=about.who(caller)[1],

@@ -11,7 +11,7 @@ from django.db import transaction
 
 from .. import crypto, signals
 from ..exceptions import NotFound
-from ..models import Erasure, Reference, Subject, Verification, actor_id
+from ..models import Erasure, Identification, Reference, Subject, Verification, actor_id
 from . import audit, groups, subject_ids
 from .accounts import own_account
 from .callers import Caller
@@ -109,6 +109,7 @@ def erase_made_before(pk: uuid.UUID, at: datetime) -> int:
             return _delete(subject, own_account(subject.subject_id))
         before.delete()
         subject.verifications.filter(at__lte=at).update(subject=None)
+        subject.identifications.filter(at__lte=at).update(subject=None)
     return count
 
 
@@ -121,7 +122,8 @@ def _delete(subject: Subject, own: Any) -> int:
     """Delete a subject that is held, and take its account's name off what that account has asked."""
     subject_id, count = subject.subject_id, subject.references.count()
     if own is not None:
-        Verification.objects.filter(caller=own).update(caller=None)
+        for table in (Verification, Identification):
+            table.objects.filter(caller=own).update(caller=None)
     subject.delete()
     groups.leave_all(subject_id)
     signals.after_commit(signals.subject_erased, subject_id=subject_id, references=count)

@@ -32,37 +32,37 @@ breaker = Breaker(pause_s=1.0)
 own = LocMemCache("ml_models.limits", {"OPTIONS": {"MAX_ENTRIES": 10_000}})
 
 
-def spend(scope: str, who: str) -> int | None:
-    """Count one use against `ML_MODELS["LIMITS"][scope]`, a pair (uses, seconds) or None for no limit.
+def spend(scope: str, who: str, uses: int = 1) -> int | None:
+    """Count one use, or several, against `ML_MODELS["LIMITS"][scope]`, a pair (uses, seconds) or None for no limit.
 
     Returns: None while within the limit, else the seconds until the next window opens.
     """
     limit = conf.get("LIMITS").get(scope)
     if limit is None:
         return None
-    uses, window_s = limit
+    most, window_s = limit
     window, elapsed_s = divmod(time.time(), window_s)
     # an id may be a name, and memcached takes no blanks; the window is part of the key, so none needs to be reset
     key = f"ml_models:{scope}:{hashlib.sha256(who.encode()).hexdigest()}:{int(window)}"
-    return None if _count(key, window_s) <= uses else max(1, round(window_s - elapsed_s))
+    return None if _count(key, window_s, uses) <= most else max(1, round(window_s - elapsed_s))
 
 
-def _count(key: str, window_s: int) -> int:
+def _count(key: str, window_s: int, uses: int) -> int:
     if breaker.allows():
         try:
-            count = _increment(cache, key, window_s)
+            count = _increment(cache, key, window_s, uses)
         except (OSError, RedisError, ValueError) as error:  # ValueError: the cache forgot the key at once
             breaker.failed()
             logger.warning("limits: the cache does not answer (%s); this process counts alone", type(error).__name__)
         else:
             breaker.worked()
             return count
-    return _increment(own, key, window_s)
+    return _increment(own, key, window_s, uses)
 
 
-def _increment(store: BaseCache, key: str, window_s: int) -> int:
+def _increment(store: BaseCache, key: str, window_s: int, uses: int) -> int:
     try:
-        return int(store.incr(key))
+        return int(store.incr(key, uses))
     except ValueError:  # the first one of this window
         store.add(key, 0, timeout=2 * window_s)  # sets it only where no other was first
-        return int(store.incr(key))
+        return int(store.incr(key, uses))

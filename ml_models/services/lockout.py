@@ -24,7 +24,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import DurationField, ExpressionWrapper, F, Q
 from django.db.models.functions import Now
 
 from .. import conf, selectors, signals
@@ -46,6 +46,26 @@ def require_free(template: selectors.Template) -> None:
     """
     _require_over(template.lock_left, LockedOut)
     _require_over(template.slow_left, Slowed)
+
+
+def require_unlocked(left: timedelta | None) -> None:
+    """Refuse to name a subject whose lock lasts so much longer.
+
+    Raises:
+        LockedOut
+    """
+    _require_over(left, LockedOut)
+
+
+def require_not_slowed(caller: Caller) -> None:
+    """Refuse a credential that is slowed altogether.
+
+    Raises:
+        Slowed
+    """
+    left = ExpressionWrapper(F("slowed_until") - Now(), DurationField())
+    slowed = CredentialCount.objects.filter(pk=caller.credential_id).values_list(left, flat=True)
+    _require_over(slowed.first(), Slowed)
 
 
 def _require_over(left: timedelta | None, refusal: type[LockedOut]) -> None:

@@ -11,10 +11,10 @@ from django.db.models import Model
 from django.db.models.functions import Now
 
 from .. import conf
-from ..models import ShadowScore, Verification
+from ..models import Identification, ShadowScore, Verification
 
 # Tables whose rows go by their `at`; what points to another one stands before it.
-EXPIRING: tuple[type[Model], ...] = (ShadowScore, Verification)
+EXPIRING: tuple[type[Model], ...] = (ShadowScore, Verification, Identification)
 # Rows deleted in one transaction, and the seconds after which a run leaves the rest to the next: a worker has faces to
 # embed, too.
 BATCH = 1000

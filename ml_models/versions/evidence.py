@@ -25,6 +25,8 @@ MODES = ("enforce", "warn")
 _NOT_DECIDING = {"version", "name", "notes", "calibrated_on"}
 # what says whether somebody is there, not who it is: its evidence has a digest of its own
 _LIVENESS = {"presentation", "liveness"}
+# what a roster's size adds to the thresholds: verify decides without it, and it has a digest of its own, too
+_IDENTIFICATION = {"identification"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +40,9 @@ class Line:
 def config_digest(config: EnsembleConfig) -> str:
     """sha256 of everything that a version decides whose face it is with: detector, members with their files and
     contracts, weights, calibration, thresholds, aggregation, quality limits. Two versions that decide alike have the
-    same; which attacks they look for is the matter of `liveness_digest`."""
-    content = {key: value for key, value in files.export(config).items() if key not in _NOT_DECIDING | _LIVENESS}
+    same; which attacks they look for is the matter of `liveness_digest`, who on a roster of `identification_digest`."""
+    others = _NOT_DECIDING | _LIVENESS | _IDENTIFICATION
+    content = {key: value for key, value in files.export(config).items() if key not in others}
     digests = {
         member.artifact.name: [member.artifact.sha256, member.artifact.contract] for member in config.members.all()
     }
@@ -56,6 +59,13 @@ def liveness_digest(config: EnsembleConfig) -> str:
         "presentation": [detector.sha256, detector.contract] if detector else [],
         "liveness": config.liveness,
     }
+    return hashlib.sha256(canonical_json(whole).encode()).hexdigest()
+
+
+def identification_digest(config: EnsembleConfig) -> str:
+    """sha256 of everything that a version decides with who of a roster it is: the offsets by the roster's size, and all
+    that `config_digest` is of."""
+    whole = {"comparing": config_digest(config), "identification": config.identification}
     return hashlib.sha256(canonical_json(whole).encode()).hexdigest()
 
 

@@ -27,6 +27,7 @@ _FIELDS = {
     "voter_sets",
     "conditions",
     "liveness",
+    "identification",
     "calibrated_on",
 }
 _LIMITED_STEPS = ("enroll", "verify")
@@ -61,7 +62,8 @@ def load(path: Path, by: Actor = None) -> tuple[EnsembleConfig, str]:
             )
         own = {key: content[key] for key in content.keys() - {"members", "version", *EnsembleConfig.PLACES}}
         placed = {place: artifacts[data[place]] for place in EnsembleConfig.PLACES if data.get(place)}
-        fields = {"conditions": [], "liveness": {}, "calibrated_on": {}, **own}
+        empty: dict[str, Any] = {"conditions": [], "liveness": {}, "identification": {}, "calibrated_on": {}}
+        fields = {**empty, **own}
         done = "updated" if config else "created"
         config, _ = EnsembleConfig.objects.update_or_create(
             version=data["version"], defaults={**fields, **dict.fromkeys(EnsembleConfig.PLACES), **placed}
@@ -121,6 +123,8 @@ def _wrong_values(path: Path, data: dict[str, Any]) -> list[str]:
         reasons.append(f"{path.name}: conditions are what calibrate writes, or nothing.")
     if not isinstance(data.get("liveness") or {}, dict):
         reasons.append(f"{path.name}: liveness has the numbers of passive and turned, or nothing.")
+    if not isinstance(data.get("identification") or {}, dict):
+        reasons.append(f"{path.name}: identification is what calibrate writes, or nothing.")
     if not _names_people(data.get("calibrated_on") or {}):
         reasons.append(f"{path.name}: calibrated_on has lists (names) and subjects (hashes), as calibrate writes them.")
     try:
@@ -176,6 +180,7 @@ def normalised(data: dict[str, Any]) -> dict[str, Any]:
         # omitted where empty, so that digests of older versions, and their reports, stay valid
         **({"conditions": data["conditions"]} if data.get("conditions") else {}),
         **({"liveness": data["liveness"]} if data.get("liveness") else {}),
+        **({"identification": data["identification"]} if data.get("identification") else {}),
         **({"calibrated_on": _people(data["calibrated_on"])} if data.get("calibrated_on") else {}),
     }
 
@@ -207,6 +212,7 @@ def export(config: EnsembleConfig) -> dict[str, Any]:
             "voter_sets": config.voter_sets,
             "conditions": config.conditions,
             "liveness": config.liveness,
+            "identification": config.identification,
             "calibrated_on": config.calibrated_on,
             "members": [
                 {

@@ -17,9 +17,10 @@ from ..engine.detect import LANDMARKS_ID
 from ..engine.errors import MissingThreshold
 from ..engine.fuse import Centroids, Condition, Fusion, Member, VoterSet
 from ..engine.presentation import PassiveRule
+from ..engine.identify import IdentificationRule, Offset
 from ..engine.quality import ENROLL_LIMITS, SCORE_ID, VERIFY_LIMITS, QualityLimits
 from ..engine.types import canonical_json
-from ..exceptions import ConfigInvalid
+from ..exceptions import ConfigInvalid, NotReady
 from ..models import EnsembleConfig
 
 
@@ -51,6 +52,42 @@ def rule(config: EnsembleConfig) -> Fusion:
         return fusion(config)
     except ConfigInvalid as error:
         raise MissingThreshold(str(error)) from error
+
+
+def identification(config: EnsembleConfig) -> IdentificationRule:
+    """The thresholds by the number of candidates of a version that was validated.
+
+    Raises:
+        NotReady: it has none; verify's would name the more strangers, the more candidates there are.
+        MissingThreshold: they are not usable after all.
+    """
+    if not config.identification:
+        raise NotReady(
+            f"Version {config.version} has no thresholds to identify with: they rise with the roster, and calibrate "
+            "fits them. An operator activates a version that has them."
+        )
+    try:
+        return read_identification(config.identification)
+    except ValueError as error:
+        raise MissingThreshold(str(error)) from error
+
+
+def read_identification(block: Mapping[str, Any]) -> IdentificationRule:
+    """Raises: ValueError: it is not what calibrate writes."""
+    try:
+        return IdentificationRule(block["target_fpir"], tuple(Offset(**offset) for offset in block["offsets"]))
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"identification is not what calibrate writes: {error}") from error
+
+
+def identification_to_json(rule: IdentificationRule) -> dict[str, Any]:
+    """As the ensemble file has it; rounded up, since down would let through more than the target."""
+
+    def up(value: float) -> float:
+        return math.ceil(value * 1e4) / 1e4
+
+    offsets = [{"candidates": o.candidates, "match": up(o.match), "review": up(o.review)} for o in rule.offsets]
+    return {"target_fpir": rule.target_fpir, "offsets": offsets}
 
 
 def _voter_sets(rules: Mapping[str, Any]) -> dict[str, VoterSet]:
@@ -197,5 +234,5 @@ def store(config: EnsembleConfig, fitted: Mapping[str, Any], calibrated_on: Mapp
             member.calibration = fitted["members"][member.artifact.name]
             member.save(update_fields=["calibration"])
         config.voter_sets, config.conditions = fitted["voter_sets"], fitted["conditions"]
-        config.calibrated_on = calibrated_on
-        config.save(update_fields=["voter_sets", "conditions", "calibrated_on"])
+        config.identification, config.calibrated_on = fitted.get("identification", {}), calibrated_on
+        config.save(update_fields=["voter_sets", "conditions", "identification", "calibrated_on"])

@@ -31,6 +31,7 @@ def problems(config: EnsembleConfig) -> list[str]:
         fusion = numbers.fusion(config)
     except ConfigInvalid as error:
         return reasons + error.reasons
+    reasons += _identification_problems(config)
     for where, rules in (("", fusion), *((f" of {c.name} faces", c.fusion) for c in fusion.conditions)):
         for names in reachable_voter_sets(rules.members):
             if voter_key(names) not in rules.voter_sets:
@@ -48,6 +49,16 @@ def _liveness_problems(config: EnsembleConfig) -> list[str]:
         numbers.passive(config)
     except ConfigInvalid as error:
         return error.reasons
+    return []
+
+
+def _identification_problems(config: EnsembleConfig) -> list[str]:
+    """None of a version that cannot identify."""
+    try:
+        if config.identification:
+            numbers.read_identification(config.identification)
+    except ValueError as error:
+        return [f"{error} Run calibrate."]
     return []
 
 

@@ -26,6 +26,7 @@ VIEWS = (
     "view_evaluationreport",
     "view_credentialcount",
     "view_group",
+    "view_identification",
 )
 DEEDS = (
     "add_ensembleconfig",

@@ -26,6 +26,7 @@ CALLS: dict[tuple[str, str], str] = {
     ("subject", "DELETE"): "erase_subject",
     ("reference", "DELETE"): "erase_subject",
     ("release", "POST"): "release_subject",
+    ("identify", "POST"): "identify_subject",
     ("group", "GET"): "read_group",
     ("group", "PUT"): "write_group",
     ("group", "PATCH"): "write_group",
@@ -45,7 +46,7 @@ CALLS: dict[tuple[str, str], str] = {
     ("healthz", "GET"): OPEN,
     ("readyz", "GET"): OPEN,
 }
-OF_A_SUBJECT = ("enroll", "verify", "subject", "reference", "release")
+OF_A_SUBJECT = ("enroll", "verify", "identify", "subject", "reference", "release")
 # what `self_service` lets people do with their own
 OWN = [("verify", "POST"), ("subject", "GET")]
 PERMISSIONS = sorted({needed for needed in CALLS.values() if needed not in (OPEN, ANYBODY)})

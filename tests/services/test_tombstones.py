@@ -15,14 +15,14 @@ from rest_framework.test import APIClient
 
 from ml_models import services
 from ml_models.exceptions import NotFound
-from ml_models.models import Embedding, Erasure, Reference, Subject, Verification
+from ml_models.models import Embedding, Erasure, Identification, Reference, Subject, Verification
 from tests.conftest import Portraits
 from tests.support.pictures import another
 from tests.support.uploads import enroll, verify
 
 pytestmark = pytest.mark.django_db
 
-TABLES: tuple[Any, ...] = (Subject, Reference, Embedding, Verification, Erasure)
+TABLES: tuple[Any, ...] = (Subject, Reference, Embedding, Verification, Identification, Erasure)
 
 
 @pytest.fixture

@@ -1,0 +1,172 @@
+"""One attempt's frames against everybody on a roster, and the threshold that rises with it.
+
+A candidate's score is the one that `Fusion.judge` gives for that candidate alone. The best of many strangers scores
+higher than one of them: so the threshold depends on how many are searched.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .compare import Observation, require_comparable, require_finite, require_same_members
+from .errors import InferenceFailed, MissingThreshold
+from .fuse import Fusion, discriminants, raw_score
+from .types import Embeddings
+
+Values = NDArray[np.float64]
+MAX_CANDIDATES = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Offset:
+    """What is added to verify's threshold where so many candidates are searched: to name the best one, and for a
+    `review`; natural-log LLR."""
+
+    candidates: int
+    match: float
+    review: float
+
+
+@dataclass(frozen=True, slots=True)
+class IdentificationRule:
+    """The offsets that hold the false positive identification rate (FPIR; ISO/IEC 19795-1) at `target_fpir`. Between
+    two numbers of candidates an offset is linear in the logarithm of the number."""
+
+    target_fpir: float
+    offsets: tuple[Offset, ...]
+
+    def __post_init__(self) -> None:
+        sizes = [offset.candidates for offset in self.offsets]
+        if not sizes or sizes[0] != 1 or sizes[-1] != MAX_CANDIDATES or sizes != sorted(set(sizes)):
+            raise ValueError(f"identification needs offsets for rising numbers of candidates, 1 to {MAX_CANDIDATES}.")
+        for values in ([o.match for o in self.offsets], [o.review for o in self.offsets]):
+            if not all(map(math.isfinite, values)) or values != sorted(values):
+                raise ValueError("identification: the offsets are finite, and none falls as the candidates rise.")
+        if any(offset.match < 0 or offset.review > offset.match for offset in self.offsets):
+            raise ValueError("identification: the offset of a match is at least 0, that of a review at most as high.")
+        if not 0 < self.target_fpir < 0.5:
+            raise ValueError(f"identification: the target FPIR is above 0 and under 0.5, not {self.target_fpir}.")
+
+    def at(self, candidates: int) -> Offset:
+        """The offsets where so many are searched.
+
+        Raises:
+            MissingThreshold: none or too many are.
+        """
+        if not 1 <= candidates <= MAX_CANDIDATES:
+            raise MissingThreshold(f"No threshold is set for {candidates} candidates, only for 1 to {MAX_CANDIDATES}.")
+        sizes = np.log([offset.candidates for offset in self.offsets])
+        match, review = (
+            float(np.interp(math.log(candidates), sizes, values))
+            for values in ([o.match for o in self.offsets], [o.review for o in self.offsets])
+        )
+        return Offset(candidates, match, review)
+
+
+@dataclass(frozen=True, slots=True)
+class Templates:
+    """Many subjects' references, subject by subject: by member, `embeddings` of shape (R, D). Those of subject i begin
+    at row `starts[i]`, shape (N,); each has at least one."""
+
+    embeddings: Mapping[str, Embeddings]
+    starts: NDArray[np.intp]
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    @property
+    def counts(self) -> NDArray[np.intp]:
+        """How many references each subject has, shape (N,)."""
+        references = len(next(iter(self.embeddings.values())).norms)
+        return np.diff(self.starts, append=references)
+
+    def take(self, subjects: NDArray[np.intp]) -> Templates:
+        """Only these subjects, in this order."""
+        counts = self.counts[subjects]
+        starts = np.cumsum(counts) - counts
+        rows = np.repeat(self.starts[subjects] - starts, counts) + np.arange(counts.sum())
+        taken = {name: Embeddings(e.vectors[rows], e.norms[rows]) for name, e in self.embeddings.items()}
+        return Templates(taken, starts)
+
+    def means(self, values: Values) -> Values:
+        """The mean over each subject's references, (R, …) → (N, …)."""
+        sums = np.add.reduceat(values, self.starts, axis=0)
+        return np.asarray(sums / self.counts.reshape(-1, *[1] * (values.ndim - 1)), np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Every candidate's score, and the threshold that verify has for it; natural-log LLR, shape (N,) each."""
+
+    score: Values
+    threshold: Values
+
+    @property
+    def margin(self) -> Values:
+        return self.score - self.threshold
+
+
+def score(rule: Fusion, templates: Templates, frames: Mapping[str, Embeddings], quality_score: float) -> Scores:
+    """Score every candidate as `Fusion.judge` does.
+
+    Args:
+        templates: the candidates'.
+        frames: of one attempt, by member.
+        quality_score: the best frame's, [0, 1].
+
+    Raises:
+        InferenceFailed, LowQuality, MissingThreshold: as `Fusion.judge` for any of them.
+    """
+    scores = Scores(np.empty(len(templates)), np.empty(len(templates)))
+    for (name, margin), subjects in _by_rule(rule, templates, frames).items():
+        condition = next((condition for condition in rule.conditions if condition.name == name), None)
+        own = templates.take(subjects)
+        references, probes = own.embeddings, frames
+        if condition:
+            references, probes = condition.relative(references, frames)
+        voters, voter_set = (condition.fusion if condition else rule).voting(quality_score)
+        observed = _observe(Templates(references, own.starts), probes)
+        scores.score[subjects] = voter_set.calibration(raw_score(observed, voters, voter_set))
+        scores.threshold[subjects] = voter_set.threshold + margin
+    if not np.isfinite(scores.score).all():
+        raise InferenceFailed("A candidate's score is not finite.")
+    return scores
+
+
+def _by_rule(
+    rule: Fusion, templates: Templates, frames: Mapping[str, Embeddings]
+) -> dict[tuple[str, float], NDArray[np.intp]]:
+    """The candidates by what decides about them in `Fusion.deciding`: a condition's name, "" for the plain rule, and
+    the margin added to its thresholds."""
+    shown = discriminants(frames, rule.conditions)
+    stored = {c.name: templates.means(c.discriminants(templates.embeddings)) for c in rule.of_references}
+    deciding = [rule.deciding({}, shown)] * len(templates)
+    in_any = sum((values > 0 for values in stored.values()), np.zeros(len(templates), bool))
+    for subject in np.flatnonzero(in_any).tolist():
+        own = {name: float(values[subject]) for name, values in stored.items() if values[subject] > 0}
+        deciding[subject] = rule.deciding(own, shown)
+    alike: dict[tuple[str, float], list[int]] = defaultdict(list)
+    for subject, (condition, margin) in enumerate(deciding):
+        alike[condition.name if condition else "", margin].append(subject)
+    return {key: np.array(subjects, np.intp) for key, subjects in alike.items()}
+
+
+def _observe(templates: Templates, frames: Mapping[str, Embeddings]) -> dict[str, Observation]:
+    """As `compare`, of every candidate."""
+    require_same_members(templates.embeddings, frames)
+    observed = {}
+    for name, probes in frames.items():
+        references = templates.embeddings[name]
+        require_comparable(name, references, probes)
+        means = templates.means(references.vectors.astype(np.float64))
+        cosines = means @ probes.vectors.astype(np.float64).mean(0)
+        shorter = np.minimum.outer(references.norms.astype(np.float64), probes.norms.astype(np.float64))
+        require_finite(name, cosines, shorter)
+        observed[name] = Observation(np.clip(cosines, -1, 1), templates.means(np.log(shorter).mean(1)))
+    return observed

@@ -1,0 +1,288 @@
+"""Who of a roster is it? One attempt, from pictures to a decision and its audit row."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+from django.db import DatabaseError, transaction
+from django.db.models import DurationField, ExpressionWrapper, F
+from django.db.models.functions import Now
+
+from .. import conf, crypto, metrics, runtime, signals
+from ..engine import identify as engine
+from ..engine.compare import by_member
+from ..engine.errors import EngineError
+from ..engine.quality import advised
+from ..engine.types import Decision, Quality
+from ..exceptions import (
+    ConfigChanged,
+    InvalidRequest,
+    LockedOut,
+    NotEnrolled,
+    NotFound,
+    NotReady,
+    SearchedTooMuch,
+)
+from ..models import EnsembleConfig, Group, Identification, Membership, Subject, actor_id
+from . import audit, limits, lockout, rosters, shadow, subject_ids
+from .attempts import Attempt
+from .callers import Caller
+from .rosters import Candidate, Roster
+
+MAX_SUBJECTS = 200
+"""Who is searched without a group is named in the request."""
+MOST_CANDIDATES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """A candidate with its score, natural-log LLR."""
+
+    candidate: Candidate
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Identified:
+    """What came of an attempt, and its audit row. `decision` is the best candidate's, its thresholds raised for the
+    roster's size; `candidates` are the ones to be reviewed, best first; `margin` is how far the next one is behind the
+    best, None where there is no other."""
+
+    identification: Identification
+    config: EnsembleConfig
+    decision: Decision
+    subject_id: str | None
+    candidates: tuple[Ranked, ...]
+    margin: float | None
+    roster: Roster
+    quality: Quality
+    frames_dropped: list[dict[str, Any]]
+    elapsed_ms: float
+
+
+@dataclass(slots=True)
+class _Search:
+    """What is known of an attempt so far, for its audit row; filled even where it fails."""
+
+    caller: Caller
+    subject_ids: tuple[str, ...] = ()
+    group: UUID | None = None
+    roster: Roster | None = None
+    best: Candidate | None = None
+    attempt: Attempt = field(default_factory=Attempt)
+
+
+def identify(
+    caller: Caller, images: Sequence[bytes], *, group_id: str | None = None, among: Sequence[str] = ()
+) -> Identified:
+    """Who of a roster is the face in these frames, if anybody?
+
+    Args:
+        caller: for the limit, the audit row and the event.
+        images: 1 to `MAX_FRAMES` pictures of one attempt; the ones that cannot be used are dropped and named.
+        group_id: the host's id of the group to search.
+        among: or the host's ids of up to `MAX_SUBJECTS` subjects.
+
+    Raises:
+        InvalidRequest: an id breaks the rule, or there are too few or too many subjects or images.
+        NotFound: there is no such group.
+        NotEnrolled: nobody on the roster has a reference.
+        SearchedTooMuch: with the caller's credential, lately.
+        Slowed: the caller's credential has failed too many people.
+        LockedOut: whoever would be named is locked.
+        ConfigChanged: whoever would be named was erased, or taken off the roster, meanwhile.
+        NotReady: no version is active, it cannot identify, or this process has not loaded it.
+        ImageError: no frame could be used; the first one's reason.
+        CryptoError, InferenceFailed, MissingThreshold: never a decision.
+    """
+    search = _Search(caller)
+    try:
+        if (group_id is None) == (not among):
+            raise InvalidRequest("Name a group, or the subjects.")
+        if not 1 <= len(images) <= conf.get("MAX_FRAMES"):
+            raise InvalidRequest(f"Send 1 to {conf.get('MAX_FRAMES')} images.")
+        if len(among) > MAX_SUBJECTS:
+            raise InvalidRequest(f"Name at most {MAX_SUBJECTS} subjects; this were {len(among)}. Or make a group.")
+        for subject_id in among:
+            subject_ids.require(subject_id)
+        with shadow.live():
+            return _identify(search, images, group_id, among)
+    except DatabaseError:  # nor would the event be written
+        raise
+    except Exception as error:
+        _record_failure(search, error)
+        raise
+
+
+def _identify(search: _Search, images: Sequence[bytes], group_id: str | None, among: Sequence[str]) -> Identified:
+    started = time.perf_counter()
+    version = runtime.active()
+    rule, config = version.identification, version.config
+    attempt = search.attempt
+    attempt.config = config
+    _name_roster(search, group_id, among)
+    lockout.require_not_slowed(search.caller)
+    if wait_s := limits.spend("candidates", search.caller.credential_id, len(search.subject_ids)):
+        raise SearchedTooMuch(wait_s)
+    roster = search.roster = rosters.read(search.subject_ids, config)
+    read_ms = (time.perf_counter() - started) * 1000
+    if not roster.candidates:
+        if roster.not_embedded:
+            raise NotReady("Nobody on this roster is embedded for the active version yet.")
+        raise NotEnrolled("Nobody on this roster has a reference. Enroll them first.")
+    attempt.extract(version, images)
+    began = time.perf_counter()
+    faces = by_member(attempt.frames)
+    scores = engine.score(version.rule, roster.templates, faces, attempt.quality.score)
+    order = np.argsort(-scores.margin, kind="stable")
+    best = int(order[0])
+    own = roster.templates.take(order[:1]).embeddings
+    decision = version.rule.judge(own, faces, attempt.quality.score)
+    decided, reviewed = _decide(scores.margin[order], decision, rule.at(len(roster.candidates)))
+    margin = float(scores.margin[best] - scores.margin[order[1]]) if len(order) > 1 else None
+    ranked = tuple(Ranked(roster.candidates[i], float(scores.score[i])) for i in order[:reviewed])
+    frames = attempt.frames
+    timings = {step: sum(f.timings_ms[step] for f in frames) for step in frames[0].timings_ms}
+    elapsed_ms = (time.perf_counter() - started) * 1000
+    timings |= {"roster": read_ms, "search": (time.perf_counter() - began) * 1000, "total": elapsed_ms}
+    quality = advised(attempt.quality, decided.probe_condition)
+    search.best = ranked[0].candidate if ranked else None
+    row = _settle(search, decided, margin, ranked, quality, timings)
+    named = ranked[0].candidate.subject_id if decided.decision == "match" else None
+    reviewable = ranked if decided.decision == "review" else ()
+    return Identified(row, config, decided, named, reviewable, margin, roster, quality, attempt.dropped, elapsed_ms)
+
+
+def _name_roster(search: _Search, group_id: str | None, among: Sequence[str]) -> None:
+    if group_id is None:
+        search.subject_ids = tuple(sorted(set(among)))
+        return
+    subject_ids.require(group_id, "group")
+    group = Group.objects.filter(group_id=group_id).first()
+    if group is None:
+        raise NotFound("There is no such group.")
+    search.group = group.pk
+    search.subject_ids = tuple(group.memberships.order_by("subject_id").values_list("subject_id", flat=True))
+
+
+def _decide(margins: Any, best: Decision, offset: engine.Offset) -> tuple[Decision, int]:
+    """The decision about the best candidate, and how many are to be told of.
+
+    Args:
+        margins: over verify's thresholds, highest first, shape (N,).
+        best: verify's decision about the best candidate.
+        offset: what the roster's size adds to the thresholds.
+    """
+    threshold, review = best.threshold + offset.match, best.threshold + offset.review
+    raised = replace(best, decision="no_match", threshold=threshold, review_threshold=review)
+    over = int((margins >= offset.match).sum())
+    if over == 1:
+        return replace(raised, decision="match"), 1
+    # two who could both be named: twins, or one person twice on the roster. A person decides
+    to_review = int((margins >= offset.review).sum())
+    if to_review:
+        return replace(raised, decision="review"), min(MOST_CANDIDATES, to_review)
+    return raised, 0
+
+
+def _settle(
+    search: _Search,
+    decision: Decision,
+    margin: float | None,
+    ranked: Sequence[Ranked],
+    quality: Quality,
+    timings_ms: dict[str, float],
+) -> Identification:
+    """Write the audit row, where whoever is named is still there, on the roster and not locked.
+
+    Raises:
+        LockedOut, ConfigChanged
+    """
+    named = ranked[0].candidate if decision.decision == "match" else None
+    with transaction.atomic():
+        if ranked:
+            _require_present(search, [one.candidate for one in ranked])
+        metrics.identified(decision.decision, timings_ms)
+        row = _write(
+            search,
+            named,
+            _about(named),
+            decision.decision,
+            event=named is None or named.overridden,
+            decision=decision.decision,
+            score=decision.score,
+            threshold=decision.threshold,
+            margin=margin,
+            condition=decision.condition,
+            voters=list(decision.voters),
+            quality=quality.to_json(),
+            frames=len(search.attempt.frames),
+            frames_dropped=list(search.attempt.dropped),
+            timings_ms={step: round(ms, 2) for step, ms in timings_ms.items()},
+        )
+        signals.after_commit(
+            signals.identification_decided,
+            identification_id=row.pk,
+            subject_id=named.subject_id if named else None,
+            decision=decision.decision,
+            config_version=row.config.version if row.config else None,
+        )
+    return row
+
+
+def _require_present(search: _Search, shown: Sequence[Candidate]) -> None:
+    """Hold whoever is named or told of, and look again: nobody waits for a picture to be read with a lock held."""
+    pks = [candidate.subject for candidate in shown]
+    left = ExpressionWrapper(F("locked_until") - Now(), DurationField())
+    rows = Subject.objects.select_for_update(no_key=True).filter(pk__in=pks).order_by("pk").annotate(left=left)
+    held = {subject.pk: subject.left for subject in rows}
+    members = Membership.objects.filter(group=search.group, subject_id__in=[one.subject_id for one in shown])
+    if len(held) < len(pks) or (search.group and members.count() < len(pks)):
+        raise ConfigChanged("The roster changed while the picture was processed. Try again.")
+    lockout.require_unlocked(held[pks[0]])
+
+
+def _record_failure(search: _Search, error: Exception) -> None:
+    """The event of a search that came to no decision; and its row, where it failed over the face or the lock."""
+    code = audit.code_of(error)
+    metrics.identified(code, {})
+    if search.roster and isinstance(error, EngineError | LockedOut):
+        locked = search.best if isinstance(error, LockedOut) else None
+        dropped = list(search.attempt.dropped)
+        _write(search, None, _about(locked), code, event=True, code=code, frames_dropped=dropped)
+    else:
+        audit.record(audit.Kind.IDENTIFY, search.caller, code=code)
+
+
+def _about(named: Candidate | None) -> audit.Named:
+    return audit.named_by_row(named.subject, named.subject_id, named.audit_key) if named else audit.NO_SUBJECT
+
+
+def _write(
+    search: _Search, named: Candidate | None, about: audit.Named, outcome: str, event: bool, **facts: Any
+) -> Identification:
+    caller = search.caller
+    with transaction.atomic():
+        row = Identification.objects.create(
+            caller_id=actor_id(caller.account),
+            credential_id=about.who(caller)[1],
+            capture_point=caller.capture_point,
+            group=search.group,
+            roster_digest=crypto.roster_digest(search.subject_ids),
+            roster_size=len(search.subject_ids),
+            candidates=len(search.roster.candidates) if search.roster else 0,
+            subject_id=named.subject if named else None,
+            config=search.attempt.config,
+            **facts,
+        )
+        if event:
+            overridden = {"overridden": True} if named else {}
+            version = search.attempt.config and search.attempt.config.version
+            more = {"identification": str(row.pk), "config_version": version, **overridden}
+            audit.record(audit.Kind.IDENTIFY, caller, about, outcome, **more)
+    return row
