@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +11,20 @@ import numpy as np
 
 from ..engine.fuse import Fusion
 from ..evaluation.calibration import fitting
+from ..evaluation.calibration.rules import CannotCalibrate
 from ..evaluation.lists.pairs import subject_hashes
 from ..evaluation.scoring import Labelled, score
 from ..evaluation.study import Study, acquired, cells
 from ..exceptions import ConfigChanged
 from ..models import EnsembleConfig
 from ..versions import files, numbers
+from . import identifying
 from .pictures import Sources, Watcher, prepare
 
 
 def calibrate(config: EnsembleConfig, sources: Sources, watcher: Watcher, output: Path | None = None) -> dict[str, Any]:
-    """Fit members, voter sets, thresholds and conditions; see `evaluation.calibration.fitting`.
+    """Fit members, voter sets, thresholds, conditions and the thresholds for rosters; see
+    `evaluation.calibration.fitting` and `evaluation.identification`.
 
     A draft gets the numbers; with `output` they are written into a copy of its ensemble file.
 
@@ -40,7 +44,9 @@ def calibrate(config: EnsembleConfig, sources: Sources, watcher: Watcher, output
     fusion = fitting.fit(
         numbers.members(config), labelled, config.target_fmr, [attempt.labelled for _, attempt in attempts]
     )
-    fitted, people = numbers.to_json(fusion), _calibrated_on(study)
+    fitted: dict[str, Any] = numbers.to_json(fusion)
+    fitted["identification"] = identifying.fit(config, fusion, study)
+    people = _calibrated_on(study)
     if draft:
         numbers.store(config, fitted, people)
     if output:
@@ -65,6 +71,24 @@ def calibrate(config: EnsembleConfig, sources: Sources, watcher: Watcher, output
         "stored": draft,
         "output": output and str(output),
     }
+
+
+def calibrate_identification(
+    config: EnsembleConfig, sources: Sources, watcher: Watcher, output: Path
+) -> dict[str, Any]:
+    """Fit the thresholds for rosters alone, to a version's other numbers as they are, into a copy of its file.
+
+    Raises:
+        PairListRefused, CannotCalibrate: no honest numbers can come of these pictures.
+    """
+    fusion = numbers.fusion(config)
+    study, _ = prepare(config, replace(sources, stresses=()), watcher)
+    watcher.say("fitting")
+    block = identifying.fit(config, fusion, study)
+    if not block:
+        raise CannotCalibrate("There are too few people in these lists for thresholds by the roster's size.")
+    _write(output, files.normalised({**files.export(config), "identification": block}))
+    return {"config": config.version, "identification": block, "output": str(output)}
 
 
 def _calibrated_on(study: Study) -> dict[str, Any]:
@@ -96,7 +120,7 @@ def _content(config: EnsembleConfig, fitted: dict[str, Any], people: dict[str, A
     content = files.export(config)
     for member in content["members"]:
         member["calibration"] = fitted["members"][member["artifact"]]
-    rules = {name: fitted[name] for name in ("voter_sets", "conditions")}
+    rules = {name: fitted[name] for name in ("voter_sets", "conditions", "identification")}
     return files.normalised({**content, **rules, "calibrated_on": people})
 
 

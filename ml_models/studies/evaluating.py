@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..engine.fuse import voter_key
+from ..engine.fuse import Fusion, voter_key
 from ..evaluation import report
 from ..evaluation.calibration import cross_validation
 from ..evaluation.errors import StudyRefused
@@ -24,7 +24,7 @@ from ..evaluation.study import Scores, Study, acquired, cells, score_with
 from ..exceptions import ConfigChanged
 from ..models import EnsembleConfig, EvaluationReport
 from ..versions import comparison, evidence, numbers
-from . import keeping
+from . import identifying, keeping
 from .pictures import Sources, Watcher, prepare
 
 UNKNOWN_PEOPLE = (
@@ -37,12 +37,13 @@ UNKNOWN_PEOPLE = (
 class Measurement:
     """How a version is measured. `all_pairs`: every picture of a list against every other, not the lists' own pairs.
     `cross_validate`: a number of parts, `folds` for the lists' own, "" for the version's own numbers. `people`: whom
-    the pictures show."""
+    the pictures show. `identify`: sizes of rosters to identify on."""
 
     sources: Sources
     all_pairs: bool = False
     cross_validate: str = ""
     people: str = UNKNOWN_PEOPLE
+    identify: Sequence[int] = ()
 
 
 def evaluate(config: EnsembleConfig, how: Measurement, watcher: Watcher) -> tuple[dict[str, Any], str]:
@@ -59,9 +60,22 @@ def evaluate(config: EnsembleConfig, how: Measurement, watcher: Watcher) -> tupl
         numbers.fusion(config)  # fails before the images are embedded, not after
     study, stressed = prepare(config, how.sources, watcher)
     rated = study.all_pairs if how.all_pairs else study.listed
-    score, threshold = _crossed(config, study, stressed, how, watcher) if how.cross_validate else _own(config)
+    if how.cross_validate:
+        part_of = _parts(study.listed, how.cross_validate)
+        fusions = _fusions(config, study, stressed, part_of, watcher)
+        score, threshold = _crossed(fusions, part_of), None
+    else:
+        score, threshold = _own(config)
     watcher.say("measuring")
     measured = report.build(study, rated, score, threshold, config.target_fmr, stressed)
+    identified: list[dict[str, Any]] = []
+    if how.identify:
+        searched = (
+            identifying.cross_fitted(config, study, fusions, part_of)
+            if how.cross_validate
+            else identifying.own(config, study)
+        )
+        identified = identifying.measure(study, *searched, how.identify)
     about = {
         "version": config.version,
         "name": config.name,
@@ -72,6 +86,7 @@ def evaluate(config: EnsembleConfig, how: Measurement, watcher: Watcher) -> tupl
         "config": config.version,
         "about": {**about, "lists": lists, "people": how.people, "all_pairs": how.all_pairs},
         **measured.data,
+        "identification": identified,
         "cross_validated": how.cross_validate or None,
         "digest": evidence.config_digest(config),
         "list_digest": _kind(measured.list_digest, how),
@@ -129,22 +144,28 @@ def _own(config: EnsembleConfig) -> tuple[Scorer, float | None]:
     return partial(score_with, fusion), full.threshold
 
 
-def _crossed(
-    config: EnsembleConfig, study: Study, stressed: Mapping[str, Study], how: Measurement, watcher: Watcher
-) -> tuple[Scorer, None]:
-    """Scores from numbers fitted on other subjects, clean and under stress. There is no one threshold then: margins
-    are compared with 0."""
-    part_of = _parts(study.listed, how.cross_validate)
+def _fusions(
+    config: EnsembleConfig,
+    study: Study,
+    stressed: Mapping[str, Study],
+    part_of: NDArray[np.int32],
+    watcher: Watcher,
+) -> dict[cross_validation.Parts, Fusion]:
+    """Numbers fitted on other subjects, clean and under stress."""
     fit_on = acquired([study, *stressed.values()])
     attempts = [cell.labelled for _, cell in cells(study, stressed)]
-    fusions = cross_validation.fit_parts(
+    return cross_validation.fit_parts(
         fit_on, part_of, numbers.members(config), config.target_fmr, attempts, watcher.progress("fitting")
     )
+
+
+def _crossed(fusions: Mapping[cross_validation.Parts, Fusion], part_of: NDArray[np.int32]) -> Scorer:
+    """Scores from numbers fitted on other subjects. There is no one threshold then: margins are compared with 0."""
 
     def score(labelled: Sequence[Labelled]) -> Scores:
         return Scores(list(labelled), cross_validation.crossed(fusions, labelled, part_of)).scored_ones()
 
-    return score, None
+    return score
 
 
 def _parts(pool: Pool, how: str) -> NDArray[np.int32]:

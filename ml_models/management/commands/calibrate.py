@@ -2,9 +2,11 @@ from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
+from django.core.management.base import CommandError
+
 from ml_models import selectors
 from ml_models.management.study import StudyCommand
-from ml_models.studies.calibrating import calibrate
+from ml_models.studies.calibrating import calibrate, calibrate_identification
 
 
 class Command(StudyCommand):
@@ -19,6 +21,11 @@ motion_blur, defocus_blur, face_mask, sunglasses, eyes_barred and spectacles it 
 blurred face, a covered one, covered eyes and glasses, and numbers of their own for these, where that is better;
 under these stresses the references are put, too. docs/decisions/fusion.md says it on a page.
 
+From the clean pictures comes what a roster's size adds to the thresholds, so that somebody who is not on it is
+named in at most target_fpir of the searches (0.001, or what the file's identification block says); for as
+many candidates as the lists have people for, and extrapolated beyond. docs/decisions/identify.md says how.
+With --identification-only these are all that is fitted, and everything else stays.
+
 The numbers go into the draft in the database and, with --output, into a copy of its ensemble file. A
 version that is no draft any more is not changed: only --output is written. Measure on other people than
 these:
@@ -28,14 +35,30 @@ these:
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
         parser.add_argument("--output", type=Path, metavar="FILE", help="write the ensemble file here (.yaml)")
+        parser.add_argument(
+            "--identification-only", action="store_true", help="fit the thresholds for rosters alone; needs --output"
+        )
         parser.add_argument("--all-pairs", action="store_true", help="always on for calibrating; accepted for symmetry")
         parser.set_defaults(stress_images=200)
 
     def run(self, **options: Any) -> dict[str, Any]:
         config = selectors.get_config(options["config"])
+        if options["identification_only"]:
+            if not options["output"]:
+                raise CommandError("--identification-only writes a copy of the ensemble file: give --output FILE.")
+            return calibrate_identification(config, self.sources(options), self, options["output"])
         return calibrate(config, self.sources(options), self, options["output"])
 
     def show(self, result: dict[str, Any]) -> None:
+        for offset in result["identification"].get("offsets", ()):
+            self.stdout.write(
+                f"{offset['candidates']} candidates: a match {offset['match']:+.2f}, a review {offset['review']:+.2f} "
+                "from verify's threshold"
+            )
+        if "lists" in result:
+            self._show_fit(result)
+
+    def _show_fit(self, result: dict[str, Any]) -> None:
         for item in result["lists"]:
             self.stdout.write(
                 f"{item['name']}: {item['subjects']} subjects, {item['mated']} mated and {item['non_mated']} non-mated "

@@ -3,12 +3,17 @@ from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
+from django.core.management.base import CommandError
+
 from ml_models import selectors
+from ml_models.engine.identify import MAX_CANDIDATES
 from ml_models.evaluation.rates.metrics import RATES
 from ml_models.management.study import StudyCommand
 from ml_models.studies.evaluating import UNKNOWN_PEOPLE, Measurement, compare, evaluate
 
 from .compare_versions import in_words
+
+IDENTIFICATION = ("fpir", "fnir", "misidentified")
 
 
 class Command(StudyCommand):
@@ -48,6 +53,14 @@ was stopped goes on where it stopped when --cache is given.
             help="measure on one or two of K parts, fit on the rest, in all ways; `folds` takes the lists' own",
         )
         parser.add_argument(
+            "--identify",
+            type=int,
+            nargs="+",
+            default=[],
+            metavar="SIZE",
+            help=f"also identify on rosters of so many, 1 to {MAX_CANDIDATES}: FPIR, FNIR and misidentifications",
+        )
+        parser.add_argument(
             "--against",
             type=int,
             metavar="VERSION",
@@ -57,10 +70,16 @@ was stopped goes on where it stopped when --cache is given.
         parser.add_argument("--output", type=Path, metavar="DIR", help="write report.html and report.json here")
 
     def run(self, **options: Any) -> dict[str, Any]:
+        if wrong := [size for size in options["identify"] if not 1 <= size <= MAX_CANDIDATES]:
+            raise CommandError(f"--identify takes sizes from 1 to {MAX_CANDIDATES}, not {wrong[0]}.")
         config = selectors.get_config(options["config"])
         other = selectors.get_config(options["against"]) if options["against"] else None
         how = Measurement(
-            self.sources(options), options["all_pairs"], options["cross_validate"] or "", options["about"]
+            self.sources(options),
+            options["all_pairs"],
+            options["cross_validate"] or "",
+            options["about"],
+            options["identify"],
         )
         result, html = evaluate(config, how, self)
         if other:
@@ -89,6 +108,7 @@ was stopped goes on where it stopped when --cache is given.
             self.stdout.write(f"under {line['stress']}: FRR {percent(line['frr'])}, FTA {percent(line['fta'])}")
         for change in result.get("against", {}).get("changes", []):
             self.stdout.write(f"against version {result['against']['version']}: {in_words(change)}")
+        self._show_identification(result["identification"])
         if gain := result["advantage"]:
             value, low, high = (100 * gain["tar"][name] for name in ("estimate", "low", "high"))
             change = f"{value:+.2f} ({low:+.2f} to {high:+.2f}) points"
@@ -97,6 +117,12 @@ was stopped goes on where it stopped when --cache is given.
             self.stdout.write(f"! {warning}")
         for line in result["evidence"]:
             self.stdout.write(f"{'✓' if line['met'] else '✗'} {line['says']}")
+
+    def _show_identification(self, lines: list[dict[str, Any]]) -> None:
+        for line in lines:
+            rates = "   ".join(f"{name} {percent(line[name])}" for name in IDENTIFICATION if line[name])
+            beyond = ", extrapolated" if line["extrapolated"] else ""
+            self.stdout.write(f"identify, {line['list']}, {line['candidates']} candidates{beyond}: {rates}")
 
 
 def percent(rate: dict[str, float]) -> str:
