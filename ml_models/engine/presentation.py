@@ -204,5 +204,5 @@ class PassiveRule:
         logits = [frame.logit for frame in frames if frame.enough]
         if not logits:
             return "uncertain", None
-        score = self.calibration(float(np.mean(logits)))
+        score = float(self.calibration(float(np.mean(logits))))
         return ("yes" if score >= self.threshold else "no"), score

@@ -56,7 +56,8 @@ def searches(name: str, listed: Comparisons, embedded: Embedded, subject_of: NDA
         Comparisons(a, b, people[a], subject_of[second][b], np.zeros(len(a), np.int32)),
         Observations(similarities, log_norms),
         embedded.quality["score"][second][b],
-        *({member: vectors[side][:, None] for member, vectors in embedded.vectors.items()} for side in (refs, second)),
+        {member: vectors[refs][:, None] for member, vectors in embedded.vectors.items()},
+        {member: vectors[second][:, None] for member, vectors in embedded.vectors.items()},
     )
 
 
@@ -242,15 +243,18 @@ def _stranger_reaches(item: Searches, offset: Values, subjects: Subjects, size: 
     """The error that somebody else's template reaches the threshold, on a roster of `size` others."""
     reaching, others = item.reaching(offset), np.isfinite(item.margin) & ~item.same
     draws = np.ascontiguousarray(subjects.drawn.T)
+    weights = draws[item.searcher].astype(np.float64)
     replicates = np.zeros((len(offset), draws.shape[1]))
     # most searches meet nobody
     met = np.flatnonzero(reaching.any(1))
     if not size:
-        return _Errors(np.zeros(len(offset)), replicates, draws[item.searcher], item.searcher)
-    reach, among = (part[met].astype(np.float32) @ draws[item.template] for part in (reaching, others))
+        return _Errors(np.zeros(len(offset)), replicates, weights, item.searcher)
+    reach, among = (
+        np.asarray(part[met].astype(np.float32) @ draws[item.template], np.float64) for part in (reaching, others)
+    )
     replicates[met] = some_reach(reach, among, size)
     probability = some_reach(reaching.sum(1), others.sum(1), size)
-    return _Errors(probability, replicates, draws[item.searcher], item.searcher)
+    return _Errors(probability, replicates, weights, item.searcher)
 
 
 def _rate(part: _Errors) -> Rate:

@@ -11,7 +11,7 @@ from django.utils.module_loading import import_string
 from .. import conf
 from ..models import Actor
 
-_RIGHTS = ("enroll_subject", "verify_subject", "read_subject", "erase_subject")
+_RIGHTS = ("enroll_subject", "verify_subject", "identify_subject", "read_subject", "erase_subject")
 
 
 def own_account(subject_id: str) -> Any:

@@ -26,10 +26,11 @@ from ..exceptions import (
     NotEnrolled,
     NotFound,
     NotReady,
+    Overloaded,
     SearchedTooMuch,
 )
 from ..models import EnsembleConfig, Group, Identification, Membership, Subject, actor_id
-from . import audit, limits, lockout, rosters, shadow, subject_ids
+from . import admission, audit, limits, lockout, rosters, subject_ids
 from .attempts import Attempt
 from .callers import Caller
 from .rosters import Candidate, Roster
@@ -97,6 +98,7 @@ def identify(
         LockedOut: whoever would be named is locked.
         ConfigChanged: whoever would be named was erased, or taken off the roster, meanwhile.
         NotReady: no version is active, it cannot identify, or this process has not loaded it.
+        Overloaded: it would have waited too long for a core.
         ImageError: no frame could be used; the first one's reason.
         CryptoError, InferenceFailed, MissingThreshold: never a decision.
     """
@@ -110,9 +112,8 @@ def identify(
             raise InvalidRequest(f"Name at most {MAX_SUBJECTS} subjects; this were {len(among)}. Or make a group.")
         for subject_id in among:
             subject_ids.require(subject_id)
-        with shadow.live():
-            return _identify(search, images, group_id, among)
-    except DatabaseError:  # nor would the event be written
+        return _identify(search, images, group_id, among)
+    except (DatabaseError, Overloaded):  # nor would the event be written; nobody looked at the pictures
         raise
     except Exception as error:
         _record_failure(search, error)
@@ -135,7 +136,8 @@ def _identify(search: _Search, images: Sequence[bytes], group_id: str | None, am
         if roster.not_embedded:
             raise NotReady("Nobody on this roster is embedded for the active version yet.")
         raise NotEnrolled("Nobody on this roster has a reference. Enroll them first.")
-    attempt.extract(version, images)
+    with admission.admitted(admission.VERIFY) as lanes:
+        attempt.extract(version, images, lanes)
     began = time.perf_counter()
     faces = by_member(attempt.frames)
     scores = engine.score(version.rule, roster.templates, faces, attempt.quality.score)

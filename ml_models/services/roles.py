@@ -7,10 +7,11 @@ from django.db import transaction
 
 _VERSIONS = ("view_ensembleconfig", "view_artifact", "view_evaluationreport", "view_rollout", "view_rolloutfailure")
 _PEOPLE = ("view_subject", "view_reference", "view_group", "view_erasure")
-_SERVICE = ("view_servingprocess", "view_verification", "view_credentialcount")
+_SERVICE = ("view_servingprocess", "view_verification", "view_identification", "view_credentialcount")
 
 ROLES: dict[str, tuple[str, ...]] = {
     "Kiosk": ("verify_subject",),
+    "Door": ("identify_subject", "identify_group"),
     "Enrolment desk": (
         *_PEOPLE,
         "view_rolloutfailure",

@@ -121,10 +121,7 @@ def _wrong_values(path: Path, data: dict[str, Any]) -> list[str]:
     conditions = data.get("conditions") or []
     if not isinstance(conditions, list) or not all(isinstance(condition, dict) for condition in conditions):
         reasons.append(f"{path.name}: conditions are what calibrate writes, or nothing.")
-    if not isinstance(data.get("liveness") or {}, dict):
-        reasons.append(f"{path.name}: liveness has the numbers of passive and turned, or nothing.")
-    if not isinstance(data.get("identification") or {}, dict):
-        reasons.append(f"{path.name}: identification is what calibrate writes, or nothing.")
+    reasons += _wrong_blocks(path, data)
     if not _names_people(data.get("calibrated_on") or {}):
         reasons.append(f"{path.name}: calibrated_on has lists (names) and subjects (hashes), as calibrate writes them.")
     try:
@@ -136,6 +133,12 @@ def _wrong_values(path: Path, data: dict[str, Any]) -> list[str]:
     except (TypeError, ValueError, AttributeError) as error:
         reasons.append(f"{path.name}: quality_limits: {error}.")
     return reasons
+
+
+def _wrong_blocks(path: Path, data: dict[str, Any]) -> list[str]:
+    blocks = {"liveness": "has the numbers of passive and turned", "identification": "is what calibrate writes"}
+    wrong = [name for name in blocks if not isinstance(data.get(name) or {}, dict)]
+    return [f"{path.name}: {name} {blocks[name]}, or nothing." for name in wrong]
 
 
 def _names_people(calibrated_on: Any) -> bool:

@@ -16,8 +16,8 @@ from ..engine.calibrate import Affine, Calibration
 from ..engine.detect import LANDMARKS_ID
 from ..engine.errors import MissingThreshold
 from ..engine.fuse import Centroids, Condition, Fusion, Member, VoterSet
-from ..engine.presentation import PassiveRule
 from ..engine.identify import IdentificationRule, Offset
+from ..engine.presentation import PassiveRule
 from ..engine.quality import ENROLL_LIMITS, SCORE_ID, VERIFY_LIMITS, QualityLimits
 from ..engine.types import canonical_json
 from ..exceptions import ConfigInvalid, NotReady

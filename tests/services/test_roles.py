@@ -17,11 +17,12 @@ pytestmark = pytest.mark.django_db
 
 VERSIONS = ["artifact", "ensembleconfig", "evaluationreport", "rollout", "rolloutfailure"]
 PEOPLE = ["erasure", "group", "reference", "subject"]
-RUNNING = ["credentialcount", "servingprocess", "verification"]
+RUNNING = ["credentialcount", "identification", "servingprocess", "verification"]
 PAGES = [*VERSIONS, *PEOPLE, *RUNNING, "auditevent"]
 # group → the calls it opens besides those for any account, and the lists
 OPENS: dict[str, tuple[list[str], list[str]]] = {
     "Kiosk": (["verify"], []),
+    "Door": (["identify"], []),
     "Enrolment desk": (["enroll", "group", "reference", "subject", "verify"], [*PEOPLE, "rolloutfailure"]),
     "Operator": (
         ["abort", "configs", "go", "metrics", "pause", "release", "resume", "rollback", "rollout", "validate"],

@@ -7,7 +7,7 @@ from ml_models.services import roles
 
 
 class Command(MlCommand):
-    help = """Make the groups Kiosk, Enrolment desk, Operator, Approver and Auditor, with the rights they need.
+    help = """Make the groups Kiosk, Door, Enrolment desk, Operator, Approver and Auditor, with the rights they need.
 
 Run it after migrate, which makes the rights, and again after an upgrade: what a group lacks is added, nothing is
 taken away. Put accounts into groups in the panel; whoever works there needs "Staff status" besides."""
