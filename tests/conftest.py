@@ -24,6 +24,8 @@ from tests.support.served import PACK_CACHE, activate, ensemble, write
 from tests.support.uploads import enroll
 
 # a cache that is slow because the cores have much else to do is not one that is down
+# and a core that comes late for that reason does come
+django_settings.ML_MODELS["MAX_WAIT_S"] = 60.0
 cast(dict[str, Any], django_settings.CACHES["default"]["OPTIONS"]).update(socket_connect_timeout=30, socket_timeout=30)
 
 

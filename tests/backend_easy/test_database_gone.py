@@ -69,6 +69,7 @@ def behind_proxies(people: list[str], tmp_path: Path) -> Iterator[Service]:
         blackhole("127.0.0.1", cache.port or 0) as to_cache,
     ):
         environment = {"DATABASE_URL": _through(database, to_database), "REDIS_URL": _through(cache, to_cache)}
+        environment["ML_MODELS_MAX_WAIT_S"] = "2"  # as in production: nobody waits long behind who finds it gone
         with gunicorn(tmp_path, environment) as server:
             service = Service(f"http://127.0.0.1:{server.port}", to_database, to_cache, Token.objects.get().key)
             service.wait_until_ready()
