@@ -19,7 +19,7 @@ from .types import Image
 # cv2.FaceDetectorYN's: boxes that overlap by more are one face, and so many are looked at
 _OVERLAP, _MOST = 0.3, 200
 _STRIDES = (8, 16, 32)
-# the size of the second look, what most phones' pictures are reduced to, and the squares that apps crop: (width, height)
+# (width, height): the second look, what most phones' pictures are reduced to, and the squares that apps crop
 SIZES = ((320, 320), (480, 640), (640, 480), (512, 512), (640, 640))
 
 Rows = NDArray[np.float32]
