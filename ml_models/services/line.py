@@ -21,6 +21,8 @@ _LATELY_S = 2.0
 _FAR_MORE = 1.5
 # then a newcomer may wait for so many times what a place is usually held for: one may, where there are two or three
 _BRIEFLY = 0.5
+# so much of its patience may a newcomer be expected to wait: what is expected is a mean, and some wait in vain
+_SURE = 0.75
 # the latest measurement's share in the mean
 _LATEST = 0.1
 
@@ -123,8 +125,8 @@ class Line:
         ahead = sum(other < turn and not other.gone for other in self._waiting)
         expected_s = self._hold_s * (ahead + 1) / self.places
         if self._far_more() and math.isfinite(patience_s):
-            patience_s = min(patience_s, _BRIEFLY * self._hold_s)
-        if expected_s > patience_s:
+            patience_s = min(patience_s, _BRIEFLY * self._hold_s / _SURE)
+        if expected_s > _SURE * patience_s:
             raise self._refusal()
 
     def _refusal(self) -> Overloaded:

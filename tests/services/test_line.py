@@ -69,6 +69,7 @@ def test_who_would_wait_longer_than_its_patience_is_refused_at_once(measured: Ca
     assert refused.value.retry_after_s == 1
     with pytest.raises(Overloaded):
         line.ask(1, patience_s)
+    line.ask(1, 5 * HOLD_S)
     line.ask(0, patience_s)  # the others would wait for this one
     line.join(3, float("inf"), lambda: None)  # is never refused
     assert line.waiting == 3
