@@ -22,8 +22,8 @@ from devstack.processes import StackError
 from devstack.services import create_bucket
 from devstack.state import ROOT, State, say, write_private
 
-ENSEMBLES = [ROOT / "config" / "ensembles" / name for name in ("v1.yaml", "v2.yaml", "v4.yaml")]
-FIRST_ACTIVE = 4
+ENSEMBLES = [ROOT / "config" / "ensembles" / name for name in ("v1.yaml", "v2.yaml", "v4.yaml", "v6.yaml")]
+FIRST_ACTIVE = 6
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""config/ensembles/v4.yaml, fitted anew on the development sets, clean and under every stress.
+"""The file of the version that goes live first, fitted anew on the development sets, clean and under every stress.
 
     python -m devstack exec python -m devstack.refit --cache DIR
 

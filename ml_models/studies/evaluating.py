@@ -87,6 +87,7 @@ def evaluate(config: EnsembleConfig, how: Measurement, watcher: Watcher) -> tupl
         "about": {**about, "lists": lists, "people": how.people, "all_pairs": how.all_pairs},
         **measured.data,
         "identification": identified,
+        "identification_digest": evidence.identification_digest(config) if identified else "",
         "cross_validated": how.cross_validate or None,
         "digest": evidence.config_digest(config),
         "list_digest": _kind(measured.list_digest, how),

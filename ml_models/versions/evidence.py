@@ -20,6 +20,9 @@ logger = logging.getLogger(__name__)
 MIN_SUBJECTS = 200
 MIN_MATED = 1_000
 MIN_NON_MATED = 30_000
+# of a version that identifies: the sizes it is measured on, and what its FPIR may be, as times the target
+ROSTERS = (50, 200)
+FPIR_FACTOR = 1.5
 MODES = ("enforce", "warn")
 # what says which version it is, not how it decides; `calibrated_on` is held against each report by itself
 _NOT_DECIDING = {"version", "name", "notes", "calibrated_on"}
@@ -100,7 +103,8 @@ def lines(config: EnsembleConfig) -> list[Line]:
     report = best(config)
     if report is None:
         return [Line(False, _no_report(config))]
-    return [Line(True, f"Measured on {report.created_at:%Y-%m-%d}, report {report.pk}."), *_of(report, config)]
+    measured = Line(True, f"Measured on {report.created_at:%Y-%m-%d}, report {report.pk}.")
+    return [measured, *_of(report, config), *_of_rosters(config)]
 
 
 def missing(config: EnsembleConfig) -> list[str]:
@@ -160,6 +164,31 @@ def _of(report: EvaluationReport, config: EnsembleConfig) -> list[Line]:
             data.get("fmr"), "high", "The upper 95 % bound of the FMR", limits[0], "Calibrate at a lower target_fmr."
         ),
         _rate(data.get("fnmr"), "value", "The FNMR", limits[1], "Bring better pictures, or better members."),
+    ]
+
+
+def _of_rosters(config: EnsembleConfig) -> list[Line]:
+    """Nothing for a version that cannot identify."""
+    if not config.identification:
+        return []
+    own = identification_digest(config)
+    reports = [report for report in _reports(config) if report.data.get("identification_digest") == own]
+    rows = [row for report in reports for row in report.data["identification"] if row["candidates"] in ROSTERS]
+    measured = [row for row in rows if not row["extrapolated"]]
+    if not set(ROSTERS) <= {row["candidates"] for row in measured}:
+        sizes = " ".join(map(str, ROSTERS))
+        return [Line(False, f"Nobody was identified on rosters of {sizes}. Run evaluate with --identify {sizes}.")]
+    target = float(config.identification["target_fpir"])
+    worst = max(measured, key=lambda row: row["fpir"]["value"])
+    rate, most = worst["fpir"], FPIR_FACTOR * target
+    says = (
+        f"The FPIR on {worst['candidates']} candidates is {rate['value']:.3%} ({rate['low']:.3%} – {rate['high']:.3%})"
+    )
+    return [
+        Line(
+            rate["value"] <= most and rate["low"] <= target,
+            f"{says}, at most {most:.3%}, its interval not wholly above {target:.3%}.",
+        )
     ]
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.exceptions import ValidationError
 from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.test import Client
@@ -235,3 +236,67 @@ def test_the_command_prints_every_line_and_takes_a_superuser(
     django_user_model.objects.create_superuser("chief")
     call_command("validate_config", "3", "--override-evidence", "because", "--as", "chief")
     assert state(draft) == "validated"
+
+
+BLOCK: dict[str, Any] = {
+    "target_fpir": 0.001,
+    "offsets": [{"candidates": n, "match": 1.0, "review": 0.0} for n in (1, 2000)],
+}
+
+
+def rosters(value: float, low: float, *sizes: int, extrapolated: bool = False) -> list[dict[str, Any]]:
+    rate = {"value": value, "low": low, "high": 2 * value}
+    return [{"candidates": size, "extrapolated": extrapolated, "fpir": rate} for size in sizes]
+
+
+@pytest.mark.parametrize(
+    ("rows", "met"),
+    [
+        (rosters(0.0015, 0.001, 50, 200), True),
+        (rosters(0.0016, 0.0005, 50, 200), False),
+        (rosters(0.0014, 0.0011, 50, 200), False),  # wholly above the target
+        ([*rosters(0.0005, 0.0001, 50), *rosters(0.002, 0.0005, 200)], False),
+        (rosters(0.0005, 0.0001, 50), False),
+        (rosters(0.0005, 0.0001, 50, 200, extrapolated=True), False),
+        ([], False),
+    ],
+)
+def test_a_version_that_identifies_was_measured_on_rosters(
+    load: Callable[..., EnsembleConfig], rows: list[dict[str, Any]], met: bool
+) -> None:
+    config = load(identification=BLOCK)
+    report(config, identification=rows, identification_digest=evidence.identification_digest(config))
+    assert [line.met for line in evidence.lines(config)[-1:]] == [met]
+    assert len(evidence.missing(config)) == (0 if met else 1)
+
+
+def test_a_report_on_other_thresholds_for_rosters_counts_for_verify_alone(
+    load: Callable[..., EnsembleConfig], draft: EnsembleConfig
+) -> None:
+    """A version that only gains the block decides as before where nobody is searched."""
+    report(draft, identification=rosters(0.0005, 0.0001, 50, 200), identification_digest="0" * 64)
+    other = load(4, identification=BLOCK)
+    assert evidence.config_digest(other) == evidence.config_digest(draft)
+    assert evidence.identification_digest(other) != evidence.identification_digest(draft)
+    assert [missing.split(".")[0] for missing in evidence.missing(other)] == [
+        "Nobody was identified on rosters of 50 200"
+    ]
+
+
+@pytest.mark.parametrize("block", [{"target_fpir": 0.001}, {**BLOCK, "offsets": BLOCK["offsets"][:1]}, {"offsets": 3}])
+def test_a_block_that_calibrate_did_not_write_is_no_valid_version(
+    load: Callable[..., EnsembleConfig], block: dict[str, Any]
+) -> None:
+    config = load(identification=block)
+    report(config)
+    with pytest.raises(ConfigInvalid, match="identification"):
+        rollouts.validate(config)
+
+
+def test_a_block_cannot_change_once_the_version_was_validated(load: Callable[..., EnsembleConfig]) -> None:
+    config = load(identification=BLOCK)
+    rollouts.validate(config)
+    config.identification = {}
+    with pytest.raises(ValidationError):
+        config.save()
+    assert files.export(rollouts.get_config(config.version))["identification"] == BLOCK
