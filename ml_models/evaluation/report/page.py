@@ -53,6 +53,15 @@ def page(data: Mapping[str, Any]) -> str:
     )
 
 
+def presentation_page(data: Mapping[str, Any]) -> str:
+    """The report on presentation attacks as one HTML page.
+
+    Args:
+        data: what `evaluate_presentation --json` prints.
+    """
+    return _TEMPLATES.get_template("presentation.html").render(report=data)
+
+
 def discard_plot(shares: Sequence[float], panels: Mapping[str, charts.Curves]) -> str:
     """Error-versus-discard curves as one SVG, a panel for each list.
 

@@ -1,0 +1,86 @@
+"""evaluate_presentation: pictures of people and attacks from a manifest, through a version's own pipeline."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from ml_models.models import EnsembleConfig
+from ml_models.versions import evidence, files
+from tests.conftest import Portraits
+from tests.support.pictures import encoded, faceless, opened
+from tests.support.served import ensemble, write
+
+pytestmark = pytest.mark.django_db
+
+HEAD = "file,subject,session,camera,kind\n"
+# every logit over it is a person's
+PASSIVE = {"presentation": "fr_liveness", "liveness": {"passive": {"a": 1.0, "b": 0.0, "threshold": -50.0}}}
+
+
+@pytest.fixture
+def version(served: EnsembleConfig, tmp_path: Path) -> EnsembleConfig:
+    return files.load(write(tmp_path, ensemble(3, **PASSIVE)))[0]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, portraits: Portraits) -> Path:
+    (tmp_path / "a.jpg").write_bytes(portraits.eileen_collins)
+    (tmp_path / "b.jpg").write_bytes(portraits.grace_hopper)
+    (tmp_path / "small.jpg").write_bytes(encoded(opened(portraits.eileen_collins).resize((250, 250))))
+    (tmp_path / "nobody.jpg").write_bytes(encoded(faceless()))
+    return tmp_path
+
+
+def run(folder: Path, lines: str, *options: str, version: int = 3) -> str:
+    manifest = folder / "manifest.csv"
+    manifest.write_text(lines)
+    out = io.StringIO()
+    call_command("evaluate_presentation", str(manifest), "--config", str(version), *options, stdout=out)
+    return out.getvalue()
+
+
+def test_each_picture_is_taken_as_a_verify_takes_it(version: EnsembleConfig, folder: Path) -> None:
+    lines = (
+        HEAD
+        + "a.jpg,one,,door,bona_fide\nsmall.jpg,one,2,door,bona_fide\nb.jpg,two,,bus,print\nnobody.jpg,two,,bus,print\n"
+    )
+    report: dict[str, Any] = json.loads(run(folder, lines, "--json", "--output", str(folder / "report")))
+    assert (report["config"], report["subjects"], report["sessions"]) == (3, 2, 3)
+    assert report["digest"] == evidence.liveness_digest(version)
+    assert report["bona_fide"]["error"]["value"] == 0.0
+    assert report["bona_fide"]["non_response"]["value"] == 0.5  # too small to tell
+    assert report["species"]["print"]["error"]["value"] == 0.5
+    assert report["species"]["print"]["non_response"]["value"] == 0.5  # no face
+    assert set(report["cameras"]) == {"door", "bus"}
+    page = (folder / "report" / "presentation.html").read_text()
+    assert "print (APCER)" in page
+    assert "a.jpg" not in page
+    assert "print, 2: APCER 50.000%" in run(folder, lines)
+
+
+@pytest.mark.parametrize(
+    ("lines", "says"),
+    [
+        ("file,subject,kind\n", "lacks the column session, camera"),
+        (HEAD + "gone.jpg,one,,,bona_fide\n", "line 2: there is no such file"),
+        (HEAD + "../a.jpg,one,,,bona_fide\n", "line 2: there is no such file"),
+        (HEAD + "a.jpg,,,,bona_fide\n", "line 2: a subject"),
+        (HEAD + "a.jpg,one,,,A print!\n", "line 2: a subject"),
+        (HEAD + "a.jpg,one,,,bona_fide\n", "at least one attack"),
+        (HEAD + "a.jpg,one,,,print\n", "rows of bona_fide"),
+    ],
+)
+def test_a_manifest_that_says_too_little_is_refused(
+    version: EnsembleConfig, folder: Path, lines: str, says: str
+) -> None:
+    with pytest.raises(CommandError, match=says):
+        run(folder, lines)
+
+
+def test_a_version_without_the_network_has_nothing_to_measure(version: EnsembleConfig, folder: Path) -> None:
+    with pytest.raises(CommandError, match="no network that looks for presentation attacks"):
+        run(folder, HEAD + "a.jpg,one,,,bona_fide\nb.jpg,two,,,print\n", version=2)
