@@ -1,5 +1,6 @@
 """Settings of the host service. Everything that differs between deployments comes from the environment."""
 
+import json
 import os
 from datetime import timedelta
 from pathlib import Path
@@ -192,6 +193,7 @@ ML_MODELS = {
     "MAX_WAIT_S": float(os.environ.get("ML_MODELS_MAX_WAIT_S", "2")),
     "METRICS_TOKEN": os.environ.get("ML_MODELS_METRICS_TOKEN"),
     "NONCOMMERCIAL": flag("ML_MODELS_NONCOMMERCIAL"),
+    "LIVENESS": json.loads(os.environ.get("ML_MODELS_LIVENESS", "{}")),
     "EVIDENCE_GATE": os.environ.get("ML_MODELS_EVIDENCE_GATE", "enforce"),
     "FMR_LIMIT": float(os.environ.get("ML_MODELS_FMR_LIMIT", "0.001")),
     "FNMR_LIMIT": float(os.environ.get("ML_MODELS_FNMR_LIMIT", "0.01")),

@@ -11,6 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 from . import conf, crypto
 from .artifacts import engines
 from .engine.inference import why_not_openvino
+from .services import challenges, liveness
 from .versions import evidence
 
 _MIN_TOKEN = 20
@@ -94,6 +95,25 @@ def check_inference(**_: Any) -> list[CheckMessage]:
     if setting == "auto" and find_spec("openvino") and (reason := why_not_openvino()):
         return [checks.Warning("OpenVINO is installed and not used.", hint=reason, id="ml_models.W003")]
     return []
+
+
+@register()
+def check_liveness(**_: Any) -> list[CheckMessage]:
+    asked = conf.get("LIVENESS")
+    known = {purpose: set(liveness.PARTS) for purpose in challenges.PURPOSES}
+    if isinstance(asked, dict) and all(
+        purpose in known
+        and isinstance(parts, dict)
+        and parts.keys() <= known[purpose]
+        and set(parts.values()) <= set(liveness.MODES)
+        for purpose, parts in asked.items()
+    ):
+        return []
+    hint = (
+        f"By purpose ({', '.join(known)}) a dict of {' and '.join(liveness.PARTS)}, each one of "
+        f"{', '.join(liveness.MODES)}: {{'verify': {{'challenge': 'monitor'}}}}."
+    )
+    return [Error(f"LIVENESS is {asked!r}.", hint=hint, id="ml_models.E013")]
 
 
 @register()

@@ -62,6 +62,12 @@ DEFAULTS: dict[str, Any] = {
     "SUBJECT_ACCOUNT": "ml_models.services.accounts.same_key",
     # audit events are deleted after so many days, and leave a signed checkpoint; None for never
     "AUDIT_DAYS": 1095,
+    # whether somebody is there, by purpose (verify, enroll, identify) and by what tells it (`challenge`: asked steps;
+    # `passive`: a network that looks for pictures and screens): "off", "monitor" (looked at and told, never refused) or
+    # "enforce". A challenge that is sent must always be passed
+    "LIVENESS": {},
+    # seconds in which a challenge has to be answered
+    "CHALLENGE_S": 40,
     "MAX_IMAGE_BYTES": 12 * 1024 * 1024,
     # a whole request, refused by its Content-Length before it is parsed
     "MAX_REQUEST_BYTES": 40 * 1024 * 1024,

@@ -8,6 +8,12 @@ ServiceError
 ├── ReferenceMismatch    reference_mismatch  409
 ├── DuplicateReference   duplicate_reference 409  names the reference that is there
 ├── RolloutRefused       rollout_refused     409
+├── ChallengeExpired     challenge_expired   409  the answer came too late
+├── ChallengeUsed        challenge_used      409  it was answered before
+├── NotLive              not_live            422  nobody has shown to be there; `details` say why
+│   ├── ChallengeRequired challenge_required 422  the policy asks for a challenge, and none was answered
+│   ├── ChallengeFailed  challenge_failed    422  the frames do not show its steps, or not one person
+│   └── SpoofSuspected   spoof_suspected     422  they seem to be of a picture or screen
 ├── InvalidRequest       invalid_request     400
 ├── LockedOut            locked_out          429  too many faces that were not the subject's
 │   ├── Slowed           throttled           429  of this caller's credential; others may go on
@@ -26,7 +32,10 @@ ServiceError
 """
 
 import math
+from collections.abc import Sequence
 from uuid import UUID
+
+from .engine.errors import Reason
 
 
 class ServiceError(Exception):
@@ -109,6 +118,56 @@ class Slowed(LockedOut):
 class SearchedTooMuch(LockedOut):
     code = "throttled"
     why = "This device has searched more candidates than it may in this time."
+
+
+_ASK_AGAIN = "Ask for a new one, by POST liveness/challenges, and take its pictures."
+
+
+class ChallengeExpired(ServiceError):
+    code = "challenge_expired"
+    status = 409
+
+    def __init__(self) -> None:
+        super().__init__(f"The challenge was answered too late. {_ASK_AGAIN}")
+
+
+class ChallengeUsed(ServiceError):
+    code = "challenge_used"
+    status = 409
+
+    def __init__(self) -> None:
+        super().__init__(f"The challenge was answered before; each can be answered once. {_ASK_AGAIN}")
+
+
+class NotLive(ServiceError):
+    """Nobody has shown to be before the camera. `details` say why, `reasons` are their words, each once."""
+
+    code = "not_live"
+    status = 422
+    advice = ""
+
+    def __init__(self, details: Sequence[Reason] = ()) -> None:
+        self.details = tuple(details)
+        self.reasons = tuple(dict.fromkeys(reason.text for reason in details))
+        super().__init__(" ".join(filter(None, ["; ".join(self.reasons).capitalize() + ".", self.advice])))
+
+
+class ChallengeRequired(NotLive):
+    code = "challenge_required"
+    advice = _ASK_AGAIN
+
+    def __init__(self) -> None:
+        super().__init__([Reason("no_challenge", "answer a challenge to show that somebody is there")])
+
+
+class ChallengeFailed(NotLive):
+    code = "challenge_failed"
+    advice = f"This challenge is used up. {_ASK_AGAIN}"
+
+
+class SpoofSuspected(NotLive):
+    code = "spoof_suspected"
+    advice = "If it is a person, let somebody on the spot decide."
 
 
 class RolloutRefused(ServiceError):

@@ -23,6 +23,7 @@ from django.db import DatabaseError, InterfaceError, close_old_connections
 from django.db.models.functions import Now
 
 from . import artifacts, conf, selectors
+from .engine.challenge import TurnedRule
 from .engine.decode import DecodeLimits
 from .engine.errors import ArtifactRejected, InferenceFailed, MissingThreshold
 from .engine.fuse import Fusion
@@ -103,6 +104,11 @@ class ServedVersion:
             MissingThreshold: they are not usable after all.
         """
         return numbers.identification(self.config)
+
+    @cached_property
+    def turned(self) -> TurnedRule | None:
+        """How the frames of a challenge are judged; None where it cannot. Raises as `passive`."""
+        return numbers.turned(self.config)
 
 
 @dataclass

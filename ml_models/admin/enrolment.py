@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from django.contrib import admin
@@ -12,7 +13,7 @@ from django.urls import reverse
 
 from ml_models import services
 from ml_models.models import Reference, Subject, Verification
-from ml_models.services import lockout
+from ml_models.services import challenges, lockout
 
 from .base import Asked, Button, Done, Panel, panel_caller
 from .display import words
@@ -55,6 +56,23 @@ def _ask_release(subject: Subject) -> Asked:
     )
 
 
+def _note(cannot_turn: bool, subject: Subject, request: HttpRequest) -> Done:
+    changed = challenges.exempt(panel_caller(request), subject.pk, cannot_turn)
+    return Done("Noted." if changed else "It was noted already.")
+
+
+def _ask_cannot_turn(subject: Subject) -> Asked:
+    return Asked(
+        "Challenges will ask for no turn of the head. Where they are enforced, a match is answered as review: somebody "
+        "on the spot has to look each time.",
+        [("Subject", subject.subject_id)],
+    )
+
+
+def _ask_can_turn(subject: Subject) -> Asked:
+    return Asked("Challenges will ask for turns of the head again.", [("Subject", subject.subject_id)])
+
+
 def _erase_reference(reference: Reference, request: HttpRequest) -> Done:
     services.erase_reference(panel_caller(request), reference.pk)
     return Done("Erased.", reverse("admin:ml_models_subject_change", args=[reference.subject_id]))
@@ -88,11 +106,27 @@ class SubjectAdmin(Panel):
     search_help_text = "the host's whole subject id"
     ordering = ["-created_at"]
     sortable_by = ["subject_id", "created_at"]
-    fields = ["id", "subject_id", "created_at", "failed", "failed_at", "locked_until"]
+    fields = ["id", "subject_id", "created_at", "failed", "failed_at", "locked_until", "cannot_turn"]
     readonly_fields = ["failed"]
     change_form_template = "admin/ml_models/subject.html"
     buttons = (
         Button("release", "Release", "ml_models.release_subject", _release, lockout.is_held, _ask_release),
+        Button(
+            "cannot_turn",
+            "Cannot turn the head",
+            "ml_models.exempt_subject",
+            partial(_note, True),
+            lambda subject: not subject.cannot_turn,
+            _ask_cannot_turn,
+        ),
+        Button(
+            "can_turn",
+            "Can turn the head",
+            "ml_models.exempt_subject",
+            partial(_note, False),
+            lambda subject: subject.cannot_turn,
+            _ask_can_turn,
+        ),
         Button(
             "erase",
             "Erase",

@@ -38,6 +38,7 @@ def context(request: HttpRequest) -> dict[str, Any]:
         "sees_scores": sees,
         "days": days,
         "codes": _codes(days),
+        "suspicions": [(point or "–", words(code), *counts) for point, code, *counts in traffic.suspicions(span)],
         "versions": [
             _version(configs[version], [day for day in days if day.version == version], scores, qualities, sees)
             for version in versions

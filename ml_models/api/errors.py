@@ -17,7 +17,7 @@ from rest_framework import exceptions as drf
 from rest_framework.response import Response
 
 from ml_models.engine.errors import EngineError, ImageError, LowQuality
-from ml_models.exceptions import ConfigInvalid, DuplicateReference, ServiceError
+from ml_models.exceptions import ConfigInvalid, DuplicateReference, NotLive, ServiceError
 
 from .uploads import LengthRequired
 
@@ -38,6 +38,8 @@ CODES: dict[str, int] = {
     "reference_mismatch": 409,
     "duplicate_reference": 409,
     "rollout_refused": 409,
+    "challenge_expired": 409,
+    "challenge_used": 409,
     "length_required": 411,
     "image_too_large": 413,
     "unsupported_media_type": 415,
@@ -48,6 +50,8 @@ CODES: dict[str, int] = {
     "not_upright": 422,
     "low_quality": 422,
     "spoof_suspected": 422,
+    "challenge_required": 422,
+    "challenge_failed": 422,
     "throttled": 429,
     "locked_out": 429,
     "inference_failed": 500,
@@ -101,6 +105,9 @@ def _service_problem(error: ServiceError) -> Response:
     if error.status == 500:
         logger.error("the service failed: %s: %s", error.code, error)
         return problem("inference_failed", _NOT_COMPARED)
+    if isinstance(error, NotLive):
+        details = [reason.to_json() for reason in error.details]
+        return problem(error.code, str(error), reasons=list(error.reasons), details=details)
     waits = error.status in (429, 503)
     headers = retry_after(getattr(error, "retry_after_s", _RETRY_AFTER_S)) if waits else None
     reasons = error.reasons if isinstance(error, ConfigInvalid) else None

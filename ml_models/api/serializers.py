@@ -13,7 +13,9 @@ from rest_framework import serializers
 
 from ml_models import conf
 from ml_models.engine.errors import ImageTooLarge
-from ml_models.services import subject_ids
+from ml_models.engine.turns import STEPS
+from ml_models.services import challenges, subject_ids
+from ml_models.services.challenges import Answer
 
 # base64 as clients write it: either alphabet, lines, no padding
 _STANDARD, _BLANKS = bytes.maketrans(b"-_", b"+/"), b" \t\r\n\v\f"
@@ -99,16 +101,6 @@ class CapturePointField(serializers.CharField):
         )
 
 
-class EnrollRequest(serializers.Serializer[Any]):
-    subject_id = SubjectIdField()
-    image = ImageField(help_text="JPEG, PNG, WebP or HEIC, with exactly one face.")
-    override = serializers.BooleanField(
-        default=False,
-        help_text="Enroll although the face does not match the subject's references; needs override_reference.",
-    )
-    capture_point = CapturePointField()
-
-
 @extend_schema_field(
     {
         "type": "array",
@@ -135,10 +127,68 @@ class FramesField(serializers.ListField):
         return [self.child.run_validation(frame) for frame in frames]
 
 
-class VerifyRequest(serializers.Serializer[Any]):
+class FramesRequest(serializers.Serializer[Any]):
+    """The frames of one attempt, and the challenge that they answer, if any."""
+
     subject_id = SubjectIdField()
-    image = FramesField(help_text="Frames of one attempt.")
+    image = FramesField(help_text="Frames of one attempt; with a challenge one of each step, in their order.")
+    challenge_id = serializers.UUIDField(required=False, help_text="of POST liveness/challenges")
+    nonce = serializers.CharField(required=False, max_length=64, help_text="the challenge's")
     capture_point = CapturePointField()
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        challenge_id, nonce = attrs.pop("challenge_id", None), attrs.pop("nonce", None)
+        if (challenge_id is None) != (nonce is None):
+            missing = "nonce" if nonce is None else "challenge_id"
+            raise serializers.ValidationError({missing: "challenge_id and nonce go together."})
+        return {**attrs, "answer": Answer(challenge_id, nonce) if challenge_id and nonce else None}
+
+
+class VerifyRequest(FramesRequest):
+    pass
+
+
+class EnrollRequest(FramesRequest):
+    image = FramesField(
+        help_text="One picture with one face. With a challenge one of each step, in their order: the first front one "
+        "becomes the reference."
+    )
+    override = serializers.BooleanField(
+        default=False,
+        help_text="Enroll although the face does not match the subject's references; needs override_reference.",
+    )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        attrs = super().validate(attrs)
+        if attrs["answer"] is None and len(attrs["image"]) > 1:
+            raise serializers.ValidationError({"image": "Send one picture; several only with a challenge."})
+        return attrs
+
+
+class ChallengeRequest(serializers.Serializer[Any]):
+    purpose = serializers.ChoiceField(choices=challenges.PURPOSES)
+    subject_id = SubjectIdField(required=False)
+    group = IdField("group", required=False)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        needed = "group" if attrs["purpose"] == "identify" else "subject_id"
+        if attrs.keys() - {"purpose"} != {needed}:
+            raise serializers.ValidationError({needed: f"To {attrs['purpose']}, name the {needed} and nothing else."})
+        return {"purpose": attrs["purpose"], "claim": attrs[needed]}
+
+
+class StepAnswer(serializers.Serializer[Any]):
+    step = serializers.ChoiceField(
+        choices=STEPS, help_text="left and right are the person's own, in a picture that is not mirrored"
+    )
+    text = serializers.CharField(help_text="words that a phone can show")
+
+
+class ChallengeAnswer(serializers.Serializer[Any]):
+    challenge_id = serializers.UUIDField()
+    nonce = serializers.CharField(help_text="send it with the frames; nobody can ask for it again")
+    steps = StepAnswer(many=True, help_text="take one picture of each, in this order")
+    expires_at = serializers.DateTimeField()
 
 
 class ReasonAnswer(serializers.Serializer[Any]):
@@ -150,6 +200,7 @@ class ReasonAnswer(serializers.Serializer[Any]):
     value = serializers.FloatField(required=False, help_text="of an angle, how far it is from zero")
     at_least = serializers.FloatField(required=False)
     at_most = serializers.FloatField(required=False)
+    frame = serializers.IntegerField(required=False, help_text="of a challenge: place in the request, from 0")
 
 
 class QualityAnswer(serializers.Serializer[Any]):
@@ -171,7 +222,16 @@ class QualityAnswer(serializers.Serializer[Any]):
     details = ReasonAnswer(many=True, help_text="the codes and numbers behind `reasons`")
 
 
-class EnrollAnswer(serializers.Serializer[Any]):
+class LiveAnswer(serializers.Serializer[Any]):
+    """Absent where the policy looks for nothing and no challenge was answered."""
+
+    live = serializers.ChoiceField(
+        required=False, choices=["yes", "no", "uncertain"], help_text="whether a person was before the camera"
+    )
+    live_reasons = ReasonAnswer(many=True, required=False, help_text="why it is not `yes`")
+
+
+class EnrollAnswer(LiveAnswer):
     subject_id = serializers.CharField()
     reference_id = serializers.UUIDField()
     config_version = serializers.IntegerField()
@@ -193,11 +253,14 @@ class MemberSimilarity(serializers.Serializer[Any]):
     )
 
 
-class VerifyAnswer(serializers.Serializer[Any]):
+class VerifyAnswer(LiveAnswer):
     verification_id = serializers.UUIDField()
     decision = serializers.ChoiceField(choices=["match", "review", "no_match"])
     score = serializers.FloatField(required=False, help_text="natural-log likelihood ratio; needs view_scores")
     threshold = serializers.FloatField(required=False, help_text="in the score's unit; needs view_scores")
+    live_score = serializers.FloatField(
+        required=False, help_text="natural-log likelihood ratio of a person over an attack; needs view_scores"
+    )
     config_version = serializers.IntegerField()
     voters = serializers.ListField(child=serializers.CharField())
     quality = QualityAnswer()
@@ -267,7 +330,9 @@ class ProblemAnswer(serializers.Serializer[Any]):
         required=False,
         help_text="low_quality: words that a phone can show; rollout_refused: what speaks against the version",
     )
-    details = ReasonAnswer(many=True, required=False, help_text="low_quality: the codes and numbers behind `reasons`")
+    details = ReasonAnswer(
+        many=True, required=False, help_text="low_quality, challenge_failed, spoof_suspected: what is behind `reasons`"
+    )
     reference_id = serializers.UUIDField(required=False, help_text="duplicate_reference: the one that is there")
 
 

@@ -3,7 +3,7 @@ from django.urls.converters import StringConverter
 
 from ml_models import rollouts
 
-from . import groups, identify, operators, quality, views
+from . import groups, identify, liveness, operators, quality, views
 from .fallback import fallback
 
 
@@ -20,6 +20,7 @@ register_converter(SubjectIdConverter, "subject_id")
 
 urlpatterns = [
     path("enroll", views.EnrollView.as_view(), name="enroll"),
+    path("liveness/challenges", liveness.ChallengeView.as_view(), name="challenges"),
     path("verify", views.VerifyView.as_view(), name="verify"),
     path("quality", quality.QualityView.as_view(), name="quality"),
     path("identify", identify.IdentifyView.as_view(), name="identify"),

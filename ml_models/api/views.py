@@ -22,6 +22,7 @@ from rest_framework.views import APIView
 from ml_models import conf, metrics, selectors, services
 from ml_models.exceptions import NotReady
 from ml_models.services import audit, lockout
+from ml_models.services.liveness import Live
 from ml_models.services.readiness import readiness
 
 from . import access, uploads
@@ -119,6 +120,13 @@ def audited(kind: audit.Kind, caller: services.Caller, subject_id: str = "") -> 
         raise
 
 
+def told(live: Live) -> dict[str, Any]:
+    """What an answer says of whether somebody was there; nothing where nobody looked."""
+    if live.verdict is None:
+        return {}
+    return {"live": live.verdict, "live_reasons": [reason.to_json() for reason in live.reasons]}
+
+
 class EnrollView(FaceView):
     permission_classes = [IsAuthenticated]
 
@@ -131,13 +139,14 @@ class EnrollView(FaceView):
             access.require(request.user, "enroll", data["subject_id"])
             if data["override"]:
                 access.require_permission(request.user, "override_reference")
-        done = services.enroll(who, data["subject_id"], data["image"], data["override"])
+        done = services.enroll(who, data["subject_id"], data["image"], data["override"], data["answer"])
         answer = {
             "subject_id": data["subject_id"],
             "reference_id": done.reference.pk,
             "config_version": done.config.version,
             "quality": done.quality.to_json(),
             "warnings": done.warnings,
+            **told(done.live),
         }
         return Response(s.EnrollAnswer(answer).data, status=201)
 
@@ -152,7 +161,7 @@ class VerifyView(FaceView):
         who = caller(request, data["capture_point"])
         with audited(audit.Kind.VERIFY, who, data["subject_id"]):
             access.require(request.user, "verify", data["subject_id"])
-        done = services.verify(who, data["subject_id"], data["image"])
+        done = services.verify(who, data["subject_id"], data["image"], data["answer"])
         answer = {
             "verification_id": done.verification.pk,
             "decision": done.decision.decision,
@@ -161,10 +170,13 @@ class VerifyView(FaceView):
             "quality": done.quality.to_json(),
             "frames_dropped": done.frames_dropped,
             "elapsed_ms": round(done.elapsed_ms, 1),
+            **told(done.live),
         }
         if request.user.has_perm("ml_models.view_scores"):
             answer["score"] = round(done.decision.score, 4)
             answer["threshold"] = round(done.decision.threshold, 4)
+            if done.live.score is not None:
+                answer["live_score"] = round(done.live.score, 4)
             answer["members"] = [
                 {"name": name, "similarity": round(value, 4)} for name, value in done.decision.similarities.items()
             ]

@@ -64,7 +64,8 @@ class NotUpright(ImageError):
 @dataclass(frozen=True, slots=True)
 class Reason:
     """What speaks against a picture: a stable code, words that a phone can show, and the measure with the limit that it
-    misses, in the units of `quality.measure`; without a measure where the embeddings were classified as a condition."""
+    misses, in the units of `quality.measure`; without a measure where the embeddings were classified as a condition.
+    `frame` is the picture's place in the request, from 0, where several were asked for."""
 
     code: str
     text: str
@@ -72,6 +73,7 @@ class Reason:
     value: float | None = None
     at_least: float | None = None
     at_most: float | None = None
+    frame: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """What there is of it; numbers with four decimals."""

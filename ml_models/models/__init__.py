@@ -3,6 +3,7 @@
 
 from .audit import AuditCheckpoint, AuditEvent, AuditKey
 from .base import Actor, actor_id
+from .challenges import Challenge
 from .decisions import Identification, Verification
 from .enrolment import Embedding, Erasure, Reference, Subject
 from .groups import Group, Membership
@@ -16,6 +17,7 @@ __all__ = [
     "AuditCheckpoint",
     "AuditEvent",
     "AuditKey",
+    "Challenge",
     "ConfigStep",
     "CredentialCount",
     "Embedding",

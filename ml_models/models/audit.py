@@ -35,6 +35,7 @@ class AuditEvent(models.Model):
         ERASE_REFERENCE = "erase_reference"
         RELEASE = "release"
         IDENTIFY = "identify"
+        EXEMPT = "exempt"
         WRITE_GROUP = "write_group"
         ERASE_GROUP = "erase_group"
         ROTATE_KEYS = "rotate_keys"

@@ -6,7 +6,7 @@ import uuid
 
 from django.conf import settings
 from django.db import models
-from django.db.models import Q
+from django.db.models import Q, Value
 from django.db.models.functions import Now
 
 from .enrolment import Subject
@@ -38,6 +38,11 @@ class Verification(models.Model):
     frames = models.PositiveSmallIntegerField(default=0)
     frames_dropped = models.JSONField(default=list)
     timings_ms = models.JSONField(default=dict)
+    liveness = models.JSONField(
+        default=dict,
+        db_default=Value({}, models.JSONField()),
+        help_text="live, reasons' codes, steps, the attack detector's score; empty where nobody looked.",
+    )
 
     class Meta:
         constraints = [

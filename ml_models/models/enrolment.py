@@ -24,6 +24,11 @@ class Subject(models.Model):
     )
     failed_at = models.DateTimeField(null=True, blank=True)
     locked_until = models.DateTimeField(null=True, blank=True)
+    cannot_turn = models.BooleanField(
+        default=False,
+        db_default=False,
+        help_text="Cannot turn the head: challenges ask for none, and somebody on the spot decides.",
+    )
     lock_s = models.FloatField(default=0, db_default=0.0, help_text="How long it was locked, last.")
 
     class Meta:
@@ -34,6 +39,7 @@ class Subject(models.Model):
             ("read_subject", "Can read any subject's enrolment"),
             ("erase_subject", "Can erase any subject"),
             ("release_subject", "Can lift the lock of any subject"),
+            ("exempt_subject", "Can say that a subject cannot turn the head"),
         ]
         constraints = [models.CheckConstraint(condition=~Q(subject_id=""), name="subject_has_an_id")]
         indexes = [

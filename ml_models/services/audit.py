@@ -19,7 +19,7 @@ from django.db import IntegrityError, transaction
 from .. import crypto, metrics
 from ..engine.errors import EngineError
 from ..engine.types import Decision, Quality
-from ..exceptions import LockedOut, ServiceError
+from ..exceptions import LockedOut, NotLive, ServiceError
 from ..models import AuditEvent, EnsembleConfig, Subject, Verification, actor_id
 from ..selectors import Template
 from . import subject_ids
@@ -115,6 +115,7 @@ def record_decision(
     frames: int,
     dropped: Sequence[Mapping[str, Any]],
     timings_ms: Mapping[str, float],
+    liveness: Mapping[str, Any],
 ) -> Verification:
     """The row of a verify that came to a decision; and its event, unless the face matched references that had all
     matched when they were enrolled."""
@@ -136,6 +137,7 @@ def record_decision(
         frames=frames,
         frames_dropped=list(dropped),
         timings_ms={step: round(ms, 2) for step, ms in timings_ms.items()},
+        liveness=dict(liveness),
     )
 
 
@@ -150,7 +152,7 @@ def record_failure(
     """The event of a verify that came to no decision; and its row, where it failed over the face or the lock."""
     code = code_of(error)
     metrics.verified(code, {})
-    if config and template and isinstance(error, EngineError | LockedOut):
+    if config and template and isinstance(error, EngineError | LockedOut | NotLive):
         _write(caller, subject_id, config, template, code, event=True, code=code, frames_dropped=list(dropped))
     else:
         record(Kind.VERIFY, caller, named_by_id(subject_id), code)

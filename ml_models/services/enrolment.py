@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import uuid
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -34,9 +35,11 @@ from ..exceptions import (
 from ..models import Embedding, EnsembleConfig, Erasure, Reference, Subject, actor_id
 from ..runtime import ServedVersion
 from ..versions import locks
-from . import admission, audit, duplicates, lockout, subject_ids
+from . import admission, audit, duplicates, liveness, lockout, subject_ids
 from .callers import Caller
+from .challenges import Answer
 from .embeddings import embed_chip, sealed
+from .liveness import Live
 
 logger = logging.getLogger(__name__)
 
@@ -54,17 +57,26 @@ class Enrolled:
     config: EnsembleConfig
     quality: Quality
     warnings: list[str]
+    live: Live
 
 
-def enroll(caller: Caller, subject_id: str, image: bytes, override: bool = False) -> Enrolled:
+def enroll(
+    caller: Caller,
+    subject_id: str,
+    image: bytes | Sequence[bytes],
+    override: bool = False,
+    answer: Answer | None = None,
+) -> Enrolled:
     """Add a reference to a subject, who begins to exist with the first one.
 
     Args:
         caller: kept with the reference.
         subject_id: the host's id.
-        image: one picture.
+        image: one picture. With a challenge one of each step, in their order; the first front one becomes the
+            reference.
         override: enroll although the face does not match the template; the caller's right to it is the view's matter.
             A picture that is there already stays refused: there is nothing to override.
+        answer: the challenge that the pictures answer.
 
     Raises:
         ImageError: the picture is refused.
@@ -74,11 +86,12 @@ def enroll(caller: Caller, subject_id: str, image: bytes, override: bool = False
         LockedOut: too many faces that were not the subject's were shown, this one perhaps the last.
         InvalidRequest: the id breaks the rule, or the subject has as many references as it may have.
         NotFound: the subject was erased meanwhile.
+        NotLive, ChallengeUsed, ChallengeExpired, NotFound: see `liveness`.
         NotReady
         Overloaded: it would have waited too long for a core.
     """
     try:
-        return _enroll(caller, subject_id, image, override)
+        return _enroll(caller, subject_id, [image] if isinstance(image, bytes) else image, override, answer)
     except (DatabaseError, Overloaded):  # nor would the event be written; nobody looked at the picture
         raise
     except Exception as error:
@@ -87,16 +100,24 @@ def enroll(caller: Caller, subject_id: str, image: bytes, override: bool = False
         raise
 
 
-def _enroll(caller: Caller, subject_id: str, image: bytes, override: bool) -> Enrolled:
+def _enroll(
+    caller: Caller, subject_id: str, images: Sequence[bytes], override: bool, answer: Answer | None
+) -> Enrolled:
     subject_ids.require(subject_id)
     version = runtime.active()
     config = version.config
     known = Subject.objects.filter(subject_id=subject_id).first()
     erasures = _erasures(subject_id)
     with admission.admitted(admission.ENROLL) as lanes:
-        extraction = version.pipeline.extract(image, version.enroll_limits, stored=True, lanes=lanes)
+        live = liveness.begin(caller, "enroll", subject_id, answer, len(images))
+        if live.steps:
+            shown = live.extract(version, images, lanes, enrolling=True)
+        else:
+            shown = [version.pipeline.extract(images[0], version.enroll_limits, stored=True, lanes=lanes)]
+        live.examine(caller, version, shown)
+    extraction = live.front(shown)[0]
     condition = version.rule.condition_of(by_member([extraction]))
-    new = _NewReference(subject_id, known.pk if known else None, erasures, extraction, caller)
+    new = _NewReference(subject_id, known.pk if known else None, erasures, extraction, caller, live, shown)
     features: dict[str, Feature] = {m.space: extraction.feature(m.artifact.name) for m in config.members.all()}
     owed: set[str] = set()
     for _ in range(MAX_TRIES):
@@ -132,7 +153,7 @@ def _enroll(caller: Caller, subject_id: str, image: bytes, override: bool) -> En
     if condition and CONDITIONS[condition.name].warning:
         warnings.append(CONDITIONS[condition.name].warning)
     logger.info("enrolled reference %s", reference.pk)
-    return Enrolled(reference, config, extraction.quality, warnings)
+    return Enrolled(reference, config, extraction.quality, warnings, live)
 
 
 def _served_here() -> tuple[EnsembleConfig, list[EnsembleConfig]]:
@@ -158,6 +179,8 @@ class _NewReference:
     erasures: int
     extraction: Extraction
     caller: Caller
+    live: Live
+    shown: list[Extraction]
 
 
 def _erasures(subject_id: str) -> int:
@@ -212,6 +235,8 @@ def _check_against_template(version: ServedVersion, new: _NewReference, override
         # or enrolling would be a way to try faces without end
         lockout.settle(new.caller, template.subject, new.subject_id, decision.decision)
         raise ReferenceMismatch
+    if not mismatch:
+        new.live.require_subject(new.caller, version, new.shown, template.embeddings)
     return _Checked(references, "mismatch" if mismatch else "", adds_nothing)
 
 

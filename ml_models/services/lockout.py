@@ -106,6 +106,18 @@ def settle(caller: Caller, subject: UUID, subject_id: str, decision: str) -> Non
             _tell_of(credential)
 
 
+def count_suspicion(caller: Caller) -> None:
+    """Count an attempt whose pictures seem not to be of a person, or of two: for the credential alone. The subject may
+    have nothing to do with it, and would be locked out by whoever holds a photo to a camera."""
+    if not conf.get("LOCKOUT_AFTER"):
+        return
+    with transaction.atomic():
+        credential, _ = CredentialCount.objects.select_for_update(no_key=True).get_or_create(pk=caller.credential_id)
+        now = CredentialCount.objects.annotate(now=Now()).values_list("now", flat=True).get(pk=credential.pk)
+        if _count_credential(credential, 1, 1.0, now):
+            _tell_of(credential)
+
+
 def _since(moment: datetime | None, now: datetime) -> float:
     """Seconds; so many since what never was that nothing is left of it."""
     return 1000.0 * counts.DAY_S if moment is None else (now - moment).total_seconds()

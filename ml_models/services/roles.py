@@ -34,6 +34,7 @@ ROLES: dict[str, tuple[str, ...]] = {
         "rollback_config",
         "control_rollout",
         "release_subject",
+        "exempt_subject",
         "release_credential",
     ),
     "Approver": (*_VERSIONS, *_SERVICE, "activate_config", "rollback_config", "end_warmth", "control_rollout"),

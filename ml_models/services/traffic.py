@@ -22,7 +22,8 @@ MAX_DAYS = 92
 SCORE_LOW, SCORE_HIGH = -15, 29
 QUALITY_BINS = 20
 # what a picture is refused for; everything else in `code` is the service's own trouble
-ACQUISITION = {"spoof_suspected", *(refusal.code for refusal in ImageError.__subclasses__())}
+ATTACKS = ("challenge_failed", "spoof_suspected")
+ACQUISITION = {*ATTACKS, *(refusal.code for refusal in ImageError.__subclasses__())}
 ENOUGH = 100
 """Live values under which no drift is told: at ten bins PSI is about 9 / N by luck alone."""
 
@@ -76,6 +77,21 @@ def days(span: Span) -> list[Day]:
         into, name = (day.decisions, row["decision"]) if row["decision"] else (day.codes, row["code"])
         into[name] = into.get(name, 0) + row["count"]
     return list(by_day.values())
+
+
+def suspicions(span: Span) -> list[tuple[str, str, int, int]]:
+    """Attempts that failed because nobody seemed to be there: capture point, code, how many, and of how many attempts
+    there; the most first. One aggregate."""
+    by_point: dict[str, dict[str, int]] = defaultdict(dict)
+    for row in span.rows().values("capture_point", "code").annotate(count=Count("pk")):
+        by_point[row["capture_point"]][row["code"]] = row["count"]
+    found = [
+        (point, code, counts[code], sum(counts.values()))
+        for point, counts in by_point.items()
+        for code in ATTACKS
+        if code in counts
+    ]
+    return sorted(found, key=lambda item: (-item[2], item[0], item[1]))
 
 
 def scores(span: Span) -> dict[int | None, dict[str, list[int]]]:

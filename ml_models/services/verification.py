@@ -15,9 +15,11 @@ from ..engine.quality import advised
 from ..engine.types import Decision, Quality
 from ..exceptions import InvalidRequest, NotEnrolled, Overloaded
 from ..models import EnsembleConfig, Verification
-from . import admission, audit, lockout, shadow, subject_ids
+from . import admission, audit, liveness, lockout, shadow, subject_ids
 from .attempts import Attempt
 from .callers import Caller
+from .challenges import Answer
+from .liveness import Live
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +34,18 @@ class Verified:
     elapsed_ms: float
     afterwards: Callable[[], None]
     """To be called once the answer is out; it returns at once."""
+    live: Live
 
 
-def verify(caller: Caller, subject_id: str, images: Sequence[bytes]) -> Verified:
+def verify(caller: Caller, subject_id: str, images: Sequence[bytes], answer: Answer | None = None) -> Verified:
     """Is the face in these frames the subject's?
 
     Args:
         caller: for the audit row and the event.
         subject_id: the host's id.
-        images: 1 to `MAX_FRAMES` pictures of one attempt; the ones that cannot be used are dropped and named.
+        images: 1 to `MAX_FRAMES` pictures of one attempt; the ones that cannot be used are dropped and named. With a
+            challenge one of each step, in their order, and each must be usable.
+        answer: the challenge that the pictures answer.
 
     Raises:
         InvalidRequest: the id breaks the rule, or there are too few or too many images.
@@ -50,6 +55,7 @@ def verify(caller: Caller, subject_id: str, images: Sequence[bytes]) -> Verified
         NotReady: no version is active, or this process has not loaded it.
         Overloaded: it would have waited too long for a core.
         ImageError: no frame could be used; the first one's reason.
+        NotLive, ChallengeUsed, ChallengeExpired, NotFound: see `liveness`.
         InferenceFailed, MissingThreshold: never a decision.
     """
     attempt = Attempt()
@@ -57,7 +63,7 @@ def verify(caller: Caller, subject_id: str, images: Sequence[bytes]) -> Verified
         subject_ids.require(subject_id)
         if not 1 <= len(images) <= conf.get("MAX_FRAMES"):
             raise InvalidRequest(f"Send 1 to {conf.get('MAX_FRAMES')} images.")
-        return _verify(caller, subject_id, images, attempt)
+        return _verify(caller, subject_id, images, answer, attempt)
     except (DatabaseError, Overloaded):  # nor would the event be written; nobody looked at the pictures
         raise
     except Exception as error:
@@ -65,24 +71,37 @@ def verify(caller: Caller, subject_id: str, images: Sequence[bytes]) -> Verified
         raise
 
 
-def _verify(caller: Caller, subject_id: str, images: Sequence[bytes], attempt: Attempt) -> Verified:
+def _verify(
+    caller: Caller, subject_id: str, images: Sequence[bytes], answer: Answer | None, attempt: Attempt
+) -> Verified:
     started = time.perf_counter()
     version = runtime.active()
     config = attempt.config = version.config
     template = attempt.template = selectors.template(subject_id, config, caller.credential_id)
     if template is None:
         raise NotEnrolled
-    frames, dropped = attempt.frames, attempt.dropped
+    dropped = attempt.dropped
     lockout.require_free(template)
     with admission.admitted(admission.VERIFY) as lanes:
-        attempt.extract(version, images, lanes)
+        live = liveness.begin(caller, "verify", subject_id, answer, len(images))
+        if live.steps:
+            attempt.frames = live.extract(version, images, lanes)
+        else:
+            attempt.extract(version, images, lanes)
+        live.examine(caller, version, attempt.frames)
+    shown = attempt.frames
+    frames = attempt.frames = live.front(shown)
     decision = attempt.decide(version, template)
+    if decision.decision == "match":
+        live.require_subject(caller, version, shown, template.embeddings)
     best = advised(attempt.quality, decision.probe_condition)
     lockout.settle(caller, template.subject, subject_id, decision.decision)
-    timings = {step: sum(f.timings_ms[step] for f in frames) for step in frames[0].timings_ms}
+    decision = live.reviewed(decision)
+    timings = {step: sum(f.timings_ms[step] for f in shown) for step in frames[0].timings_ms}
     elapsed_ms = (time.perf_counter() - started) * 1000
+    timings["total"] = elapsed_ms
     row = audit.record_decision(
-        caller, subject_id, config, template, decision, best, len(frames), dropped, {**timings, "total": elapsed_ms}
+        caller, subject_id, config, template, decision, best, len(shown), dropped, timings, live.to_json()
     )
     signals.after_commit(
         signals.verification_decided,
@@ -91,4 +110,5 @@ def _verify(caller: Caller, subject_id: str, images: Sequence[bytes], attempt: A
         decision=decision.decision,
         config_version=config.version,
     )
-    return Verified(row, config, decision, best, dropped, elapsed_ms, partial(shadow.offer, row, subject_id, images))
+    afterwards = partial(shadow.offer, row, subject_id, live.front(images))
+    return Verified(row, config, decision, best, dropped, elapsed_ms, afterwards, live)

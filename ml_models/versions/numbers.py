@@ -13,6 +13,7 @@ import numpy as np
 from django.db import transaction
 
 from ..engine.calibrate import Affine, Calibration
+from ..engine.challenge import TurnedRule
 from ..engine.detect import LANDMARKS_ID
 from ..engine.errors import MissingThreshold
 from ..engine.fuse import Centroids, Condition, Fusion, Member, VoterSet
@@ -142,6 +143,22 @@ def passive(config: EnsembleConfig) -> PassiveRule | None:
         raise ConfigInvalid(
             [f"Version {config.version} needs liveness.passive with a, b and threshold. ({error})"]
         ) from error
+
+
+def turned(config: EnsembleConfig) -> TurnedRule | None:
+    """How the version judges the frames of a challenge; None where it has no numbers for it.
+
+    Raises:
+        ConfigInvalid: the numbers are not usable.
+    """
+    numbers = config.liveness.get("turned")
+    if numbers is None:
+        return None
+    try:
+        return TurnedRule(**{name: float(value) for name, value in numbers.items()})
+    except (AttributeError, TypeError, ValueError) as error:
+        reason = f"needs threshold, same_picture and mirrored_picture in liveness.turned. ({error})"
+        raise ConfigInvalid([f"Version {config.version} {reason}"]) from error
 
 
 def quality_limits(config: EnsembleConfig, step: str) -> QualityLimits:

@@ -47,6 +47,7 @@ def problems(config: EnsembleConfig) -> list[str]:
 def _liveness_problems(config: EnsembleConfig) -> list[str]:
     try:
         numbers.passive(config)
+        numbers.turned(config)
     except ConfigInvalid as error:
         return error.reasons
     return []

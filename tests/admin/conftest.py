@@ -40,6 +40,7 @@ DEEDS = (
     "erase_subject",
     "release_subject",
     "release_credential",
+    "exempt_subject",
     "view_scores",
 )
 

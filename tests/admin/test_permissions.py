@@ -33,6 +33,8 @@ BUTTONS = [
     ("subject", "erase", "erase_subject"),
     ("reference", "erase", "erase_subject"),
     ("subject", "release", "release_subject"),
+    ("subject", "cannot_turn", "exempt_subject"),
+    ("subject", "can_turn", "exempt_subject"),
     ("credentialcount", "release", "release_credential"),
 ]
 
@@ -43,7 +45,7 @@ def _row(model: str, button: str, request: pytest.FixtureRequest) -> Any:
         return CredentialCount.objects.create(credential="key:a", slowed_until=timezone.now() + timedelta(hours=1))
     if model in ("subject", "reference"):
         request.getfixturevalue("people")
-        Subject.objects.update(locked_until=timezone.now() + timedelta(hours=1))
+        Subject.objects.update(locked_until=timezone.now() + timedelta(hours=1), cannot_turn=button == "can_turn")
         subject = Subject.objects.get(subject_id="child-1")
         return subject if model == "subject" else subject.references.get()
     if button == "validate":

@@ -50,6 +50,20 @@ def test_attempts_are_counted_by_version_day_decision_and_code(attempt: Callable
     assert earlier.decisions["match"] == 5
 
 
+def test_where_nobody_seemed_to_be_there_is_told_by_capture_point(
+    attempt: Callable[..., None], staff: Callable[..., Client]
+) -> None:
+    attempt(7, capture_point="bus 7")
+    attempt(3, code="spoof_suspected", capture_point="bus 7")
+    attempt(1, code="challenge_failed")
+    attempt(2, code="no_face_found", capture_point="door")
+    attempt(9, days_ago=20, code="spoof_suspected", capture_point="door")
+    assert traffic.suspicions(FORTNIGHT) == [("bus 7", "spoof_suspected", 3, 10), ("", "challenge_failed", 1, 1)]
+    text = staff("view_verification").get(page("verification", "traffic")).text
+    assert "Nobody seemed to be there" in text
+    assert text.count("bus 7") == 1
+
+
 def test_scores_and_qualities_are_counted_in_bins(attempt: Callable[..., None]) -> None:
     attempt(2, score=5.99)
     attempt(3, score=-0.01, decision="no_match")

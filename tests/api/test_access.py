@@ -22,6 +22,7 @@ OPEN, ANYBODY = "open", "any account"
 CALLS: dict[tuple[str, str], str] = {
     ("enroll", "POST"): "enroll_subject",
     ("verify", "POST"): "verify_subject",
+    ("challenges", "POST"): "verify_subject",
     ("subject", "GET"): "read_subject",
     ("subject", "DELETE"): "erase_subject",
     ("reference", "DELETE"): "erase_subject",
@@ -46,9 +47,9 @@ CALLS: dict[tuple[str, str], str] = {
     ("healthz", "GET"): OPEN,
     ("readyz", "GET"): OPEN,
 }
-OF_A_SUBJECT = ("enroll", "verify", "identify", "subject", "reference", "release")
+OF_A_SUBJECT = ("enroll", "verify", "identify", "challenges", "subject", "reference", "release")
 # what `self_service` lets people do with their own
-OWN = [("verify", "POST"), ("subject", "GET")]
+OWN = [("verify", "POST"), ("challenges", "POST"), ("subject", "GET")]
 PERMISSIONS = sorted({needed for needed in CALLS.values() if needed not in (OPEN, ANYBODY)})
 ROLES = [
     "nobody",
@@ -140,7 +141,7 @@ def call(made: APIClient, name: str, method: str, subject_id: str, reference_id:
     for key, value in {**values, "<uuid:rollout_id>": str(uuid.uuid4()), "<int:version>": "99"}.items():
         path = path.replace(key, value)
     # complete, so that a refusal is about the caller; a caller who gets further is told that this is no picture
-    body = {"subject_id": subject_id, "image": "bm8gcGljdHVyZQ=="} if method == "POST" else None
+    body = {"subject_id": subject_id, "image": "bm8gcGljdHVyZQ==", "purpose": "verify"} if method == "POST" else None
     return made.generic(method, path, json.dumps(body) if body else "", "application/json")
 
 

@@ -21,9 +21,12 @@ RUNNING = ["credentialcount", "identification", "servingprocess", "verification"
 PAGES = [*VERSIONS, *PEOPLE, *RUNNING, "auditevent"]
 # group → the calls it opens besides those for any account, and the lists
 OPENS: dict[str, tuple[list[str], list[str]]] = {
-    "Kiosk": (["verify"], []),
+    "Kiosk": (["challenges", "verify"], []),
     "Door": (["identify"], []),
-    "Enrolment desk": (["enroll", "group", "reference", "subject", "verify"], [*PEOPLE, "rolloutfailure"]),
+    "Enrolment desk": (
+        ["challenges", "enroll", "group", "reference", "subject", "verify"],
+        [*PEOPLE, "rolloutfailure"],
+    ),
     "Operator": (
         ["abort", "configs", "go", "metrics", "pause", "release", "resume", "rollback", "rollout", "validate"],
         [*VERSIONS, *PEOPLE, *RUNNING],

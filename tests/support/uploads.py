@@ -11,8 +11,8 @@ def upload(subject_id: str, *images: bytes, **more: Any) -> dict[str, Any]:
     return {"subject_id": subject_id, "image": files, **more}
 
 
-def enroll(client: APIClient, subject_id: str, image: bytes, **more: Any) -> Any:
-    return client.post("/api/v1/face/enroll", upload(subject_id, image, **more), format="multipart")
+def enroll(client: APIClient, subject_id: str, *images: bytes, **more: Any) -> Any:
+    return client.post("/api/v1/face/enroll", upload(subject_id, *images, **more), format="multipart")
 
 
 def verify(client: APIClient, subject_id: str, *images: bytes, **more: Any) -> Any:
