@@ -17,7 +17,7 @@ from ml_models.services.identification import MAX_SUBJECTS, Identified
 from . import access
 from . import serializers as s
 from .callers import caller
-from .views import PROBLEM, FaceView, audited, parse
+from .views import PROBLEM, FaceView, audited, parse, told
 
 
 class SubjectIdsField(serializers.ListField):
@@ -30,16 +30,14 @@ class SubjectIdsField(serializers.ListField):
         return super().to_internal_value([data] if isinstance(data, str) else data)
 
 
-class IdentifyRequest(serializers.Serializer[Any]):
+class IdentifyRequest(s.AnsweringRequest):
     group = s.IdField("group", required=False)
     subject_id = SubjectIdsField(required=False, help_text="Without a group: the subjects to search among.")
-    image = s.FramesField(help_text="Frames of one attempt.")
-    capture_point = s.CapturePointField()
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if ("group" in attrs) == ("subject_id" in attrs):
             raise serializers.ValidationError({"group": "Name a group, or the subjects in `subject_id`: one of both."})
-        return attrs
+        return super().validate(attrs)
 
 
 class CandidateAnswer(serializers.Serializer[Any]):
@@ -47,7 +45,7 @@ class CandidateAnswer(serializers.Serializer[Any]):
     score = serializers.FloatField(required=False, help_text="natural-log likelihood ratio; needs view_scores")
 
 
-class IdentifyAnswer(serializers.Serializer[Any]):
+class IdentifyAnswer(s.LiveAnswer):
     identification_id = serializers.UUIDField()
     decision = serializers.ChoiceField(choices=["match", "review", "no_match"])
     subject_id = serializers.CharField(required=False, help_text="match: who it is")
@@ -85,7 +83,7 @@ class IdentifyView(FaceView):
                 access.require_group(request.user, "identify", group)
             else:
                 access.require_each(request.user, "identify", among)
-        done = services.identify(who, data["image"], group_id=group, among=among)
+        done = services.identify(who, data["image"], group_id=group, among=among, answer=data["answer"])
         return Response(IdentifyAnswer(_answer(request, done)).data)
 
 
@@ -103,6 +101,7 @@ def _answer(request: Request, done: Identified) -> dict[str, Any]:
         "quality": done.quality.to_json(),
         "frames_dropped": done.frames_dropped,
         "elapsed_ms": round(done.elapsed_ms, 1),
+        **told(done.live),
     }
     if done.subject_id is not None:
         answer["subject_id"] = done.subject_id

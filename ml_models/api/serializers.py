@@ -127,10 +127,9 @@ class FramesField(serializers.ListField):
         return [self.child.run_validation(frame) for frame in frames]
 
 
-class FramesRequest(serializers.Serializer[Any]):
+class AnsweringRequest(serializers.Serializer[Any]):
     """The frames of one attempt, and the challenge that they answer, if any."""
 
-    subject_id = SubjectIdField()
     image = FramesField(help_text="Frames of one attempt; with a challenge one of each step, in their order.")
     challenge_id = serializers.UUIDField(required=False, help_text="of POST liveness/challenges")
     nonce = serializers.CharField(required=False, max_length=64, help_text="the challenge's")
@@ -144,11 +143,12 @@ class FramesRequest(serializers.Serializer[Any]):
         return {**attrs, "answer": Answer(challenge_id, nonce) if challenge_id and nonce else None}
 
 
-class VerifyRequest(FramesRequest):
-    pass
+class VerifyRequest(AnsweringRequest):
+    subject_id = SubjectIdField()
 
 
-class EnrollRequest(FramesRequest):
+class EnrollRequest(AnsweringRequest):
+    subject_id = SubjectIdField()
     image = FramesField(
         help_text="One picture with one face. With a challenge one of each step, in their order: the first front one "
         "becomes the reference."

@@ -25,14 +25,17 @@ from ..exceptions import (
     LockedOut,
     NotEnrolled,
     NotFound,
+    NotLive,
     NotReady,
     Overloaded,
     SearchedTooMuch,
 )
 from ..models import EnsembleConfig, Group, Identification, Membership, Subject, actor_id
-from . import admission, audit, limits, lockout, rosters, subject_ids
+from . import admission, audit, limits, liveness, lockout, rosters, subject_ids
 from .attempts import Attempt
 from .callers import Caller
+from .challenges import Answer
+from .liveness import Live
 from .rosters import Candidate, Roster
 
 MAX_SUBJECTS = 200
@@ -64,6 +67,7 @@ class Identified:
     quality: Quality
     frames_dropped: list[dict[str, Any]]
     elapsed_ms: float
+    live: Live
 
 
 @dataclass(slots=True)
@@ -79,7 +83,12 @@ class _Search:
 
 
 def identify(
-    caller: Caller, images: Sequence[bytes], *, group_id: str | None = None, among: Sequence[str] = ()
+    caller: Caller,
+    images: Sequence[bytes],
+    *,
+    group_id: str | None = None,
+    among: Sequence[str] = (),
+    answer: Answer | None = None,
 ) -> Identified:
     """Who of a roster is the face in these frames, if anybody?
 
@@ -88,10 +97,12 @@ def identify(
         images: 1 to `MAX_FRAMES` pictures of one attempt; the ones that cannot be used are dropped and named.
         group_id: the host's id of the group to search.
         among: or the host's ids of up to `MAX_SUBJECTS` subjects.
+        answer: the challenge that the pictures answer; it was asked for with the group.
 
     Raises:
         InvalidRequest: an id breaks the rule, or there are too few or too many subjects or images.
         NotFound: there is no such group.
+        NotLive, ChallengeUsed, ChallengeExpired, NotFound: see `liveness`.
         NotEnrolled: nobody on the roster has a reference.
         SearchedTooMuch: with the caller's credential, lately.
         Slowed: the caller's credential has failed too many people.
@@ -112,7 +123,7 @@ def identify(
             raise InvalidRequest(f"Name at most {MAX_SUBJECTS} subjects; this were {len(among)}. Or make a group.")
         for subject_id in among:
             subject_ids.require(subject_id)
-        return _identify(search, images, group_id, among)
+        return _identify(search, images, group_id, among, answer)
     except (DatabaseError, Overloaded):  # nor would the event be written; nobody looked at the pictures
         raise
     except Exception as error:
@@ -120,7 +131,9 @@ def identify(
         raise
 
 
-def _identify(search: _Search, images: Sequence[bytes], group_id: str | None, among: Sequence[str]) -> Identified:
+def _identify(
+    search: _Search, images: Sequence[bytes], group_id: str | None, among: Sequence[str], answer: Answer | None
+) -> Identified:
     started = time.perf_counter()
     version = runtime.active()
     rule, config = version.identification, version.config
@@ -137,7 +150,14 @@ def _identify(search: _Search, images: Sequence[bytes], group_id: str | None, am
             raise NotReady("Nobody on this roster is embedded for the active version yet.")
         raise NotEnrolled("Nobody on this roster has a reference. Enroll them first.")
     with admission.admitted(admission.VERIFY) as lanes:
-        attempt.extract(version, images, lanes)
+        live = liveness.begin(search.caller, "identify", group_id or "", answer, len(images))
+        if live.steps:
+            attempt.frames = live.extract(version, images, lanes)
+        else:
+            attempt.extract(version, images, lanes)
+        live.examine(search.caller, version, attempt.frames)
+    shown = attempt.frames
+    attempt.frames = live.front(shown)
     began = time.perf_counter()
     faces = by_member(attempt.frames)
     scores = engine.score(version.rule, roster.templates, faces, attempt.quality.score)
@@ -146,6 +166,8 @@ def _identify(search: _Search, images: Sequence[bytes], group_id: str | None, am
     own = roster.templates.take(order[:1]).embeddings
     decision = version.rule.judge(own, faces, attempt.quality.score)
     decided, reviewed = _decide(scores.margin[order], decision, rule.at(len(roster.candidates)))
+    if decided.decision == "match":
+        live.require_subject(search.caller, version, shown, own)
     margin = float(scores.margin[best] - scores.margin[order[1]]) if len(order) > 1 else None
     ranked = tuple(Ranked(roster.candidates[i], float(scores.score[i])) for i in order[:reviewed])
     frames = attempt.frames
@@ -157,7 +179,9 @@ def _identify(search: _Search, images: Sequence[bytes], group_id: str | None, am
     row = _settle(search, decided, margin, ranked, quality, timings)
     named = ranked[0].candidate.subject_id if decided.decision == "match" else None
     reviewable = ranked if decided.decision == "review" else ()
-    return Identified(row, config, decided, named, reviewable, margin, roster, quality, attempt.dropped, elapsed_ms)
+    return Identified(
+        row, config, decided, named, reviewable, margin, roster, quality, attempt.dropped, elapsed_ms, live
+    )
 
 
 def _name_roster(search: _Search, group_id: str | None, among: Sequence[str]) -> None:
@@ -253,7 +277,7 @@ def _record_failure(search: _Search, error: Exception) -> None:
     """The event of a search that came to no decision; and its row, where it failed over the face or the lock."""
     code = audit.code_of(error)
     metrics.identified(code, {})
-    if search.roster and isinstance(error, EngineError | LockedOut):
+    if search.roster and isinstance(error, EngineError | LockedOut | NotLive):
         locked = search.best if isinstance(error, LockedOut) else None
         dropped = list(search.attempt.dropped)
         _write(search, None, _about(locked), code, event=True, code=code, frames_dropped=dropped)
