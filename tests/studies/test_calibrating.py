@@ -99,3 +99,18 @@ def test_what_held_in_a_condition_before_does_not_stay_beside_new_numbers(
     assert calibrate("--output", str(output), version=2)["conditions"] == []
     assert "conditions" not in yaml.safe_load(output.read_text())
     assert EnsembleConfig.objects.get(version=2).conditions == before
+
+
+def test_forty_people_are_too_few_for_thresholds_by_the_rosters_size(
+    calibrate: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    output = tmp_path / "rosters.yaml"
+    with pytest.raises(CommandError, match="--output"):
+        calibrate("--identification-only")
+    with pytest.raises(CommandError, match="too few people"):
+        calibrate("--identification-only", "--output", str(output), version=2)
+    assert not output.exists()
+    assert calibrate()["identification"] == {}
+    assert selectors.get_config(3).identification == {}
+    with pytest.raises(CommandError, match="from 1 to 2000, not 2001"):
+        call_command("evaluate", "--config=3", "--pairs=x", "--images=x", "--identify", "50", "2001")
