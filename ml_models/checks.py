@@ -7,6 +7,7 @@ from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage, Error, register
 from django.core.exceptions import ImproperlyConfigured
+from django.utils.module_loading import import_string
 
 from . import conf, crypto
 from .artifacts import engines
@@ -114,6 +115,19 @@ def check_liveness(**_: Any) -> list[CheckMessage]:
         f"{', '.join(liveness.MODES)}: {{'verify': {{'challenge': 'monitor'}}}}."
     )
     return [Error(f"LIVENESS is {asked!r}.", hint=hint, id="ml_models.E013")]
+
+
+@register()
+def check_attestation(**_: Any) -> list[CheckMessage]:
+    path = conf.get("ATTESTATION")
+    try:
+        if path is None or callable(import_string(path).accepts):
+            return []
+        reason = "its accepts is no method"
+    except (AttributeError, ImportError, TypeError) as error:
+        reason = str(error)
+    hint = f"The dotted path of a class with accepts(token, request), or None ({reason})."
+    return [Error(f"ATTESTATION is {path!r}: every call is refused.", hint=hint, id="ml_models.E014")]
 
 
 @register()

@@ -68,6 +68,9 @@ DEFAULTS: dict[str, Any] = {
     "LIVENESS": {},
     # seconds in which a challenge has to be answered
     "CHALLENGE_S": 40,
+    # dotted path of a class that checks the phone's attestation token of enroll, verify and identify; None for no
+    # such check. See `ml_models.api.attestation`
+    "ATTESTATION": None,
     "MAX_IMAGE_BYTES": 12 * 1024 * 1024,
     # a whole request, refused by its Content-Length before it is parsed
     "MAX_REQUEST_BYTES": 40 * 1024 * 1024,

@@ -1,6 +1,7 @@
 """What can go wrong in the service; the engine has a tree of its own (`ml_models.engine.errors`).
 
 ServiceError
+├── NotAttested          not_attested        403  no token that the host's attestation accepts
 ├── NotEnrolled          not_enrolled        404
 │   └── ReferencesLost   not_enrolled        404  the rollout could not embed any of its references
 ├── NotFound             not_found           404
@@ -48,6 +49,17 @@ class ServiceError(Exception):
 class InvalidRequest(ServiceError):
     code = "invalid_request"
     status = 400
+
+
+class NotAttested(ServiceError):
+    code = "not_attested"
+    status = 403
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This call does not show that it comes from the app on a sound phone. Fetch a new attestation token for it "
+            "and send that as X-Attestation; if it is refused again, update the app."
+        )
 
 
 class NotEnrolled(ServiceError):

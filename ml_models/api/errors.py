@@ -31,6 +31,7 @@ CODES: dict[str, int] = {
     "invalid_request": 400,
     "not_authenticated": 401,
     "forbidden": 403,
+    "not_attested": 403,
     "not_enrolled": 404,
     "not_found": 404,
     "method_not_allowed": 405,

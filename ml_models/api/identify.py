@@ -14,7 +14,7 @@ from ml_models import services
 from ml_models.services import audit
 from ml_models.services.identification import MAX_SUBJECTS, Identified
 
-from . import access
+from . import access, attestation
 from . import serializers as s
 from .callers import caller
 from .views import PROBLEM, FaceView, audited, parse, told
@@ -72,7 +72,9 @@ class IdentifyAnswer(s.LiveAnswer):
 class IdentifyView(FaceView):
     permission_classes = [IsAuthenticated]
 
-    @extend_schema(request=IdentifyRequest, responses={200: IdentifyAnswer, **PROBLEM})
+    @extend_schema(
+        request=IdentifyRequest, parameters=[attestation.PARAMETER], responses={200: IdentifyAnswer, **PROBLEM}
+    )
     def post(self, request: Request) -> Response:
         """Who of a group, or of these subjects, is the face in the frames? Nobody is named in doubt."""
         data = parse(IdentifyRequest, request)
@@ -83,6 +85,7 @@ class IdentifyView(FaceView):
                 access.require_group(request.user, "identify", group)
             else:
                 access.require_each(request.user, "identify", among)
+            attestation.require(request)
         done = services.identify(who, data["image"], group_id=group, among=among, answer=data["answer"])
         return Response(IdentifyAnswer(_answer(request, done)).data)
 

@@ -20,12 +20,12 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from ml_models import conf, metrics, selectors, services
-from ml_models.exceptions import NotReady
+from ml_models.exceptions import NotAttested, NotReady
 from ml_models.services import audit, lockout
 from ml_models.services.liveness import Live
 from ml_models.services.readiness import readiness
 
-from . import access, uploads
+from . import access, attestation, uploads
 from . import serializers as s
 from .callers import caller
 from .errors import CONTENT_TYPE, exception_handler
@@ -111,12 +111,15 @@ def _subject_id(path: str) -> str:
 
 @contextmanager
 def audited(kind: audit.Kind, caller: services.Caller, subject_id: str = "") -> Iterator[None]:
-    """Around the question who may: a caller without the right leaves an event. The subject is not looked up for it, or
-    the time that takes would tell whether it exists."""
+    """Around the question who may: a caller without the right, or the phone's attestation, leaves an event. The subject
+    is not looked up for it, or the time that takes would tell whether it exists."""
     try:
         yield
     except PermissionDenied:
         audit.record(kind, caller, audit.Named(subject_id), "forbidden")
+        raise
+    except NotAttested as error:
+        audit.record(kind, caller, audit.Named(subject_id), error.code)
         raise
 
 
@@ -130,7 +133,9 @@ def told(live: Live) -> dict[str, Any]:
 class EnrollView(FaceView):
     permission_classes = [IsAuthenticated]
 
-    @extend_schema(request=s.EnrollRequest, responses={201: s.EnrollAnswer, **PROBLEM})
+    @extend_schema(
+        request=s.EnrollRequest, parameters=[attestation.PARAMETER], responses={201: s.EnrollAnswer, **PROBLEM}
+    )
     def post(self, request: Request) -> Response:
         """Add a reference to a subject, who begins to exist with the first one."""
         data = parse(s.EnrollRequest, request)
@@ -139,6 +144,7 @@ class EnrollView(FaceView):
             access.require(request.user, "enroll", data["subject_id"])
             if data["override"]:
                 access.require_permission(request.user, "override_reference")
+            attestation.require(request)
         done = services.enroll(who, data["subject_id"], data["image"], data["override"], data["answer"])
         answer = {
             "subject_id": data["subject_id"],
@@ -154,13 +160,16 @@ class EnrollView(FaceView):
 class VerifyView(FaceView):
     permission_classes = [IsAuthenticated]
 
-    @extend_schema(request=s.VerifyRequest, responses={200: s.VerifyAnswer, **PROBLEM})
+    @extend_schema(
+        request=s.VerifyRequest, parameters=[attestation.PARAMETER], responses={200: s.VerifyAnswer, **PROBLEM}
+    )
     def post(self, request: Request) -> Response:
         """Is the face in the frames the subject's?"""
         data = parse(s.VerifyRequest, request)
         who = caller(request, data["capture_point"])
         with audited(audit.Kind.VERIFY, who, data["subject_id"]):
             access.require(request.user, "verify", data["subject_id"])
+            attestation.require(request)
         done = services.verify(who, data["subject_id"], data["image"], data["answer"])
         answer = {
             "verification_id": done.verification.pk,

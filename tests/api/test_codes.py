@@ -127,6 +127,13 @@ def forbidden(door: Door) -> list[Any]:
 
 
 @case
+def not_attested(door: Door) -> list[Any]:
+    door.change(ATTESTATION="tests.api.test_attestation.Phones")
+    picture = door.portraits.eileen_collins
+    return [verify(door.service, "child-1", picture), enroll(door.service, "child-1", picture)]
+
+
+@case
 def not_enrolled(door: Door) -> list[Any]:
     return [verify(door.service, "nobody", door.portraits.eileen_collins)]
 
