@@ -8,6 +8,7 @@ ServiceError
 ├── ConfigChanged        config_changed      409  another version, or another operator, came between
 ├── ReferenceMismatch    reference_mismatch  409
 ├── DuplicateReference   duplicate_reference 409  names the reference that is there
+├── DuplicateFace        duplicate_face      409  another member of the group has this face
 ├── RolloutRefused       rollout_refused     409
 ├── ChallengeExpired     challenge_expired   409  the answer came too late
 ├── ChallengeUsed        challenge_used      409  it was answered before
@@ -33,7 +34,7 @@ ServiceError
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from .engine.errors import Reason
@@ -109,6 +110,22 @@ class DuplicateReference(ServiceError):
         super().__init__(
             "This picture is one of the subject's references already; `reference_id` says which. After a lost answer "
             "the enrolment is done. To add a reference, take a new picture."
+        )
+
+
+class DuplicateFace(ServiceError):
+    """`subject_id` is the other one's: for callers who may see it. `facts` are for the audit event."""
+
+    code = "duplicate_face"
+    status = 409
+
+    def __init__(self, subject_id: str, facts: Mapping[str, str]) -> None:
+        self.subject_id = subject_id
+        self.facts = facts
+        super().__init__(
+            "Another member of the group has this face. Look who stands there, and whose reference is the wrong one: "
+            "erase that. Where both are right (twins), a caller with the right to override may repeat the request with "
+            "override=true."
         )
 
 

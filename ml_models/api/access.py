@@ -83,6 +83,13 @@ def require_each(user: Any, action: str, subject_ids: Iterable[str]) -> None:
         raise PermissionDenied
 
 
+def sees_candidate(user: Any, subject_id: str) -> bool:
+    """Whether a caller who asked about somebody else may be told of this subject: holds `view_candidates`, and may read
+    the subject by the host's policy."""
+    policy = import_string(conf.get("SUBJECT_POLICY"))
+    return bool(user.has_perm("ml_models.view_candidates") and policy(user, "read", subject_id))
+
+
 def require_permission(user: Any, permission: str) -> None:
     """Raises: PermissionDenied unless the user holds `ml_models.<permission>`."""
     if not user.has_perm(f"ml_models.{permission}"):

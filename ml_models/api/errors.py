@@ -38,6 +38,7 @@ CODES: dict[str, int] = {
     "config_changed": 409,
     "reference_mismatch": 409,
     "duplicate_reference": 409,
+    "duplicate_face": 409,
     "rollout_refused": 409,
     "challenge_expired": 409,
     "challenge_used": 409,

@@ -155,8 +155,10 @@ class EnrollRequest(AnsweringRequest):
     )
     override = serializers.BooleanField(
         default=False,
-        help_text="Enroll although the face does not match the subject's references; needs override_reference.",
+        help_text="Enroll although the face does not match the subject's references, or matches another member of the "
+        "group; needs override_reference.",
     )
+    group = IdField("group", required=False)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         attrs = super().validate(attrs)

@@ -20,7 +20,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from ml_models import conf, metrics, selectors, services
-from ml_models.exceptions import NotAttested, NotReady
+from ml_models.exceptions import DuplicateFace, NotAttested, NotReady
 from ml_models.services import audit, lockout
 from ml_models.services.liveness import Live
 from ml_models.services.readiness import readiness
@@ -28,7 +28,7 @@ from ml_models.services.readiness import readiness
 from . import access, attestation, uploads
 from . import serializers as s
 from .callers import caller
-from .errors import CONTENT_TYPE, exception_handler
+from .errors import CONTENT_TYPE, exception_handler, problem
 from .parsers import JSONParser, MultiPartParser
 from .throttles import CallerThrottle
 
@@ -144,8 +144,17 @@ class EnrollView(FaceView):
             access.require(request.user, "enroll", data["subject_id"])
             if data["override"]:
                 access.require_permission(request.user, "override_reference")
+            if "group" in data:  # who learns that a face is in a group has searched it
+                access.require_group(request.user, "identify", data["group"])
             attestation.require(request)
-        done = services.enroll(who, data["subject_id"], data["image"], data["override"], data["answer"])
+        try:
+            done = services.enroll(
+                who, data["subject_id"], data["image"], data["override"], data["answer"], data.get("group")
+            )
+        except DuplicateFace as error:
+            if not access.sees_candidate(request.user, error.subject_id):
+                raise
+            return problem(error.code, str(error), subject_id=error.subject_id)
         answer = {
             "subject_id": data["subject_id"],
             "reference_id": done.reference.pk,

@@ -10,7 +10,7 @@ import logging
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from django.db import DatabaseError, transaction
@@ -22,9 +22,11 @@ from ..engine.align import encode_chip
 from ..engine.compare import by_member
 from ..engine.conditions import CONDITIONS
 from ..engine.errors import ArtifactRejected, InferenceFailed
+from ..engine.fuse import Condition
 from ..engine.types import Extraction, Feature, Quality
 from ..exceptions import (
     ConfigChanged,
+    DuplicateFace,
     InvalidRequest,
     NotFound,
     NotReady,
@@ -35,7 +37,7 @@ from ..exceptions import (
 from ..models import Embedding, EnsembleConfig, Erasure, Reference, Subject, actor_id
 from ..runtime import ServedVersion
 from ..versions import locks
-from . import admission, audit, duplicates, liveness, lockout, subject_ids
+from . import admission, audit, duplicates, liveness, lockout, mixups, subject_ids
 from .callers import Caller
 from .challenges import Answer
 from .embeddings import embed_chip, sealed
@@ -66,6 +68,7 @@ def enroll(
     image: bytes | Sequence[bytes],
     override: bool = False,
     answer: Answer | None = None,
+    group_id: str | None = None,
 ) -> Enrolled:
     """Add a reference to a subject, who begins to exist with the first one.
 
@@ -77,37 +80,47 @@ def enroll(
         override: enroll although the face does not match the template; the caller's right to it is the view's matter.
             A picture that is there already stays refused: there is nothing to override.
         answer: the challenge that the pictures answer.
+        group_id: the host's id of a group in which nobody else may have this face.
 
     Raises:
         ImageError: the picture is refused.
         ReferenceMismatch: the subject has references and this face does not match them; or it had some, which were
             erased lately.
         DuplicateReference: the picture is among them.
+        DuplicateFace: another member of the group has this face.
         LockedOut: too many faces that were not the subject's were shown, this one perhaps the last.
         InvalidRequest: the id breaks the rule, or the subject has as many references as it may have.
-        NotFound: the subject was erased meanwhile.
+        NotFound: the subject was erased meanwhile; or there is no such group.
+        Slowed, SearchedTooMuch: see `mixups.begin`.
         NotLive, ChallengeUsed, ChallengeExpired, NotFound: see `liveness`.
         NotReady
         Overloaded: it would have waited too long for a core.
     """
     try:
-        return _enroll(caller, subject_id, [image] if isinstance(image, bytes) else image, override, answer)
+        return _enroll(caller, subject_id, [image] if isinstance(image, bytes) else image, override, answer, group_id)
     except (DatabaseError, Overloaded):  # nor would the event be written; nobody looked at the picture
         raise
     except Exception as error:
         kind = audit.Kind.OVERRIDE if override else audit.Kind.ENROLL
-        audit.record(kind, caller, audit.named_by_id(subject_id), audit.code_of(error))
+        facts = error.facts if isinstance(error, DuplicateFace) else {}
+        audit.record(kind, caller, audit.named_by_id(subject_id), audit.code_of(error), **facts)
         raise
 
 
 def _enroll(
-    caller: Caller, subject_id: str, images: Sequence[bytes], override: bool, answer: Answer | None
+    caller: Caller,
+    subject_id: str,
+    images: Sequence[bytes],
+    override: bool,
+    answer: Answer | None,
+    group_id: str | None,
 ) -> Enrolled:
     subject_ids.require(subject_id)
     version = runtime.active()
     config = version.config
     known = Subject.objects.filter(subject_id=subject_id).first()
     erasures = _erasures(subject_id)
+    group = None if group_id is None else mixups.begin(caller, version, group_id, subject_id)
     with admission.admitted(admission.ENROLL) as lanes:
         live = liveness.begin(caller, "enroll", subject_id, answer, len(images))
         if live.steps:
@@ -117,11 +130,11 @@ def _enroll(
         live.examine(caller, version, shown)
     extraction = live.front(shown)[0]
     condition = version.rule.condition_of(by_member([extraction]))
-    new = _NewReference(subject_id, known.pk if known else None, erasures, extraction, caller, live, shown)
+    new = _NewReference(subject_id, known.pk if known else None, erasures, extraction, caller, live, shown, group)
     features: dict[str, Feature] = {m.space: extraction.feature(m.artifact.name) for m in config.members.all()}
     owed: set[str] = set()
     for _ in range(MAX_TRIES):
-        checked = _check_against_template(version, new, override)
+        checked = _check(version, new, override)
         with transaction.atomic():
             locks.share_versions()
             active, others = _served_here()
@@ -144,16 +157,11 @@ def _enroll(
                 owed.add(space)
     else:
         raise ConfigChanged("The subject or the served versions changed while the picture was processed. Try again.")
-    warnings = ["This face was not matched to the subject's earlier references."] if checked.overridden else []
-    if checked.overridden:
-        facts = {"subject_id": subject_id, "reference_id": reference.pk, "reason": checked.overridden}
+    if checked.reason:
+        facts = {"subject_id": subject_id, "reference_id": reference.pk, "reason": checked.reason}
         signals.after_commit(signals.reference_overridden, **facts)
-    if checked.adds_nothing:
-        warnings.append(duplicates.WARNING)
-    if condition and CONDITIONS[condition.name].warning:
-        warnings.append(CONDITIONS[condition.name].warning)
     logger.info("enrolled reference %s", reference.pk)
-    return Enrolled(reference, config, extraction.quality, warnings, live)
+    return Enrolled(reference, config, extraction.quality, _warnings(checked, condition), live)
 
 
 def _served_here() -> tuple[EnsembleConfig, list[EnsembleConfig]]:
@@ -181,6 +189,7 @@ class _NewReference:
     caller: Caller
     live: Live
     shown: list[Extraction]
+    others: mixups.Others | None
 
 
 def _erasures(subject_id: str) -> int:
@@ -203,11 +212,28 @@ def _erased_lately(subject_id: str) -> bool:
 @dataclass(frozen=True, slots=True)
 class _Checked:
     """The references that the new one was compared with; why it was not, or did not match, where that was overridden;
-    and whether it is nearly one of them."""
+    whether it is nearly one of them; and what came of the search in the group, if one was named."""
 
     references: frozenset[uuid.UUID]
     overridden: str = ""
     adds_nothing: bool = False
+    searched: mixups.Searched | None = None
+
+    @property
+    def reason(self) -> str:
+        """All that was overridden; empty where nothing was."""
+        same_face = "duplicate_face" if self.searched and self.searched.same else ""
+        return "+".join(filter(None, [self.overridden, same_face]))
+
+
+def _check(version: ServedVersion, new: _NewReference, override: bool) -> _Checked:
+    checked = _check_against_template(version, new, override)
+    if new.others is None:
+        return checked
+    searched = new.others.search(version, by_member([new.extraction]), new.extraction.quality.score)
+    if searched.same and not override:
+        raise DuplicateFace(searched.same.subject_id, mixups.facts(new.others, searched))
+    return replace(checked, searched=searched)
 
 
 def _check_against_template(version: ServedVersion, new: _NewReference, override: bool) -> _Checked:
@@ -240,6 +266,17 @@ def _check_against_template(version: ServedVersion, new: _NewReference, override
     return _Checked(references, "mismatch" if mismatch else "", adds_nothing)
 
 
+def _warnings(checked: _Checked, condition: Condition | None) -> list[str]:
+    warnings = ["This face was not matched to the subject's earlier references."] if checked.overridden else []
+    if checked.searched:
+        warnings += checked.searched.warnings
+    if checked.adds_nothing:
+        warnings.append(duplicates.WARNING)
+    if condition and CONDITIONS[condition.name].warning:
+        warnings.append(CONDITIONS[condition.name].warning)
+    return warnings
+
+
 def _begin(subject_id: str) -> bool:
     """Whether the subject did not exist until now."""
     return Subject.objects.get_or_create(subject_id=subject_id, defaults={"audit_key": audit.new_key()})[1]
@@ -247,6 +284,9 @@ def _begin(subject_id: str) -> bool:
 
 def write(new: _NewReference, checked: _Checked, features: dict[str, Feature]) -> Reference | None:
     """Write the reference; None when the subject's references are no longer the ones it was compared with."""
+    # the group first, as whoever changes it does
+    if new.others and checked.searched and not new.others.hold() <= checked.searched.references:
+        return None
     created = new.known is None and _begin(new.subject_id)
     # NO KEY: two enrolments wait for each other, an embedding task's KEY SHARE does not wait for either
     subject = Subject.objects.select_for_update(no_key=True).filter(subject_id=new.subject_id).first()
@@ -266,11 +306,13 @@ def write(new: _NewReference, checked: _Checked, features: dict[str, Feature]) -
         subject=subject,
         chip=crypto.seal_chip(pk, owner, encode_chip(new.extraction.chip)),
         quality=new.extraction.quality.to_json(),
-        overridden=bool(checked.overridden),
+        overridden=bool(checked.reason),
         enrolled_by_id=actor_id(new.caller.account),
     )
     Embedding.objects.bulk_create(sealed(pk, owner, space, feature) for space, feature in features.items())
-    kind = audit.Kind.OVERRIDE if checked.overridden else audit.Kind.ENROLL
-    why = {"reason": checked.overridden} if checked.overridden else {}
+    kind = audit.Kind.OVERRIDE if checked.reason else audit.Kind.ENROLL
+    why = {"reason": checked.reason} if checked.reason else {}
+    if new.others and checked.searched:
+        why |= mixups.facts(new.others, checked.searched)
     audit.record(kind, new.caller, audit.named(subject), reference=str(pk), **why)
     return reference

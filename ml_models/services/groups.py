@@ -36,8 +36,21 @@ def get(group_id: str) -> Roster:
         InvalidRequest: the id breaks the rule.
         NotFound: there is no such group.
     """
+    return _roster(existing(group_id))
+
+
+def existing(group_id: str) -> Group:
+    """A group by the host's id.
+
+    Raises:
+        InvalidRequest: the id breaks the rule.
+        NotFound: there is no such group.
+    """
     subject_ids.require(group_id, "group")
-    return _roster(_existing(group_id))
+    group = Group.objects.filter(group_id=group_id).first()
+    if group is None:
+        raise NotFound("There is no such group.")
+    return group
 
 
 def put(caller: Caller, group_id: str, members: Iterable[str]) -> Roster:
@@ -115,13 +128,6 @@ def _change(caller: Caller, group: Group, coming: set[str], going: set[str], cre
     if coming or going or created:
         kind, added, removed = audit.Kind.WRITE_GROUP, len(coming), len(going)
         audit.record(kind, caller, group=str(group.pk), added=added, removed=removed)
-
-
-def _existing(group_id: str) -> Group:
-    group = Group.objects.filter(group_id=group_id).first()
-    if group is None:
-        raise NotFound("There is no such group.")
-    return group
 
 
 def _held(group_id: str) -> Group:

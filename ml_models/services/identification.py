@@ -24,14 +24,13 @@ from ..exceptions import (
     InvalidRequest,
     LockedOut,
     NotEnrolled,
-    NotFound,
     NotLive,
     NotReady,
     Overloaded,
     SearchedTooMuch,
 )
-from ..models import EnsembleConfig, Group, Identification, Membership, Subject, actor_id
-from . import admission, audit, limits, liveness, lockout, rosters, subject_ids
+from ..models import EnsembleConfig, Identification, Membership, Subject, actor_id
+from . import admission, audit, groups, limits, liveness, lockout, rosters, subject_ids
 from .attempts import Attempt
 from .callers import Caller
 from .challenges import Answer
@@ -188,10 +187,7 @@ def _name_roster(search: _Search, group_id: str | None, among: Sequence[str]) ->
     if group_id is None:
         search.subject_ids = tuple(sorted(set(among)))
         return
-    subject_ids.require(group_id, "group")
-    group = Group.objects.filter(group_id=group_id).first()
-    if group is None:
-        raise NotFound("There is no such group.")
+    group = groups.existing(group_id)
     search.group = group.pk
     search.subject_ids = tuple(group.memberships.order_by("subject_id").values_list("subject_id", flat=True))
 

@@ -15,7 +15,7 @@ from django.db import OperationalError, connection
 from django.db.models.functions import Now
 from rest_framework.test import APIClient
 
-from ml_models import runtime
+from ml_models import runtime, services
 from ml_models.api.errors import CODES
 from ml_models.models import (
     Artifact,
@@ -29,7 +29,7 @@ from ml_models.models import (
     Subject,
     Verification,
 )
-from ml_models.services import admission, enrolment
+from ml_models.services import admission, enrolment, groups
 from tests.conftest import Portraits
 from tests.support.challenges import TURNED, ask
 from tests.support.challenges import answer as answer_challenge
@@ -202,6 +202,19 @@ def reference_mismatch(door: Door) -> list[Any]:
 @case
 def duplicate_reference(door: Door) -> list[Any]:
     return [enroll(door.service, "child-1", door.portraits.eileen_collins)]
+
+
+@case
+def duplicate_face(door: Door) -> list[Any]:
+    offsets = [{"candidates": count, "match": 1.0, "review": 0.0} for count in (1, 2000)]
+    rewrite(identification={"target_fpir": 0.001, "offsets": offsets})
+    groups.put(services.NOBODY, "bus/7", ["child-1", "child-2"])
+    door.change(GROUP_POLICY=f"{__name__}.anybody")
+    return [enroll(door.service, "child-2", another(door.portraits.eileen_collins), group="bus/7")]
+
+
+def anybody(*_: Any) -> bool:
+    return True
 
 
 @case
@@ -409,7 +422,7 @@ def test_a_database_that_does_not_answer_is_not_ready(door: Door) -> None:
 def test_the_promised_codes_are_all_there() -> None:
     promised = (
         "invalid_request 400 · not_authenticated 401 · forbidden 403 · not_enrolled 404 · not_found 404 · "
-        "config_changed 409 · reference_mismatch 409 · rollout_refused 409 · challenge_used 409 · "
+        "config_changed 409 · reference_mismatch 409 · rollout_refused 409 · challenge_used 409 · duplicate_face 409 · "
         "challenge_expired 409 · challenge_failed 422 · image_too_large 413 · "
         "undecodable_image 422 · no_face_found 422 · multiple_faces 422 · face_too_small 422 · not_upright 422 · "
         "low_quality 422 · spoof_suspected 422 · throttled 429 · locked_out 429 · inference_failed 500 · "
