@@ -8,7 +8,7 @@ import io
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
@@ -21,6 +21,7 @@ from PIL import Image, ImageEnhance, ImageFilter, ImageStat
 
 from devstack.portraits import eileen_collins, grace_hopper
 from devstack.state import ROOT
+from devstack.turned import shown
 from ml_models.engine.align import TEMPLATE, similarity_transform
 from ml_models.engine.detect import Detector
 from ml_models.engine.types import DetectedFace
@@ -49,12 +50,12 @@ def main() -> int:
             answer = service.post("enroll", subject, picture)
             print(f"enrol {subject}: {answer.get('code') or 'reference ' + answer['reference_id']}")
         print("\n" + ROW.format("asked", "answer", "score", "threshold", "ms", ""))
-        wrong = sum(not report(service, attempt) for attempt in attempts)
+        right = [report(service, attempt) for attempt in attempts] + [*challenged(service, second[0])]
     finally:
         for subject, _ in (first, second):
             service.erase(subject)
-    print(f"\n{len(attempts) - wrong} of {len(attempts)} answers as expected; both people erased again.")
-    return 1 if wrong else 0
+    print(f"\n{sum(right)} of {len(right)} answers as expected; both people erased again.")
+    return 0 if all(right) else 1
 
 
 class Service:
@@ -65,30 +66,56 @@ class Service:
         self._session = requests.Session()
         self._session.headers["Authorization"] = f"Api-Key {api_key}"
 
-    def post(self, call: str, subject: str, picture: bytes) -> dict[str, Any]:
+    def post(self, call: str, subject: str, *pictures: bytes, **fields: str) -> dict[str, Any]:
         answer = self._session.post(
             f"{self.url}/api/v1/face/{call}",
-            data={"subject_id": subject},
-            files={"image": ("photo.jpg", picture)},
+            data={"subject_id": subject, **fields},
+            files=[("image", ("photo.jpg", picture)) for picture in pictures],
             timeout=60,
         )
         return dict(answer.json())
+
+    def challenge(self, subject: str) -> tuple[dict[str, str], list[str]]:
+        """What an attempt sends with its pictures, and the steps that these have to show."""
+        answer = self._session.post(
+            f"{self.url}/api/v1/face/liveness/challenges", json={"purpose": "verify", "subject_id": subject}, timeout=60
+        ).json()
+        return {name: answer[name] for name in ("challenge_id", "nonce")}, [one["step"] for one in answer["steps"]]
 
     def erase(self, subject: str) -> None:
         self._session.delete(f"{self.url}/api/v1/face/subjects/{subject}", timeout=60)
 
 
 def report(service: Service, attempt: Attempt) -> bool:
+    return verify(service, attempt.subject, attempt.asked, attempt.expected, [attempt.picture])
+
+
+def verify(service: Service, subject: str, asked: str, expected: str, pictures: Sequence[bytes], **fields: str) -> bool:
     """Verify, print the row, and say whether the answer was the expected one."""
     began = time.perf_counter()
-    answer = service.post("verify", attempt.subject, attempt.picture)
+    answer = service.post("verify", subject, *pictures, **fields)
     took_ms = (time.perf_counter() - began) * 1000
     given = answer.get("decision") or answer.get("code") or "?"
     score, threshold = (f"{answer[key]:.2f}" if key in answer else "–" for key in ("score", "threshold"))
-    right = given == attempt.expected
-    verdict = "✓" if right else f"✗ expected {attempt.expected}"
-    print(ROW.format(f"{attempt.subject}: {attempt.asked}", given, score, threshold, f"{took_ms:.0f}", verdict))
+    right = given == expected
+    verdict = "✓" if right else f"✗ expected {expected}"
+    print(ROW.format(f"{subject}: {asked}", given, score, threshold, f"{took_ms:.0f}", verdict))
     return right
+
+
+def challenged(service: Service, subject: str) -> Iterator[bool]:
+    """Challenges of the subject whose portrait is Eileen Collins's. The head is turned by software: the service cannot
+    see that no camera took it."""
+    own, other = eileen_collins(), grace_hopper()
+    answer, steps = service.challenge(subject)
+    pictures = shown(own, steps)
+    yield verify(service, subject, "a challenge, the head turned", "match", pictures, **answer)
+    yield verify(service, subject, "the same challenge again", "challenge_used", pictures, **answer)
+    answer, steps = service.challenge(subject)
+    yield verify(service, subject, "a challenge, one photo", "challenge_failed", [own] * len(steps), **answer)
+    answer, steps = service.challenge(subject)
+    mixed = [*shown(own, steps)[:-1], shown(other, steps)[-1]]
+    yield verify(service, subject, "a challenge, two people", "challenge_failed", mixed, **answer)
 
 
 def story(run: str) -> tuple[tuple[str, bytes], tuple[str, bytes], list[Attempt]]:

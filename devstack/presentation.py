@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 
 from devstack.dev_eval import DATA, in_threads, load, pictures, png
+from devstack.sent_again import sent_again
 from devstack.state import ROOT, say
 
 PAGE = ROOT / "docs" / "presentation.md"
@@ -58,7 +59,6 @@ class Measured:
         assert turned  # noqa: S101 - of a version with challenges
         self.pipeline, self.rule, self.turned = loading.pipeline(config), numbers.rule(config), turned
         self.passive = numbers.passive(config)
-        self._mirror_images: dict[int, tuple[Any, Any]] = {}
         london = [*pictures("london"), *sorted((DATA / "london" / "turns").glob("*_3quarter.jpg"))]
         self.london = [one for one in in_threads(self._shown, london) if one]
         self.people = sorted({one.subject for one in self.london})
@@ -103,12 +103,6 @@ class Measured:
             return None
         return Shown(path.parent.parent.name, "front" if front else "turned", "", path, face)
 
-    def _mirrored(self, face: Any) -> Any:
-        """Each face is mirrored once: a person's frames are in a hundred attempts."""
-        if id(face) not in self._mirror_images:
-            self._mirror_images[id(face)] = (face, self.pipeline.mirrored(face))
-        return self._mirror_images[id(face)][1]
-
     def score(self, first: Any, second: Any) -> float:
         from ml_models.engine.compare import by_member, compare
 
@@ -121,7 +115,7 @@ class Measured:
         from ml_models.engine.compare import by_member
 
         turned = turned or self.turned
-        if found := failures(frames, steps, self.rule, turned, self._mirrored):
+        if found := failures(frames, steps, self.rule, turned):
             return found[0].code
         fronts = [frame for frame, step in zip(frames, steps, strict=True) if step == "front"]
         template, quality = by_member([reference]), max(frame.quality.score for frame in fronts)
@@ -157,6 +151,7 @@ def page(m: Measured) -> Iterator[str]:
     yield from genuine(m, cfp[1])
     yield from strangers(m)
     yield from attacks(m)
+    yield from sent_again(m)
     yield from passive(m)
     yield TAIL
 

@@ -3,70 +3,54 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-
-import numpy as np
 
 from .compare import by_member, compare
 from .errors import Reason
 from .fuse import Fusion
+from .pipeline import chip_crop
+from .same_picture import is_same_picture, mirrored
 from .turns import Step, turn, unlike_steps
 from .types import Embeddings, Extraction
 
-Mirror = Callable[[Extraction], Mapping[str, Embeddings]]
-"""The members' embeddings of a face's mirror image."""
+_MIRRORED: dict[Step, Step] = {"front": "front", "left": "right", "right": "left"}
+"""What a picture of a step shows in its mirror image."""
 
 
 @dataclass(frozen=True, slots=True)
 class TurnedRule:
-    """A version's numbers for frames of a challenge.
-
-    `threshold` decides where a head is turned on either side of a comparison, in the units of the version's score,
-    which such heads lower. Cosines are means over the members: two frames of one step that reach `same_picture` are one
-    picture sent twice; a frame turned to the left and the mirror image of one turned to the right that reach
-    `mirrored_picture` are one picture mirrored.
-    """
+    """A version's number for frames of a challenge: `threshold` decides where a head is turned on either side of a
+    comparison, in the units of the version's score, which such heads lower."""
 
     threshold: float
-    same_picture: float
-    mirrored_picture: float
 
     def __post_init__(self) -> None:
-        if not all(map(math.isfinite, (self.threshold, self.same_picture, self.mirrored_picture))):
-            raise ValueError(f"The numbers for turned heads must be finite, not {self}.")
+        if not math.isfinite(self.threshold):
+            raise ValueError(f"The threshold for turned heads must be finite, not {self.threshold}.")
 
 
 def failures(
-    frames: Sequence[Extraction], steps: Sequence[Step], rule: Fusion, turned: TurnedRule, mirror: Mirror
+    frames: Sequence[Extraction], steps: Sequence[Step], rule: Fusion, turned: TurnedRule
 ) -> tuple[Reason, ...]:
     """Why the frames do not pass the challenge; empty when they do. Nobody's template takes part.
 
     Args:
         frames: one of each step, in their order.
         rule: the version's; conditions do not count here.
-        mirror: asked for frames turned to the right, where one to the left passed all else.
 
     Raises:
         InferenceFailed, MissingThreshold, LowQuality: see `Fusion.decide`.
     """
     if unlike := unlike_steps([turn(frame.chip.landmarks) for frame in frames], steps):
         return unlike
-    pairs = list(combinations(range(len(frames)), 2))
     strangers = [
         _another_person(second)
-        for first, second in pairs
+        for first, second in combinations(range(len(frames)), 2)
         if not _same_person(frames[first], by_member([frames[second]]), _is_front(steps, first, second), rule, turned)
     ]
-    if strangers:
-        return tuple(dict.fromkeys(strangers))
-    twice = [
-        Reason("same_picture", "take a new picture for each step", frame=second)
-        for first, second in pairs
-        if steps[first] == steps[second] and _cosine(frames[first], by_member([frames[second]])) >= turned.same_picture
-    ]
-    return tuple(twice) or _mirrored(frames, steps, turned, mirror)
+    return tuple(dict.fromkeys(strangers)) or _sent_again(frames, steps)
 
 
 def unlike_template(
@@ -102,19 +86,14 @@ def _same_person(
     return rule.decide(compare(others, probe), frame.quality.score).score >= turned.threshold
 
 
-def _cosine(frame: Extraction, other: Mapping[str, Embeddings]) -> float:
-    """The members' mean."""
-    return float(np.mean([vector @ other[name].vectors[0] for name, vector in frame.vectors.items()]))
-
-
-def _mirrored(
-    frames: Sequence[Extraction], steps: Sequence[Step], turned: TurnedRule, mirror: Mirror
-) -> tuple[Reason, ...]:
-    lefts = [frame for frame, step in zip(frames, steps, strict=True) if step == "left"]
-    for index, (frame, step) in enumerate(zip(frames, steps, strict=True)):
-        if step == "right":
-            mirrored = mirror(frame)
-            if any(_cosine(left, mirrored) >= turned.mirrored_picture for left in lefts):
-                text = "take a new picture for each side, not the mirror image of the other"
-                return (Reason("mirrored_picture", text, frame=index),)
-    return ()
+def _sent_again(frames: Sequence[Extraction], steps: Sequence[Step]) -> tuple[Reason, ...]:
+    """The frames that are an earlier one's picture, or its mirror image, as far as their steps allow."""
+    crops = [chip_crop(frame.chip) for frame in frames]
+    reasons = []
+    for first, second in combinations(range(len(frames)), 2):
+        if steps[first] == steps[second] and is_same_picture(crops[first], crops[second]):
+            reasons.append(Reason("same_picture", "take a new picture for each step", frame=second))
+        elif _MIRRORED[steps[first]] == steps[second] and is_same_picture(crops[first], mirrored(crops[second])):
+            text = "take a new picture for each step, not the mirror image of another"
+            reasons.append(Reason("mirrored_picture", text, frame=second))
+    return tuple(dict.fromkeys(reasons))

@@ -116,15 +116,6 @@ class Pipeline:
             face = the_one_face(view.faces, view.image.shape, limits.min_face_px, limits.bystander_ratio)
         return view, face
 
-    def mirrored(self, extraction: Extraction) -> dict[str, Embeddings]:
-        """The members' embeddings of an extracted face's mirror image.
-
-        Raises:
-            InferenceFailed: a network failed.
-        """
-        crop = np.ascontiguousarray(chip_crop(extraction.chip)[:, ::-1])
-        return {name: member.embed(crop[None], self.flip) for name, member in self.members.items()}
-
     def _embed(self, crop: Image, lanes: Lanes, timings: dict[str, float]) -> dict[str, Embeddings]:
         def embed(name: str) -> Embeddings:
             with _timed(timings, name):

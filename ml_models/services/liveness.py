@@ -121,7 +121,7 @@ class Live:
         """
         if self.steps:
             turned = _turned(version)
-            _refuse(caller, challenge.failures(frames, self.steps, version.rule, turned, version.pipeline.mirrored))
+            _refuse(caller, challenge.failures(frames, self.steps, version.rule, turned))
         verdicts = [self._challenge_verdict(), self._passive_verdict(caller, version, self.front(frames))]
         told = [verdict for verdict in verdicts if verdict]
         self.verdict = next((worst for worst in ("no", "uncertain", "yes") if worst in told), None)

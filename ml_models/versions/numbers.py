@@ -155,10 +155,9 @@ def turned(config: EnsembleConfig) -> TurnedRule | None:
     if numbers is None:
         return None
     try:
-        return TurnedRule(**{name: float(value) for name, value in numbers.items()})
-    except (AttributeError, TypeError, ValueError) as error:
-        reason = f"needs threshold, same_picture and mirrored_picture in liveness.turned. ({error})"
-        raise ConfigInvalid([f"Version {config.version} {reason}"]) from error
+        return TurnedRule(float(numbers["threshold"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigInvalid([f"Version {config.version} needs a threshold in liveness.turned. ({error})"]) from error
 
 
 def quality_limits(config: EnsembleConfig, step: str) -> QualityLimits:

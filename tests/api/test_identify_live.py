@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 from rest_framework.test import APIClient
 
+from devstack.turned import shown
 from ml_models import runtime, services
 from ml_models.models import CredentialCount, Identification
 from ml_models.services import challenges, groups
 from tests.conftest import Portraits
-from tests.support.challenges import TURNED, shown
+from tests.support.challenges import TURNED
 from tests.support.served import rewrite
 from tests.support.uploads import upload
 

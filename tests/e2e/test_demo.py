@@ -83,7 +83,10 @@ class Agreeable(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def do_POST(self) -> None:
-        self._answer({"decision": "match"} if self.path.endswith("verify") else {"reference_id": "r"})
+        steps = [{"step": step} for step in ("front", "left", "right")]
+        challenge = {"challenge_id": "c", "nonce": "n", "steps": steps}
+        answers: dict[str, dict[str, Any]] = {"verify": {"decision": "match"}, "challenges": challenge}
+        self._answer(answers.get(self.path.rsplit("/", 1)[-1], {"reference_id": "r"}))
 
     def do_DELETE(self) -> None:
         self._answer({})
@@ -110,4 +113,6 @@ def test_an_answer_that_is_not_the_expected_one_fails_the_demo(capsys: pytest.Ca
     table = capsys.readouterr().out
     assert "expected no_match" in table
     assert "expected multiple_faces" in table
+    assert "expected challenge_failed" in table
+    assert "expected challenge_used" in table
     assert "✓" in table  # the genuine ones

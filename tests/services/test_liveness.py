@@ -8,13 +8,14 @@ from django.core.management import call_command
 from django.core.management.base import SystemCheckError
 from rest_framework.test import APIClient
 
+from devstack.turned import shown
 from ml_models import runtime
 from ml_models.engine.errors import InferenceFailed
 from ml_models.engine.presentation import PresentationDetector
 from ml_models.models import Artifact, AuditEvent, CredentialCount, EnsembleConfig, Reference, Subject, Verification
 from ml_models.services import NOBODY, challenges, liveness
 from tests.conftest import Portraits
-from tests.support.challenges import TURNED, answer, ask, shown, steps
+from tests.support.challenges import TURNED, answer, ask, steps
 from tests.support.pictures import encoded, opened
 from tests.support.served import rewrite
 from tests.support.uploads import enroll, verify

@@ -1,16 +1,13 @@
 """Challenges asked for and answered over HTTP, with portraits turned by software."""
 
-from collections import Counter
 from typing import Any
 
 from rest_framework.test import APIClient
 
-from tests.support.pictures import another
-from tests.support.turned import turned
 from tests.support.uploads import enroll, verify
 
 # for a version of tests: what config/ensembles has was fitted
-TURNED = {"threshold": 2.0, "same_picture": 0.98, "mirrored_picture": 0.95}
+TURNED = {"threshold": 2.0}
 
 
 def ask(client: APIClient, subject_id: str, purpose: str = "verify", **more: Any) -> dict[str, Any]:
@@ -23,19 +20,6 @@ def ask(client: APIClient, subject_id: str, purpose: str = "verify", **more: Any
 
 def steps(challenge: dict[str, Any]) -> list[str]:
     return [step["step"] for step in challenge["steps"]]
-
-
-def shown(portrait: bytes, asked: list[str]) -> list[bytes]:
-    """A picture for each step, no two alike."""
-    pictures, counts = [], Counter[str]()
-    for step in asked:
-        counts[step] += 1
-        if step == "front":
-            pictures.append(another(portrait) if counts[step] == 1 else turned(portrait, 12 * (counts[step] - 1)))
-        else:
-            angle = 45 + 6 * (counts[step] - 1)
-            pictures.append(turned(portrait, angle if step == "left" else -angle))
-    return pictures
 
 
 def answer(

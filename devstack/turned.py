@@ -4,13 +4,14 @@ Coarse, yet the detector's landmarks move as a turned head's do, and the network
 software passes for a turned head, as docs/security.md says.
 """
 
+import io
+from collections import Counter
+from collections.abc import Sequence
 from functools import cache
 
 import cv2
 import numpy as np
 from PIL import Image
-
-from tests.support.pictures import encoded, opened
 
 # where the faces of the two portraits are, as shares of the picture: middle, half width, half height
 _FACES = {(512, 512): (0.436, 0.233, 0.132, 0.188), (512, 600): (0.523, 0.378, 0.25, 0.301)}
@@ -20,7 +21,7 @@ _DEPTH = 1.9
 @cache
 def turned(data: bytes, degrees: float) -> bytes:
     """A JPEG of one of the portraits, turned; above 0 to the person's left, in a picture that is not mirrored."""
-    image = opened(data)
+    image = Image.open(io.BytesIO(data)).convert("RGB")
     pixels, (width, height) = np.asarray(image), image.size
     x, y, half_width, half_height = _FACES[image.size]
     middle, centre, reach = x * width, y * height, half_height * height
@@ -41,4 +42,17 @@ def turned(data: bytes, degrees: float) -> bytes:
         across[row, inside] = middle + np.interp(columns[inside] - middle, shown, flat[visible])
     down = np.tile(np.arange(height, dtype=np.float32)[:, None], (1, width))
     moved = cv2.remap(pixels, across, down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return encoded(Image.fromarray(np.asarray(moved, np.uint8)), quality=95)
+    jpeg = io.BytesIO()
+    Image.fromarray(np.asarray(moved, np.uint8)).save(jpeg, "JPEG", quality=95)
+    return jpeg.getvalue()
+
+
+def shown(portrait: bytes, steps: Sequence[str]) -> list[bytes]:
+    """A picture for each step of a challenge, no two alike."""
+    pictures, counts = [], Counter[str]()
+    for step in steps:
+        again = counts[step]
+        counts[step] += 1
+        angle = 9 * again if step == "front" else 45 + 6 * again
+        pictures.append(turned(portrait, -angle if step == "right" else angle))
+    return pictures
