@@ -163,18 +163,18 @@ def test_the_same_picture_for_two_steps_fails(
         assert codes(response) == [("same_picture", 2)]
 
 
-@pytest.mark.parametrize("position", [0, 1, 2])
 def test_another_persons_frame_fails_in_every_position_and_counts_for_the_credential_alone(
-    service: APIClient, child: str, portraits: Portraits, three: list[str], position: int
+    service: APIClient, child: str, portraits: Portraits, three: list[str]
 ) -> None:
     before = CredentialCount.objects.values_list("failures", flat=True).first() or 0.0
-    pictures = shown(portraits.eileen_collins, three)
-    pictures[position] = shown(portraits.grace_hopper, three)[position]
-    response = answer(service, child, ask(service, child), pictures)
-    refused(response, "challenge_failed")
-    assert {code for code, _ in codes(response)} == {"another_person"}
-    assert not Subject.objects.get(subject_id=child).failures
-    assert CredentialCount.objects.get().failures == pytest.approx(before + 1)
+    for position in range(3):
+        pictures = shown(portraits.eileen_collins, three)
+        pictures[position] = shown(portraits.grace_hopper, three)[position]
+        response = answer(service, child, ask(service, child), pictures)
+        refused(response, "challenge_failed")
+        assert {code for code, _ in codes(response)} == {"another_person"}
+        assert not Subject.objects.get(subject_id=child).failures
+        assert CredentialCount.objects.get().failures == pytest.approx(before + position + 1, abs=0.01)
 
 
 def test_every_frame_must_match_the_claimed_subject_too(
