@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -136,14 +136,18 @@ class Condition:
         Raises:
             InferenceFailed: a member in `directions` has no vectors, of other dimensions, or not finite.
         """
+        return self.discriminants_of({name: embeddings.vectors for name, embeddings in faces.items()})
+
+    def discriminants_of(self, faces: Mapping[str, NDArray[np.floating[Any]]]) -> NDArray[np.float64]:
+        """As `discriminants`, of vectors or means of several, by member, shape (N, D)."""
         values: NDArray[np.float64] = np.float64(self.offset) + np.zeros(1)
         for name, direction in self._arrays.items():
-            embeddings = faces.get(name)
-            if embeddings is None or embeddings.vectors.shape[1:] != direction.shape:
+            vectors = faces.get(name)
+            if vectors is None or vectors.shape[1:] != direction.shape:
                 raise InferenceFailed(
                     f"{self.name}: classifying the face needs an embedding of {name} with {len(direction)} numbers."
                 )
-            values = values + embeddings.vectors.astype(np.float64) @ direction
+            values = values + vectors.astype(np.float64, copy=False) @ direction
         if not np.isfinite(values).all():
             raise InferenceFailed(f"{self.name}: the embeddings give a discriminant that is not finite.")
         return values

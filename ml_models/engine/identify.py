@@ -124,15 +124,19 @@ def score(rule: Fusion, templates: Templates, frames: Mapping[str, Embeddings], 
         InferenceFailed, LowQuality, MissingThreshold: as `Fusion.judge` for any of them.
     """
     scores = Scores(np.empty(len(templates)), np.empty(len(templates)))
-    for (name, margin), subjects in _by_rule(rule, templates, frames).items():
+    centres = _centres(templates)
+    for (name, margin), subjects in _by_rule(rule, templates, centres, frames).items():
         condition = next((condition for condition in rule.conditions if condition.name == name), None)
-        own = templates.take(subjects)
-        references, probes = own.embeddings, frames
-        if condition:
-            references, probes = condition.relative(references, frames)
         voters, voter_set = (condition.fusion if condition else rule).voting(quality_score)
-        observed = _observe(Templates(references, own.starts), probes)
-        scores.score[subjects] = voter_set.calibration(raw_score(observed, voters, voter_set))
+        if condition:
+            own = templates.take(subjects)
+            references, probes = condition.relative(own.embeddings, frames)
+            moved = Templates(references, own.starts)
+            observed = _observe(moved, _centres(moved), probes)
+        else:
+            observed = _observe(templates, centres, frames)
+        values = np.asarray(voter_set.calibration(raw_score(observed, voters, voter_set)))
+        scores.score[subjects] = values if condition else values[subjects]
         scores.threshold[subjects] = voter_set.threshold + margin
     if not np.isfinite(scores.score).all():
         raise InferenceFailed("A candidate's score is not finite.")
@@ -140,12 +144,13 @@ def score(rule: Fusion, templates: Templates, frames: Mapping[str, Embeddings], 
 
 
 def _by_rule(
-    rule: Fusion, templates: Templates, frames: Mapping[str, Embeddings]
+    rule: Fusion, templates: Templates, centres: Mapping[str, Values], frames: Mapping[str, Embeddings]
 ) -> dict[tuple[str, float], NDArray[np.intp]]:
     """The candidates by what decides about them in `Fusion.deciding`: a condition's name, "" for the plain rule, and
     the margin added to its thresholds."""
     shown = discriminants(frames, rule.conditions)
-    stored = {c.name: templates.means(c.discriminants(templates.embeddings)) for c in rule.of_references}
+    # the discriminant is linear: the mean's is the mean of the references'
+    stored = {c.name: c.discriminants_of(centres) for c in rule.of_references}
     deciding = [rule.deciding({}, shown)] * len(templates)
     in_any = sum((values > 0 for values in stored.values()), np.zeros(len(templates), bool))
     for subject in np.flatnonzero(in_any).tolist():
@@ -157,15 +162,21 @@ def _by_rule(
     return {key: np.array(subjects, np.intp) for key, subjects in alike.items()}
 
 
-def _observe(templates: Templates, frames: Mapping[str, Embeddings]) -> dict[str, Observation]:
+def _centres(templates: Templates) -> dict[str, Values]:
+    """By member the mean of each subject's references, shape (N, D)."""
+    return {name: templates.means(e.vectors.astype(np.float64)) for name, e in templates.embeddings.items()}
+
+
+def _observe(
+    templates: Templates, centres: Mapping[str, Values], frames: Mapping[str, Embeddings]
+) -> dict[str, Observation]:
     """As `compare`, of every candidate."""
     require_same_members(templates.embeddings, frames)
     observed = {}
     for name, probes in frames.items():
         references = templates.embeddings[name]
         require_comparable(name, references, probes)
-        means = templates.means(references.vectors.astype(np.float64))
-        cosines = means @ probes.vectors.astype(np.float64).mean(0)
+        cosines = centres[name] @ probes.vectors.astype(np.float64).mean(0)
         shorter = np.minimum.outer(references.norms.astype(np.float64), probes.norms.astype(np.float64))
         require_finite(name, cosines, shorter)
         observed[name] = Observation(np.clip(cosines, -1, 1), templates.means(np.log(shorter).mean(1)))

@@ -6,8 +6,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from itertools import groupby
-from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
@@ -59,10 +57,10 @@ def read(subject_ids: Sequence[str], config: EnsembleConfig) -> Roster:
     counts: list[int] = []
     sealed: dict[str, list[tuple[str, str, str, crypto.Owner, bytes]]] = defaultdict(list)
     enrolled = 0
-    for (subject, subject_id, lock_left, audit_key), rows in groupby(_rows(subject_ids, members), itemgetter(0)):
+    for (subject, subject_id, lock_left, audit_key), by_reference in _by_subject(subject_ids, members):
         enrolled += 1
         owner = crypto.Owner(subject, subject_id)
-        references = [list(of_one) for _, of_one in groupby(rows, itemgetter(1))]
+        references = list(by_reference.values())
         complete = [vectors for vectors in references if len(vectors) == len(members) and vectors[0][3]]
         if not complete:
             continue
@@ -83,6 +81,18 @@ def read(subject_ids: Sequence[str], config: EnsembleConfig) -> Roster:
     )
 
 
+def _by_subject(
+    subject_ids: Sequence[str], spaces: dict[str, EnsembleMember]
+) -> list[tuple[Any, dict[str, list[Any]]]]:
+    """(subject, its id, lock and key) and its rows by reference, in the order of the ids. Sorted here: the database
+    would sort the vectors with the rest, on its disk."""
+    subjects: dict[str, tuple[Any, dict[str, list[Any]]]] = {}
+    for row in _rows(subject_ids, spaces):
+        _, by_reference = subjects.setdefault(row[0][1], (row[0], {}))
+        by_reference.setdefault(row[1], []).append(row)
+    return [subjects[subject_id] for subject_id in sorted(subjects)]
+
+
 def _rows(subject_ids: Sequence[str], spaces: dict[str, EnsembleMember]) -> Any:
     """(subject, its id, lock and key), reference, overridden, embedding, space, vector; keys as text, because to make
     UUIDs of them and text of those again takes longer than to open the vector."""
@@ -95,7 +105,7 @@ def _rows(subject_ids: Sequence[str], spaces: dict[str, EnsembleMember]) -> Any:
             vector=Cast("needed__id", TextField()),
             lock_left=ExpressionWrapper(F("subject__locked_until") - Now(), DurationField()),
         )
-        .order_by("subject__subject_id", "captured_at", "pk")
+        .order_by()
     )
     columns = ("owner", "subject__subject_id", "lock_left", "subject__audit_key", "own", "overridden")
     for *of_subject, own, overridden, embedding, space, data in references.values_list(

@@ -230,6 +230,8 @@ class TestRaces:
         second = background(lambda: services.enroll(services.NOBODY, "child-3", another(picture), group_id=BUS))
         searched.arrive()
         searched.let_go()
+        with pytest.raises(TimeoutError):  # it waits for the first one's group
+            second.result(2)
         parking.let_go()
         assert first.result(LONG_S).reference.subject.subject_id == "child-1"
         with pytest.raises(DuplicateFace):
