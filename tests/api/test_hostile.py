@@ -141,7 +141,9 @@ def test_a_picture_never_lies_in_a_temporary_file(
 
 @pytest.mark.django_db
 def test_too_many_parts_are_refused_with_a_problem(service: Any) -> None:
-    answers = [service.post("/api/v1/face/enroll", {f"f{i}": "x" for i in range(n)}) for n in (MAX_PARTS, MAX_PARTS + 1)]
+    answers = [
+        service.post("/api/v1/face/enroll", {f"f{i}": "x" for i in range(n)}) for n in (MAX_PARTS, MAX_PARTS + 1)
+    ]
     assert [answer.json()["code"] for answer in answers] == ["invalid_request"] * 2
     assert [f"more than {MAX_PARTS} parts" in answer.json()["detail"] for answer in answers] == [False, True]
 
