@@ -114,6 +114,8 @@ def _draw(
     takes_something = bool(operation.body) or any(True for _ in operation.iter_parameters())
     cases = st.one_of([operation.as_strategy(mode) for mode in (modes if takes_something else modes[:1])])
 
+    paths = known.path_parameters()  # once: what is drawn from may not change between the draws
+
     @seed(seed_)
     @settings(
         max_examples=examples,
@@ -124,19 +126,19 @@ def _draw(
     )
     @given(case=cases, data=st.data())
     def call(case: Any, data: Any) -> None:
-        _fill_in(case, known, data)
+        _fill_in(case, known, paths, data)
         _judge(case, case.call(headers=headers), role, report)
 
     call()
 
 
-def _fill_in(case: Any, known: Known, data: Any) -> None:
+def _fill_in(case: Any, known: Known, paths: Mapping[str, Sequence[Any]], data: Any) -> None:
     """Put what the service knows in place of every second value drawn."""
 
     def replaced(values: Sequence[Any]) -> Any:
         return data.draw(st.sampled_from(values)) if values and data.draw(st.booleans()) else None
 
-    for name, values in known.path_parameters().items():
+    for name, values in paths.items():
         if name in case.path_parameters and (value := replaced(values)) is not None:
             case.path_parameters[name] = value
     if isinstance(case.body, dict):
