@@ -60,8 +60,8 @@ accuracy: $(INSTALLED)  ## measure the fitted versions on the development sets: 
 soak: $(INSTALLED)  ## an hour at half capacity: memory, connections, threads and files do not grow
 	@exec $(PY) -m devstack.drill --only soak --references 300 $(ARGS)
 
-two-hosts: $(INSTALLED)  ## two hosts, one of them cut off for 30 s in the middle of a rollout; needs root, about five minutes
-	@exec $(PY) -m devstack.drill --only hosts --references 600 $(ARGS)
+two-hosts: $(INSTALLED)  ## two hosts, one of them cut off for 30 s in the middle of a rollout; needs root, a quarter of an hour
+	@exec $(PY) -m devstack.drill --only hosts --references 2000 $(ARGS)
 
 sbom: $(INSTALLED)  ## what the service is made of, as CycloneDX: build/sbom.cdx.json
 	@exec $(PY) -m devstack.sbom
