@@ -54,6 +54,7 @@ class Pipeline:
         limits: QualityLimits = VERIFY_LIMITS,
         stored: bool = False,
         lanes: Lanes = ONE_LANE,
+        examine: bool = True,
     ) -> Extraction:
         """Find the one face in a picture and embed it with every member.
 
@@ -63,6 +64,7 @@ class Pipeline:
             stored: embed what the stored chip decodes to, not the pixels before encoding, so that re-embedding the
                 chip later gives the same vectors: for enrolment.
             lanes: what runs the members; the answer is the same, bit for bit, on any.
+            examine: look for attacks, where the version has a network for it.
 
         Raises:
             ImageError: the picture is refused; the subclass says why.
@@ -85,7 +87,7 @@ class Pipeline:
         quality = with_norms(quality, [(norms[name], m.golden_norm) for name, m in self.members.items()], limits)
         require(quality)
         presentation = None
-        if self.presentation:
+        if self.presentation and examine:
             with _timed(timings, "presentation"):
                 presentation = _examined(self.presentation, view.image, face)
         return Extraction(chip, quality, vectors, norms, timings, presentation)

@@ -7,10 +7,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from .. import conf
 from ..engine.compare import by_member
 from ..engine.errors import ImageError
 from ..engine.lanes import Lanes
+from ..engine.quality import QualityLimits
 from ..engine.types import Decision, Extraction, Quality
+from ..exceptions import InvalidRequest
 from ..models import EnsembleConfig
 from ..runtime import ServedVersion
 from ..selectors import Template
@@ -31,17 +34,19 @@ class Attempt:
         """The best frame's."""
         return max((frame.quality for frame in self.frames), key=lambda quality: quality.score)
 
-    def extract(self, version: ServedVersion, images: Sequence[bytes], lanes: Lanes) -> None:
+    def extract(self, version: ServedVersion, images: Sequence[bytes], lanes: Lanes, examine: bool = False) -> None:
         """Find the face in each picture.
 
         Args:
             lanes: what runs the pictures, and the members of each: see `admission.admitted`.
+            examine: look for attacks, where the version has a network for it.
 
         Raises:
             ImageError: no picture could be used; the first one's reason.
         """
         first: ImageError | None = None
-        for index, came in enumerate(lanes.run([partial(_extract, version, data, lanes) for data in images])):
+        works = [partial(tried, version, data, version.verify_limits, lanes, examine) for data in images]
+        for index, came in enumerate(lanes.run(works)):
             if isinstance(came, Extraction):
                 self.frames.append(came)
                 continue
@@ -61,8 +66,18 @@ class Attempt:
         return version.rule.judge(template.embeddings, by_member(self.frames), self.quality.score)
 
 
-def _extract(version: ServedVersion, data: bytes, lanes: Lanes) -> Extraction | ImageError:
+def require_frames(images: Sequence[bytes]) -> None:
+    """Raises: InvalidRequest: there are too few or too many pictures for one attempt."""
+    if not 1 <= len(images) <= conf.get("MAX_FRAMES"):
+        raise InvalidRequest(f"Send 1 to {conf.get('MAX_FRAMES')} images.")
+
+
+def tried(
+    version: ServedVersion, data: bytes, limits: QualityLimits, lanes: Lanes, examine: bool, stored: bool = False
+) -> Extraction | ImageError:
+    """The face in a picture, or why it cannot be used: as a value, so that one bad picture ends no other's work.
+    Arguments as in `Pipeline.extract`."""
     try:
-        return version.pipeline.extract(data, version.verify_limits, lanes=lanes)
+        return version.pipeline.extract(data, limits, stored, lanes, examine)
     except ImageError as error:
         return error

@@ -126,7 +126,7 @@ def _enroll(
         if live.steps:
             shown = live.extract(version, images, lanes, enrolling=True)
         else:
-            shown = [version.pipeline.extract(images[0], version.enroll_limits, stored=True, lanes=lanes)]
+            shown = [version.pipeline.extract(images[0], version.enroll_limits, True, lanes, live.looks)]
         live.examine(caller, version, shown)
     extraction = live.front(shown)[0]
     condition = version.rule.condition_of(by_member([extraction]))

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from django.db import transaction
+from django.db.models import QuerySet
 
 from ..exceptions import InvalidRequest, NotFound
 from ..models import Group, Membership, Reference
@@ -46,11 +47,7 @@ def existing(group_id: str) -> Group:
         InvalidRequest: the id breaks the rule.
         NotFound: there is no such group.
     """
-    subject_ids.require(group_id, "group")
-    group = Group.objects.filter(group_id=group_id).first()
-    if group is None:
-        raise NotFound("There is no such group.")
-    return group
+    return _found(Group.objects.all(), group_id)
 
 
 def put(caller: Caller, group_id: str, members: Iterable[str]) -> Roster:
@@ -76,11 +73,10 @@ def change(caller: Caller, group_id: str, add: Iterable[str], remove: Iterable[s
         NotFound: there is no such group.
     """
     coming, going = _checked(add), _checked(remove)
-    subject_ids.require(group_id, "group")
     if both := len(coming & going):
         raise InvalidRequest(f"{both} subjects are both in `add` and in `remove`. Name each in one of them.")
     with transaction.atomic():
-        group = _held(group_id)
+        group = _found(Group.objects.select_for_update(), group_id)
         present = _members(group)
         _require_room((present | coming) - going)
         _change(caller, group, coming - present, going & present, created=False)
@@ -94,9 +90,8 @@ def erase(caller: Caller, group_id: str) -> None:
         InvalidRequest: the id breaks the rule.
         NotFound: there is no such group.
     """
-    subject_ids.require(group_id, "group")
     with transaction.atomic():
-        group = _held(group_id)
+        group = _found(Group.objects.select_for_update(), group_id)
         audit.record(audit.Kind.ERASE_GROUP, caller, group=str(group.pk), removed=group.memberships.count())
         group.delete()
 
@@ -130,8 +125,9 @@ def _change(caller: Caller, group: Group, coming: set[str], going: set[str], cre
         audit.record(kind, caller, group=str(group.pk), added=added, removed=removed)
 
 
-def _held(group_id: str) -> Group:
-    group = Group.objects.select_for_update().filter(group_id=group_id).first()
+def _found(rows: QuerySet[Group], group_id: str) -> Group:
+    subject_ids.require(group_id, "group")
+    group = rows.filter(group_id=group_id).first()
     if group is None:
         raise NotFound("There is no such group.")
     return group

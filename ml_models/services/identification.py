@@ -13,7 +13,7 @@ from django.db import DatabaseError, transaction
 from django.db.models import DurationField, ExpressionWrapper, F
 from django.db.models.functions import Now
 
-from .. import conf, crypto, metrics, runtime, signals
+from .. import crypto, metrics, runtime, signals
 from ..engine import identify as engine
 from ..engine.compare import by_member
 from ..engine.errors import EngineError
@@ -30,8 +30,8 @@ from ..exceptions import (
     SearchedTooMuch,
 )
 from ..models import EnsembleConfig, Identification, Membership, Subject, actor_id
-from . import admission, audit, groups, limits, liveness, lockout, rosters, subject_ids
-from .attempts import Attempt
+from . import audit, groups, limits, liveness, lockout, rosters, subject_ids
+from .attempts import Attempt, require_frames
 from .callers import Caller
 from .challenges import Answer
 from .liveness import Live
@@ -116,8 +116,7 @@ def identify(
     try:
         if (group_id is None) == (not among):
             raise InvalidRequest("Name a group, or the subjects.")
-        if not 1 <= len(images) <= conf.get("MAX_FRAMES"):
-            raise InvalidRequest(f"Send 1 to {conf.get('MAX_FRAMES')} images.")
+        require_frames(images)
         if len(among) > MAX_SUBJECTS:
             raise InvalidRequest(f"Name at most {MAX_SUBJECTS} subjects; this were {len(among)}. Or make a group.")
         for subject_id in among:
@@ -148,15 +147,7 @@ def _identify(
         if roster.not_embedded:
             raise NotReady("Nobody on this roster is embedded for the active version yet.")
         raise NotEnrolled("Nobody on this roster has a reference. Enroll them first.")
-    with admission.admitted(admission.VERIFY) as lanes:
-        live = liveness.begin(search.caller, "identify", group_id or "", answer, len(images))
-        if live.steps:
-            attempt.frames = live.extract(version, images, lanes)
-        else:
-            attempt.extract(version, images, lanes)
-        live.examine(search.caller, version, attempt.frames)
-    shown = attempt.frames
-    attempt.frames = live.front(shown)
+    live, shown = liveness.take(attempt, search.caller, version, "identify", group_id or "", answer, images)
     began = time.perf_counter()
     faces = by_member(attempt.frames)
     scores = engine.score(version.rule, roster.templates, faces, attempt.quality.score)

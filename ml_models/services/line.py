@@ -1,4 +1,4 @@
-"""Who waits for one of a few places, in order; and who is told at once that it would take too long.
+"""A bounded queue for a few places: the most urgent first, and whoever would wait too long is refused at once.
 
 While about as much comes as is served, a newcomer may wait as long as its patience. While far more comes, a long line
 would make everybody late and serve nobody more: then hardly anybody waits, and the others are refused as they come.

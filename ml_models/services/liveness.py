@@ -1,6 +1,6 @@
 """Is somebody there? What the policy asks of an attempt, and what its frames show.
 
-One attempt, in this order, whatever its purpose:
+One attempt, in this order, whatever its purpose (`take` does the first three for verify and identify):
 
     live = liveness.begin(caller, "identify", group_id, answer, len(images))   # uses the challenge up
     frames = live.extract(version, images, lanes)                              # only where live.steps
@@ -29,7 +29,8 @@ from ..engine.turns import Step
 from ..engine.types import Decision, Embeddings, Extraction
 from ..exceptions import ChallengeFailed, ChallengeRequired, NotReady, SpoofSuspected
 from ..runtime import ServedVersion
-from . import challenges, lockout
+from . import admission, challenges, lockout
+from .attempts import Attempt, tried
 from .callers import Caller
 from .challenges import Answer, Purpose
 
@@ -72,6 +73,11 @@ class Live:
     def __post_init__(self) -> None:
         self.attended = bool(self.steps) and set(self.steps) == {"front"}
 
+    @property
+    def looks(self) -> bool:
+        """Whether the policy has the attack detector look at the pictures."""
+        return self.policy["passive"] != "off"
+
     def extract(
         self, version: ServedVersion, images: Sequence[bytes], lanes: Lanes, enrolling: bool = False
     ) -> list[Extraction]:
@@ -89,14 +95,12 @@ class Live:
         if enrolling:
             limits[reference] = version.enroll_limits
 
-        def extract(index: int) -> Extraction | ImageError:
-            try:
-                return version.pipeline.extract(images[index], limits[index], stored=index == reference, lanes=lanes)
-            except ImageError as error:
-                return error
-
         frames = []
-        for index, came in enumerate(lanes.run([partial(extract, index) for index in range(len(images))])):
+        works = [
+            partial(tried, version, data, limits[index], lanes, self.looks, stored=index == reference)
+            for index, data in enumerate(images)
+        ]
+        for index, came in enumerate(lanes.run(works)):
             if isinstance(came, ImageError):
                 details = came.details or (Reason(came.code, str(came).rstrip(".")),)
                 raise ChallengeFailed([replace(reason, frame=index) for reason in details]) from came
@@ -205,6 +209,37 @@ def begin(caller: Caller, purpose: Purpose, claim: str, answer: Answer | None, f
         text = f"send {len(steps)} pictures, one for each step in their order; {frames} came"
         raise ChallengeFailed([Reason("frames_missing", text)])
     return Live(asked, steps)
+
+
+def take(
+    attempt: Attempt,
+    caller: Caller,
+    version: ServedVersion,
+    purpose: Purpose,
+    claim: str,
+    answer: Answer | None,
+    images: Sequence[bytes],
+) -> tuple[Live, list[Extraction]]:
+    """Wait for a core, find the face in each picture and look whether somebody is there. Then the attempt's frames are
+    the front ones.
+
+    Returns: what was seen of it, and all frames.
+
+    Raises:
+        Overloaded: see `admission.admitted`.
+        ImageError: see `Attempt.extract`.
+        NotLive and others: see `begin`, `Live.extract` and `Live.examine`.
+    """
+    with admission.admitted(admission.VERIFY) as lanes:
+        live = begin(caller, purpose, claim, answer, len(images))
+        if live.steps:
+            attempt.frames = live.extract(version, images, lanes)
+        else:
+            attempt.extract(version, images, lanes, live.looks)
+        live.examine(caller, version, attempt.frames)
+    shown = attempt.frames
+    attempt.frames = live.front(shown)
+    return live, shown
 
 
 def challenge_limits(verify: QualityLimits) -> QualityLimits:

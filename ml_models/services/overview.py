@@ -18,7 +18,7 @@ CHAIN = "audit"
 """The job whose runs show that beat and a worker live: beat starts it every few seconds, and nobody else does."""
 OUTCOMES = ("match", "review", "no_match", "not_acquired", "failed")
 HOURS = 24
-# heartbeats, or runs of the job, that may be missing before somebody is told
+# a process or job counts as silent after so many missing heartbeats or runs
 _MISSED = 3
 # what has been silent for longer ended long ago; its row stays for whoever looks into it
 _FORGOTTEN = timedelta(minutes=10)

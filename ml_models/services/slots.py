@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-# how soon a waiter sees a slot that another process has given back; this process's own are told
+# A waiter polls so often for slots that other processes free. A slot freed in its own process wakes it at once.
 _LOOK_EVERY_S = 0.003
 
 

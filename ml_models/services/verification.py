@@ -10,13 +10,13 @@ from typing import Any
 
 from django.db import DatabaseError
 
-from .. import conf, runtime, selectors, signals
+from .. import runtime, selectors, signals
 from ..engine.quality import advised
 from ..engine.types import Decision, Quality
-from ..exceptions import InvalidRequest, NotEnrolled, Overloaded
+from ..exceptions import NotEnrolled, Overloaded
 from ..models import EnsembleConfig, Verification
-from . import admission, audit, liveness, lockout, shadow, subject_ids
-from .attempts import Attempt
+from . import audit, liveness, lockout, shadow, subject_ids
+from .attempts import Attempt, require_frames
 from .callers import Caller
 from .challenges import Answer
 from .liveness import Live
@@ -61,8 +61,7 @@ def verify(caller: Caller, subject_id: str, images: Sequence[bytes], answer: Ans
     attempt = Attempt()
     try:
         subject_ids.require(subject_id)
-        if not 1 <= len(images) <= conf.get("MAX_FRAMES"):
-            raise InvalidRequest(f"Send 1 to {conf.get('MAX_FRAMES')} images.")
+        require_frames(images)
         return _verify(caller, subject_id, images, answer, attempt)
     except (DatabaseError, Overloaded):  # nor would the event be written; nobody looked at the pictures
         raise
@@ -82,22 +81,14 @@ def _verify(
         raise NotEnrolled
     dropped = attempt.dropped
     lockout.require_free(template)
-    with admission.admitted(admission.VERIFY) as lanes:
-        live = liveness.begin(caller, "verify", subject_id, answer, len(images))
-        if live.steps:
-            attempt.frames = live.extract(version, images, lanes)
-        else:
-            attempt.extract(version, images, lanes)
-        live.examine(caller, version, attempt.frames)
-    shown = attempt.frames
-    frames = attempt.frames = live.front(shown)
+    live, shown = liveness.take(attempt, caller, version, "verify", subject_id, answer, images)
     decision = attempt.decide(version, template)
     if decision.decision == "match":
         live.require_subject(caller, version, shown, template.embeddings)
     best = advised(attempt.quality, decision.probe_condition)
     lockout.settle(caller, template.subject, subject_id, decision.decision)
     decision = live.reviewed(decision)
-    timings = {step: sum(f.timings_ms[step] for f in shown) for step in frames[0].timings_ms}
+    timings = {step: sum(f.timings_ms[step] for f in shown) for step in attempt.frames[0].timings_ms}
     elapsed_ms = (time.perf_counter() - started) * 1000
     timings["total"] = elapsed_ms
     row = audit.record_decision(
