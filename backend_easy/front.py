@@ -43,8 +43,12 @@ _DRAINED_BYTES, _DRAINED_S = 128 << 20, 10.0
 _PATIENCE_S = 10.0
 
 # by the names of their addresses; one that a release does not have is nobody's
-_PICTURES = {"verify": admission.VERIFY, "identify": admission.VERIFY, "enroll": admission.ENROLL}
-_PICTURES |= {"quality": admission.LOOK}
+_PICTURES = {
+    "verify": admission.VERIFY,
+    "identify": admission.VERIFY,
+    "enroll": admission.ENROLL,
+    "quality": admission.LOOK,
+}
 _MONITORING = ("readyz", "metrics")
 
 
@@ -60,7 +64,7 @@ class Lane:
     """Threads, and the line before them."""
 
     def __init__(self, name: str, count: int) -> None:
-        self.name, self.line = name, Line(count)
+        self.line = Line(count)
         self.pool = ThreadPoolExecutor(count, f"web-{name}")
 
 

@@ -60,7 +60,7 @@ DEFAULTS: dict[str, Any] = {
     # dotted path of an `account(subject_id) -> primary key or None`: the subject's own account, whose name an erasure
     # takes off audit rows; see `ml_models.services.accounts`
     "SUBJECT_ACCOUNT": "ml_models.services.accounts.same_key",
-    # audit events are deleted after so many days, and leave a signed checkpoint; None for never
+    # audit events are deleted after so many days, and leave a signed checkpoint; 0 or None for never
     "AUDIT_DAYS": 1095,
     # whether somebody is there, by purpose (verify, enroll, identify) and by what tells it (`challenge`: asked steps;
     # `passive`: a network that looks for pictures and screens): "off", "monitor" (looked at and told, never refused) or

@@ -34,9 +34,9 @@ _SCORES = ("score", "threshold", "margin", "similarities")
 CODES = sorted({*codes_under(EngineError), *codes_under(ServiceError)})
 
 
-@admin.register(Verification)
-class VerificationAdmin(Panel):
-    list_display = ["at", "decision_label", "code", "score", "config", "caller", "capture_point", "subject", "id"]
+class AttemptAdmin(Panel):
+    """The audit rows of one kind of attempt; scores only for who may see them."""
+
     list_select_related = ["config", "caller", "subject"]
     # by their names: Django would ask a table of millions which values it holds
     list_filter = [one_of("decision", ("match", "review", "no_match")), one_of("code", CODES), "config", "at"]
@@ -44,6 +44,25 @@ class VerificationAdmin(Panel):
     search_fields = ["subject__subject_id__exact"]
     search_help_text = "the host's whole subject id"
     ordering = ["-at"]
+
+    def get_list_display(self, request: HttpRequest) -> list[str]:
+        return self._seen(request, self.list_display)
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        return self._seen(request, self.fields)
+
+    def _seen(self, request: HttpRequest, names: Any) -> list[str]:
+        sees = request.user.has_perm("ml_models.view_scores")
+        return [name for name in names if sees or name not in _SCORES]
+
+    @admin.display(description="decision", ordering="decision")
+    def decision_label(self, row: Any) -> SafeString:
+        return label(row.decision or "none")
+
+
+@admin.register(Verification)
+class VerificationAdmin(AttemptAdmin):
+    list_display = ["at", "decision_label", "code", "score", "config", "caller", "capture_point", "subject", "id"]
     fields = [
         "id",
         "at",
@@ -76,30 +95,10 @@ class VerificationAdmin(Panel):
         page = {"media": self.media, "notices": notices(), "legend": traffic.legend(), "max_days": MAX_DAYS}
         return TemplateResponse(request, "admin/ml_models/traffic.html", {**shared, **page, **traffic.context(request)})
 
-    def get_list_display(self, request: HttpRequest) -> list[str]:
-        return self._seen(request, self.list_display)
-
-    def get_fields(self, request: HttpRequest, obj: Verification | None = None) -> list[str]:
-        return self._seen(request, self.fields)
-
-    def _seen(self, request: HttpRequest, names: Any) -> list[str]:
-        sees = request.user.has_perm("ml_models.view_scores")
-        return [name for name in names if sees or name not in _SCORES]
-
-    @admin.display(description="decision", ordering="decision")
-    def decision_label(self, row: Verification) -> SafeString:
-        return label(row.decision or "none")
-
 
 @admin.register(Identification)
-class IdentificationAdmin(Panel):
+class IdentificationAdmin(AttemptAdmin):
     list_display = ["at", "decision_label", "code", "candidates", "config", "caller", "capture_point", "subject", "id"]
-    list_select_related = ["config", "caller", "subject"]
-    list_filter = [one_of("decision", ("match", "review", "no_match")), one_of("code", CODES), "config", "at"]
-    sortable_by = ["at"]
-    search_fields = ["subject__subject_id__exact"]
-    search_help_text = "the host's whole subject id"
-    ordering = ["-at"]
     fields = [
         "id",
         "at",
@@ -124,14 +123,6 @@ class IdentificationAdmin(Panel):
         "frames_dropped",
         "timings_ms",
     ]
-
-    def get_fields(self, request: HttpRequest, obj: Identification | None = None) -> list[str]:
-        sees = request.user.has_perm("ml_models.view_scores")
-        return [name for name in self.fields if sees or name not in _SCORES]
-
-    @admin.display(description="decision", ordering="decision")
-    def decision_label(self, row: Identification) -> SafeString:
-        return label(row.decision or "none")
 
 
 @admin.register(AuditEvent)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from django.contrib.admin import ModelAdmin
+from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import reverse
-from django.utils import timezone
-from django.utils.html import format_html, format_html_join
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from ml_models import selectors
@@ -22,6 +22,7 @@ from ml_models.services import overview
 from ml_models.services.overview import Attempts, Health
 from ml_models.versions import evidence
 
+from .charts import FILLS, stacked
 from .display import words
 from .notices import notices
 
@@ -40,19 +41,18 @@ class Need:
 def page(model_admin: ModelAdmin, request: HttpRequest) -> HttpResponse:
     """Each part is for those who may see what it is about."""
 
-    def may(*models: str) -> bool:
-        return request.user.has_perms([f"ml_models.view_{model}" for model in models])
+    def may(model: str) -> bool:
+        return bool(request.user.has_perm(f"ml_models.view_{model}"))
 
     health = overview.health() if may("servingprocess") else None
+    active = selectors.configs().filter(state=EnsembleConfig.State.ACTIVE).first() if may("ensembleconfig") else None
     context = {
         **model_admin.admin_site.each_context(request),
         "title": "Overview",
         "media": model_admin.media,
         "notices": notices(of_evidence=False),
-        "needs": list(_needs(may, health)),
-        "active": EnsembleConfig.objects.filter(state=EnsembleConfig.State.ACTIVE).first()
-        if may("ensembleconfig")
-        else None,
+        "needs": list(_needs(may, health, active)),
+        "active": active,
         "sees_versions": may("ensembleconfig"),
         "rollout": _rollout() if may("rollout") else None,
         "health": _health(health) if health else [],
@@ -61,7 +61,7 @@ def page(model_admin: ModelAdmin, request: HttpRequest) -> HttpResponse:
     return TemplateResponse(request, "admin/ml_models/overview.html", context)
 
 
-def _needs(may: Any, health: Health | None) -> Iterator[Need]:
+def _needs(may: Callable[[str], bool], health: Health | None, active: EnsembleConfig | None) -> Iterator[Need]:
     if health:
         yield from _of_health(health)
     if may("rollout"):
@@ -71,13 +71,13 @@ def _needs(may: Any, health: Health | None) -> Iterator[Need]:
         yield Need(f"{_many(count, 'reference')} to be enrolled again.", _list("rolloutfailure"))
     if may("subject"):
         yield from _of_locks()
-    if may("credentialcount") and (count := CredentialCount.objects.filter(slowed_until__gt=timezone.now()).count()):
+    if may("credentialcount") and (count := CredentialCount.objects.filter(slowed_until__gt=Now()).count()):
         yield Need(
             f"{_many(count, 'credential')} slowed: far more faces failed with it than honest ones do.",
             _list("credentialcount"),
         )
     if may("ensembleconfig"):
-        yield from _of_evidence()
+        yield from _of_evidence(active)
 
 
 def _of_health(health: Health) -> Iterator[Need]:
@@ -93,7 +93,7 @@ def _of_health(health: Health) -> Iterator[Need]:
 
 
 def _of_locks() -> Iterator[Need]:
-    locked = Subject.objects.filter(locked_until__gt=timezone.now()).order_by("-locked_until")
+    locked = Subject.objects.filter(locked_until__gt=Now()).order_by("-locked_until")
     for subject in locked[:_NAMED]:
         says = f"{subject.subject_id} is locked out until {subject.locked_until:%Y-%m-%d %H:%M} UTC."
         yield Need(says, _change("subject", subject.pk))
@@ -101,8 +101,7 @@ def _of_locks() -> Iterator[Need]:
         yield Need(f"{_many(more, 'more subject')} locked out.", f"{_list('subject')}?locked=now")
 
 
-def _of_evidence() -> Iterator[Need]:
-    active = selectors.configs().filter(state=EnsembleConfig.State.ACTIVE).first()
+def _of_evidence(active: EnsembleConfig | None) -> Iterator[Need]:
     if active is None:
         yield Need("No version is active: nobody can be enrolled or verified.", _list("ensembleconfig"))
     elif lacking := evidence.missing(active):
@@ -132,29 +131,12 @@ def _traffic(attempts: Attempts) -> dict[str, Any]:
     }
 
 
-_FILLS = {
-    "match": "#0072b2",
-    "review": "#e69f00",
-    "no_match": "#d55e00",
-    "not_acquired": "#cc79a7",
-    "failed": "#666666",
-}
 _WIDTH, _HEIGHT = 480, 120
 
 
 def _bars(hours: list[Counter[str]]) -> SafeString:
     """A stacked bar for each hour."""
     most = max([hour.total() for hour in hours] + [1])
-    wide = _WIDTH / len(hours)
-    parts = []
-    for place, hour in enumerate(hours):
-        base = float(_HEIGHT)
-        for outcome, fill in _FILLS.items():
-            tall = _HEIGHT * hour[outcome] / most
-            base -= tall
-            if tall:
-                parts.append((f"{place * wide + 1:.1f}", f"{base:.1f}", f"{wide - 2:.1f}", f"{tall:.1f}", fill))
-    rects = format_html_join("", '<rect x="{}" y="{}" width="{}" height="{}" fill="{}"/>', parts)
     told = f"Verifies of the last {len(hours)} hours, {most} in the busiest"
     return format_html(
         '<svg class="fv-chart" viewBox="0 0 {} {}" role="img" aria-label="{}">{}'
@@ -162,7 +144,7 @@ def _bars(hours: list[Counter[str]]) -> SafeString:
         _WIDTH,
         _HEIGHT + 16,
         told,
-        rects,
+        stacked(hours, most, _WIDTH, _HEIGHT, gap=2),
         _HEIGHT + 14,
         _WIDTH,
         _HEIGHT + 14,
@@ -172,7 +154,7 @@ def _bars(hours: list[Counter[str]]) -> SafeString:
 def _key(outcome: str) -> SafeString:
     """An outcome's name behind the colour of its bars."""
     swatch = '<svg class="fv-key" viewBox="0 0 1 1" aria-hidden="true"><rect width="1" height="1" fill="{}"/></svg> {}'
-    return format_html(swatch, _FILLS[outcome], words(outcome))
+    return format_html(swatch, FILLS[outcome], words(outcome))
 
 
 def _many(count: int, what: str) -> str:

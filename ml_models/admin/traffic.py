@@ -16,6 +16,7 @@ from ml_models.services import traffic
 from ml_models.services.traffic import Day, Span
 from ml_models.versions import evidence
 
+from .charts import stacked
 from .display import label, share, words
 
 
@@ -85,7 +86,6 @@ def _drift_label(drift: dict[str, Any]) -> SafeString:
     return format_html('PSI {} <span class="fv-label fv-{}">{}</span>', f"{drift['psi']:.2f}", tone, drift["word"])
 
 
-_FILLS = {"match": "#0072b2", "review": "#e69f00", "no_match": "#d55e00", "quality": "#0072b2"}
 _WIDTH, _HEIGHT = 460, 150
 
 
@@ -97,15 +97,8 @@ def _bars(live: dict[str, Sequence[int]], low: float, step: float, reference: Se
     held = [count / max(1, sum(reference)) for count in reference] if reference else []
     top = max([count / max(1, total) for count in sums] + held + [0.01])
     wide = _WIDTH / bins
-    parts = []
-    for i in range(bins):
-        base = float(_HEIGHT)
-        for name, counts in live.items():
-            tall = _HEIGHT * counts[i] / max(1, total) / top
-            base -= tall
-            if tall:
-                parts.append((f"{i * wide + 0.5:.1f}", f"{base:.1f}", f"{wide - 1:.1f}", f"{tall:.1f}", _FILLS[name]))
-    rects = format_html_join("", '<rect x="{}" y="{}" width="{}" height="{}" fill="{}"/>', parts)
+    columns = [{name: counts[i] for name, counts in live.items()} for i in range(bins)]
+    rects = stacked(columns, max(1, total) * top, _WIDTH, _HEIGHT, gap=1)
     points = " ".join(f"{(i + 0.5) * wide:.1f},{_HEIGHT * (1 - value / top):.1f}" for i, value in enumerate(held))
     line = format_html('<polyline points="{}" fill="none" stroke="currentColor" stroke-width="1.5"/>', points)
     ticks = [(f"{i / 5 * _WIDTH:.0f}", _anchor(i), f"{low + i / 5 * bins * step:g}") for i in range(6)]

@@ -65,7 +65,7 @@ def require(user: Any, action: str, subject_id: str) -> None:
         PermissionDenied
         Throttled: this subject was asked for too often, by whomever.
     """
-    if not import_string(conf.get("SUBJECT_POLICY"))(user, action, subject_id):
+    if not _subject_policy()(user, action, subject_id):
         raise PermissionDenied
     if wait_s := limits.spend("subject", subject_id):
         raise Throttled(wait_s)
@@ -78,7 +78,7 @@ def require_each(user: Any, action: str, subject_ids: Iterable[str]) -> None:
     Raises:
         PermissionDenied
     """
-    policy = import_string(conf.get("SUBJECT_POLICY"))
+    policy = _subject_policy()
     if not all(policy(user, action, subject_id) for subject_id in subject_ids):
         raise PermissionDenied
 
@@ -86,8 +86,11 @@ def require_each(user: Any, action: str, subject_ids: Iterable[str]) -> None:
 def sees_candidate(user: Any, subject_id: str) -> bool:
     """Whether a caller who asked about somebody else may be told of this subject: holds `view_candidates`, and may read
     the subject by the host's policy."""
-    policy = import_string(conf.get("SUBJECT_POLICY"))
-    return bool(user.has_perm("ml_models.view_candidates") and policy(user, "read", subject_id))
+    return bool(user.has_perm("ml_models.view_candidates") and _subject_policy()(user, "read", subject_id))
+
+
+def _subject_policy() -> Any:
+    return import_string(conf.get("SUBJECT_POLICY"))
 
 
 def require_permission(user: Any, permission: str) -> None:

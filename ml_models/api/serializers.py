@@ -13,8 +13,7 @@ from rest_framework import serializers
 
 from ml_models import conf
 from ml_models.engine.errors import ImageTooLarge
-from ml_models.engine.turns import STEPS
-from ml_models.services import challenges, subject_ids
+from ml_models.services import subject_ids
 from ml_models.services.challenges import Answer
 
 # base64 as clients write it: either alphabet, lines, no padding
@@ -165,32 +164,6 @@ class EnrollRequest(AnsweringRequest):
         if attrs["answer"] is None and len(attrs["image"]) > 1:
             raise serializers.ValidationError({"image": "Send one picture; several only with a challenge."})
         return attrs
-
-
-class ChallengeRequest(serializers.Serializer[Any]):
-    purpose = serializers.ChoiceField(choices=challenges.PURPOSES)
-    subject_id = SubjectIdField(required=False)
-    group = IdField("group", required=False)
-
-    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        needed = "group" if attrs["purpose"] == "identify" else "subject_id"
-        if attrs.keys() - {"purpose"} != {needed}:
-            raise serializers.ValidationError({needed: f"To {attrs['purpose']}, name the {needed} and nothing else."})
-        return {"purpose": attrs["purpose"], "claim": attrs[needed]}
-
-
-class StepAnswer(serializers.Serializer[Any]):
-    step = serializers.ChoiceField(
-        choices=STEPS, help_text="left and right are the person's own, in a picture that is not mirrored"
-    )
-    text = serializers.CharField(help_text="words that a phone can show")
-
-
-class ChallengeAnswer(serializers.Serializer[Any]):
-    challenge_id = serializers.UUIDField()
-    nonce = serializers.CharField(help_text="send it with the frames; nobody can ask for it again")
-    steps = StepAnswer(many=True, help_text="take one picture of each, in this order")
-    expires_at = serializers.DateTimeField()
 
 
 class ReasonAnswer(serializers.Serializer[Any]):

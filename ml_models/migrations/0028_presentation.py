@@ -12,7 +12,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='ensembleconfig',
             name='liveness',
-            field=models.JSONField(blank=True, db_default=models.Value({}, models.JSONField()), default=dict, help_text="passive: calibration and threshold of the attack detector; turned: a turned head's; see engine.liveness."),
+            field=models.JSONField(blank=True, db_default=models.Value({}, models.JSONField()), default=dict, help_text="passive: calibration and threshold of the attack detector; turned: a turned head's; see engine.presentation and engine.challenge."),
         ),
         migrations.AddField(
             model_name='ensembleconfig',

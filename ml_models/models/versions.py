@@ -138,7 +138,7 @@ class EnsembleConfig(models.Model):
         db_default=Value({}, models.JSONField()),
         blank=True,
         help_text="passive: calibration and threshold of the attack detector; turned: a turned head's; see "
-        "engine.liveness.",
+        "engine.presentation and engine.challenge.",
     )
     calibrated_on = models.JSONField(
         default=dict,

@@ -69,7 +69,7 @@ def test_another_members_face_is_refused_and_nothing_is_stored(
     assert events() == [("enroll", "duplicate_face", facts)] * 2
     assert facts.keys() == {"group", "other"}
     assert "child-1" not in json.dumps(facts)
-    # who may see candidates is told which one it is, where the host's policy lets it read that one
+    # its id goes to callers with view_candidates, if the host's policy lets them read that subject
     allow("view_candidates")
     assert enroll(desk, "child-3", another(portraits.eileen_collins), group=BUS).json()["subject_id"] == "child-1"
     settings.ML_MODELS = {**settings.ML_MODELS, "SUBJECT_POLICY": f"{__name__}.reads_nobody"}

@@ -1,4 +1,4 @@
-"""Who waits for a core, in which order, and who is told at once that it would take too long."""
+"""The queue for cores: its order, and whom it refuses at once."""
 
 import time
 from collections.abc import Callable
