@@ -61,7 +61,9 @@ def test_where_nobody_looks_nothing_is_said(service: APIClient, child: str, port
     response = verify(service, child, portraits.eileen_collins)
     assert told(response) == (None, [])
     assert "live_score" not in response.json()
-    assert Verification.objects.get().liveness == {}
+    row = Verification.objects.get()
+    assert row.liveness == {}
+    assert "presentation" not in row.timings_ms  # nor does the network run
 
 
 def test_monitoring_tells_and_refuses_nobody(
