@@ -57,7 +57,10 @@ def told(response: Any) -> tuple[str | None, list[str]]:
     return body.get("live"), [reason["code"] for reason in body.get("live_reasons", [])]
 
 
-def test_where_nobody_looks_nothing_is_said(service: APIClient, child: str, portraits: Portraits) -> None:
+def test_where_nobody_looks_nothing_is_said(
+    service: APIClient, child: str, portraits: Portraits, looking: Callable[..., None]
+) -> None:
+    looking(-1e6)
     response = verify(service, child, portraits.eileen_collins)
     assert told(response) == (None, [])
     assert "live_score" not in response.json()
