@@ -135,6 +135,8 @@ CACHES = {
 }
 
 CELERY_BROKER_URL = REDIS_URL
+# a worker outlives a broker that does not answer
+CELERY_BROKER_TRANSPORT = "ml_models.broker:Transport"
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True

@@ -12,6 +12,7 @@ PATHS = [
     "arcface_model.ArcFaceModel",
     "mobilefacenet_model.MobileFaceNetModel",
     "sface_model.SFaceModel",
+    "broker.Transport",
     "services.verify",
     "services.enroll",
     "services.erase_subject",
