@@ -6,12 +6,16 @@ import json
 import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
 from ml_models.engine.errors import EngineError
 from ml_models.exceptions import ConfigInvalid, ServiceError
+
+DEMO_PACK = Path(__file__).resolve().parents[1] / "demo_pack"
+"""The catalogue of known model files and the ensembles over them: what `config/` has, also where only the wheel is."""
 
 
 class MlCommand(BaseCommand):

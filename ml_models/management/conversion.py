@@ -30,7 +30,8 @@ class ConversionCommand(MlCommand):
                 raise
             raise CommandError(
                 f"packages_missing: {error.name} is not installed. The service does not need it, conversion does: "
-                "make convert-env, or python -m pip install -r requirements-convert.txt."
+                "make convert-env, or python -m pip install -r requirements-convert.txt, or in another project "
+                'pip install "ml_models[convert]".'
             ) from error
 
     def aligner(self, detector: Path | None) -> Any:

@@ -14,17 +14,10 @@ import time
 from django.core.cache import cache
 from django.core.cache.backends.base import BaseCache
 from django.core.cache.backends.locmem import LocMemCache
+from redis.exceptions import RedisError
 
 from .. import conf
 from .breaker import Breaker
-
-try:
-    from redis.exceptions import RedisError
-except ImportError:  # the host's cache is another one
-
-    class RedisError(Exception):  # type: ignore[no-redef]
-        """Never raised."""
-
 
 logger = logging.getLogger(__name__)
 

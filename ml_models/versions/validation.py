@@ -79,5 +79,5 @@ def _licence_problems(artifact: Artifact) -> list[str]:
     return [
         f"{artifact.name}: commercial use of the weights is {artifact.commercial_use} "
         f"({artifact.weights_licence or 'licence not said'}), and this deployment does not declare itself "
-        "non-commercial (ML_MODELS_NONCOMMERCIAL)."
+        "non-commercial (the setting NONCOMMERCIAL)."
     ]

