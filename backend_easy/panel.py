@@ -6,7 +6,7 @@ from django.http import HttpRequest
 from django.templatetags.static import static
 from django.urls import reverse
 
-# (title, rows of (app, model, name, Material symbol))
+# (title, rows of (app, model, name, Material symbol)); a name behind the model is a page of its own
 _GROUPS = (
     (
         "Versions",
@@ -25,8 +25,10 @@ _GROUPS = (
             ("ml_models", "subject", "Subjects", "groups"),
             ("ml_models", "reference", "References", "familiar_face_and_zone"),
             ("ml_models", "verification", "Verifications", "fact_check"),
+            ("ml_models", "verification_traffic", "Live traffic", "bar_chart"),
             ("ml_models", "identification", "Identifications", "person_search"),
-            ("ml_models", "auditevent", "Audit events", "history"),
+            ("ml_models", "auditevent_timeline", "Timeline", "history"),
+            ("ml_models", "auditevent", "Audit events", "receipt_long"),
             ("ml_models", "erasure", "Erasures", "delete_sweep"),
             ("ml_models", "group", "Groups", "directions_bus"),
             ("ml_models", "credentialcount", "Credentials", "shield_person"),
@@ -51,10 +53,11 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
 
 
 def _items(request: HttpRequest, rows: tuple[tuple[str, str, str, str], ...]) -> list[dict[str, Any]]:
-    visible = [row for row in rows if request.user.has_perms([f"{row[0]}.view_{row[1].removesuffix('proxy')}"])]
     return [
-        {"title": name, "icon": icon, "link": reverse(f"admin:{app}_{model}_changelist")}
-        for app, model, name, icon in visible
+        {"title": name, "icon": icon, "link": reverse(f"admin:{app}_{model}_{page or 'changelist'}")}
+        for app, what, name, icon in rows
+        for model, _, page in [what.partition("_")]
+        if request.user.has_perm(f"{app}.view_{model}")
     ]
 
 

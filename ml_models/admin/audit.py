@@ -20,7 +20,7 @@ from ml_models.rollouts import processes
 from ml_models.services import audit
 from ml_models.services.traffic import MAX_DAYS
 
-from . import overview, traffic
+from . import overview, timeline, traffic
 from .base import Panel
 from .display import headline, label
 from .lists import codes_under, one_of
@@ -127,7 +127,7 @@ class IdentificationAdmin(AttemptAdmin):
 
 @admin.register(AuditEvent)
 class AuditEventAdmin(Panel):
-    """The timeline. A search for the host's id of a subject gives what was done to that subject."""
+    """Every event. A search for the host's id of a subject gives what was done to that subject."""
 
     list_display = ["at", "kind", "code", "caller", "credential_id", "capture_point", "short_subject", "sequence"]
     list_filter = ["kind", "at"]
@@ -147,6 +147,10 @@ class AuditEventAdmin(Panel):
         "sequence",
         "digest",
     ]
+
+    def get_urls(self) -> list[URLPattern]:
+        deeds = path("timeline/", self.view(partial(timeline.page, self)), name="ml_models_auditevent_timeline")
+        return [deeds, *super().get_urls()]
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
         # the id itself is in no event; the pseudonym is, and has an index

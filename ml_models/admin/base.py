@@ -20,8 +20,11 @@ from django.urls import URLPattern, path, reverse
 
 from ml_models.engine.errors import EngineError
 from ml_models.exceptions import ConfigInvalid, ServiceError
+from ml_models.models import EnsembleConfig
 from ml_models.services import Caller
+from ml_models.versions.evidence import Line as Evidence
 
+from .comparison import Line
 from .lists import BoundedPaginator
 from .notices import notices
 
@@ -44,12 +47,18 @@ _NEXT = {
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A button's confirmation page: a sentence, facts with their values, checkboxes, text fields."""
+    """A button's confirmation page: a sentence, facts with their values, checkboxes, text fields; for one version in
+    place of another the evidence for it, and what `differences` there are between `versions`, the new one first."""
 
     says: str
     facts: Sequence[tuple[str, str]] = ()
     ticks: Sequence[tuple[str, str]] = ()
     texts: Sequence[tuple[str, str]] = ()
+    title: str = ""
+    """"" for the button's label and the row's name."""
+    evidence: Sequence[Evidence] = ()
+    versions: tuple[EnsembleConfig, EnsembleConfig | None] | None = None
+    differences: Sequence[Line] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +74,16 @@ class Button:
     """One deed on one row. Seen and done by holders of `permission` only, and only by POST."""
 
     name: str
-    label: str
+    label: str | Callable[[Any], str]
     permission: str
     does: Callable[[Any, HttpRequest], Done]
     offered: Callable[[Any], bool]
     asks: Callable[[Any], Asked] | None = None
     """None for what costs nothing and can be undone: one click."""
     danger: bool = False
+
+    def labelled(self, obj: Any) -> str:
+        return self.label if isinstance(self.label, str) else self.label(obj)
 
 
 # what Django's filters put behind a field's name
@@ -180,7 +192,7 @@ class Panel(ModelAdmin):
         return [
             {
                 "url": self.url(button.name, obj.pk),
-                "label": button.label,
+                "label": button.labelled(obj),
                 "danger": button.danger,
                 "asks": button.asks is not None,
             }
@@ -198,16 +210,18 @@ class Panel(ModelAdmin):
         if request.method != "GET" or button.asks is None:
             return HttpResponseNotAllowed(["GET", "POST"] if button.asks else ["POST"])
         if not button.offered(obj):
-            messages.warning(request, f"“{button.label}” is not possible any more. {_NEXT['rollout_refused']}")
+            messages.warning(request, f"“{button.labelled(obj)}” is not possible any more. {_NEXT['rollout_refused']}")
             return HttpResponseRedirect(page)
+        asked, named = button.asks(obj), button.labelled(obj)
         context = {
             **self.admin_site.each_context(request),
-            "title": f"{button.label}: {obj}",
+            "title": asked.title or f"{named}: {obj}",
             "opts": self.opts,
             "media": self.media,
             "notices": notices(),
             "button": button,
-            "asked": button.asks(obj),
+            "label": named,
+            "asked": asked,
             "back": page,
         }
         return TemplateResponse(request, "admin/ml_models/confirm.html", context)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from django.template.defaultfilters import filesizeformat
@@ -42,6 +43,11 @@ def words(code: str) -> str:
 def label(code: str) -> SafeString:
     """A state or decision as a coloured word."""
     return format_html('<span class="fv-label fv-{}">{}</span>', TONES.get(code, "grey"), words(code))
+
+
+def moment(at: datetime | None) -> str:
+    """A time as every page writes it; pages of templates use the filter `date:"Y-m-d H:i"`."""
+    return "–" if at is None else f"{at:%Y-%m-%d %H:%M} UTC"
 
 
 def duration(seconds: float) -> str:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from functools import partial
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib import admin
-from django.db.models import Count, OuterRef, QuerySet, Subquery
+from django.core.exceptions import PermissionDenied
+from django.db.models import Count, Exists, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Now
-from django.http import HttpRequest
-from django.urls import reverse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import URLPattern, path, reverse
 
 from ml_models import services
-from ml_models.models import Reference, Subject, Verification
-from ml_models.services import challenges, lockout
+from ml_models.models import Reference, RolloutFailure, Subject, Verification
+from ml_models.services import audit, challenges, lockout
+from ml_models.services.erasure import erasures
 
+from . import people
 from .base import Asked, Button, Done, Panel, panel_caller
-from .display import words
+from .display import moment, words
 
 # a subject's page shows so many of the last attempts
 _ATTEMPTS = 10
@@ -52,7 +56,7 @@ def _ask_release(subject: Subject) -> Asked:
     return Asked(
         "Do it only where somebody on the spot knows who stands there. The counts begin anew; whoever guesses on is "
         "locked out longer than before.",
-        [("Subject", subject.subject_id), ("Locked until", f"{until:%Y-%m-%d %H:%M} UTC" if until else "not locked")],
+        [("Subject", subject.subject_id), ("Locked until", moment(until) if until else "not locked")],
     )
 
 
@@ -98,14 +102,27 @@ class Locked(admin.SimpleListFilter):
         return queryset.filter(locked_until__gt=Now()) if self.value() else queryset
 
 
+class ToEnrolAgain(admin.SimpleListFilter):
+    """Of whom a rollout could not embed a reference."""
+
+    title = "to be enrolled again"
+    parameter_name = "again"
+
+    def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin[Subject]) -> list[tuple[str, str]]:
+        return [("yes", "to be enrolled again")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Subject]) -> QuerySet[Subject]:
+        failed = RolloutFailure.objects.filter(RolloutFailure.GIVEN_UP, reference__subject=OuterRef("pk"))
+        return queryset.filter(Exists(failed)) if self.value() else queryset
+
+
 @admin.register(Subject)
 class SubjectAdmin(Panel):
     list_display = ["subject_id", "references_count", "failed", "locked_until", "created_at"]
-    list_filter = [Locked]
-    search_fields = ["subject_id__exact"]
-    search_help_text = "the host's whole subject id"
+    list_filter = [Locked, ToEnrolAgain]
     ordering = ["-created_at"]
     sortable_by = ["subject_id", "created_at"]
+    change_list_template = "admin/ml_models/subjects.html"
     fields = ["id", "subject_id", "created_at", "failed", "failed_at", "locked_until", "cannot_turn"]
     readonly_fields = ["failed"]
     change_form_template = "admin/ml_models/subject.html"
@@ -144,9 +161,28 @@ class SubjectAdmin(Panel):
 
         last = obj.verifications.order_by("-at")[:_ATTEMPTS]
         return {
+            "enrols": request.user.has_perm(people.ENROLL),
+            "erasures": seen("erasure", erasures(obj.subject_id)),
             "references": seen("reference", obj.references.defer("chip")),
             "attempts": [(row, _told(row)) for row in seen("verification", last)],
         }
+
+    def get_urls(self) -> list[URLPattern]:
+        finds = path("find/", self.view(partial(people.find, self)), name="ml_models_subject_find")
+        enrols = people.in_memory(self.view(partial(people.enrol, self)))
+        return [finds, path("enrol/", enrols, name="ml_models_subject_enrol"), *super().get_urls()]
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        more = {"enrols": request.user.has_perm(people.ENROLL)}
+        return super().changelist_view(request, {**more, **(extra_context or {})})
+
+    def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
+        """What was done to somebody, in the audit events; they know the pseudonym alone."""
+        subject = self.require(request, object_id)
+        if not request.user.has_perms(["ml_models.view_subject", "ml_models.view_auditevent"]):
+            raise PermissionDenied
+        events = reverse("admin:ml_models_auditevent_changelist")
+        return HttpResponseRedirect(f"{events}?{urlencode({'q': audit.named(subject).pseudonym})}")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Subject]:
         # of the rows on the page alone: a join would group everybody first

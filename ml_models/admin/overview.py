@@ -23,7 +23,7 @@ from ml_models.services.overview import Attempts, Health
 from ml_models.versions import evidence
 
 from .charts import FILLS, stacked
-from .display import words
+from .display import moment, words
 from .notices import notices
 
 # so many locked subjects have a line of their own
@@ -54,6 +54,7 @@ def page(model_admin: ModelAdmin, request: HttpRequest) -> HttpResponse:
         "needs": list(_needs(may, health, active)),
         "active": active,
         "sees_versions": may("ensembleconfig"),
+        "sees_people": may("subject"),
         "rollout": _rollout() if may("rollout") else None,
         "health": _health(health) if health else [],
         "traffic": _traffic(overview.attempts()) if may("verification") else None,
@@ -95,7 +96,7 @@ def _of_health(health: Health) -> Iterator[Need]:
 def _of_locks() -> Iterator[Need]:
     locked = Subject.objects.filter(locked_until__gt=Now()).order_by("-locked_until")
     for subject in locked[:_NAMED]:
-        says = f"{subject.subject_id} is locked out until {subject.locked_until:%Y-%m-%d %H:%M} UTC."
+        says = f"{subject.subject_id} is locked out until {moment(subject.locked_until)}."
         yield Need(says, _change("subject", subject.pk))
     if (more := locked.count() - _NAMED) > 0:
         yield Need(f"{_many(more, 'more subject')} locked out.", f"{_list('subject')}?locked=now")

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.contrib import admin
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
@@ -16,6 +16,7 @@ from django.utils.safestring import SafeString
 from ml_models import rollouts
 from ml_models.models import Rollout, RolloutFailure
 from ml_models.rollouts.progress import progress
+from ml_models.rollouts.steps import rolled_back
 from ml_models.services.callers import By
 from ml_models.services.shadow import Summary, summary
 
@@ -61,7 +62,7 @@ def _go_facts(rollout: Rollout) -> Sequence[tuple[str, str]]:
 
 def _shadow_facts(rollout: Rollout) -> Sequence[tuple[str, str]]:
     lines = shadow_lines(summary(rollout)) or [{"text": "no live verify has been scored under this version"}]
-    return [("In the shadow" if not place else "", line["text"]) for place, line in enumerate(lines)]
+    return [("Shadow scoring" if not place else "", line["text"]) for place, line in enumerate(lines)]
 
 
 def facts(rollout: Rollout, linked: bool) -> dict[str, Any]:
@@ -152,6 +153,9 @@ class RolloutAdmin(Panel):
     class Media:
         js = ["ml_models/rollout.js"]
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Rollout]:
+        return super().get_queryset(request).annotate(undone=Exists(rolled_back().filter(pk=OuterRef("config"))))
+
     def get_urls(self) -> list[URLPattern]:
         progress = path("<path:object_id>/progress/", self.view(self._progress), name="ml_models_rollout_progress")
         return [progress, *super().get_urls()]
@@ -166,7 +170,7 @@ class RolloutAdmin(Panel):
     def page(self, request: HttpRequest, obj: Rollout) -> dict[str, Any]:
         return {
             "facts": self._facts(request, obj),
-            "state": label(obj.state),
+            "state": self.state_label(obj),
             "polled": self.url("progress", obj.pk),
         }
 
@@ -176,7 +180,8 @@ class RolloutAdmin(Panel):
 
     @admin.display(description="state", ordering="state")
     def state_label(self, rollout: Rollout) -> SafeString:
-        return label(rollout.state)
+        undone = rollout.state == State.COMPLETE and rollout.undone  # type: ignore[attr-defined]
+        return label("rolled_back" if undone else rollout.state)
 
 
 @admin.register(RolloutFailure)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import time
 from typing import Any
 
-from django.core.files.uploadedfile import InMemoryUploadedFile
-from django.core.files.uploadhandler import FileUploadHandler
 from django.http import HttpRequest
 from django.http.request import RawPostDataException, UnreadablePostError
 from rest_framework.exceptions import APIException, UnsupportedMediaType
 
 from ml_models import conf
 from ml_models.engine.errors import ImageTooLarge
+from ml_models.services.frames import FrameUploadHandler
 
 _CHUNK_BYTES = 1 << 16
 # a client whose body is not read to its end loses the connection, often before it reads the answer
@@ -26,28 +24,6 @@ class LengthRequired(APIException):
 
     status_code = 411
     default_detail = "Send the body with a Content-Length: this server cannot read a chunked one."
-
-
-class FrameUploadHandler(FileUploadHandler):
-    """Keeps one file in memory, and refuses it at the byte that is one too many. For a middleware or authentication of
-    the host that reads the form before the view's own parser does."""
-
-    def new_file(self, *args: Any, **kwargs: Any) -> None:
-        super().new_file(*args, **kwargs)
-        self._buffer = io.BytesIO()
-
-    def receive_data_chunk(self, raw_data: bytes, start: int) -> bytes | None:
-        limit = conf.get("MAX_IMAGE_BYTES")
-        if start + len(raw_data) > limit:
-            raise ImageTooLarge(f"The picture is larger than the {limit} bytes allowed.")
-        self._buffer.write(raw_data)
-        return None
-
-    def file_complete(self, file_size: int) -> InMemoryUploadedFile:
-        self._buffer.seek(0)
-        return InMemoryUploadedFile(
-            self._buffer, self.field_name, self.file_name or "", self.content_type, file_size, self.charset
-        )
 
 
 class _Capped:
@@ -74,7 +50,8 @@ class _Capped:
 
 
 def use_memory(request: HttpRequest) -> None:
-    """Take uploads by `FrameUploadHandler`, unless a middleware of the host has read them already."""
+    """Take uploads by `FrameUploadHandler`, unless a middleware of the host has read them already: another one, or the
+    host's authentication, may read the form before the view's own parser does."""
     if not hasattr(request, "_files"):
         request.upload_handlers = [FrameUploadHandler(request)]
 

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from django.db.models import OuterRef, QuerySet, Subquery
+
 from ..exceptions import RolloutRefused
 from ..models import ConfigStep, EnsembleConfig, actor_id
 from ..services import audit
 from ..services.callers import By, as_caller
+
+ROLLED_BACK = "rolled back"
+"""The reason of the step by which a version that is rolled back leaves."""
+
+
+def rolled_back() -> QuerySet[EnsembleConfig]:
+    """Versions that a rollback took out of service, and that are not active again."""
+    active = EnsembleConfig.State.ACTIVE
+    left = ConfigStep.objects.filter(config=OuterRef("pk"), from_state=active).order_by("-at", "-pk").values("reason")
+    return EnsembleConfig.objects.exclude(state=active).annotate(left=Subquery(left[:1])).filter(left=ROLLED_BACK)
 
 
 def move(

@@ -21,7 +21,7 @@ from ..versions.validation import problems
 from . import processes
 from .backfill import count_missing, incomplete, look_keys_up, spaces_of
 from .failures import failures_allowed, given_up, left_behind
-from .steps import move
+from .steps import ROLLED_BACK, move, rolled_back
 
 logger = logging.getLogger(__name__)
 State = EnsembleConfig.State
@@ -173,8 +173,10 @@ def roll_back(by: By = None, leaving: int | None = None) -> EnsembleConfig:
             raise RolloutRefused("No earlier version is warm; activate one again instead.")
         if leaving not in (None, active.version):
             raise RolloutRefused(f"Version {active.version} is active, not {leaving}. Look again.")
-        _retire(active, by, "rolled back")
-        move(warm, State.RETIRED, State.ACTIVE, by, "rollback")
+        # who rolls back, and again, has returned: nothing is wrong then with the version that is left
+        returns = rolled_back().filter(pk=warm.pk).exists()
+        _retire(active, by, f"returned to version {warm.version}" if returns else ROLLED_BACK)
+        move(warm, State.RETIRED, State.ACTIVE, by, "return" if returns else "rollback")
     return warm
 
 

@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from django.db import DatabaseError, transaction
-from django.db.models import QuerySet
 from django.db.models.functions import Now
 
 from .. import conf, crypto, runtime, selectors, signals
@@ -34,13 +33,14 @@ from ..exceptions import (
     ReferenceMismatch,
     ReferencesLost,
 )
-from ..models import Embedding, EnsembleConfig, Erasure, Reference, Subject, actor_id
+from ..models import Embedding, EnsembleConfig, Reference, Subject, actor_id
 from ..runtime import ServedVersion
 from ..versions import locks
 from . import admission, audit, duplicates, liveness, lockout, mixups, subject_ids
 from .callers import Caller
 from .challenges import Answer
 from .embeddings import embed_chip, sealed
+from .erasure import erasures
 from .liveness import Live
 
 logger = logging.getLogger(__name__)
@@ -193,11 +193,7 @@ class _NewReference:
 
 
 def _erasures(subject_id: str) -> int:
-    return _tombstones(subject_id).count()
-
-
-def _tombstones(subject_id: str) -> QuerySet[Erasure]:
-    return Erasure.objects.filter(subject_hash__in=crypto.subject_hashes(subject_id))
+    return erasures(subject_id).count()
 
 
 def _erased_lately(subject_id: str) -> bool:
@@ -206,7 +202,7 @@ def _erased_lately(subject_id: str) -> bool:
     if Subject.objects.filter(subject_id=subject_id).exists():
         return True
     window = timedelta(days=conf.get("REENROL_WINDOW_DAYS"))
-    return _tombstones(subject_id).filter(at__gt=Now() - window).exists()
+    return erasures(subject_id).filter(at__gt=Now() - window).exists()
 
 
 @dataclass(frozen=True, slots=True)

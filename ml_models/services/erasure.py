@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from django.db import transaction
+from django.db.models import QuerySet
 
 from .. import crypto, signals
 from ..exceptions import NotFound
@@ -58,6 +59,11 @@ def _erase(caller: Caller, **which: Any) -> int:
         audit.record(audit.Kind.ERASE_SUBJECT, caller, audit.Named(subject_id), references=count)
     logger.info("erased subject %s with %d references", pk, count)
     return count
+
+
+def erasures(subject_id: str) -> QuerySet[Erasure]:
+    """The tombstones of whoever had this id: when, by whom, how many references; the newest first."""
+    return Erasure.objects.filter(subject_hash__in=crypto.subject_hashes(subject_id)).order_by("-at")
 
 
 def erase_reference(caller: Caller, reference_id: uuid.UUID) -> None:

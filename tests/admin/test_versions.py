@@ -25,7 +25,7 @@ from ml_models.models import (
     Subject,
 )
 from ml_models.rollouts import backfill
-from ml_models.versions import files
+from ml_models.versions import evidence, files
 from tests.support.panel import page, press, told
 from tests.support.served import ensemble, write
 from tests.support.work import work_off
@@ -59,7 +59,30 @@ def test_validate_activate_and_roll_back(operator: Client, draft: EnsembleConfig
     assert (state_of(2), state_of(3)) == ("active", "retired")
     by = ConfigStep.objects.filter(config=draft, to_state="rolling_out").get().by
     assert by is not None
-    assert by.username in back.text or by.username in operator.get(page("ensembleconfig", "change", draft.pk)).text
+    history = operator.get(page("ensembleconfig", "history", draft.pk))
+    assert [str(step) for step in history.context["steps"]] == [str(step) for step in draft.steps.all()]
+    assert by.username in history.text
+    assert "rolled back" in history.text
+
+    def says() -> tuple[bool, bool]:
+        pages = (page("rollout", "change", rollout.pk), page("rollout", "changelist"))
+        in_both = {"rolled back" in operator.get(url).text for url in pages}
+        assert len(in_both) == 1
+        return in_both.pop(), "Return to version 3" in back.text
+
+    assert says() == (True, True)
+    returned = operator.get(page("ensembleconfig", "rollback", EnsembleConfig.objects.get(version=2).pk))
+    assert returned.context["title"] == "Return to version 3 from version 2"
+    back = press(operator, "ensembleconfig", "rollback", EnsembleConfig.objects.get(version=2).pk)
+    assert "Version 3 is active again" in told(back)
+    assert says() == (False, False)
+    assert "Return to version 2" not in operator.get(page("ensembleconfig", "change", draft.pk)).text
+
+
+def test_the_history_is_for_who_may_see_versions(staff: Any, draft: EnsembleConfig) -> None:
+    url = page("ensembleconfig", "history", draft.pk)
+    assert staff("view_ensembleconfig").get(url).status_code == 200
+    assert staff("view_rollout").get(url).status_code == 403
 
 
 def test_the_rollback_page_says_how_many_people_it_cannot_verify_yet(
@@ -80,6 +103,14 @@ def test_the_rollback_page_says_how_many_people_it_cannot_verify_yet(
 
 def test_the_activation_page_says_what_it_costs(operator: Client, validated: EnsembleConfig, people: list[str]) -> None:
     url = page("ensembleconfig", "activate", validated.pk)
+    first = operator.get(url)
+    assert first.context["title"] == "Activate version 3 in place of version 2"
+    assert [(line.what, line.this, line.other) for line in first.context["asked"].differences] == [
+        ("Flip averaging", "yes", "no")
+    ]
+    missing = [line.says for line in first.context["asked"].evidence if not line.met]
+    assert missing == evidence.missing(rollouts.get_config(3))
+    assert first.text.count("✗</b>") == len(missing) > 0
     assert [str(value) for _, value in operator.get(url).context["asked"].facts][:2] == ["2", "6"]
     # timed at the validation: three networks, two faces, each with its mirror image
     timed = validated.members.values_list("artifact__seconds_per_face", flat=True)

@@ -11,9 +11,9 @@ import pytest
 from rest_framework.authtoken.models import Token
 
 from ml_models.api.parsers import MAX_PARTS
-from ml_models.api.uploads import FrameUploadHandler
 from ml_models.engine.errors import ImageTooLarge
 from ml_models.models import EnsembleConfig, Subject
+from ml_models.services.frames import FrameUploadHandler
 from tests.conftest import Portraits
 from tests.fuzz.mutations import mutated
 from tests.support.hostile import hostile, png_bomb, polyglots

@@ -34,6 +34,21 @@ def test_a_locked_child_is_released_in_three_clicks(locked: None, panel: Page, p
     assert not Subject.objects.filter(locked_until__gt=Now()).exists()
 
 
+def test_a_childs_last_refusal_is_found_by_the_hosts_id(locked: None, panel: Page, pictures: Path) -> None:
+    panel.get_by_label("The host's whole subject id").fill("child-1")
+    panel.get_by_role("button", name="Find").click()
+    last = panel.get_by_role("listitem").filter(has_text="no match, front door")
+    expect(last).to_contain_text("minute")
+    panel.get_by_role("link", name="Enrol another picture").click()
+    expect(panel.get_by_label("The host's subject id")).to_have_value("child-1")
+    shoot(panel, pictures, "enrol")
+    panel.get_by_role("link", name="Timeline").click()
+    expect(panel.get_by_role("link", name="enroll").first).to_be_visible()
+    shoot(panel, pictures, "timeline")
+    panel.get_by_role("link", name="Live traffic").click()
+    expect(panel.get_by_role("heading", name="Decisions by day")).to_be_visible()
+
+
 def test_a_worker_that_hangs_shows_by_itself(panel: Page, pictures: Path) -> None:
     runtime.report()
     worker = ServingProcess.objects.create(host="bus", pid=7, kind="worker", heartbeat_at=Now(), started_at=Now())

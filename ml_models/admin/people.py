@@ -1,0 +1,109 @@
+"""Find somebody by the host's id, and enrol a picture. An id comes in a body, so that no address names it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.views.decorators.csrf import csrf_exempt
+
+from ml_models import services
+from ml_models.engine.errors import EngineError
+from ml_models.exceptions import ServiceError
+from ml_models.models import Reference, Subject
+from ml_models.services import subject_ids
+from ml_models.services.erasure import erasures
+from ml_models.services.frames import FrameUploadHandler
+
+from .base import Panel, panel_caller, refused
+from .notices import notices
+
+ENROLL, OVERRIDE = "ml_models.enroll_subject", "ml_models.override_reference"
+
+
+def find(panel: Panel, request: HttpRequest) -> HttpResponse:
+    """The page of whoever has this id; else whether somebody with it was erased, for who may see erasures."""
+    subject_id = request.POST.get("subject_id", "").strip()
+    trouble = subject_ids.trouble(subject_id) if subject_id else None
+    subject = Subject.objects.filter(subject_id=subject_id).only("pk").first() if subject_id and not trouble else None
+    if subject:
+        return HttpResponseRedirect(panel.url("change", subject.pk))
+    told = bool(subject_id) and not trouble and request.user.has_perm("ml_models.view_erasure")
+    return _page(
+        panel,
+        request,
+        "find",
+        title="Find a person",
+        subject_id=subject_id,
+        trouble=trouble,
+        tells_erasures=told,
+        erasures=erasures(subject_id) if told else (),
+    )
+
+
+def enrol(panel: Panel, request: HttpRequest) -> HttpResponse:
+    """Add a picture from a file or the camera."""
+    if not request.user.has_perm(ENROLL):
+        raise PermissionDenied
+    known = Subject.objects.filter(pk=_uuid(request.GET.get("subject"))).first()
+    subject_id = request.POST.get("subject_id", known.subject_id if known else "")
+    if request.method == "POST" and (reference := _enrolled(request, subject_id.strip())):
+        return HttpResponseRedirect(panel.url("change", reference.subject_id))
+    overrides = request.user.has_perm(OVERRIDE)
+    return _page(panel, request, "enrol", title="Enrol a picture", subject_id=subject_id, overrides=overrides)
+
+
+def _enrolled(request: HttpRequest, subject_id: str) -> Reference | None:
+    """The new reference; None where it is refused, and the messages say why."""
+    picture = request.FILES.get("image")
+    if picture is None:
+        messages.error(request, "There is no picture: choose a file, or take one with the camera.")
+        return None
+    override = request.POST.get("override") == "on"
+    if override and not request.user.has_perm(OVERRIDE):
+        raise PermissionDenied
+    try:
+        done = services.enroll(panel_caller(request), subject_id, picture.read(), override)
+    except (ServiceError, EngineError) as error:
+        refused(request, error)
+        return None
+    for warning in done.warnings:
+        messages.warning(request, warning)
+    messages.success(request, f"Enrolled, with a picture of quality {done.quality.score:.2f}.")
+    return done.reference
+
+
+def in_memory(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    """A view whose upload is kept in memory. The token against forgery stands in the same form, so it is read, and
+    asked for, after that is said: `view` asks for it."""
+
+    @csrf_exempt
+    @wraps(view)
+    def wrapped(request: HttpRequest, **named: Any) -> HttpResponse:
+        request.upload_handlers = [FrameUploadHandler(request)]
+        try:
+            return view(request, **named)
+        except EngineError as error:  # it is too large: nobody has looked at it
+            refused(request, error)
+            return HttpResponseRedirect(request.path)
+
+    return wrapped
+
+
+def _page(panel: Panel, request: HttpRequest, name: str, **more: Any) -> HttpResponse:
+    shared = {"opts": panel.opts, "media": panel.media, "notices": notices()}
+    context = {**panel.admin_site.each_context(request), **shared, **more}
+    return TemplateResponse(request, f"admin/ml_models/{name}.html", context)
+
+
+def _uuid(text: str | None) -> str | None:
+    """A primary key from an address; what is none is taken for unsaid."""
+    try:
+        return str(Subject._meta.pk.to_python(text)) if text else None
+    except ValidationError:
+        return None

@@ -1,0 +1,89 @@
+"""Who did what: the audit events of deeds and the steps of versions, as one list."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import reverse
+
+from ml_models.models import AuditEvent, ConfigStep
+
+from .base import Panel
+from .display import words
+from .notices import notices
+
+_ROWS = 50
+Kind = AuditEvent.Kind
+# attempts have lists of their own; a version's steps tell more of it than the event does
+_ELSEWHERE = (Kind.VERIFY, Kind.IDENTIFY, Kind.OPEN_ROLLOUT, Kind.ACTIVATE)
+
+
+@dataclass(frozen=True, slots=True)
+class Deed:
+    at: datetime
+    who: str
+    what: str
+    link: str
+
+
+def page(panel: Panel, request: HttpRequest) -> HttpResponse:
+    """The newest deeds, or those before the ones that the address names."""
+    events = AuditEvent.objects.exclude(kind__in=_ELSEWHERE).order_by("-pk")
+    steps = ConfigStep.objects.select_related("config", "by").order_by("-pk")
+    newest = sorted(
+        [*_before(events, request.GET.get("event")), *_before(steps, request.GET.get("step"))],
+        key=lambda row: row.at,
+        reverse=True,
+    )
+    shown = newest[:_ROWS]
+    names = _names(row.caller for row in shown if isinstance(row, AuditEvent))
+    context = {
+        **panel.admin_site.each_context(request),
+        "title": "Timeline",
+        "opts": panel.opts,
+        "media": panel.media,
+        "notices": notices(),
+        "deeds": [_of_event(row, names) if isinstance(row, AuditEvent) else _of_step(row) for row in shown],
+        "older": _older(request, shown) if len(newest) > _ROWS else "",
+    }
+    return TemplateResponse(request, "admin/ml_models/timeline.html", context)
+
+
+def _before(rows: Any, pk: str | None) -> Iterable[Any]:
+    # one more than a page has, to know whether there are older ones
+    return (rows.filter(pk__lt=int(pk)) if pk and pk.isdigit() else rows)[: _ROWS + 1]
+
+
+def _older(request: HttpRequest, shown: list[Any]) -> str:
+    """Where the next page begins: before the oldest row of each kind that was shown."""
+    query = request.GET.copy()
+    for name, kind in (("event", AuditEvent), ("step", ConfigStep)):
+        if pks := [row.pk for row in shown if isinstance(row, kind)]:
+            query[name] = str(min(pks))
+    return f"?{query.urlencode()}"
+
+
+def _names(callers: Iterable[str]) -> dict[str, str]:
+    """Accounts by primary key; an event keeps no more of one."""
+    accounts = get_user_model()._default_manager.filter(pk__in={pk for pk in callers if pk.isdigit()})
+    return {str(account.pk): account.get_username() for account in accounts}
+
+
+def _of_event(event: AuditEvent, names: Mapping[str, str]) -> Deed:
+    account = names.get(event.caller) or (f"account {event.caller}" if event.caller else "a command")
+    credential = f" ({event.credential_id})" if event.credential_id else ""
+    outcome = f": {words(event.code)}" if event.code else ""
+    link = reverse("admin:ml_models_auditevent_change", args=[event.pk])
+    return Deed(event.at, f"{account}{credential}", f"{words(event.kind)}{outcome}", link)
+
+
+def _of_step(step: ConfigStep) -> Deed:
+    reason = f": {step.reason}" if step.reason else ""
+    link = reverse("admin:ml_models_ensembleconfig_change", args=[step.config_id])
+    return Deed(step.at, str(step.by or "a command"), f"{step.config} {words(str(step))}{reason}", link)
