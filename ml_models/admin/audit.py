@@ -8,7 +8,6 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import BooleanField, ExpressionWrapper, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -24,10 +23,9 @@ from . import overview, timeline, traffic
 from .base import Panel
 from .display import headline, label
 from .lists import codes_under, one_of
-from .notices import notices
 
 # what only holders of view_scores may see: with it, a face could be tuned until it matches
-_SCORES = ("score", "threshold", "margin", "similarities")
+_SCORES = ("score", "scored", "threshold", "margin", "similarities")
 
 
 # what a verify may fail with
@@ -46,7 +44,9 @@ class AttemptAdmin(Panel):
     ordering = ["-at"]
 
     def get_list_display(self, request: HttpRequest) -> list[str]:
-        return self._seen(request, self.list_display)
+        # the host's id is for who may see subjects; others tell them apart by their rows
+        named = request.user.has_perm("ml_models.view_subject")
+        return [name if named or name != "who" else "subject" for name in self._seen(request, self.list_display)]
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
         return self._seen(request, self.fields)
@@ -55,14 +55,22 @@ class AttemptAdmin(Panel):
         sees = request.user.has_perm("ml_models.view_scores")
         return [name for name in names if sees or name not in _SCORES]
 
-    @admin.display(description="decision", ordering="decision")
-    def decision_label(self, row: Any) -> SafeString:
-        return label(row.decision or "none")
+    @admin.display(description="outcome")
+    def outcome(self, row: Any) -> SafeString:
+        return label(row.decision or row.code or "none")
+
+    @admin.display(description="score")
+    def scored(self, row: Any) -> str:
+        return "–" if row.score is None else f"{row.score:.2f}"
+
+    @admin.display(description="subject")
+    def who(self, row: Any) -> str:
+        return row.subject.subject_id if row.subject else "–"
 
 
 @admin.register(Verification)
 class VerificationAdmin(AttemptAdmin):
-    list_display = ["at", "decision_label", "code", "score", "config", "caller", "capture_point", "subject", "id"]
+    list_display = ["at", "outcome", "scored", "who", "capture_point", "caller", "config"]
     fields = [
         "id",
         "at",
@@ -91,14 +99,13 @@ class VerificationAdmin(AttemptAdmin):
         return [path("traffic/", self.view(self._traffic), name="ml_models_verification_traffic"), *super().get_urls()]
 
     def _traffic(self, request: HttpRequest) -> HttpResponse:
-        shared = {**self.admin_site.each_context(request), "title": "Live traffic", "opts": self.opts}
-        page = {"media": self.media, "notices": notices(), "legend": traffic.legend(), "max_days": MAX_DAYS}
-        return TemplateResponse(request, "admin/ml_models/traffic.html", {**shared, **page, **traffic.context(request)})
+        shown = {"title": "Live traffic", "legend": traffic.legend(), "max_days": MAX_DAYS}
+        return self.answer(request, "traffic", **shown, **traffic.context(request))
 
 
 @admin.register(Identification)
 class IdentificationAdmin(AttemptAdmin):
-    list_display = ["at", "decision_label", "code", "candidates", "config", "caller", "capture_point", "subject", "id"]
+    list_display = ["at", "outcome", "candidates", "who", "capture_point", "caller", "config"]
     fields = [
         "id",
         "at",

@@ -182,6 +182,12 @@ class Panel(ModelAdmin):
         # as the REST views are: a button's work holds its own, short transactions
         return transaction.non_atomic_requests(update_wrapper(self.admin_site.admin_view(wrapped), wrapped))
 
+    def answer(self, request: HttpRequest, name: str, **context: Any) -> HttpResponse:
+        """A page of its own, by its template's name."""
+        shared = {"opts": self.opts, "media": self.media, "notices": notices()}
+        whole = {**self.admin_site.each_context(request), **shared, **context}
+        return TemplateResponse(request, f"admin/ml_models/{name}.html", whole)
+
     def require(self, request: HttpRequest, object_id: str) -> Any:
         obj = self.get_object(request, unquote(object_id))
         if obj is None:
@@ -213,18 +219,8 @@ class Panel(ModelAdmin):
             messages.warning(request, f"“{button.labelled(obj)}” is not possible any more. {_NEXT['rollout_refused']}")
             return HttpResponseRedirect(page)
         asked, named = button.asks(obj), button.labelled(obj)
-        context = {
-            **self.admin_site.each_context(request),
-            "title": asked.title or f"{named}: {obj}",
-            "opts": self.opts,
-            "media": self.media,
-            "notices": notices(),
-            "button": button,
-            "label": named,
-            "asked": asked,
-            "back": page,
-        }
-        return TemplateResponse(request, "admin/ml_models/confirm.html", context)
+        title = asked.title or f"{named}: {obj}"
+        return self.answer(request, "confirm", title=title, button=button, label=named, asked=asked, back=page)
 
     def _do(self, request: HttpRequest, obj: Model, button: Button) -> str | None:
         try:

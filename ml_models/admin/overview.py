@@ -7,10 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from django.contrib.admin import ModelAdmin
 from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse
-from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -22,6 +20,7 @@ from ml_models.services import overview
 from ml_models.services.overview import Attempts, Health
 from ml_models.versions import evidence
 
+from .base import Panel
 from .charts import FILLS, stacked
 from .display import moment, words
 from .notices import notices
@@ -38,7 +37,7 @@ class Need:
     link: str
 
 
-def page(model_admin: ModelAdmin, request: HttpRequest) -> HttpResponse:
+def page(panel: Panel, request: HttpRequest) -> HttpResponse:
     """Each part is for those who may see what it is about."""
 
     def may(model: str) -> bool:
@@ -47,9 +46,7 @@ def page(model_admin: ModelAdmin, request: HttpRequest) -> HttpResponse:
     health = overview.health() if may("servingprocess") else None
     active = selectors.configs().filter(state=EnsembleConfig.State.ACTIVE).first() if may("ensembleconfig") else None
     context = {
-        **model_admin.admin_site.each_context(request),
         "title": "Overview",
-        "media": model_admin.media,
         "notices": notices(of_evidence=False),
         "needs": list(_needs(may, health, active)),
         "active": active,
@@ -59,7 +56,7 @@ def page(model_admin: ModelAdmin, request: HttpRequest) -> HttpResponse:
         "health": _health(health) if health else [],
         "traffic": _traffic(overview.attempts()) if may("verification") else None,
     }
-    return TemplateResponse(request, "admin/ml_models/overview.html", context)
+    return panel.answer(request, "overview", **context)
 
 
 def _needs(may: Callable[[str], bool], health: Health | None, active: EnsembleConfig | None) -> Iterator[Need]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
+from uuid import UUID
 
 from django.contrib import messages
-from django.core.exceptions import PermissionDenied, ValidationError
+from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.response import TemplateResponse
 from django.views.decorators.csrf import csrf_exempt
 
 from ml_models import services
@@ -21,7 +21,6 @@ from ml_models.services.erasure import erasures
 from ml_models.services.frames import FrameUploadHandler
 
 from .base import Panel, panel_caller, refused
-from .notices import notices
 
 ENROLL, OVERRIDE = "ml_models.enroll_subject", "ml_models.override_reference"
 
@@ -34,8 +33,7 @@ def find(panel: Panel, request: HttpRequest) -> HttpResponse:
     if subject:
         return HttpResponseRedirect(panel.url("change", subject.pk))
     told = bool(subject_id) and not trouble and request.user.has_perm("ml_models.view_erasure")
-    return _page(
-        panel,
+    return panel.answer(
         request,
         "find",
         title="Find a person",
@@ -50,12 +48,13 @@ def enrol(panel: Panel, request: HttpRequest) -> HttpResponse:
     """Add a picture from a file or the camera."""
     if not request.user.has_perm(ENROLL):
         raise PermissionDenied
-    known = Subject.objects.filter(pk=_uuid(request.GET.get("subject"))).first()
+    pk = _uuid(request.GET.get("subject", ""))
+    known = Subject.objects.filter(pk=pk).first() if pk else None
     subject_id = request.POST.get("subject_id", known.subject_id if known else "")
     if request.method == "POST" and (reference := _enrolled(request, subject_id.strip())):
         return HttpResponseRedirect(panel.url("change", reference.subject_id))
     overrides = request.user.has_perm(OVERRIDE)
-    return _page(panel, request, "enrol", title="Enrol a picture", subject_id=subject_id, overrides=overrides)
+    return panel.answer(request, "enrol", title="Enrol a picture", subject_id=subject_id, overrides=overrides)
 
 
 def _enrolled(request: HttpRequest, subject_id: str) -> Reference | None:
@@ -95,15 +94,9 @@ def in_memory(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
     return wrapped
 
 
-def _page(panel: Panel, request: HttpRequest, name: str, **more: Any) -> HttpResponse:
-    shared = {"opts": panel.opts, "media": panel.media, "notices": notices()}
-    context = {**panel.admin_site.each_context(request), **shared, **more}
-    return TemplateResponse(request, f"admin/ml_models/{name}.html", context)
-
-
-def _uuid(text: str | None) -> str | None:
+def _uuid(text: str) -> UUID | None:
     """A primary key from an address; what is none is taken for unsaid."""
     try:
-        return str(Subject._meta.pk.to_python(text)) if text else None
-    except ValidationError:
+        return UUID(text)
+    except ValueError:
         return None

@@ -9,14 +9,12 @@ from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.http import HttpRequest, HttpResponse
-from django.template.response import TemplateResponse
 from django.urls import reverse
 
 from ml_models.models import AuditEvent, ConfigStep
 
 from .base import Panel
 from .display import words
-from .notices import notices
 
 _ROWS = 50
 Kind = AuditEvent.Kind
@@ -43,16 +41,13 @@ def page(panel: Panel, request: HttpRequest) -> HttpResponse:
     )
     shown = newest[:_ROWS]
     names = _names(row.caller for row in shown if isinstance(row, AuditEvent))
-    context = {
-        **panel.admin_site.each_context(request),
-        "title": "Timeline",
-        "opts": panel.opts,
-        "media": panel.media,
-        "notices": notices(),
-        "deeds": [_of_event(row, names) if isinstance(row, AuditEvent) else _of_step(row) for row in shown],
-        "older": _older(request, shown) if len(newest) > _ROWS else "",
-    }
-    return TemplateResponse(request, "admin/ml_models/timeline.html", context)
+    return panel.answer(
+        request,
+        "timeline",
+        title="Timeline",
+        deeds=[_of_event(row, names) if isinstance(row, AuditEvent) else _of_step(row) for row in shown],
+        older=_older(request, shown) if len(newest) > _ROWS else "",
+    )
 
 
 def _before(rows: Any, pk: str | None) -> Iterable[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from django.contrib import admin, messages
@@ -9,19 +10,18 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse
-from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from ml_models.models import ConfigStep, EnsembleConfig, Rollout
+from ml_models.models import ConfigStep, EnsembleConfig, Rollout, actor_id
 from ml_models.versions import comparison, evidence, files
 from ml_models.versions.known import known
 
+from . import tuning
 from .base import Panel
 from .comparison import beside, difference
 from .display import change_facts, headline, label
-from .notices import notices
 from .reading import active, detailed, report_of
 from .version_buttons import BUTTONS
 
@@ -79,7 +79,11 @@ class EnsembleConfigAdmin(Panel):
             messages.error(request, "The version is no draft any more: nothing was changed. Clone it.")
             return
         ConfigStep.objects.create(
-            config=obj, from_state=State.DRAFT, to_state=State.DRAFT, by=request.user, reason="name or notes changed"
+            config=obj,
+            from_state=State.DRAFT,
+            to_state=State.DRAFT,
+            by_id=actor_id(request.user),
+            reason="name or notes changed",
         )
 
     def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
@@ -87,20 +91,15 @@ class EnsembleConfigAdmin(Panel):
         config = self.require(request, object_id)
         if not self.has_view_permission(request, config):
             raise PermissionDenied
-        context = {
-            **self.admin_site.each_context(request),
-            "title": f"History of {config}",
-            "opts": self.opts,
-            "media": self.media,
-            "notices": notices(),
-            "steps": config.steps.select_related("by"),
-            "back": self.url("change", config.pk),
-        }
-        return TemplateResponse(request, "admin/ml_models/history.html", context)
+        steps, back = config.steps.select_related("by"), self.url("change", config.pk)
+        return self.answer(request, "history", title=f"History of {config}", steps=steps, back=back)
 
     def get_urls(self) -> list[URLPattern]:
         export = path("<path:object_id>/export/", self.view(self._export), name="ml_models_ensembleconfig_export")
-        return [export, *super().get_urls()]
+        tunes, loads = (self.view(partial(view, self)) for view in (tuning.tune, tuning.upload))
+        tune = path("<path:object_id>/tune/", tunes, name="ml_models_ensembleconfig_tune")
+        load = path("load/", loads, name="ml_models_ensembleconfig_load")
+        return [export, tune, load, *super().get_urls()]
 
     def _export(self, request: HttpRequest, object_id: str) -> HttpResponse:
         config = self.require(request, object_id)
@@ -111,7 +110,12 @@ class EnsembleConfigAdmin(Panel):
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         current = active()
         rolling = Rollout.objects.filter(state__in=Rollout.OPEN).select_related("config").first()
-        more = {"active": current, "evidence": headline(report_of(current)) if current else "", "rolling": rolling}
+        more = {
+            "active": current,
+            "evidence": headline(report_of(current)) if current else "",
+            "rolling": rolling,
+            "loads": request.user.has_perm("ml_models.add_ensembleconfig"),
+        }
         return super().changelist_view(request, {**more, **(extra_context or {})})
 
     def page(self, request: HttpRequest, obj: EnsembleConfig) -> dict[str, Any]:
@@ -120,6 +124,7 @@ class EnsembleConfigAdmin(Panel):
         other = None if current is None or current.pk == obj.pk else current
         return {
             "state": label(obj.state),
+            "tunes": self.has_change_permission(request, obj),
             "active": other,
             "lines": beside(obj, report, other, report_of(other) if other else None),
             "artifacts": obj.artifacts,

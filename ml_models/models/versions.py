@@ -143,7 +143,8 @@ class EnsembleConfig(models.Model):
     calibrated_on = models.JSONField(
         default=dict,
         blank=True,
-        help_text="lists: names of the pair lists; subjects: hashes of whom they show, see evaluation.lists.pairs.",
+        help_text="lists: names of the pair lists; subjects: hashes of whom they show, see evaluation.lists.pairs; "
+        "weights: the members' by name, that the thresholds were fitted for.",
     )
     evaluation = models.ForeignKey(
         "EvaluationReport", null=True, blank=True, on_delete=models.SET_NULL, related_name="+"

@@ -46,7 +46,7 @@ def calibrate(config: EnsembleConfig, sources: Sources, watcher: Watcher, output
     )
     fitted: dict[str, Any] = numbers.to_json(fusion)
     fitted["identification"] = identifying.fit(config, fusion, study)
-    people = _calibrated_on(study)
+    people = {**_calibrated_on(study), "weights": files.weights_of(files.export(config))}
     if draft:
         numbers.store(config, fitted, people)
     if output:

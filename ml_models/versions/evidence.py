@@ -102,9 +102,9 @@ def lines(config: EnsembleConfig) -> list[Line]:
     """Every requirement, of the best report there is."""
     report = best(config)
     if report is None:
-        return [Line(False, _no_report(config))]
+        return [*of_weights(config), Line(False, _no_report(config))]
     measured = Line(True, f"Measured on {report.created_at:%Y-%m-%d}, report {report.pk}.")
-    return [measured, *_of(report, config), *_of_rosters(config)]
+    return [*of_weights(config), measured, *_of(report, config), *_of_rosters(config)]
 
 
 def missing(config: EnsembleConfig) -> list[str]:
@@ -151,6 +151,19 @@ def _no_report(config: EnsembleConfig) -> str:
         )
     why = "the version was changed since it was measured" if config.reports.exists() else "it was never measured"
     return f"No report is on what version {config.version} decides with: {why}. Run evaluate."
+
+
+def of_weights(config: EnsembleConfig) -> list[Line]:
+    """Whether the thresholds were fitted for other weights; nothing where they were not, or nobody knows."""
+    fitted = config.calibrated_on.get("weights")
+    if not fitted:
+        return []
+    now = {member.artifact.name: member.weight for member in config.members.all()}
+    both = {name: (fitted.get(name, 0.0), now.get(name, 0.0)) for name in sorted(fitted.keys() | now.keys())}
+    changed = [f"{name} {old:g}, now {new:g}" for name, (old, new) in both.items() if abs(old - new) > 1e-6]
+    if not changed:
+        return []
+    return [Line(False, f"The thresholds were fitted for other weights: {'; '.join(changed)}. Run calibrate.")]
 
 
 def _of(report: EvaluationReport, config: EnsembleConfig) -> list[Line]:

@@ -46,7 +46,24 @@ def load(path: Path, by: Actor = None) -> tuple[EnsembleConfig, str]:
         ConfigInvalid: the file is not an ensemble, or names artifacts that are not published.
         ConfigChanged: the version is no draft any more and the file says something else.
     """
-    data = _read(path)
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigInvalid([f"{path.name} cannot be read: {error}"]) from error
+    return load_text(text, path.name, by)
+
+
+def load_text(text: str, name: str, by: Actor = None) -> tuple[EnsembleConfig, str]:
+    """As `load`, of a file's text; `name` is the file's, for what is said of it."""
+    return write(_parsed(text, name), by, "from a file")
+
+
+def write(data: dict[str, Any], by: Actor, how: str) -> tuple[EnsembleConfig, str]:
+    """As `load`, of a file's content.
+
+    Args:
+        how: stands behind `created` or `updated` in the version's step.
+    """
     artifacts = _artifacts(data)
     for member in data["members"]:
         entry = family(artifacts[member["artifact"]].family)
@@ -60,6 +77,7 @@ def load(path: Path, by: Actor = None) -> tuple[EnsembleConfig, str]:
             raise ConfigChanged(
                 f"Version {config.version} is {config.state} and cannot change. Give the file a new version number."
             )
+        content = _with_fitted_weights(content, config)
         own = {key: content[key] for key in content.keys() - {"members", "version", *EnsembleConfig.PLACES}}
         placed = {place: artifacts[data[place]] for place in EnsembleConfig.PLACES if data.get(place)}
         empty: dict[str, Any] = {"conditions": [], "liveness": {}, "identification": {}, "calibrated_on": {}}
@@ -77,10 +95,25 @@ def load(path: Path, by: Actor = None) -> tuple[EnsembleConfig, str]:
                 calibration=member.get("calibration"),
                 quality_threshold=member["quality_threshold"],
             )
-        ConfigStep.objects.create(
-            config=config, to_state=config.state, by_id=actor_id(by), reason=f"{done} from a file"
-        )
+        ConfigStep.objects.create(config=config, to_state=config.state, by_id=actor_id(by), reason=f"{done} {how}")
     return config, done
+
+
+def _with_fitted_weights(content: dict[str, Any], before: EnsembleConfig | None) -> dict[str, Any]:
+    """The content with the weights that its thresholds were fitted for: what the file says of it; else what is known of
+    the draft, while the thresholds stay; else the weights beside them."""
+    people = content.get("calibrated_on", {})
+    if not content["voter_sets"] or "weights" in people:
+        return content
+    weights = weights_of(content)
+    if before and before.voter_sets == content["voter_sets"]:
+        weights = before.calibrated_on.get("weights") or weights_of(export(before))
+    return {**content, "calibrated_on": {**people, "weights": weights}}
+
+
+def weights_of(content: dict[str, Any]) -> dict[str, float]:
+    """The members' weights by name."""
+    return {member["artifact"]: member["weight"] for member in content["members"]}
 
 
 def _agrees(config: EnsembleConfig, content: dict[str, Any]) -> bool:
@@ -88,63 +121,75 @@ def _agrees(config: EnsembleConfig, content: dict[str, Any]) -> bool:
     current = export(config)
     if "calibrated_on" not in content:
         current.pop("calibrated_on", None)
+    elif "weights" not in content["calibrated_on"]:
+        current["calibrated_on"] = {k: v for k, v in current.get("calibrated_on", {}).items() if k != "weights"}
     return current == content
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _parsed(text: str, name: str) -> dict[str, Any]:
     try:
-        data = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigInvalid([f"{path.name} cannot be read: {error}"]) from error
+        data = yaml.safe_load(text)
+    except (ValueError, yaml.YAMLError) as error:
+        raise ConfigInvalid([f"{name} cannot be read: {error}"]) from error
+    require_content(data, name)
+    return dict(data)
+
+
+def require_content(data: Any, name: str) -> None:
+    """Refuse what is no content of an ensemble file.
+
+    Raises:
+        ConfigInvalid: with every reason.
+    """
     if not isinstance(data, dict) or not isinstance(data.get("members"), list):
-        raise ConfigInvalid([f"{path.name} is not an ensemble file: it needs version, name, detector and members."])
-    reasons = [f"{path.name}: {key} is missing." for key in ("version", "name", "detector") if key not in data]
-    reasons += [f"{path.name}: {key} is not known." for key in sorted(set(data) - _FIELDS)]
+        raise ConfigInvalid([f"{name} is not an ensemble file: it needs version, name, detector and members."])
+    reasons = [f"{name}: {key} is missing." for key in ("version", "name", "detector") if key not in data]
+    reasons += [f"{name}: {key} is not known." for key in sorted(set(data) - _FIELDS)]
     for member in data["members"]:
         if not isinstance(member, dict) or not {"artifact", "weight"} <= member.keys() <= _MEMBER_FIELDS:
-            reasons.append(f"{path.name}: a member has {', '.join(sorted(_MEMBER_FIELDS))}, the first two always.")
-    reasons += _wrong_values(path, data) if not reasons else []
+            reasons.append(f"{name}: a member has {', '.join(sorted(_MEMBER_FIELDS))}, the first two always.")
+    reasons += _wrong_values(name, data) if not reasons else []
     if reasons:
         raise ConfigInvalid(reasons)
-    return data
 
 
-def _wrong_values(path: Path, data: dict[str, Any]) -> list[str]:
+def _wrong_values(name: str, data: dict[str, Any]) -> list[str]:
     reasons = []
     weights = [member["weight"] for member in data["members"]]
     if not all(isinstance(weight, int | float) and 0 <= weight <= 1 for weight in weights):
-        reasons.append(f"{path.name}: every weight is a number in [0, 1].")
+        reasons.append(f"{name}: every weight is a number in [0, 1].")
     elif abs(math.fsum(weights) - 1) > 1e-6:
-        reasons.append(f"{path.name}: the weights sum to {math.fsum(weights):.6f}, not to 1.")
+        reasons.append(f"{name}: the weights sum to {math.fsum(weights):.6f}, not to 1.")
     if not isinstance(data["version"], int) or data["version"] < 1:
-        reasons.append(f"{path.name}: the version is a whole number from 1.")
+        reasons.append(f"{name}: the version is a whole number from 1.")
     conditions = data.get("conditions") or []
     if not isinstance(conditions, list) or not all(isinstance(condition, dict) for condition in conditions):
-        reasons.append(f"{path.name}: conditions are what calibrate writes, or nothing.")
-    reasons += _wrong_blocks(path, data)
+        reasons.append(f"{name}: conditions are what calibrate writes, or nothing.")
+    reasons += _wrong_blocks(name, data)
     if not _names_people(data.get("calibrated_on") or {}):
-        reasons.append(f"{path.name}: calibrated_on has lists (names) and subjects (hashes), as calibrate writes them.")
+        reasons.append(f"{name}: calibrated_on is what calibrate writes: lists, subjects and weights.")
     try:
         limits = dict(data.get("quality_limits") or {})
         if unknown := sorted(map(str, limits.keys() - _LIMITED_STEPS)):
-            reasons.append(f"{path.name}: quality_limits are for {' and '.join(_LIMITED_STEPS)}, not {unknown[0]}.")
+            reasons.append(f"{name}: quality_limits are for {' and '.join(_LIMITED_STEPS)}, not {unknown[0]}.")
         for limit in limits.values():
             QualityLimits.from_json(limit)
     except (TypeError, ValueError, AttributeError) as error:
-        reasons.append(f"{path.name}: quality_limits: {error}.")
+        reasons.append(f"{name}: quality_limits: {error}.")
     return reasons
 
 
-def _wrong_blocks(path: Path, data: dict[str, Any]) -> list[str]:
+def _wrong_blocks(name: str, data: dict[str, Any]) -> list[str]:
     blocks = {"liveness": "has the numbers of passive and turned", "identification": "is what calibrate writes"}
-    wrong = [name for name in blocks if not isinstance(data.get(name) or {}, dict)]
-    return [f"{path.name}: {name} {blocks[name]}, or nothing." for name in wrong]
+    wrong = [block for block in blocks if not isinstance(data.get(block) or {}, dict)]
+    return [f"{name}: {block} {blocks[block]}, or nothing." for block in wrong]
 
 
 def _names_people(calibrated_on: Any) -> bool:
     return (
         isinstance(calibrated_on, dict)
-        and calibrated_on.keys() <= {"lists", "subjects"}
+        and calibrated_on.keys() <= {"lists", "subjects", "weights"}
+        and isinstance(calibrated_on.get("weights", {}), dict)
         and isinstance(calibrated_on.get("lists", []), list)
         and isinstance(calibrated_on.get("subjects", ""), str | list)
     )

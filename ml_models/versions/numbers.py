@@ -160,10 +160,12 @@ def turned(config: EnsembleConfig) -> TurnedRule | None:
         raise ConfigInvalid([f"Version {config.version} needs a threshold in liveness.turned. ({error})"]) from error
 
 
+DEFAULT_LIMITS = {"verify": VERIFY_LIMITS, "enroll": ENROLL_LIMITS}
+
+
 def quality_limits(config: EnsembleConfig, step: str) -> QualityLimits:
     """The version's limits for `verify` or `enroll`: the defaults, changed where the version says so."""
-    defaults = VERIFY_LIMITS if step == "verify" else ENROLL_LIMITS
-    return QualityLimits.from_json({**defaults.to_json(), **config.quality_limits.get(step, {})})
+    return QualityLimits.from_json({**DEFAULT_LIMITS[step].to_json(), **config.quality_limits.get(step, {})})
 
 
 def members(config: EnsembleConfig) -> tuple[Member, ...]:
