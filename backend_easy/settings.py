@@ -197,6 +197,7 @@ ML_MODELS = {
     "NONCOMMERCIAL": flag("ML_MODELS_NONCOMMERCIAL"),
     "LIVENESS": json.loads(os.environ.get("ML_MODELS_LIVENESS", "{}")),
     "EVIDENCE_GATE": os.environ.get("ML_MODELS_EVIDENCE_GATE", "enforce"),
+    "SECOND_PERSON": flag("ML_MODELS_SECOND_PERSON"),
     "FMR_LIMIT": float(os.environ.get("ML_MODELS_FMR_LIMIT", "0.001")),
     "FNMR_LIMIT": float(os.environ.get("ML_MODELS_FNMR_LIMIT", "0.01")),
     "LIMITS": {

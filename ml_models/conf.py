@@ -26,6 +26,8 @@ DEFAULTS: dict[str, Any] = {
     # what the evidence must show: the FMR's upper 95 % bound, and the FNMR on this deployment's own kind of pictures
     "FMR_LIMIT": 0.001,
     "FNMR_LIMIT": 0.01,
+    # a version is activated by two people: one opens the rollout, another one gives the Go
+    "SECOND_PERSON": False,
     # changes to ml_models.config.FACE_RECOGNITION_MODELS, by family
     "FAMILIES": {},
     # dotted path of a `policy(user, action, subject_id) -> bool`; see `ml_models.api.access`

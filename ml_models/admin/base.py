@@ -11,7 +11,7 @@ from django.apps import apps
 from django.contrib import messages
 from django.contrib.admin import ShowFacets
 from django.contrib.admin.utils import unquote
-from django.core.exceptions import PermissionDenied
+from django.contrib.auth.models import Permission
 from django.db import transaction
 from django.db.models import BinaryField, Model, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
@@ -138,6 +138,8 @@ class Panel(ModelAdmin):
         return bool(request.user.has_perm(f"ml_models.view_{self.opts.model_name}"))
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        if not self.has_view_permission(request):
+            return self.lacks(request, f"ml_models.view_{self.opts.model_name}")
         return super().changelist_view(request, {"notices": notices(), **(extra_context or {})})
 
     def changeform_view(
@@ -147,6 +149,8 @@ class Panel(ModelAdmin):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
+        if object_id and not self.has_view_permission(request):
+            return self.lacks(request, f"ml_models.view_{self.opts.model_name}")
         obj = self.get_object(request, unquote(object_id)) if object_id else None
         if obj is not None and self.has_view_permission(request, obj):
             more = {"notices": notices(), "buttons": self._offered(request, obj), **self.page(request, obj)}
@@ -176,7 +180,7 @@ class Panel(ModelAdmin):
 
         def wrapped(request: HttpRequest, **named: Any) -> HttpResponse:
             if not self.has_view_permission(request):
-                raise PermissionDenied
+                return self.lacks(request, f"ml_models.view_{self.opts.model_name}")
             return function(request, **named)
 
         # as the REST views are: a button's work holds its own, short transactions
@@ -187,6 +191,15 @@ class Panel(ModelAdmin):
         shared = {"opts": self.opts, "media": self.media, "notices": notices()}
         whole = {**self.admin_site.each_context(request), **shared, **context}
         return TemplateResponse(request, f"admin/ml_models/{name}.html", whole)
+
+    def lacks(self, request: HttpRequest, right: str) -> HttpResponse:
+        """The answer to who has not got the right: its name, so that somebody can give it."""
+        name = Permission.objects.filter(
+            content_type__app_label=right.partition(".")[0], codename=right.partition(".")[2]
+        ).values_list("name", flat=True)
+        answer = self.answer(request, "forbidden", title="You may not do this", right=right, called=name.first())
+        answer.status_code = 403
+        return answer
 
     def require(self, request: HttpRequest, object_id: str) -> Any:
         obj = self.get_object(request, unquote(object_id))
@@ -208,7 +221,7 @@ class Panel(ModelAdmin):
 
     def _press(self, request: HttpRequest, object_id: str, button: Button) -> HttpResponse:
         if not request.user.has_perm(button.permission):
-            raise PermissionDenied
+            return self.lacks(request, button.permission)
         obj = self.require(request, object_id)
         page = self.url("change", obj.pk)
         if request.method == "POST":

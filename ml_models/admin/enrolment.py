@@ -7,7 +7,6 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.contrib import admin
-from django.core.exceptions import PermissionDenied
 from django.db.models import Count, Exists, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -179,8 +178,9 @@ class SubjectAdmin(Panel):
     def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
         """What was done to somebody, in the audit events; they know the pseudonym alone."""
         subject = self.require(request, object_id)
-        if not request.user.has_perms(["ml_models.view_subject", "ml_models.view_auditevent"]):
-            raise PermissionDenied
+        for right in ("ml_models.view_subject", "ml_models.view_auditevent"):
+            if not request.user.has_perm(right):
+                return self.lacks(request, right)
         events = reverse("admin:ml_models_auditevent_changelist")
         return HttpResponseRedirect(f"{events}?{urlencode({'q': audit.named(subject).pseudonym})}")
 

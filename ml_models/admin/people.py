@@ -47,7 +47,7 @@ def find(panel: Panel, request: HttpRequest) -> HttpResponse:
 def enrol(panel: Panel, request: HttpRequest) -> HttpResponse:
     """Add a picture from a file or the camera."""
     if not request.user.has_perm(ENROLL):
-        raise PermissionDenied
+        return panel.lacks(request, ENROLL)
     pk = _uuid(request.GET.get("subject", ""))
     known = Subject.objects.filter(pk=pk).first() if pk else None
     subject_id = request.POST.get("subject_id", known.subject_id if known else "")

@@ -9,7 +9,6 @@ from typing import Any
 
 from django import forms
 from django.contrib import messages
-from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
 from ml_models.engine.quality import QualityLimits
@@ -127,9 +126,12 @@ def digest(content: dict[str, Any]) -> str:
 
 def tune(panel: Panel, request: HttpRequest, object_id: str) -> HttpResponse:
     """The page with the form, for a draft and who may change it."""
-    config = panel.require(request, object_id)
-    if not panel.has_change_permission(request, config):
-        raise PermissionDenied
+    config, right = panel.require(request, object_id), "ml_models.change_ensembleconfig"
+    if not request.user.has_perm(right):
+        return panel.lacks(request, right)
+    if config.state != EnsembleConfig.State.DRAFT:
+        messages.error(request, f"Version {config.version} is {words(config.state)}: only a draft is tuned. Clone it.")
+        return HttpResponseRedirect(panel.url("change", config.pk))
     form = Tuning(config, request.POST or None)
     if request.method == "POST" and form.is_valid() and _saved(request, config, form):
         return HttpResponseRedirect(panel.url("change", config.pk))
@@ -155,7 +157,7 @@ def _saved(request: HttpRequest, config: EnsembleConfig, form: Tuning) -> bool:
 def upload(panel: Panel, request: HttpRequest) -> HttpResponse:
     """An ensemble file becomes a draft, or changes the one of its number."""
     if not request.user.has_perm("ml_models.add_ensembleconfig"):
-        raise PermissionDenied
+        return panel.lacks(request, "ml_models.add_ensembleconfig")
     if request.method == "POST" and (config := _loaded(request)):
         return HttpResponseRedirect(panel.url("change", config.pk))
     return panel.answer(request, "upload", title="Load an ensemble file", back=panel.url("changelist"))

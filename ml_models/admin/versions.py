@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any
 
 from django.contrib import admin, messages
-from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse
@@ -90,7 +89,7 @@ class EnsembleConfigAdmin(Panel):
         """The steps of a version: Django's own log knows of none of them."""
         config = self.require(request, object_id)
         if not self.has_view_permission(request, config):
-            raise PermissionDenied
+            return self.lacks(request, "ml_models.view_ensembleconfig")
         steps, back = config.steps.select_related("by"), self.url("change", config.pk)
         return self.answer(request, "history", title=f"History of {config}", steps=steps, back=back)
 

@@ -13,6 +13,16 @@ from rest_framework.request import Request
 from ml_models import conf
 from ml_models.services import limits
 
+
+class Forbidden(PermissionDenied):
+    """The caller may not do this. `right`: the permission that it takes; None where a policy of the host's
+    refused, which alone knows what it takes."""
+
+    def __init__(self, right: str | None) -> None:
+        super().__init__()
+        self.right = right
+
+
 ACTIONS = ("enroll", "verify", "identify", "read", "erase", "release")
 GROUP_ACTIONS = ("read", "write", "erase", "identify")
 
@@ -52,21 +62,23 @@ def default_group_policy(user: Any, action: str, group_id: str) -> bool:
 def require_group(user: Any, action: str, group_id: str) -> None:
     """Ask the host's policy for groups, before anything is read.
 
-    Raises: PermissionDenied
+    Raises: Forbidden
     """
-    if not import_string(conf.get("GROUP_POLICY"))(user, action, group_id):
-        raise PermissionDenied
+    policy = import_string(conf.get("GROUP_POLICY"))
+    if not policy(user, action, group_id):
+        raise _refusal(policy, f"{action}_group")
 
 
 def require(user: Any, action: str, subject_id: str) -> None:
     """Ask the host's policy, before anything is read, so that the refusal is the same whether the subject exists.
 
     Raises:
-        PermissionDenied
+        Forbidden
         Throttled: this subject was asked for too often, by whomever.
     """
-    if not _subject_policy()(user, action, subject_id):
-        raise PermissionDenied
+    policy = _subject_policy()
+    if not policy(user, action, subject_id):
+        raise _refusal(policy, f"{action}_subject")
     if wait_s := limits.spend("subject", subject_id):
         raise Throttled(wait_s)
 
@@ -76,11 +88,11 @@ def require_each(user: Any, action: str, subject_ids: Iterable[str]) -> None:
     has a limit of its own.
 
     Raises:
-        PermissionDenied
+        Forbidden
     """
     policy = _subject_policy()
     if not all(policy(user, action, subject_id) for subject_id in subject_ids):
-        raise PermissionDenied
+        raise _refusal(policy, f"{action}_subject")
 
 
 def sees_candidate(user: Any, subject_id: str) -> bool:
@@ -93,10 +105,15 @@ def _subject_policy() -> Any:
     return import_string(conf.get("SUBJECT_POLICY"))
 
 
+def _refusal(policy: Any, permission: str) -> Forbidden:
+    by_permission = policy in (default_policy, self_service, default_group_policy)
+    return Forbidden(f"ml_models.{permission}" if by_permission else None)
+
+
 def require_permission(user: Any, permission: str) -> None:
-    """Raises: PermissionDenied unless the user holds `ml_models.<permission>`."""
+    """Raises: Forbidden unless the user holds `ml_models.<permission>`."""
     if not user.has_perm(f"ml_models.{permission}"):
-        raise PermissionDenied
+        raise Forbidden(f"ml_models.{permission}")
 
 
 class Nobody(BasePermission):
@@ -112,6 +129,9 @@ def holds(permission: str) -> type[BasePermission]:
     class Holds(BasePermission):
         def has_permission(self, request: Request, view: Any) -> bool:
             user: Any = request.user  # None where the host's UNAUTHENTICATED_USER says so
-            return bool(user and user.has_perm(f"ml_models.{permission}"))
+            if not getattr(user, "is_authenticated", False):
+                return False
+            require_permission(user, permission)
+            return True
 
     return Holds

@@ -154,6 +154,8 @@ _FRAMEWORK: tuple[tuple[type[Exception] | UnionType, str, str], ...] = (
 
 
 def _framework_problem(error: Exception) -> Response | None:
+    if right := getattr(error, "right", None):  # of `access.Forbidden`
+        return problem("forbidden", f"You may not do this: it takes the right {right}.", right=right)
     for kind, code, detail in _FRAMEWORK:
         if isinstance(error, kind):
             return problem(code, detail)

@@ -309,6 +309,7 @@ class ProblemAnswer(serializers.Serializer[Any]):
         many=True, required=False, help_text="low_quality, challenge_failed, spoof_suspected: what is behind `reasons`"
     )
     reference_id = serializers.UUIDField(required=False, help_text="duplicate_reference: the one that is there")
+    right = serializers.CharField(required=False, help_text="forbidden: the permission that the call takes")
 
 
 class HealthAnswer(serializers.Serializer[Any]):

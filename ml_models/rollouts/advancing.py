@@ -7,7 +7,7 @@ from uuid import UUID
 
 from django.db import transaction
 
-from .. import runtime, selectors
+from .. import conf, runtime, selectors
 from ..exceptions import RolloutRefused
 from ..models import EnsembleConfig, Rollout, RolloutChunk, RolloutFailure
 from . import leasing, processes
@@ -110,7 +110,7 @@ def _finish(rollout: Rollout, config: EnsembleConfig) -> None:
     if obstacle := processes.obstacle(config):
         reason = f"{obstacle} {in_words(processes.troubles(config))}".strip()
         Rollout.objects.filter(pk=rollout.pk).update(reason=reason)
-    elif rollout.hold_for_approval:
+    elif rollout.hold_for_approval or conf.get("SECOND_PERSON"):
         Rollout.objects.filter(pk=rollout.pk, state=Rollout.State.EMBEDDING).update(
             state=Rollout.State.AWAITING_APPROVAL, cursor=None
         )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db import connection, transaction
 from django.db.models.functions import Now
@@ -29,6 +30,7 @@ State = EnsembleConfig.State
 # An enrolment's transaction is over so long after its reference is dated: no count made later has overlooked it.
 _SETTLED = timedelta(minutes=10)
 _MISSING = "{} embeddings are missing. Workers make them: wait until none is."
+_TWO = "Two people activate a version here (SECOND_PERSON)."
 _LEFT = "People left behind: {}. None of their references could be embedded; enrol them again."
 
 
@@ -49,9 +51,12 @@ def open_rollout(config: EnsembleConfig, by: By = None, hold_for_approval: bool 
     """Begin to bring a validated version live; from here on enrolments embed for it too.
 
     Raises:
-        RolloutRefused: it is not validated, or another version is rolling out.
+        RolloutRefused: it is not validated, or another version is rolling out; or two people are to activate it
+            (SECOND_PERSON), and nobody says who the first one is.
         ConfigInvalid: what held at validation holds no longer.
     """
+    if conf.get("SECOND_PERSON") and _person(by) is None:
+        raise RolloutRefused(f"{_TWO} Open the rollout in the panel or over REST: a command does not say who you are.")
     if reasons := [*problems(config), *evidence.refusals(config)]:
         raise ConfigInvalid(reasons)
     pairs = count_missing(config)  # before the lock: nobody's enrolment waits for a count of everything
@@ -68,7 +73,7 @@ def open_rollout(config: EnsembleConfig, by: By = None, hold_for_approval: bool 
         return Rollout.objects.create(
             config=config,
             opened_by_id=actor_id(as_caller(by).account),
-            hold_for_approval=hold_for_approval,
+            hold_for_approval=hold_for_approval or conf.get("SECOND_PERSON"),
             pairs=pairs,
         )
 
@@ -80,10 +85,12 @@ def cut_over(rollout: Rollout, by: By = None) -> None:
     Everything is counted before the lock, which enrolments wait for; inside it only what was enrolled since.
 
     Raises:
-        RolloutRefused: something is missing, a live process has not loaded it, none lives, or the rollout is not open.
+        RolloutRefused: something is missing, a live process has not loaded it, none lives, or the rollout is not open;
+            or a second person is to give the Go (SECOND_PERSON), and this is nobody or the first one.
     """
     config = selectors.configs().get(pk=rollout.config_id)
     _require_open(rollout)
+    _require_second(rollout, by)
     since = _now() - _SETTLED
     if count := count_missing(config, rollout):
         raise RolloutRefused(_MISSING.format(count))
@@ -118,6 +125,16 @@ def cut_over(rollout: Rollout, by: By = None) -> None:
 def _require_open(rollout: Rollout) -> None:
     if rollout.state not in Rollout.EMBEDS:
         raise RolloutRefused(f"The rollout is {rollout.state}.")
+
+
+def _require_second(rollout: Rollout, by: By) -> None:
+    if conf.get("SECOND_PERSON") and _person(by) in (None, rollout.opened_by_id):
+        raise RolloutRefused(f"{_TWO} Whoever did not open the rollout gives the Go, in the panel or over REST.")
+
+
+def _person(by: By) -> Any:
+    """Who asks, by primary key; None for a command or a task."""
+    return actor_id(as_caller(by).account)
 
 
 def _now() -> datetime:

@@ -168,6 +168,10 @@ def test_each_role_gets_into_the_calls_that_are_its_own(
     if wanted:
         code = {401: "not_authenticated", 403: "forbidden"}[wanted]
         assert (response["Content-Type"], response.json()["code"]) == ("application/problem+json", code)
+        if wanted == 403:
+            needed = CALLS[name, method]
+            assert response.json()["right"] == f"ml_models.{needed}"
+            assert needed in response.json()["detail"]
         assert Reference.objects.count() == 1
     assert response["Cache-Control"] == "no-store"
 

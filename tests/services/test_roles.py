@@ -19,23 +19,37 @@ VERSIONS = ["artifact", "ensembleconfig", "evaluationreport", "rollout", "rollou
 PEOPLE = ["erasure", "group", "reference", "subject"]
 RUNNING = ["credentialcount", "identification", "servingprocess", "verification"]
 PAGES = [*VERSIONS, *PEOPLE, *RUNNING, "auditevent"]
-# group → the calls it opens besides those for any account, and the lists
-OPENS: dict[str, tuple[list[str], list[str]]] = {
-    "Kiosk": (["challenges", "verify"], []),
-    "Door": (["identify"], []),
+OWN_PAGES = [
+    ("subject", "find"),
+    ("subject", "enrol"),
+    ("verification", "traffic"),
+    ("auditevent", "timeline"),
+    ("ensembleconfig", "load"),
+]
+# group → the calls it opens besides those for any account, the lists, and the pages that are no list
+OPENS: dict[str, tuple[list[str], list[str], list[str]]] = {
+    "Kiosk": (["challenges", "verify"], [], []),
+    "Door": (["identify"], [], []),
     "Enrolment desk": (
         ["challenges", "enroll", "group", "reference", "subject", "verify"],
         [*PEOPLE, "rolloutfailure"],
+        ["subject_find", "subject_enrol"],
     ),
     "Operator": (
         ["abort", "configs", "go", "metrics", "pause", "release", "resume", "rollback", "rollout", "validate"],
         [*VERSIONS, *PEOPLE, *RUNNING],
+        ["subject_find", "verification_traffic", "ensembleconfig_load"],
     ),
     "Approver": (
         ["abort", "activate", "configs", "go", "metrics", "pause", "resume", "rollback", "rollout"],
         [*VERSIONS, *RUNNING],
+        ["verification_traffic"],
     ),
-    "Auditor": (["configs", "metrics", "rollout"], PAGES),
+    "Auditor": (
+        ["configs", "metrics", "rollout"],
+        PAGES,
+        ["subject_find", "verification_traffic", "auditevent_timeline"],
+    ),
 }
 
 
@@ -57,7 +71,8 @@ def test_a_group_opens_what_its_work_takes_and_nothing_else(name: str, django_us
     panel = Client()
     panel.force_login(account)
     lists = [model for model in PAGES if panel.get(page(model, "changelist")).status_code == 200]
-    assert (calls, sorted(lists)) == (OPENS[name][0], sorted(OPENS[name][1]))
+    pages = [f"{model}_{which}" for model, which in OWN_PAGES if panel.get(page(model, which)).status_code == 200]
+    assert (calls, sorted(lists), pages) == (OPENS[name][0], sorted(OPENS[name][1]), OPENS[name][2])
 
 
 def test_every_call_for_somebody_is_opened_by_a_group() -> None:
