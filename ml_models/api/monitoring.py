@@ -18,6 +18,7 @@ from rest_framework.request import Request
 from ml_models import conf, metrics
 from ml_models.services import monitoring
 
+from .access import holds
 from .views import PROBLEM, FaceView
 
 _SCRAPER = "ml_models.metrics"
@@ -45,11 +46,14 @@ class MetricsTokenScheme(OpenApiAuthenticationExtension):
         return {"type": "http", "scheme": "bearer", "description": "The setting METRICS_TOKEN."}
 
 
+_MaySeeProcesses = holds("view_servingprocess")
+
+
 class MayMonitor(BasePermission):
     """The token, or an account that may see the serving processes."""
 
     def has_permission(self, request: Request, view: Any) -> bool:
-        return request.auth == _SCRAPER or bool(request.user.has_perm("ml_models.view_servingprocess"))
+        return request.auth == _SCRAPER or _MaySeeProcesses().has_permission(request, view)
 
 
 class MetricsView(FaceView):
