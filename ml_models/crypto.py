@@ -33,6 +33,7 @@ _KEY_BYTES = 32
 # what a key that is derived for hashing is for: none says anything about a hash of another kind
 _SUBJECT, _REFERENCE, _MARK = b"ml_models tombstone", b"ml_models reference tombstone", b"ml_models key mark"
 _ROSTER = b"ml_models roster"
+_REQUEST = b"ml_models idempotency"
 _REFUSED = "A stored ciphertext could not be opened: it was altered, moved, or its key is gone."
 _REFUSED_UNBOUND = (
     "A stored ciphertext is not bound to its subject, and BINDING is 'require'. If it is of before the binding, set "
@@ -245,6 +246,12 @@ def roster_digest(subject_ids: Iterable[str]) -> str:
     """A keyed hash of who is on a roster: equal for equal rosters, under one primary key; sha256 hex."""
     # ids have no control characters
     return _hash(provider().primary, _ROSTER, "\n".join(sorted(subject_ids)))
+
+
+def request_hashes(text: str) -> list[str]:
+    """Keyed hashes of what a request says, under each key; the primary one's first."""
+    primary = provider().primary
+    return [_hash(key_id, _REQUEST, text) for key_id in sorted(provider().ids(), key=lambda key_id: key_id != primary)]
 
 
 def key_marks() -> dict[str, str]:

@@ -9,6 +9,9 @@ ServiceError
 ├── ReferenceMismatch    reference_mismatch  409
 ├── DuplicateReference   duplicate_reference 409  names the reference that is there
 ├── DuplicateFace        duplicate_face      409  another member of the group has this face
+├── ReferenceLimit       reference_limit     409  as many references as a subject may have
+├── StillAnswering       idempotency_in_progress 409  the same request is being answered
+├── IdempotencyConflict  idempotency_conflict 422  another request came with this key
 ├── RolloutRefused       rollout_refused     409
 ├── ChallengeExpired     challenge_expired   409  the answer came too late
 ├── ChallengeUsed        challenge_used      409  it was answered before
@@ -126,6 +129,39 @@ class DuplicateFace(ServiceError):
             "Another member of the group has this face. Look who stands there, and whose reference is the wrong one: "
             "erase that. Where both are right (twins), a caller with the right to override may repeat the request with "
             "override=true."
+        )
+
+
+class ReferenceLimit(ServiceError):
+    code = "reference_limit"
+    status = 409
+
+    def __init__(self, count: int) -> None:
+        super().__init__(
+            f"The subject has {count} references, as many as it may have. Delete one (GET subjects/… lists them), then "
+            "repeat the request."
+        )
+
+
+class StillAnswering(ServiceError):
+    code = "idempotency_in_progress"
+    status = 409
+    retry_after_s = 2
+
+    def __init__(self) -> None:
+        super().__init__(
+            f"This request is being answered already. Repeat it, with its Idempotency-Key, in {self.retry_after_s} s."
+        )
+
+
+class IdempotencyConflict(ServiceError):
+    code = "idempotency_conflict"
+    status = 422
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Another request came with this Idempotency-Key. Only a repetition has the key of an earlier request; send "
+            "this one with a new key."
         )
 
 

@@ -23,7 +23,16 @@ from django.db.models.functions import Greatest, Now
 from . import crypto
 from .engine.types import Embeddings, Feature
 from .exceptions import NotFound, NotReady, ReferencesLost
-from .models import CredentialCount, EnsembleConfig, EnsembleMember, Reference, Rollout, RolloutFailure, Subject
+from .models import (
+    CredentialCount,
+    EnsembleConfig,
+    EnsembleMember,
+    Reference,
+    Rollout,
+    RolloutFailure,
+    Subject,
+    Verification,
+)
 
 State = EnsembleConfig.State
 _NONE_ACTIVE = "No version is active. An operator activates one with activate_config."
@@ -216,6 +225,18 @@ def subject(subject_id: str) -> Subject:
     if enrolled is None:
         raise NotFound("There is no such subject.")
     return enrolled
+
+
+def verification(pk: str) -> Verification:
+    """The audit row of a verify.
+
+    Raises:
+        NotFound: its time is over.
+    """
+    row = Verification.objects.filter(pk=pk).first()
+    if row is None:
+        raise NotFound("There is no such verification any more.")
+    return row
 
 
 def subject_id_of(reference: UUID) -> str | None:

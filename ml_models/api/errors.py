@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import traceback
+from collections.abc import Mapping
 from http import HTTPStatus
 from types import UnionType
 from typing import Any
@@ -39,6 +40,8 @@ CODES: dict[str, int] = {
     "reference_mismatch": 409,
     "duplicate_reference": 409,
     "duplicate_face": 409,
+    "reference_limit": 409,
+    "idempotency_in_progress": 409,
     "rollout_refused": 409,
     "challenge_expired": 409,
     "challenge_used": 409,
@@ -54,6 +57,7 @@ CODES: dict[str, int] = {
     "spoof_suspected": 422,
     "challenge_required": 422,
     "challenge_failed": 422,
+    "idempotency_conflict": 422,
     "throttled": 429,
     "locked_out": 429,
     "inference_failed": 500,
@@ -77,8 +81,18 @@ def problem(code: str, detail: str, headers: dict[str, str] | None = None, **mor
     return Response(body, status=CODES[code], headers=headers, content_type=CONTENT_TYPE)
 
 
+class AnsweredBefore(Exception):
+    """The same request was refused before, by this document."""
+
+    def __init__(self, document: Mapping[str, Any]) -> None:
+        self.document = document
+        super().__init__(document["code"])
+
+
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response:
     """Turn what views raise into problem documents."""
+    if isinstance(error, AnsweredBefore):
+        return Response(error.document, status=error.document["status"], content_type=CONTENT_TYPE)
     if isinstance(error, ServiceError):
         return _service_problem(error)
     if isinstance(error, ImageError):
@@ -111,7 +125,8 @@ def _service_problem(error: ServiceError) -> Response:
         details = [reason.to_json() for reason in error.details]
         return problem(error.code, str(error), reasons=list(error.reasons), details=details)
     waits = error.status in (429, 503)
-    headers = retry_after(getattr(error, "retry_after_s", _RETRY_AFTER_S)) if waits else None
+    wait_s = getattr(error, "retry_after_s", _RETRY_AFTER_S if waits else None)
+    headers = None if wait_s is None else retry_after(wait_s)
     reasons = error.reasons if isinstance(error, ConfigInvalid) else None
     reference_id = str(error.reference_id) if isinstance(error, DuplicateReference) else None
     # what only an operator's call can run into has sentences instead of a code

@@ -21,14 +21,17 @@ from rest_framework.views import APIView
 
 from ml_models import conf, metrics, selectors, services
 from ml_models.exceptions import DuplicateFace, NotAttested, NotReady
+from ml_models.models import Verification
 from ml_models.services import audit, lockout
+from ml_models.services.challenges import Answer
 from ml_models.services.liveness import Live
 from ml_models.services.readiness import readiness
 
-from . import access, attestation, uploads
+from . import access, attestation, idempotency, uploads
 from . import serializers as s
 from .callers import caller
 from .errors import CONTENT_TYPE, exception_handler, problem
+from .idempotency import once
 from .parsers import JSONParser, MultiPartParser
 from .throttles import CallerThrottle
 
@@ -134,7 +137,9 @@ class EnrollView(FaceView):
     permission_classes = [IsAuthenticated]
 
     @extend_schema(
-        request=s.EnrollRequest, parameters=[attestation.PARAMETER], responses={201: s.EnrollAnswer, **PROBLEM}
+        request=s.EnrollRequest,
+        parameters=[idempotency.PARAMETER, attestation.PARAMETER],
+        responses={201: s.EnrollAnswer, **PROBLEM},
     )
     def post(self, request: Request) -> Response:
         """Add a reference to a subject, who begins to exist with the first one."""
@@ -147,30 +152,38 @@ class EnrollView(FaceView):
             if "group" in data:  # who learns that a face is in a group has searched it
                 access.require_group(request.user, "identify", data["group"])
             attestation.require(request)
-        try:
-            done = services.enroll(
-                who, data["subject_id"], data["image"], data["override"], data["answer"], data.get("group")
+
+        def enroll(challenge: Answer | None) -> services.Enrolled:
+            return services.enroll(
+                who, data["subject_id"], data["image"], data["override"], challenge, data.get("group")
             )
+
+        try:
+            answer, _ = once(request, who, "enroll", data, enroll, _enrolled)
         except DuplicateFace as error:
             if not access.sees_candidate(request.user, error.subject_id):
                 raise
             return problem(error.code, str(error), subject_id=error.subject_id)
-        answer = {
-            "subject_id": data["subject_id"],
-            "reference_id": done.reference.pk,
-            "config_version": done.config.version,
-            "quality": done.quality.to_json(),
-            "warnings": done.warnings,
-            **told(done.live),
-        }
-        return Response(s.EnrollAnswer(answer).data, status=201)
+        return Response(s.EnrollAnswer({"subject_id": data["subject_id"], **answer}).data, status=201)
+
+
+def _enrolled(done: services.Enrolled) -> dict[str, Any]:
+    return {
+        "reference_id": done.reference.pk,
+        "config_version": done.config.version,
+        "quality": done.quality.to_json(),
+        "warnings": done.warnings,
+        **told(done.live),
+    }
 
 
 class VerifyView(FaceView):
     permission_classes = [IsAuthenticated]
 
     @extend_schema(
-        request=s.VerifyRequest, parameters=[attestation.PARAMETER], responses={200: s.VerifyAnswer, **PROBLEM}
+        request=s.VerifyRequest,
+        parameters=[idempotency.PARAMETER, attestation.PARAMETER],
+        responses={200: s.VerifyAnswer, **PROBLEM},
     )
     def post(self, request: Request) -> Response:
         """Is the face in the frames the subject's?"""
@@ -179,26 +192,42 @@ class VerifyView(FaceView):
         with audited(audit.Kind.VERIFY, who, data["subject_id"]):
             access.require(request.user, "verify", data["subject_id"])
             attestation.require(request)
-        done = services.verify(who, data["subject_id"], data["image"], data["answer"])
-        answer = {
-            "verification_id": done.verification.pk,
-            "decision": done.decision.decision,
-            "config_version": done.config.version,
-            "voters": list(done.decision.voters),
-            "quality": done.quality.to_json(),
-            "frames_dropped": done.frames_dropped,
-            "elapsed_ms": round(done.elapsed_ms, 1),
-            **told(done.live),
-        }
+
+        def verify(challenge: Answer | None) -> services.Verified:
+            return services.verify(who, data["subject_id"], data["image"], challenge)
+
+        answer, done = once(request, who, "verify", data, verify, _verified)
+        scores = {}
         if request.user.has_perm("ml_models.view_scores"):
-            answer["score"] = round(done.decision.score, 4)
-            answer["threshold"] = round(done.decision.threshold, 4)
-            if done.live.score is not None:
-                answer["live_score"] = round(done.live.score, 4)
-            answer["members"] = [
-                {"name": name, "similarity": round(value, 4)} for name, value in done.decision.similarities.items()
-            ]
-        return Afterwards(s.VerifyAnswer(answer).data, done.afterwards)
+            scores = _scores(done.verification if done else selectors.verification(answer["verification_id"]))
+        body = s.VerifyAnswer({**answer, **scores}).data
+        return Afterwards(body, done.afterwards) if done else Response(body)
+
+
+def _verified(done: services.Verified) -> dict[str, Any]:
+    return {
+        "verification_id": done.verification.pk,
+        "decision": done.decision.decision,
+        "config_version": done.config.version,
+        "voters": list(done.decision.voters),
+        "quality": done.quality.to_json(),
+        "frames_dropped": done.frames_dropped,
+        "elapsed_ms": round(done.elapsed_ms, 1),
+        **told(done.live),
+    }
+
+
+def _scores(row: Verification) -> dict[str, Any]:
+    """What only holders of `view_scores` are told."""
+    if row.score is None or row.threshold is None:  # of an attempt that came to no decision
+        return {}
+    live = {"live_score": row.liveness["score"]} if "score" in row.liveness else {}
+    return {
+        "score": round(row.score, 4),
+        "threshold": round(row.threshold, 4),
+        "members": [{"name": name, "similarity": round(value, 4)} for name, value in sorted(row.similarities.items())],
+        **live,
+    }
 
 
 class SubjectView(FaceView):

@@ -1,6 +1,7 @@
 """What the database keeps: the one place to import models from. Reads live in `selectors`, changes in `services` and
 `rollouts`."""
 
+from .answers import KeptAnswer
 from .audit import AuditCheckpoint, AuditEvent, AuditKey
 from .base import Actor, actor_id
 from .challenges import Challenge
@@ -28,6 +29,7 @@ __all__ = [
     "Group",
     "Identification",
     "JobRun",
+    "KeptAnswer",
     "Membership",
     "PairCount",
     "Reference",

@@ -20,6 +20,13 @@ class Challenge(models.Model):
     at = models.DateTimeField(db_default=Now(), editable=False, db_index=True)
     expires_at = models.DateTimeField()
     used_at = models.DateTimeField(null=True)
+    used_by = models.CharField(
+        max_length=64,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="The one request that may answer again: its hash.",
+    )
 
     def __str__(self) -> str:
         return str(self.id)

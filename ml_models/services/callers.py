@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from ..models import Actor
+from ..models import Actor, actor_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +16,12 @@ class Caller:
     """The host's opaque name of the key, at most 64 characters. It tells a stolen key from the account's others."""
     capture_point: str = ""
     """Where the picture was taken, at most 50 characters: "front door"."""
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """Who it is, for keyed hashes: account and credential."""
+        account = "" if self.account is None else str(actor_id(self.account))
+        return {"account": account, "credential": self.credential_id}
 
 
 NOBODY = Caller()

@@ -16,13 +16,14 @@ from typing import Literal, cast, get_args
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models import Q
 from django.db.models.functions import Now
 
 from .. import conf
 from ..engine.turns import STEPS, Step
 from ..engine.types import canonical_json
 from ..exceptions import ChallengeExpired, ChallengeUsed, NotFound
-from ..models import Challenge, Subject, actor_id
+from ..models import Challenge, Subject
 from . import audit
 from .callers import Caller
 
@@ -52,6 +53,8 @@ class Answer:
 
     challenge_id: UUID
     nonce: str
+    request_hash: str = ""
+    """Of a request that may be repeated: it finds its challenge unused while it has no final answer."""
 
 
 def issue(caller: Caller, purpose: Purpose, claim: str) -> Issued:
@@ -98,13 +101,21 @@ def consume(caller: Caller, purpose: Purpose, claim: str, answer: Answer) -> tup
     binding = _binding(answer.nonce, caller, purpose, claim)
     asked = Challenge.objects.filter(pk=answer.challenge_id, binding=binding)
     # one conditional update: of requests side by side one finds the row unused
-    claimed = asked.filter(used_at=None, expires_at__gt=Now()).update(used_at=Now())
+    usable = Q(used_at=None)
+    if answer.request_hash:
+        usable |= Q(used_by=answer.request_hash)
+    claimed = asked.filter(usable, expires_at__gt=Now()).update(used_at=Now(), used_by=answer.request_hash)
     challenge = asked.first()
     if challenge is None:
         raise NotFound("There is no such challenge for this call. Ask for a new one, by POST liveness/challenges.")
     if not claimed:
         raise ChallengeUsed if challenge.used_at else ChallengeExpired
     return tuple(cast(Sequence[Step], challenge.steps))
+
+
+def settle(answer: Answer) -> None:
+    """The request that answered a challenge has its final answer: not even that one may answer again."""
+    Challenge.objects.filter(pk=answer.challenge_id, used_by=answer.request_hash).update(used_by="")
 
 
 def exempt(caller: Caller, pk: UUID, cannot_turn: bool) -> bool:
@@ -128,6 +139,5 @@ def exempt(caller: Caller, pk: UUID, cannot_turn: bool) -> bool:
 
 
 def _binding(nonce: str, caller: Caller, purpose: Purpose, claim: str) -> str:
-    account = "" if caller.account is None else str(actor_id(caller.account))
-    whose = canonical_json({"account": account, "credential": caller.credential_id, "purpose": purpose, "claim": claim})
+    whose = canonical_json({**caller.identity, "purpose": purpose, "claim": claim})
     return hmac.new(nonce.encode(), whose.encode(), hashlib.sha256).hexdigest()

@@ -26,10 +26,10 @@ from ..engine.types import Extraction, Feature, Quality
 from ..exceptions import (
     ConfigChanged,
     DuplicateFace,
-    InvalidRequest,
     NotFound,
     NotReady,
     Overloaded,
+    ReferenceLimit,
     ReferenceMismatch,
     ReferencesLost,
 )
@@ -89,7 +89,8 @@ def enroll(
         DuplicateReference: the picture is among them.
         DuplicateFace: another member of the group has this face.
         LockedOut: too many faces that were not the subject's were shown, this one perhaps the last.
-        InvalidRequest: the id breaks the rule, or the subject has as many references as it may have.
+        InvalidRequest: the id breaks the rule.
+        ReferenceLimit: the subject has as many references as it may have.
         NotFound: the subject was erased meanwhile; or there is no such group.
         Slowed, SearchedTooMuch: see `mixups.begin`.
         NotLive, ChallengeUsed, ChallengeExpired, NotFound: see `liveness`.
@@ -295,7 +296,7 @@ def write(new: _NewReference, checked: _Checked, features: dict[str, Feature]) -
     if emptied or not existing <= checked.references:
         return None
     if len(existing) >= conf.get("MAX_REFERENCES"):
-        raise InvalidRequest(f"The subject has {len(existing)} references; delete one before adding another.")
+        raise ReferenceLimit(len(existing))
     pk, owner = uuid.uuid4(), crypto.Owner(subject.pk, subject.subject_id)
     reference = Reference.objects.create(
         pk=pk,

@@ -13,7 +13,7 @@ from django.db.models import QuerySet
 from .. import crypto, signals
 from ..exceptions import NotFound
 from ..models import Erasure, Identification, Reference, Subject, Verification, actor_id
-from . import audit, groups, subject_ids
+from . import audit, groups, idempotency, subject_ids
 from .accounts import own_account
 from .callers import Caller
 
@@ -32,6 +32,7 @@ def erase_subject(caller: Caller, subject_id: str) -> int:
     try:
         return _erase(caller, subject_id=subject_id)
     except NotFound:
+        idempotency.forget(subject_id)  # an enrolment may have been refused
         if not groups.leave_all(subject_id):  # a roster may name who was never enrolled
             raise
         return 0
@@ -96,6 +97,7 @@ def _delete_reference(reference_id: uuid.UUID) -> Subject | None:
     subject = _held(pk__in=Reference.objects.filter(pk=reference_id).values("subject_id"))
     if subject is None or not Reference.objects.filter(pk=reference_id).delete()[0]:
         return None
+    idempotency.forget(subject.subject_id)
     return subject
 
 
@@ -114,6 +116,7 @@ def erase_made_before(pk: uuid.UUID, at: datetime) -> int:
         if not subject.references.filter(captured_at__gt=at).exists():
             return _delete(subject, own_account(subject.subject_id))
         before.delete()
+        idempotency.forget(subject.subject_id)
         subject.verifications.filter(at__lte=at).update(subject=None)
         subject.identifications.filter(at__lte=at).update(subject=None)
     return count
@@ -132,6 +135,7 @@ def _delete(subject: Subject, own: Any) -> int:
             table.objects.filter(caller=own).update(caller=None)
     subject.delete()
     groups.leave_all(subject_id)
+    idempotency.forget(subject_id)
     signals.after_commit(signals.subject_erased, subject_id=subject_id, references=count)
     return count
 

@@ -7,11 +7,11 @@ from datetime import timedelta
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Model
+from django.db.models import Model, QuerySet
 from django.db.models.functions import Now
 
 from .. import conf
-from ..models import Challenge, Identification, ShadowScore, Verification
+from ..models import Challenge, Identification, KeptAnswer, ShadowScore, Verification
 
 # Tables whose rows go by their `at`; what points to another one stands before it.
 EXPIRING: tuple[type[Model], ...] = (ShadowScore, Verification, Identification)
@@ -24,23 +24,30 @@ MOST_S = 20.0
 
 
 def remove_expired() -> int:
-    """Delete rows older than RETENTION_DAYS, and old challenges, in short transactions. Returns: how many; a later run
-    does the rest."""
+    """Delete rows older than RETENTION_DAYS, old challenges, and answers kept long enough, in short transactions.
+    Returns: how many; a later run does the rest."""
     days = conf.get("RETENTION_DAYS")
-    ages: list[tuple[type[Model], timedelta]] = [(Challenge, _CHALLENGES)]
+    expired: list[QuerySet[Any]] = [
+        KeptAnswer.objects.filter(expires_at__lt=Now()).order_by("expires_at"),
+        _older(Challenge, _CHALLENGES),
+    ]
     if days:
-        ages += [(table, timedelta(days=days)) for table in EXPIRING]
+        expired += [_older(table, timedelta(days=days)) for table in EXPIRING]
     until, removed = time.monotonic() + MOST_S, 0
-    for table, age in ages:
-        while time.monotonic() < until and (count := _remove_some(table, age)):
+    for rows in expired:
+        while time.monotonic() < until and (count := _remove_some(rows)):
             removed += count
     return removed
 
 
-def _remove_some(table: type[Any], age: timedelta) -> int:
+def _older(table: type[Any], age: timedelta) -> QuerySet[Any]:
+    rows: QuerySet[Any] = table.objects.filter(at__lt=Now() - age).order_by("at")
+    return rows
+
+
+def _remove_some(rows: QuerySet[Any]) -> int:
     with transaction.atomic():
         # skip locked: two runs side by side share the work, neither waits
-        expired = table.objects.select_for_update(skip_locked=True).filter(at__lt=Now() - age).order_by("at")
-        batch = list(expired.values_list("pk", flat=True)[:BATCH])
-        table.objects.filter(pk__in=batch).delete()
+        batch = list(rows.select_for_update(skip_locked=True).values_list("pk", flat=True)[:BATCH])
+        rows.model._default_manager.filter(pk__in=batch).delete()
     return len(batch)

@@ -29,7 +29,7 @@ from ml_models.models import (
     Subject,
     Verification,
 )
-from ml_models.services import admission, enrolment, groups
+from ml_models.services import admission, enrolment, groups, idempotency
 from tests.conftest import Portraits
 from tests.support.challenges import TURNED, ask
 from tests.support.challenges import answer as answer_challenge
@@ -90,12 +90,10 @@ def case(function: Case) -> Case:
 @case
 def invalid_request(door: Door) -> list[Any]:
     picture = door.portraits.eileen_collins
-    door.change(MAX_REFERENCES=1)
     return [
         verify(door.service, "", picture),
         verify(door.service, "child-1", *[picture] * 6),
         enroll(door.service, "x" * 201, picture),
-        enroll(door.service, "child-1", another(picture)),  # one more than a subject may have
         door.service.delete("/api/v1/face/subjects/%00"),
         door.operator.post("/api/v1/face/configs/2/activate", {"hold_for_approval": "perhaps"}, format="json"),
     ]
@@ -202,6 +200,36 @@ def reference_mismatch(door: Door) -> list[Any]:
 @case
 def duplicate_reference(door: Door) -> list[Any]:
     return [enroll(door.service, "child-1", door.portraits.eileen_collins)]
+
+
+@case
+def reference_limit(door: Door) -> list[Any]:
+    door.change(MAX_REFERENCES=1)
+    return [enroll(door.service, "child-1", another(door.portraits.eileen_collins))]
+
+
+def _with_key(door: Door) -> APIClient:
+    credentials: Any = door.service._credentials
+    client = APIClient()
+    client.credentials(**credentials, HTTP_IDEMPOTENCY_KEY="k1")
+    return client
+
+
+@case
+def idempotency_conflict(door: Door) -> list[Any]:
+    client = _with_key(door)
+    for call in (enroll, verify):
+        assert call(client, "child-1", b"not a picture").json()["code"] == "undecodable_image"
+    return [call(client, "child-1", door.portraits.eileen_collins) for call in (enroll, verify)]
+
+
+@case
+def idempotency_in_progress(door: Door) -> list[Any]:
+    client = _with_key(door)
+    door.monkeypatch.setattr(idempotency, "keep", lambda *_: None)  # as if the process had been killed
+    first = [call(client, "child-1", b"not a picture") for call in (enroll, verify)]
+    assert {answer.json()["code"] for answer in first} == {"undecodable_image"}
+    return [call(client, "child-1", b"not a picture") for call in (enroll, verify)]
 
 
 @case
@@ -343,7 +371,7 @@ def overloaded(door: Door) -> list[Any]:
         return door.both(door.portraits.eileen_collins)
 
 
-_WAIT = ("throttled", "locked_out", "not_ready", "overloaded")
+_WAIT = ("idempotency_in_progress", "throttled", "locked_out", "not_ready", "overloaded")
 
 
 def written() -> dict[str, Any]:
@@ -423,7 +451,8 @@ def test_the_promised_codes_are_all_there() -> None:
     promised = (
         "invalid_request 400 · not_authenticated 401 · forbidden 403 · not_enrolled 404 · not_found 404 · "
         "config_changed 409 · reference_mismatch 409 · rollout_refused 409 · challenge_used 409 · duplicate_face 409 · "
-        "challenge_expired 409 · challenge_failed 422 · image_too_large 413 · "
+        "challenge_expired 409 · challenge_failed 422 · reference_limit 409 · "
+        "idempotency_conflict 422 · image_too_large 413 · "
         "undecodable_image 422 · no_face_found 422 · multiple_faces 422 · face_too_small 422 · not_upright 422 · "
         "low_quality 422 · spoof_suspected 422 · throttled 429 · locked_out 429 · inference_failed 500 · "
         "not_ready 503 · overloaded 503 · method_not_allowed 405 · length_required 411 · "

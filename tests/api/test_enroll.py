@@ -101,7 +101,7 @@ def test_a_subject_has_at_most_ten_references(
     settings.ML_MODELS = {**settings.ML_MODELS, "MAX_REFERENCES": 2}
     pictures = [another(portraits.eileen_collins, number) for number in range(3)]
     codes = [enroll(service, "child-1", picture).status_code for picture in pictures]
-    assert codes == [201, 201, 400]
+    assert codes == [201, 201, 409]
     assert Reference.objects.count() == 2
 
 
