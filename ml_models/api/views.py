@@ -196,7 +196,8 @@ class VerifyView(FaceView):
         def verify(challenge: Answer | None) -> services.Verified:
             return services.verify(who, data["subject_id"], data["image"], challenge)
 
-        answer, done = once(request, who, "verify", data, verify, _verified)
+        answered = once(request, who, "verify", data, verify, _verified)
+        answer, done = answered
         scores = {}
         if request.user.has_perm("ml_models.view_scores"):
             scores = _scores(done.verification if done else selectors.verification(answer["verification_id"]))

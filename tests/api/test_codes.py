@@ -13,6 +13,7 @@ import pytest
 from django.core.cache import cache
 from django.db import OperationalError, connection
 from django.db.models.functions import Now
+from rest_framework.authtoken.models import Token
 from rest_framework.test import APIClient
 
 from ml_models import runtime, services
@@ -209,9 +210,9 @@ def reference_limit(door: Door) -> list[Any]:
 
 
 def _with_key(door: Door) -> APIClient:
-    credentials: Any = door.service._credentials
+    token = Token.objects.get(user__username="kiosk").key
     client = APIClient()
-    client.credentials(**credentials, HTTP_IDEMPOTENCY_KEY="k1")
+    client.credentials(HTTP_AUTHORIZATION=f"Token {token}", HTTP_IDEMPOTENCY_KEY="k1")
     return client
 
 

@@ -302,4 +302,4 @@ def test_enrolments_side_by_side_do_not_pass_the_limit_of_references(
     attempts = [background(enroll, another(portraits.eileen_collins, number)) for number in range(4)]
     failures = [error for error in (attempt.exception(LONG_S) for attempt in attempts) if error]
     assert Reference.objects.count() == 4 - len(failures) == 2
-    assert all(getattr(error, "code", "") in ("invalid_request", "config_changed") for error in failures), failures
+    assert all(getattr(error, "code", "") in ("reference_limit", "config_changed") for error in failures), failures

@@ -170,7 +170,7 @@ def test_an_enrolment_that_is_refused_is_an_event(
         ("enroll", "reference_mismatch"),
         ("enroll", "undecodable_image"),
         ("override", "undecodable_image"),
-        ("enroll", "invalid_request"),
+        ("enroll", "reference_limit"),
     ]
     assert not Subject.objects.filter(subject_id="child-9").exists()  # an event makes nobody exist
 
