@@ -1,4 +1,4 @@
-"""Bytes of people where none may be: logs, the broker and cache, half-pulled files, temporary files, error answers."""
+"""Bytes of people where none may be: logs, metrics, broker, cache, half-pulled and temporary files, error answers."""
 
 from __future__ import annotations
 
@@ -19,13 +19,18 @@ _PERSONAL = re.compile(rb"drill-\d+|\xff\xd8\xff|/9j/")
 def leaked(stack: Stack, answers: Iterable[Answer]) -> dict[str, int]:
     """How many bytes, by the place where they were found; empty for none."""
     places = {
-        "logs": sum(len(line) for path in stack.state.logs.iterdir() for line in _personal(path.read_bytes())),
+        "logs": _personal_in(stack.state.logs),
         "the broker and the cache": sum(len(line) for value in _stored(stack) for line in _personal(value)),
+        "metrics": _personal_in(Path(stack.environment["PROMETHEUS_MULTIPROC_DIR"])),
         "half-pulled files": _size(Path(stack.environment["ML_MODELS_CACHE_DIR"]).glob(".pull-*")),
         "temporary files": _size(Path(stack.environment["TMPDIR"]).rglob("*")),
         "error answers": sum(len(line) for a in answers if a.status >= 400 for line in _personal(_text(a))),
     }
     return {place: size for place, size in places.items() if size}
+
+
+def _personal_in(folder: Path) -> int:
+    return sum(len(line) for path in folder.iterdir() for line in _personal(path.read_bytes()))
 
 
 def _personal(data: bytes) -> Iterator[bytes]:

@@ -110,6 +110,8 @@ def stack(interruption: Interruption) -> Iterator[Stack]:
             "PORT": str(services.free_port()),
             "ML_MODELS_CACHE_DIR": str(_own_cache(folder)),
             "TMPDIR": str(folder / "tmp"),
+            # counts are no temporary files of a request's
+            "PROMETHEUS_MULTIPROC_DIR": str(folder / "metrics"),
             "ML_MODELS_AUTOSTART": "0",
             "LOG_LEVEL": "WARNING",
             "WEB_GRACEFUL_TIMEOUT": "3",
