@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,11 @@ from .presentation import PresentationDetector
 from .quality import VERIFY_LIMITS, QualityLimits, measure, require, with_norms
 from .types import Chip, DetectedFace, Embeddings, Extraction, Image, Presentation, Quality
 from .upright import View, stand
+
+T = TypeVar("T")
+
+# among the members' names; an artifact's has no blank
+_PRESENTATION = "presentation"
 
 
 class EmbedsFaces(Protocol):
@@ -45,7 +50,7 @@ class Pipeline:
     flip: bool = False
     presentation: PresentationDetector | None = None
     decode_limits: DecodeLimits = field(default_factory=DecodeLimits)
-    # milliseconds of each member's last face: of works side by side the longest has to begin first
+    # milliseconds of each network's last face: of works side by side the longest has to begin first
     _took_ms: dict[str, float] = field(default_factory=dict, compare=False, repr=False)
 
     def extract(
@@ -63,7 +68,7 @@ class Pipeline:
             limits: what the face must reach.
             stored: embed what the stored chip decodes to, not the pixels before encoding, so that re-embedding the
                 chip later gives the same vectors: for enrolment.
-            lanes: what runs the members; the answer is the same, bit for bit, on any.
+            lanes: what runs the networks; the answer is the same, bit for bit, on any.
             examine: look for attacks, where the version has a network for it.
 
         Raises:
@@ -81,15 +86,16 @@ class Pipeline:
             # quality first: of a face too dark to tell which way up it is, "more light" is the useful advice
             require(quality)
             _require_upright(view)
-        embedded = self._embed(crop, lanes, timings)
+        works: dict[str, Callable[[], Any]] = {name: partial(self._embed, name, crop) for name in self.members}
+        if self.presentation and examine:
+            works[_PRESENTATION] = partial(_examined, self.presentation, view.image, face)
+        answers = self._run(works, lanes, timings)
+        presentation: Presentation | None = answers.pop(_PRESENTATION, None)
+        embedded: dict[str, Embeddings] = answers
         vectors = {name: embedded[name].vectors[0] for name in self.members}
         norms = {name: float(embedded[name].norms[0]) for name in self.members}
         quality = with_norms(quality, [(norms[name], m.golden_norm) for name, m in self.members.items()], limits)
         require(quality)
-        presentation = None
-        if self.presentation and examine:
-            with _timed(timings, "presentation"):
-                presentation = _examined(self.presentation, view.image, face)
         return Extraction(chip, quality, vectors, norms, timings, presentation)
 
     def look(self, data: bytes, limits: QualityLimits = VERIFY_LIMITS) -> Quality:
@@ -118,16 +124,21 @@ class Pipeline:
             face = the_one_face(view.faces, view.image.shape, limits.min_face_px, limits.bystander_ratio)
         return view, face
 
-    def _embed(self, crop: Image, lanes: Lanes, timings: dict[str, float]) -> dict[str, Embeddings]:
-        def embed(name: str) -> Embeddings:
-            with _timed(timings, name):
-                return self.members[name].embed(crop[None], self.flip)
+    def _embed(self, name: str, crop: Image) -> Embeddings:
+        return self.members[name].embed(crop[None], self.flip)
 
-        slowest_first = sorted(self.members, key=lambda name: -self._took_ms.get(name, 0.0))
-        answers = lanes.run([partial(embed, name) for name in slowest_first])
-        for name in self.members:  # in the version's order, whichever came first
+    def _run(self, works: Mapping[str, Callable[[], T]], lanes: Lanes, timings: dict[str, float]) -> dict[str, T]:
+        """What each network says, by name, in the order of the works."""
+
+        def timed(name: str) -> T:
+            with _timed(timings, name):
+                return works[name]()
+
+        slowest_first = sorted(works, key=lambda name: -self._took_ms.get(name, 0.0))
+        answers = dict(zip(slowest_first, lanes.run([partial(timed, name) for name in slowest_first]), strict=True))
+        for name in works:  # in this order, whichever came first
             self._took_ms[name] = timings[name] = timings.pop(name)
-        return dict(zip(slowest_first, answers, strict=True))
+        return {name: answers[name] for name in works}
 
 
 def _require_upright(view: View) -> None:
