@@ -105,7 +105,7 @@ DATABASES = {
     ),
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
-AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
+AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "backend_easy.permissions.PermissionsAtOnce"]
 # log-ins into the admin. A name is locked for the address that guessed, never for everybody: a stranger who knows the
 # operator's name does not keep the operator out. `manage.py axes_reset_username NAME` ends a lock before its time
 AXES_FAILURE_LIMIT = 5
