@@ -179,12 +179,14 @@ def _write(
     )
 
     def write() -> Verification:
+        if not event:
+            row.save(force_insert=True)
+            return row
         with transaction.atomic(savepoint=False):
             row.save(force_insert=True)
-            if event:
-                overridden = {"overridden": True} if template.overridden else {}
-                more = {"verification": str(row.pk), "config_version": config.version, **overridden}
-                record(Kind.VERIFY, caller, about, outcome, **more)
+            overridden = {"overridden": True} if template.overridden else {}
+            more = {"verification": str(row.pk), "config_version": config.version, **overridden}
+            record(Kind.VERIFY, caller, about, outcome, **more)
         return row
 
     try:

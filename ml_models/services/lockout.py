@@ -23,7 +23,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import DurationField, ExpressionWrapper, F, Q
 from django.db.models.functions import Now
 
@@ -36,6 +36,17 @@ from .callers import Caller
 logger = logging.getLogger(__name__)
 
 _FREE = Q(locked_until__isnull=True) | Q(locked_until__lte=Now())
+
+# where a match has nothing to count: nobody failed, and the credential has been seen with this subject within the day
+_NOTHING_TO_COUNT = """
+SELECT subject.locked_until - statement_timestamp(),
+       greatest(credential.slowed_until, pair.slowed_until) - statement_timestamp()
+FROM ml_models_subject subject
+JOIN ml_models_paircount pair ON pair.subject_id = subject.id AND pair.credential = %(credential)s
+JOIN ml_models_credentialcount credential ON credential.credential = %(credential)s
+WHERE subject.id = %(subject)s::uuid AND subject.failures = 0 AND pair.failures = 0
+AND pair.counted_at > statement_timestamp() - %(day)s * interval '1 second'
+"""
 
 
 def require_free(template: selectors.Template) -> None:
@@ -83,6 +94,8 @@ def settle(caller: Caller, subject: UUID, subject_id: str, decision: str) -> Non
     """
     if not conf.get("LOCKOUT_AFTER"):
         return
+    if decision == "match" and _nothing_to_count(caller, subject):
+        return
     with transaction.atomic():
         # always in this order: attempts wait for each other, and none for ever
         credential, _ = CredentialCount.objects.select_for_update(no_key=True).get_or_create(pk=caller.credential_id)
@@ -104,6 +117,19 @@ def settle(caller: Caller, subject: UUID, subject_id: str, decision: str) -> Non
             signals.after_commit(signals.subject_locked_out, subject_id=subject_id, seconds=held.lock_s)
         if (visit or failure) and _count_credential(credential, visit, failure, now):
             _tell_of(credential)
+
+
+def _nothing_to_count(caller: Caller, subject: UUID) -> bool:
+    """Most matches; they hold no row, and wait for nobody. Raises as `settle`."""
+    with connection.cursor() as cursor:
+        asked: dict[str, str | int] = {"credential": caller.credential_id, "subject": str(subject), "day": counts.DAY_S}
+        cursor.execute(_NOTHING_TO_COUNT, asked)
+        row = cursor.fetchone()
+    if row is None:
+        return False
+    for left, refusal in zip(row, (LockedOut, Slowed), strict=True):
+        _require_over(left, refusal)
+    return True
 
 
 def count_suspicion(caller: Caller) -> None:

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models.functions import Now
 from django.dispatch import Signal
 
@@ -180,6 +180,14 @@ def test_side_by_side_one_credential_learns_no_more_than_its_tries(child: Subjec
     assert sorted(side_by_side(lambda _: attempt(child), 16)) == ["no_match"] * 3 + ["throttled"] * 13
     child.refresh_from_db()
     assert child.failures == PairCount.objects.get().failures == 6
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_match_with_nothing_to_count_waits_for_nobody(child: Subject, background: Any) -> None:
+    assert attempt(child, "match") == "match"  # the day's visit is counted
+    with transaction.atomic():
+        Subject.objects.select_for_update().get(pk=child.pk)
+        assert background(attempt, child, "match").result(timeout=10) == "match"
 
 
 @pytest.mark.django_db(transaction=True)
