@@ -14,7 +14,7 @@ from typing import Any
 
 import django
 
-from devstack.bench import crowd, networks, report
+from devstack.bench import crowd, networks, pictures, report
 from devstack.bench.service import enrolled, verify_request
 from devstack.portraits import eileen_collins
 from devstack.state import ROOT, say
@@ -51,7 +51,9 @@ def measure(runs: int, seconds: float, verifies: int) -> dict[str, Any]:
     say("  one face …")
     face = networks.measure(picture, runs)
     request = verify_request(picture)
-    with enrolled(picture):
+    with enrolled(picture) as service:
+        say("  large pictures …")
+        large = pictures.measure(service, picture, max(1, runs // 4))
         say("  many clients …")
         throughput = crowd.throughput(request, seconds / 2)
         say("  more than can be answered …")
@@ -66,7 +68,7 @@ def measure(runs: int, seconds: float, verifies: int) -> dict[str, Any]:
         say("  memory …")
         growth = crowd.growth(request, verifies) if verifies else None
     many = {"throughput": throughput, "overload": overload, "slow": slow, "growth": growth}
-    return {"machine": machine, "face": face, "crowd": many}
+    return {"machine": machine, "face": face, "pictures": large, "crowd": many}
 
 
 if __name__ == "__main__":

@@ -24,6 +24,11 @@ def tables(result: dict[str, Any]) -> list[tuple[str, tuple[str, ...], Rows]]:
             [(name, _2(ratio)) for name, ratio in face["openvino_to_other"].items()],
         ),
         (
+            "Large pictures",
+            ("picture", "decode ms", "of it the codec", "verify ms", "of the small one's"),
+            _large(result),
+        ),
+        (
             "Clients that ask again as soon as they are answered",
             ("clients", "good a second", "p50 ms", "p95 ms", "refused", "generator's cores"),
             [
@@ -57,6 +62,13 @@ def _face(face: dict[str, Any]) -> Rows:
         ("verify, p95 / p50", _2(face["verify_p95_to_p50"]), ""),
     ]
     return rows
+
+
+def _large(result: dict[str, Any]) -> Rows:
+    return [
+        (name, _1(f["decode_ms"]), _1(f["codec_ms"] or None), _1(f["verify_ms"]), _2(f["verify_to_small"]))
+        for name, f in result["pictures"].items()
+    ]
 
 
 def _networks(face: dict[str, Any]) -> Rows:

@@ -99,6 +99,7 @@ def stack(interruption: Interruption) -> Iterator[Stack]:
     folder = Path(tempfile.mkdtemp(prefix="drill-"))
     state = State(folder)
     state.create()
+    (folder / "metrics").mkdir()
     supervisor = Supervisor(state.logs, interruption)
     try:
         environment = service_environment(state)

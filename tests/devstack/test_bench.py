@@ -106,9 +106,10 @@ def test_the_page_has_every_figure_that_the_terminal_has() -> None:
         "growth": {"verifies": 10_000, "memory_to_the_first_tenth": 1.011},
     }
     machine = {"date": "2026-11-26", "cores": 2, "processor": "a processor", "load": 0.1}
-    result = {"face": face, "crowd": crowd, "machine": machine}
+    heic = {"decode_ms": 71.5, "codec_ms": 61.5, "verify_ms": 102.5, "verify_to_small": 1.37}
+    result = {"face": face, "pictures": {"12 MP HEIC": heic}, "crowd": crowd, "machine": machine}
     text, page = report.text(result), report.markdown(result, "make bench")
-    for figure in ("62.0", "0.50", "13.5", "0.91", "180.0", "1.04", "1.011", "–", "33.0"):
+    for figure in ("62.0", "0.50", "13.5", "0.91", "180.0", "1.04", "1.011", "–", "33.0", "71.5", "61.5", "1.37"):
         assert figure in text
         assert f"| {figure} |" in page
     assert "2 cores of a processor, load 0.1" in page
