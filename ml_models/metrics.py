@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal, TypeAlias
 
 logger = logging.getLogger(__name__)
 
@@ -49,9 +50,32 @@ else:
     _STEP_SECONDS = Histogram(
         "ml_models_step_seconds", "A verify's steps.", ["step"], buckets=_SECONDS, registry=_REGISTRY
     )
+    _DROPPED = Counter(
+        "ml_models_frames_dropped",
+        "Pictures of verifies and searches that could not be used, by code.",
+        ["code"],
+        registry=_REGISTRY,
+    )
+    _LOCKOUTS = Counter(
+        "ml_models_lockouts", "Subjects that were locked, credentials that were slowed.", ["who"], registry=_REGISTRY
+    )
+    _CHALLENGES = Counter(
+        "ml_models_challenges", "Challenges that were issued, answered, passed.", ["step"], registry=_REGISTRY
+    )
+    _CACHE_FAILURES = Counter("ml_models_cache_failures", "Times the cache did not answer.", registry=_REGISTRY)
+    _CACHE_OPEN = LiveGauge(
+        "ml_models_cache_breaker_open",
+        "Processes that count the limits alone, since the cache does not answer.",
+        registry=_REGISTRY,
+        multiprocess_mode="livesum",
+    )
     _WAITING = LiveGauge(
         "ml_models_waiting", "Who waits for a core.", ["kind"], registry=_REGISTRY, multiprocess_mode="livesum"
     )
+
+
+Dropped: TypeAlias = Iterable[Mapping[str, Any]]
+"""Frames that could not be used, each with its `code`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +96,13 @@ def answered(call: str, code: str, seconds: float) -> None:
             _REQUEST_SECONDS.labels(call).observe(seconds)
 
 
-def verified(outcome: str, timings_ms: Mapping[str, float]) -> None:
-    """A verify: `outcome` is its decision, or the code that it failed with; the time of each of its steps."""
+def verified(outcome: str, timings_ms: Mapping[str, float], dropped: Dropped = ()) -> None:
+    """A verify: `outcome` is its decision, or the code that it failed with; the time of each of its steps; the frames
+    that could not be used."""
     if installed:
         with _unharmed():
             _DECISIONS.labels(outcome).inc()
+            _drop(dropped)
             for step, ms in timings_ms.items():
                 _STEP_SECONDS.labels(step).observe(ms / 1000)
 
@@ -96,13 +122,42 @@ def waiting(kind: str) -> Iterator[None]:
             _WAITING.labels(kind).dec()
 
 
-def identified(outcome: str, timings_ms: Mapping[str, float]) -> None:
+def identified(outcome: str, timings_ms: Mapping[str, float], dropped: Dropped = ()) -> None:
     """A search on a roster: `outcome` is its decision, or the code that it failed with."""
     if installed:
         with _unharmed():
             _IDENTIFICATIONS.labels(outcome).inc()
+            _drop(dropped)
             for step in timings_ms.keys() & {"roster", "search", "total"}:
                 _SEARCH_SECONDS.labels(step).observe(timings_ms[step] / 1000)
+
+
+def locked_out(who: Literal["subject", "credential"]) -> None:
+    """A subject was locked, or a credential slowed altogether."""
+    if installed:
+        with _unharmed():
+            _LOCKOUTS.labels(who).inc()
+
+
+def challenge(step: Literal["issued", "answered", "passed"]) -> None:
+    """Where a challenge came to: who does not answer gave up, who does not pass failed."""
+    if installed:
+        with _unharmed():
+            _CHALLENGES.labels(step).inc()
+
+
+def cache_answered(answered: bool) -> None:
+    """Whether the cache that the limits count in answered this process."""
+    if installed:
+        with _unharmed():
+            _CACHE_OPEN.set(not answered)
+            if not answered:
+                _CACHE_FAILURES.inc()
+
+
+def _drop(dropped: Dropped) -> None:
+    for frame in dropped:
+        _DROPPED.labels(frame["code"]).inc()
 
 
 def exposition(gauges: Iterable[Gauge]) -> bytes:

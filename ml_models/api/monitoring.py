@@ -16,6 +16,7 @@ from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
 from ml_models import conf, metrics
+from ml_models.rollouts import progress
 from ml_models.services import monitoring
 
 from .access import holds
@@ -68,4 +69,6 @@ class MetricsView(FaceView):
         """Counts, durations and the processes' state in Prometheus's text format."""
         if not metrics.installed:
             raise NotFound("prometheus-client is not installed here.")
-        return HttpResponse(metrics.exposition(monitoring.gauges()), content_type=metrics.CONTENT_TYPE)
+        return HttpResponse(
+            metrics.exposition([*monitoring.gauges(), *progress.gauges()]), content_type=metrics.CONTENT_TYPE
+        )

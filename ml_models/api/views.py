@@ -27,7 +27,7 @@ from ml_models.services.challenges import Answer
 from ml_models.services.liveness import Live
 from ml_models.services.readiness import readiness
 
-from . import access, attestation, idempotency, uploads
+from . import access, attestation, idempotency, request_log, uploads
 from . import serializers as s
 from .callers import caller
 from .errors import CONTENT_TYPE, exception_handler, problem
@@ -64,10 +64,14 @@ class FaceView(APIView):
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         began = time.perf_counter()
-        response: Any = super().dispatch(request, *args, **kwargs)
-        code = response.data["code"] if response.status_code >= 400 else "ok"
         match = request.resolver_match
-        metrics.answered((match.url_name if match else None) or "", code, time.perf_counter() - began)
+        name = (match.url_name if match else None) or ""
+        with request_log.numbered(request.headers.get(request_log.HEADER)) as request_id:
+            response: Any = super().dispatch(request, *args, **kwargs)
+            response[request_log.HEADER] = request_id
+            code, seconds = response.data["code"] if response.status_code >= 400 else "ok", time.perf_counter() - began
+            request_log.answered(self.request, response, name, code, seconds)
+        metrics.answered(name, code, seconds)
         return response
 
     def get_exception_handler(self) -> Callable[..., Any]:

@@ -119,7 +119,7 @@ def record_decision(
 ) -> Verification:
     """The row of a verify that came to a decision; and its event, unless the face matched references that had all
     matched when they were enrolled."""
-    metrics.verified(decision.decision, timings_ms)
+    metrics.verified(decision.decision, timings_ms, dropped)
     return _write(
         caller,
         subject_id,
@@ -151,7 +151,7 @@ def record_failure(
 ) -> None:
     """The event of a verify that came to no decision; and its row, where it failed over the face or the lock."""
     code = code_of(error)
-    metrics.verified(code, {})
+    metrics.verified(code, {}, dropped)
     if config and template and isinstance(error, EngineError | LockedOut | NotLive):
         _write(caller, subject_id, config, template, code, event=True, code=code, frames_dropped=list(dropped))
     else:

@@ -19,7 +19,7 @@ from django.db import transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from .. import conf
+from .. import conf, metrics
 from ..engine.turns import STEPS, Step
 from ..engine.types import canonical_json
 from ..exceptions import ChallengeExpired, ChallengeUsed, NotFound
@@ -73,6 +73,7 @@ def issue(caller: Caller, purpose: Purpose, claim: str) -> Issued:
         expires_at=Now() + timedelta(seconds=conf.get("CHALLENGE_S")),
     )
     challenge.refresh_from_db(fields=["expires_at"])
+    metrics.challenge("issued")
     return Issued(challenge.pk, nonce, tuple(challenge.steps), challenge.expires_at)
 
 
@@ -110,6 +111,7 @@ def consume(caller: Caller, purpose: Purpose, claim: str, answer: Answer) -> tup
         raise NotFound("There is no such challenge for this call. Ask for a new one, by POST liveness/challenges.")
     if not claimed:
         raise ChallengeUsed if challenge.used_at else ChallengeExpired
+    metrics.challenge("answered")
     return tuple(cast(Sequence[Step], challenge.steps))
 
 

@@ -220,7 +220,7 @@ def _settle(
     with transaction.atomic():
         if ranked:
             _require_present(search, [one.candidate for one in ranked])
-        metrics.identified(decision.decision, timings_ms)
+        metrics.identified(decision.decision, timings_ms, search.attempt.dropped)
         row = _write(
             search,
             named,
@@ -263,7 +263,7 @@ def _require_present(search: _Search, shown: Sequence[Candidate]) -> None:
 def _record_failure(search: _Search, error: Exception) -> None:
     """The event of a search that came to no decision; and its row, where it failed over the face or the lock."""
     code = audit.code_of(error)
-    metrics.identified(code, {})
+    metrics.identified(code, {}, search.attempt.dropped)
     if search.roster and isinstance(error, EngineError | LockedOut | NotLive):
         locked = search.best if isinstance(error, LockedOut) else None
         dropped = list(search.attempt.dropped)

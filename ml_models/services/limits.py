@@ -16,7 +16,7 @@ from django.core.cache.backends.base import BaseCache
 from django.core.cache.backends.locmem import LocMemCache
 from redis.exceptions import RedisError
 
-from .. import conf
+from .. import conf, metrics
 from .breaker import Breaker
 
 logger = logging.getLogger(__name__)
@@ -46,9 +46,11 @@ def _count(key: str, window_s: int, uses: int) -> int:
             count = _increment(cache, key, window_s, uses)
         except (OSError, RedisError, ValueError) as error:  # ValueError: the cache forgot the key at once
             breaker.failed()
+            metrics.cache_answered(False)
             logger.warning("limits: the cache does not answer (%s); this process counts alone", type(error).__name__)
         else:
             breaker.worked()
+            metrics.cache_answered(True)
             return count
     return _increment(own, key, window_s, uses)
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal, TypeVar
 
-from .. import conf
+from .. import conf, metrics
 from ..engine import challenge
 from ..engine.errors import ImageError, InferenceFailed, Reason
 from ..engine.lanes import Lanes
@@ -126,6 +126,7 @@ class Live:
         if self.steps:
             turned = _turned(version)
             _refuse(caller, challenge.failures(frames, self.steps, version.rule, turned))
+            metrics.challenge("passed")
         verdicts = [self._challenge_verdict(), self._passive_verdict(caller, version, self.front(frames))]
         told = [verdict for verdict in verdicts if verdict]
         self.verdict = next((worst for worst in ("no", "uncertain", "yes") if worst in told), None)

@@ -27,7 +27,7 @@ from django.db import connection, transaction
 from django.db.models import DurationField, ExpressionWrapper, F, Q
 from django.db.models.functions import Now
 
-from .. import conf, selectors, signals
+from .. import conf, metrics, selectors, signals
 from ..exceptions import LockedOut, NotEnrolled, NotFound, Slowed
 from ..models import CredentialCount, PairCount, Subject, actor_id
 from . import audit, counts, subject_ids
@@ -114,6 +114,7 @@ def settle(caller: Caller, subject: UUID, subject_id: str, decision: str) -> Non
         points = counts.POINTS[decision]
         visit, failure = _count_pair(pair, points, now)
         if _count_subject(held, pair, points, now):
+            metrics.locked_out("subject")
             signals.after_commit(signals.subject_locked_out, subject_id=subject_id, seconds=held.lock_s)
         if (visit or failure) and _count_credential(credential, visit, failure, now):
             _tell_of(credential)
@@ -203,6 +204,7 @@ def _count_credential(credential: CredentialCount, visit: int, failure: float, n
 
 def _tell_of(credential: CredentialCount) -> None:
     visits, failures = credential.visits, credential.failures
+    metrics.locked_out("credential")
     logger.warning("credential %s suspected: %.1f of %.1f visits failed", credential.pk, failures, visits)
     facts = {"credential_id": credential.pk, "visits": visits, "failures": failures, "seconds": credential.slow_s}
     signals.after_commit(signals.credential_suspected, **facts)

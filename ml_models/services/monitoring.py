@@ -8,13 +8,13 @@ from django.db.models import Count, F, Q
 from django.db.models.functions import Now
 
 from ..metrics import Gauge
-from ..models import EnsembleConfig, Rollout, RolloutChunk, ServingProcess
+from ..models import EnsembleConfig, JobRun, Rollout, RolloutChunk, ServingProcess, Subject
 from . import admission
 
 
 def gauges() -> list[Gauge]:
-    """The host's slots, by their files; heartbeats, what could not be loaded, the engines, the versions, and the
-    rollouts' chunks, by four queries."""
+    """The host's slots, by their files; heartbeats, what could not be loaded, the engines, the versions, the rollouts'
+    chunks, the jobs and who is locked, by six queries."""
     processes = list(ServingProcess.objects.annotate(age=Now() - F("heartbeat_at")))
     named = {(p.host, str(p.pid), p.kind): p for p in processes}
     engines: Counter[tuple[str, ...]] = Counter((name, engine) for p in processes for name, engine in p.engines.items())
@@ -23,6 +23,7 @@ def gauges() -> list[Gauge]:
         leased=Count("pk", filter=Q(leased_until__gt=Now())), expired=Count("pk", filter=Q(leased_until__lte=Now()))
     )
     rollouts = Rollout.objects.filter(state__in=Rollout.OPEN).values_list("state", "config__version")
+    jobs = JobRun.objects.annotate(age=Now() - F("ran_at"))
     who = ("host", "pid", "kind")
     slots = admission.current().slots
     return [
@@ -67,5 +68,17 @@ def gauges() -> list[Gauge]:
             "The version of the rollout that is open, by its state.",
             ("state",),
             {(state,): version for state, version in rollouts},
+        ),
+        Gauge(
+            "ml_models_job_age_seconds",
+            "Since a job that beat starts was last done.",
+            ("task",),
+            {(job.name,): job.age.total_seconds() for job in jobs},
+        ),
+        Gauge(
+            "ml_models_subjects_locked",
+            "Subjects that are locked now.",
+            (),
+            {(): Subject.objects.filter(locked_until__gt=Now()).count()},
         ),
     ]

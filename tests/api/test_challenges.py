@@ -20,6 +20,7 @@ from ml_models.models import Challenge, CredentialCount, EnsembleConfig, Referen
 from ml_models.services import challenges, retention
 from tests.conftest import Portraits
 from tests.support.challenges import TURNED, answer, ask, steps
+from tests.support.counted import counted
 from tests.support.pictures import encoded, faceless, opened
 from tests.support.served import rewrite
 from tests.support.uploads import enroll, verify
@@ -103,9 +104,11 @@ def test_a_turned_head_passes_once(
     challenge = ask(service, child)
     decoded.clear()
     pictures = shown(portraits.eileen_collins, steps(challenge))
+    passed = counted("ml_models_challenges_total", step="passed")
     response = answer(service, child, challenge, pictures)
     body = response.json()
     assert response.status_code == 200, body["details"]
+    assert counted("ml_models_challenges_total", step="passed") == passed + 1
     assert (body["decision"], body["live"], body["live_reasons"]) == ("match", "yes", [])
     row = Verification.objects.get(pk=body["verification_id"])
     assert row.liveness == {"live": "yes", "reasons": [], "steps": steps(challenge)}
@@ -126,9 +129,13 @@ def test_of_another_person_it_says_no_match_and_counts(
 def test_a_still_photograph_for_all_steps_fails_and_uses_the_challenge_up(
     service: APIClient, child: str, portraits: Portraits, three: list[str]
 ) -> None:
+    steps_counted = ("issued", "answered", "passed")
+    before = [counted("ml_models_challenges_total", step=step) for step in steps_counted]
     challenge = ask(service, child)
     response = answer(service, child, challenge, [portraits.eileen_collins] * 3)
     refused(response, "challenge_failed")
+    after = [counted("ml_models_challenges_total", step=step) for step in steps_counted]
+    assert [now - then for now, then in zip(after, before, strict=True)] == [1, 1, 0]
     assert codes(response) == [("not_turned_left", 1), ("not_turned_right", 2)]
     assert not Subject.objects.get(subject_id=child).failures
     refused(answer(service, child, challenge, shown(portraits.eileen_collins, three)), "challenge_used")

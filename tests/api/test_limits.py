@@ -18,9 +18,10 @@ from rest_framework.test import APIClient
 from ml_models import signals
 from ml_models.exceptions import LockedOut
 from ml_models.models import EnsembleConfig, Reference, Subject, Verification
-from ml_models.services import NOBODY, Caller, limits, lockout
+from ml_models.services import NOBODY, Caller, limits, lockout, monitoring
 from tests.conftest import Portraits
 from tests.support.clock import pass_
+from tests.support.counted import counted
 from tests.support.pictures import another
 from tests.support.served import ROOT
 from tests.support.uploads import enroll, verify
@@ -130,7 +131,10 @@ def test_without_the_cache_a_process_counts_alone(configure: Any, settings: Sett
     configure(LIMITS={"caller": (2, 3600)})
     backend = "django.core.cache.backends.redis.RedisCache"
     settings.CACHES = {"default": {"BACKEND": backend, "LOCATION": "redis://127.0.0.1:1/0"}}
+    failures = counted("ml_models_cache_failures_total")
     assert [limits.spend("caller", "kiosk") is None for _ in range(3)] == [True, True, False]
+    assert counted("ml_models_cache_failures_total") == failures + 1
+    assert counted("ml_models_cache_breaker_open") == 1
     assert "the cache does not answer" in caplog.text
     assert "kiosk" not in caplog.text
 
@@ -159,6 +163,7 @@ def test_faces_that_are_not_the_subjects_lock_it_for_a_while(
     django_capture_on_commit_callbacks: Any,
 ) -> None:
     configure(LOCKOUT_AFTER=3, LOCKOUT_S=600)
+    locked = counted("ml_models_lockouts_total", who="subject")
     heard: list[dict[str, Any]] = []
     signals.subject_locked_out.connect(lambda **facts: heard.append(facts), weak=False, dispatch_uid="test")
     with django_capture_on_commit_callbacks(execute=True):
@@ -166,6 +171,9 @@ def test_faces_that_are_not_the_subjects_lock_it_for_a_while(
     signals.subject_locked_out.disconnect(dispatch_uid="test")
     assert decisions == ["no_match"] * 3
     assert [(facts["subject_id"], facts["seconds"]) for facts in heard] == [(enrolled, 600)]
+    assert counted("ml_models_lockouts_total", who="subject") == locked + 1
+    (now,) = (gauge.values for gauge in monitoring.gauges() if gauge.name == "ml_models_subjects_locked")
+    assert now == {(): 1}
 
     rows = Verification.objects.count()
     response = verify(service, enrolled, portraits.eileen_collins)

@@ -13,7 +13,8 @@ from pytest_django import Settings
 from rest_framework.test import APIClient
 
 from ml_models import checks, metrics, runtime
-from ml_models.models import ServingProcess
+from ml_models.models import Embedding, EnsembleConfig, Rollout, ServingProcess
+from ml_models.rollouts import progress
 from tests.conftest import Portraits
 from tests.support.uploads import verify
 
@@ -55,6 +56,7 @@ def test_a_verify_is_counted_by_decision_call_and_step_and_by_nothing_of_the_per
         'ml_models_decisions_total{outcome="match"}': 1,
         'ml_models_decisions_total{outcome="no_match"}': 1,
         'ml_models_decisions_total{outcome="undecodable_image"}': 1,
+        'ml_models_frames_dropped_total{code="undecodable_image"}': 1,
         'ml_models_step_seconds_count{step="detect"}': 2,
         'ml_models_step_seconds_count{step="sface_2021dec"}': 2,
     }
@@ -75,8 +77,22 @@ def test_the_processes_the_engines_and_the_version_are_told_from_the_database(
     assert told[f"ml_models_process_problems{{{who}}}"] == 0
     assert told['ml_models_version{state="active"}'] == 2
     assert told['ml_models_rollout_chunks{state="leased"}'] == 0
+    assert "ml_models_rollout_missing" not in told
+    assert told["ml_models_subjects_locked"] == 0
     for artifact, engine in process.engines.items():
         assert told[f'ml_models_engine_processes{{artifact="{artifact}",engine="{engine}"}}'] == 1
+
+
+def test_an_open_rollout_tells_what_is_left_and_counts_it_once_a_minute(
+    people: list[str], scrape: Callable[[], dict[str, float]], django_assert_num_queries: Any
+) -> None:
+    config = EnsembleConfig.objects.get(version=2)
+    Rollout.objects.create(config=config, pairs=6)
+    Embedding.objects.filter(reference__subject__subject_id=people[0]).delete()
+    told = scrape()
+    assert (told["ml_models_rollout_missing"], told["ml_models_rollout_pairs"]) == (3, 6)
+    with django_assert_num_queries(1):
+        progress.gauges()
 
 
 @pytest.mark.parametrize(
