@@ -9,12 +9,15 @@ INSTALLED := $(VENV)/.installed-$(shell cat requirements-dev.txt requirements-op
 CONVERT_VENV := .venv-convert
 CONVERT_PY := $(CONVERT_VENV)/bin/python
 CONVERT_INSTALLED := $(CONVERT_VENV)/.installed-$(shell cat requirements-dev.txt requirements-convert.txt | cksum | tr ' ' '-')
+# nor does what makes a site of the pages stand in everybody's way
+DOCS_VENV := .venv-docs
+DOCS_INSTALLED := $(DOCS_VENV)/.installed-$(shell cat requirements-docs.txt | cksum | tr ' ' '-')
 ARGS ?=
 # the one command that needs torch runs where torch is
 MANAGE_PY := $(if $(filter convert_adaface,$(ARGS)),$(CONVERT_PY),$(PY))
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo manage test test-drill test-convert convert-env fuzz check bench accuracy rollout-drill faults soak two-hosts restore-drill sbom audit hooks format openapi lock install
+.PHONY: help run demo manage test test-drill test-convert convert-env fuzz check bench accuracy rollout-drill faults soak two-hosts restore-drill docs sbom audit hooks format openapi lock install
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##/  make \1\t/p' Makefile | expand -t 24
@@ -41,7 +44,7 @@ fuzz: $(INSTALLED)  ## 100,000 damaged pictures against the decoder, 20,000 bodi
 	@$(PY) -m tests.fuzz.doors $(ARGS)
 	@exec $(PY) -m tests.fuzz.calls $(ARGS)
 
-check: $(INSTALLED)  ## lint, types, import contracts, dependencies, deployments, migrations, OpenAPI snapshot
+check: $(INSTALLED)  ## lint, types, import contracts, dependencies, deployments, links, migrations, OpenAPI snapshot
 	@exec $(PY) -m devstack check
 
 bench: $(INSTALLED) $(CONVERT_INSTALLED)  ## how fast, as ratios of one run, about 8 minutes; --write renews docs/performance.md
@@ -63,8 +66,12 @@ soak: $(INSTALLED)  ## an hour at half capacity: memory, connections, threads an
 two-hosts: $(INSTALLED)  ## two hosts, one of them cut off for 30 s in the middle of a rollout; needs root, a quarter of an hour
 	@exec $(PY) -m devstack.drill --only hosts --references 2000 $(ARGS)
 
-restore-drill: $(INSTALLED)  ## back up, destroy, restore, replay erasures, verify: on services of its own, about half a minute
+restore-drill: $(INSTALLED)  ## back up, destroy, restore, replay erasures, verify: on services of its own, about a minute
 	@exec $(PY) -m devstack.restore_drill
+
+docs: $(DOCS_INSTALLED)  ## the pages as a site: build/site/index.html
+	@$(DOCS_VENV)/bin/python -m devstack.site
+	@exec $(DOCS_VENV)/bin/zensical build --strict
 
 sbom: $(INSTALLED)  ## what the service is made of, as CycloneDX: build/sbom.cdx.json
 	@exec $(PY) -m devstack.sbom
@@ -84,7 +91,7 @@ openapi: $(INSTALLED)  ## renew docs/openapi.yaml
 
 lock: $(INSTALLED)  ## recompile the pinned requirements
 	@$(PY) -m pip install --quiet uv
-	@set -e; for name in requirements requirements-dev; do \
+	@set -e; for name in requirements requirements-dev requirements-docs; do \
 		$(PY) -m uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header $$name.in -o $$name.txt; done
 	@# without what it asks for: the telemetry it would bring
 	@$(PY) -m uv pip compile --quiet --universal --no-deps --python-version 3.11 --generate-hashes --no-header \
@@ -103,6 +110,11 @@ $(CONVERT_INSTALLED): $(INSTALLED)
 	@$(CONVERT_PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
 	@$(CONVERT_PY) -m pip install --quiet --disable-pip-version-check -r requirements-convert.txt
 	@rm -f $(CONVERT_VENV)/.installed-* && touch $@
+
+$(DOCS_INSTALLED):
+	@$(PYTHON) -m venv --clear $(DOCS_VENV)
+	@$(DOCS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-docs.txt
+	@touch $@
 
 $(INSTALLED):
 	@test -n "$(PYTHON)" || { echo "Python 3.11 is missing; set PYTHON=/path/to/python3.11"; exit 1; }

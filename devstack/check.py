@@ -20,6 +20,7 @@ CHECKS = {
     "development dependencies": [*DEPTRY, "--config", "devstack/dependencies/development.toml"],
     "Compose files": ["-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", *COMPOSE],
     "deployments": ["-m", "devstack.deployments"],
+    "links": ["-m", "devstack.site", "--check"],
     "system checks": [*MANAGE, "check", "--fail-level", "WARNING"],
     "missing migrations": [*MANAGE, "makemigrations", "--check", "--dry-run"],
     "safe migrations": ["-m", "devstack.migrations"],
