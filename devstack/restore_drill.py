@@ -101,9 +101,9 @@ def manage(environment: Mapping[str, str], *arguments: str) -> str:
 def postgres(program: str, environment: Mapping[str, str], *arguments: str) -> str:
     """A client program, as the URL of DATABASE_URL tells it; a password stands in no command line."""
     server = urlsplit(environment["DATABASE_URL"])
-    names = {"PGHOST": server.hostname, "PGPORT": str(server.port), "PGUSER": server.username}
-    variables = {**names, "PGPASSWORD": server.password, "PGDATABASE": server.path.strip("/")}
-    return run([str(services.postgres_binaries() / program), *arguments], {**environment, **variables})
+    user = {"PGUSER": server.username or "", "PGPASSWORD": server.password or ""}
+    place = {"PGHOST": server.hostname or "", "PGPORT": str(server.port), "PGDATABASE": server.path.strip("/")}
+    return run([str(services.postgres_binaries() / program), *arguments], {**environment, **user, **place})
 
 
 def act(what: str, environment: Mapping[str, str]) -> dict[str, str]:

@@ -13,6 +13,7 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from devstack.state import ROOT, say
@@ -52,7 +53,7 @@ def lay_out(root: Path, folder: Path) -> None:
     """Copy the pages, and the files that they link to, into an empty folder; README.md becomes its first page."""
     shutil.rmtree(folder, ignore_errors=True)
     for page in pages(root):
-        text = _LINK.sub(lambda link, page=page: _without_folder(page, link), page.read_text())
+        text = _LINK.sub(partial(_without_folder, page), page.read_text())
         to = folder / page.relative_to(root)
         to.parent.mkdir(parents=True, exist_ok=True)
         to.write_text(text.replace("](../README.md", "](../index.md") if page.name != "README.md" else text)

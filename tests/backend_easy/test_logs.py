@@ -56,7 +56,7 @@ def test_what_is_logged_during_a_call_has_its_id_and_what_follows_has_none(
     logging.getLogger("tests").warning("later")
     *said, later = lines()
     (call,) = (line for line in said if "call" in line)
-    assert (call["code"], call["status"]) == ("not_enrolled", 404)
+    assert (call["code"], call["status"]) == ("not_found", 404)
     assert call["request_id"] == answer["X-Request-ID"] != "a" * 65
     assert "request_id" not in later
     assert "nobody" not in json.dumps(said)
