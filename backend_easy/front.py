@@ -39,6 +39,9 @@ BODY_S = 60.0
 MAX_HELD_BYTES = 256 << 20
 # what a client may go on sending after its refusal without losing its connection
 _DRAINED_BYTES, _DRAINED_S = 128 << 20, 10.0
+# Before a refusal: a client that asks again at once asks less often by it, and each refusal takes processor time from
+# those who are served.
+_BREATH_S = 0.03
 # of calls without a picture
 _PATIENCE_S = 10.0
 
@@ -106,6 +109,7 @@ class Front:
         except Overloaded as error:
             if route.name:
                 metrics.answered(route.name, error.code, time.perf_counter() - began)
+            await asyncio.sleep(_BREATH_S)
             await _send(send, _problem(error.code, str(error), retry_after(error.retry_after_s)))
         except _Late:
             await _send(send, _problem("invalid_request", "The body did not arrive whole in time. Send it again."))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import time
@@ -16,7 +17,10 @@ import requests
 from django.core.cache import cache
 from rest_framework.authtoken.models import Token
 
+from backend_easy.front import Front
+from ml_models.exceptions import Overloaded
 from ml_models.models import Verification
+from ml_models.services.line import Line
 from ml_models.services.slots import Slots
 from tests.conftest import Portraits
 from tests.support.gunicorn import Server, gunicorn
@@ -122,6 +126,34 @@ def test_probes_and_refusals_do_not_wait_behind_pictures(
     with closing(server.connect()) as connection:
         connection.request("GET", "/healthz")
         assert connection.getresponse().read()
+
+
+def test_a_client_that_asks_again_at_once_is_refused_some_thirty_times_a_second(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Or its refusals would take the cores of those who are served: 2,000 a second did."""
+    sent: list[dict[str, Any]] = []
+
+    def full(*_: Any) -> None:
+        raise Overloaded(1.0)
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    async def again_and_again() -> None:
+        front = Front(lambda *_: [])
+        until = time.monotonic() + 0.5
+        while time.monotonic() < until:
+            await front({"method": "POST", "path": VERIFY, "headers": []}, receive, send)
+
+    monkeypatch.setattr(Line, "ask", full)
+    asyncio.run(again_and_again())
+    statuses = [message["status"] for message in sent if message["type"] == "http.response.start"]
+    assert set(statuses) == {503}
+    assert len(statuses) <= 0.5 / 0.03 + 1
 
 
 def test_a_client_that_hangs_up_while_it_waits_is_not_served(
