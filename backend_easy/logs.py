@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from datetime import UTC, datetime
+
+from django.apps import apps
 
 
 class JsonFormatter(logging.Formatter):
@@ -12,16 +15,23 @@ class JsonFormatter(logging.Formatter):
     (`ml_models.api.request_log`). No line has a subject, a picture or a vector, as none has in plain text."""
 
     def format(self, record: logging.LogRecord) -> str:
-        from ml_models.api import request_log  # the settings name this class before there are apps
-
         line = {
             "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
             "logger": record.name,
             "message": record.getMessage(),
-            **request_log.context(),
+            **_context(),
             **getattr(record, "facts", {}),
         }
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
         return json.dumps(line, ensure_ascii=False, default=str)
+
+
+def _context() -> Mapping[str, str]:
+    """The call in hand; none while the apps are loaded, when the settings name this file already."""
+    if not apps.ready:
+        return {}
+    from ml_models.api import request_log
+
+    return request_log.context()

@@ -77,7 +77,7 @@ if CORS_ALLOWED_ORIGINS:
     INSTALLED_APPS.append("corsheaders")
     MIDDLEWARE.insert(0, "corsheaders.middleware.CorsMiddleware")  # before all that may answer
     CORS_URLS_REGEX = r"^/api/"
-    CORS_EXPOSE_HEADERS = ["Retry-After"]
+    CORS_EXPOSE_HEADERS = ["Retry-After", "X-Request-ID"]
 
 ROOT_URLCONF = "backend_easy.urls"
 WSGI_APPLICATION = "backend_easy.wsgi.application"

@@ -4,7 +4,7 @@ import subprocess
 import sys
 import time
 
-from devstack.deployments import COMPOSE
+from devstack.commands import COMPOSE
 from devstack.ephemeral import ephemeral_services
 from devstack.state import ROOT, say
 

@@ -1,6 +1,7 @@
-"""The long-running processes of a deployment: `make run` and docker-compose.yml start the same lines."""
+"""The long-running processes of a deployment: `make run`, Compose and Kubernetes start the same lines."""
 
 QUEUES = "celery,ml_models"
+COMPOSE = ("docker-compose.yml", "config/compose/production.yaml")
 
 WEB = ["gunicorn", "--config", "config/gunicorn.conf.py", "backend_easy.asgi:application"]
 

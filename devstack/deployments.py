@@ -32,7 +32,6 @@ LINES = {
     "beat": commands.beat("/var/lib/ml_models/beat-schedule"),
     "migrate": ["python", "manage.py", "migrate", "--noinput"],
 }
-COMPOSE = ("docker-compose.yml", "config/compose/production.yaml")
 # read by libraries: Google's client
 OF_LIBRARIES = {"GOOGLE_APPLICATION_CREDENTIALS", "STORAGE_EMULATOR_HOST"}
 
@@ -127,7 +126,7 @@ def _of_names(document: Document, workloads: Mapping[str, Document], documents: 
 
 
 def _of_compose(root: Path, known: set[str]) -> Iterator[str]:
-    for file in COMPOSE:
+    for file in commands.COMPOSE:
         composition = yaml.safe_load((root / file).read_text())
         services = composition["services"]
         for name in LINES.keys() & services.keys():

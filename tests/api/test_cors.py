@@ -54,6 +54,6 @@ def test_a_page_that_is_named_may_call_the_api_and_no_other() -> None:
     assert "POST" in asked["preflight"]["access-control-allow-methods"]
     # a page can read why it was refused, and for how long
     assert asked["refusal"]["access-control-allow-origin"] == PAGE
-    assert asked["refusal"]["access-control-expose-headers"] == "Retry-After"
+    assert asked["refusal"]["access-control-expose-headers"] == "Retry-After, X-Request-ID"
     assert not any("access-control-allow-credentials" in headers for headers in asked.values())
     assert asked["health"] == {}

@@ -3,6 +3,9 @@
 import io
 import json
 import logging
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +14,7 @@ from rest_framework.test import APIClient
 
 from backend_easy.logs import JsonFormatter
 from tests.conftest import Portraits
+from tests.support.served import ROOT
 from tests.support.uploads import verify
 
 pytestmark = pytest.mark.django_db
@@ -75,3 +79,22 @@ def test_an_error_brings_its_traceback_in_the_line(lines: Any) -> None:
     (line,) = lines()
     assert (line["message"], line["level"]) == ("failed", "ERROR")
     assert line["traceback"].endswith("ValueError: seven")
+
+
+_WORKER = """
+import logging
+from celery.signals import setup_logging
+import backend_easy.celery
+assert setup_logging.send(sender=None)
+logging.getLogger("celery.app.trace").info("Task %s succeeded", "ml_models.tick")
+"""
+
+
+@pytest.mark.parametrize("form", ["plain", "json"])
+def test_a_worker_logs_in_the_web_servers_form(form: str) -> None:
+    environment = {**os.environ, "LOG_FORMAT": form, "LOG_LEVEL": "INFO"}
+    done = subprocess.run(
+        [sys.executable, "-c", _WORKER], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
+    (line,) = (line for line in done.stderr.splitlines() if "succeeded" in line)
+    assert line.startswith('{"at": ') == (form == "json")
