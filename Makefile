@@ -17,7 +17,7 @@ ARGS ?=
 MANAGE_PY := $(if $(filter convert_adaface,$(ARGS)),$(CONVERT_PY),$(PY))
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo manage test test-drill test-convert convert-env fuzz check bench accuracy rollout-drill faults soak two-hosts restore-drill docs sbom audit hooks format openapi lock install
+.PHONY: help run demo manage test test-drill test-convert convert-env fuzz check bench accuracy rollout-drill faults soak two-hosts restore-drill docs sbom audit hooks format openapi translations lock install
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##/  make \1\t/p' Makefile | expand -t 24
@@ -88,6 +88,9 @@ format: $(INSTALLED)  ## format and fix what can be fixed
 
 openapi: $(INSTALLED)  ## renew docs/openapi.yaml
 	@exec $(PY) -m devstack manage spectacular --file docs/openapi.yaml --validate --fail-on-warn
+
+translations: $(INSTALLED)  ## compile ml_models/locale after a text was changed
+	@exec $(PY) -m devstack.translations --write
 
 lock: $(INSTALLED)  ## recompile the pinned requirements
 	@$(PY) -m pip install --quiet uv

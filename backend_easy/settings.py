@@ -205,6 +205,7 @@ ML_MODELS = {
         "subject": (int(os.environ.get("ML_MODELS_SUBJECT_PER_MINUTE", "600")), 60),
     },
     "SHADOW_SHARE": float(os.environ.get("ML_MODELS_SHADOW_SHARE", "0.1")),
+    "TRY_PAGE": flag("ML_MODELS_TRY_PAGE", os.environ.get("DEBUG", "0")),
     "RETENTION_DAYS": int(os.environ.get("ML_MODELS_RETENTION_DAYS", "365")),
     "LOCKOUT_AFTER": int(os.environ.get("ML_MODELS_LOCKOUT_AFTER", "5")),
     "LOCKOUT_S": int(os.environ.get("ML_MODELS_LOCKOUT_S", "300")),

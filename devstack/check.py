@@ -24,6 +24,7 @@ CHECKS = {
     "system checks": [*MANAGE, "check", "--fail-level", "WARNING"],
     "missing migrations": [*MANAGE, "makemigrations", "--check", "--dry-run"],
     "safe migrations": ["-m", "devstack.migrations"],
+    "translations": ["-m", "devstack.translations"],
 }
 SCHEMA = ROOT / "docs" / "openapi.yaml"
 

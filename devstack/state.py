@@ -101,6 +101,7 @@ def service_environment(state: State) -> dict[str, str]:
         "ML_MODELS_NONCOMMERCIAL": "1",
         # and nobody has measured it on the deployment's own people
         "ML_MODELS_EVIDENCE_GATE": "warn",
+        "ML_MODELS_TRY_PAGE": "1",
         # read before the import of onnxruntime; harmless where its version has no telemetry
         "ORT_DISABLE_TELEMETRY": "1",
         "PYTHONUNBUFFERED": "1",

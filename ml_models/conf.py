@@ -73,6 +73,9 @@ DEFAULTS: dict[str, Any] = {
     # dotted path of a class that checks the phone's attestation token of enroll, verify and identify; None for no
     # such check. See `ml_models.api.attestation`
     "ATTESTATION": None,
+    # whether `try/` is there: a page that enrolls and verifies with the camera of a phone or computer. It holds
+    # no key: whoever opens it gives one
+    "TRY_PAGE": False,
     "MAX_IMAGE_BYTES": 12 * 1024 * 1024,
     # a whole request, refused by its Content-Length before it is parsed
     "MAX_REQUEST_BYTES": 40 * 1024 * 1024,

@@ -1,6 +1,6 @@
 from django.urls import include, path
 
-from .api import views
+from .api import capture, views
 from .api.fallback import fallback
 from .api.monitoring import MetricsView
 
@@ -8,6 +8,7 @@ app_name = "ml_models"
 
 urlpatterns = [
     path("api/v1/face/", include("ml_models.api.urls")),
+    path("try/", capture.page, name="try"),
     path("healthz", views.HealthView.as_view(), name="healthz"),
     path("readyz", views.ReadyView.as_view(), name="readyz"),
     path("metrics", MetricsView.as_view(), name="metrics"),

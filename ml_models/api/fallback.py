@@ -11,9 +11,10 @@ from typing import Any
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.urls import Resolver404, resolve, reverse
+from django.utils.cache import patch_vary_headers
 from django.views.decorators.csrf import csrf_exempt
 
-from . import uploads
+from . import texts, uploads
 from .errors import CODES, CONTENT_TYPE, DATABASE_GONE, SENTENCES, document, retry_after
 
 logger = logging.getLogger(__name__)
@@ -36,12 +37,16 @@ def fallback(request: HttpRequest, **_: Any) -> HttpResponseBase:
             return match.func(request, *match.args, **match.kwargs)
     uploads.take_chunked(request)
     uploads.drain(request)
-    return _as_problem(HttpResponse(status=404))
+    return _as_problem(request, HttpResponse(status=404))
 
 
-def _as_problem(response: HttpResponse) -> HttpResponse:
-    response.content = json.dumps(document(*_PROBLEMS[response.status_code])).encode()
+def _as_problem(request: HttpRequest, response: HttpResponse) -> HttpResponse:
+    with texts.spoken(request) as language:
+        body = texts.translated(document(*_PROBLEMS[response.status_code]), language)
+    response.content = json.dumps(body).encode()
     response["Content-Type"], response["Cache-Control"] = CONTENT_TYPE, "no-store"
+    response["Content-Language"] = language
+    patch_vary_headers(response, ["Accept-Language"])
     return response
 
 
@@ -60,7 +65,7 @@ class ProblemMiddleware:
         is_problem = response.headers.get("Content-Type") == CONTENT_TYPE
         if response.status_code not in _PROBLEMS or is_problem or not isinstance(response, HttpResponse):
             return response
-        return _as_problem(response) if is_ours(request.path) else response
+        return _as_problem(request, response) if is_ours(request.path) else response
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
         """A page of the host, the admin's too, says that the database is gone instead of breaking."""

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from django.db import transaction
 from django.http import HttpRequest
+from django.utils.cache import patch_vary_headers
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework.exceptions import PermissionDenied
 from rest_framework.negotiation import DefaultContentNegotiation
@@ -27,7 +28,7 @@ from ml_models.services.challenges import Answer
 from ml_models.services.liveness import Live
 from ml_models.services.readiness import readiness
 
-from . import access, attestation, idempotency, request_log, uploads
+from . import access, attestation, idempotency, request_log, texts, uploads
 from . import serializers as s
 from .callers import caller
 from .errors import CONTENT_TYPE, exception_handler, problem
@@ -66,7 +67,7 @@ class FaceView(APIView):
         began = time.perf_counter()
         match = request.resolver_match
         name = (match.url_name if match else None) or ""
-        with request_log.numbered(request.headers.get(request_log.HEADER)) as request_id:
+        with request_log.numbered(request.headers.get(request_log.HEADER)) as request_id, texts.spoken(request):
             response: Any = super().dispatch(request, *args, **kwargs)
             response[request_log.HEADER] = request_id
             code, seconds = response.data["code"] if response.status_code >= 400 else "ok", time.perf_counter() - began
@@ -89,6 +90,11 @@ class FaceView(APIView):
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         response = super().finalize_response(request, response, *args, **kwargs)
         response["Cache-Control"] = "no-store"
+        if isinstance(response, Response):
+            language = texts.language(request._request)
+            response.data = texts.translated(response.data, language)
+            response["Content-Language"] = language
+            patch_vary_headers(response, ["Accept-Language"])
         uploads.drain(request._request)
         return response
 

@@ -25,13 +25,19 @@ QUIET = (
 
 
 @pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
+def flags() -> list[str]:
+    """What a module's browser is started with besides."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def chromium(flags: list[str]) -> Iterator[Browser]:
     if CHROMIUM is None:
         pytest.skip("No Chromium is installed: apt-get install chromium")
     with pytest.MonkeyPatch.context() as patch, sync_playwright() as driver:
         # Playwright keeps an event loop in this thread, and Django then refuses the database
         patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=[*QUIET])
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=[*QUIET, *flags])
         yield browser
         browser.close()
 
