@@ -1,4 +1,4 @@
-"""The compiled catalogues that Django reads: `make translations` writes them, `make check` holds them against the texts."""
+"""The compiled catalogues that Django reads: `make translations` writes them, `make check` looks for stale ones."""
 
 import sys
 from pathlib import Path

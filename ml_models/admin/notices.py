@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from django.db.models import Prefetch
 from django.http import HttpRequest
@@ -12,8 +13,16 @@ from ml_models.models import Artifact, EnsembleConfig, EnsembleMember
 from ml_models.versions import evidence
 
 
-def notices(of_evidence: bool = True) -> list[str]:
-    """Sentences for the banner on every page of the panel.
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """`short` stands in the one line on every page, `says` behind it."""
+
+    short: str
+    says: str
+
+
+def notices(of_evidence: bool = True) -> list[Notice]:
+    """What the line on every page of the panel says.
 
     Args:
         of_evidence: False where the page itself says what is missing.
@@ -28,18 +37,19 @@ def environment(request: HttpRequest) -> list[str] | None:
     return ["Non-commercial", "warning"] if conf.get("NONCOMMERCIAL") else None
 
 
-def _licences(facts: Sequence[tuple[str, str, str]]) -> list[str]:
+def _licences(facts: Sequence[tuple[str, str, str]]) -> list[Notice]:
     if not conf.get("NONCOMMERCIAL"):
         return []
     unlicensed = sorted(name for name, _, use in facts if use != Artifact.CommercialUse.ALLOWED)
     in_use = f" Now in use: {', '.join(unlicensed)}." if unlicensed else ""
-    return [
+    says = (
         "This deployment declares itself non-commercial: weights may serve here whose commercial use is "
         f"forbidden or unknown.{in_use}"
-    ]
+    )
+    return [Notice("non-commercial", says)]
 
 
-def _evidence() -> list[str]:
+def _evidence() -> list[Notice]:
     members = EnsembleMember.objects.select_related("artifact").defer("artifact__golden")
     rows = EnsembleConfig.objects.filter(state=EnsembleConfig.State.ACTIVE).select_related("detector")
     active = rows.defer("detector__golden").prefetch_related(Prefetch("members", members)).first()
@@ -47,15 +57,17 @@ def _evidence() -> list[str]:
     if active is None or not lacking:
         return []
     why = "A superuser answers for it." if evidence.enforced() else "This deployment only warns of that."
-    return [f"Version {active.version}, which is active, lacks evidence. {why} {' '.join(lacking)}"]
+    says = f"Version {active.version}, which is active, lacks evidence. {why} {' '.join(lacking)}"
+    return [Notice("the active version lacks evidence", says)]
 
 
-def _stand_in(facts: Sequence[tuple[str, str, str]]) -> list[str]:
+def _stand_in(facts: Sequence[tuple[str, str, str]]) -> list[Notice]:
     families = {family for _, family, _ in facts}
     standing_in = sorted(name for name, family, _ in facts if family == "sface")
     if not standing_in or "adaface" in families:
         return []
-    return [
+    says = (
         f"The active version has no AdaFace member: SFace ({', '.join(standing_in)}) stands in for it until an "
         "operator converts the author's weights with convert_adaface."
-    ]
+    )
+    return [Notice("no AdaFace member", says)]

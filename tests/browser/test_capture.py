@@ -14,7 +14,7 @@ from rest_framework.test import APIClient
 from devstack.portraits import eileen_collins
 from ml_models.models import EnsembleConfig, Reference, Verification
 from tests.support.panel import page as address
-from tests.support.panel import shoot
+from tests.support.panel import serious, shoot
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True), pytest.mark.xdist_group("browser")]
 
@@ -61,6 +61,7 @@ def test_a_phone_is_guided_enrolls_and_verifies_in_its_language(
     phone.get_by_role("button", name="Iniciar la cámara").click()
     expect(phone.get_by_role("status")).to_have_text("La imagen es buena.")
     shoot(phone, pictures, "try")
+    assert serious(phone) == []
     send = phone.get_by_role("button", name="Tomar y enviar")
     send.click()
     expect(phone.get_by_role("alert")).to_have_text("Registrado.")

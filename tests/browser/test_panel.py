@@ -7,15 +7,17 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 from django.db.models.functions import Now
+from django.urls import reverse
 from playwright.sync_api import Page, expect
 from rest_framework.test import APIClient
 
 from ml_models import rollouts, runtime
 from ml_models.models import EnsembleConfig, Reference, RolloutChunk, RolloutFailure, ServingProcess, Verification
 from ml_models.rollouts import backfill
+from ml_models.versions import files
 from tests.conftest import Portraits
 from tests.support.panel import page as address
-from tests.support.panel import shoot
+from tests.support.panel import serious, shoot
 from tests.support.served import ensemble, write
 from tests.support.studies import two_people
 from tests.support.uploads import enroll, verify
@@ -191,6 +193,23 @@ def test_every_page_fits_a_desktop_and_a_phone(
     panel.goto(address("verification", "traffic"))
     expect(panel.locator("svg.fv-chart")).to_have_count(2)
     shoot(panel, pictures, "traffic")
+    active = EnsembleConfig.objects.get()
+    clone = files.clone(active)
+    grave: list[str] = []
+    for where in (
+        reverse("admin:ml_models_overview"),
+        address("subject", "change", Reference.objects.all()[0].subject_id),
+        address("subject", "enrol"),
+        address("verification", "changelist"),
+        address("verification", "traffic"),
+        address("auditevent", "timeline"),
+        address("ensembleconfig", "change", active.pk),
+        address("ensembleconfig", "tune", clone.pk),
+        address("ensembleconfig", "validate", clone.pk),
+    ):
+        panel.goto(where)
+        grave += [f"{where} {what}" for what in serious(panel)]
+    assert grave == []
     for model in ("erasure", "rollout", "evaluationreport"):
         panel.goto(address(model, "changelist"))
         shoot(panel, pictures, f"{model}-list")

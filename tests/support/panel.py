@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from axe_playwright_python.sync_playwright import Axe
 from django.test import Client
 from django.urls import reverse
 from playwright.sync_api import Page
@@ -19,6 +20,24 @@ def press(client: Client, model: str, button: str, pk: Any, **ticked: str) -> An
 
 def told(answer: Any) -> str:
     return " ".join(str(message) for message in answer.context["messages"])
+
+
+def serious(page: Page) -> list[str]:
+    """What axe finds of the two gravest kinds, in the light theme and in the dark one."""
+    found = []
+    for dark in (False, True):
+        page.emulate_media(color_scheme="dark" if dark else "light")
+        page.evaluate("dark => document.documentElement.classList.toggle('dark', dark)", dark)
+        violations = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
+        found += [
+            f"{'dark' if dark else 'light'}, {violation['id']}: {node['html'][:120]}"
+            for violation in violations
+            if violation["impact"] in ("serious", "critical")
+            for node in violation["nodes"]
+        ]
+    page.evaluate("document.documentElement.classList.remove('dark')")
+    page.emulate_media(color_scheme="light")
+    return found
 
 
 def shoot(panel: Page, folder: Path, name: str) -> None:
