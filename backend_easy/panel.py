@@ -15,6 +15,7 @@ _GROUPS = (
             ("ml_models", "rollout", "Rollouts", "published_with_changes"),
             ("ml_models", "rolloutfailure", "To enrol again", "person_alert"),
             ("ml_models", "evaluationreport", "Evaluation reports", "monitoring"),
+            ("ml_models", "studyjob", "Studies", "science"),
             ("ml_models", "artifact", "Artifacts", "deployed_code"),
             ("ml_models", "servingprocess", "Serving processes", "memory"),
         ),

@@ -217,6 +217,15 @@ def open_audit_key(row: UUID, data: bytes) -> bytes:
     return _decrypt(data, _associated("auditkey", row))
 
 
+def seal_archive(study: UUID, archive: bytes) -> bytes:
+    return _encrypt(archive, _associated("study", study), BOUND)
+
+
+def open_archive(study: UUID, data: bytes) -> bytes:
+    """Raises: CryptoError"""
+    return _decrypt(data, _associated("study", study))
+
+
 def pseudonym(key: bytes, text: str) -> str:
     """A name for a text that nobody can tell from any other without the key; 32 hex digits."""
     return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()[:32]

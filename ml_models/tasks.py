@@ -1,22 +1,28 @@
 """Thin shells around the domain functions; the missing rows are the truth, the queue carries hints."""
 
 import logging
+from threading import Thread
 from uuid import UUID
 
 from celery import shared_task
+from django.db import connections
+from django.utils.module_loading import import_string
 from kombu.exceptions import OperationalError as QueueDown
 
 from . import rollouts
 from .exceptions import NotReady
 from .rollouts import backfill
-from .services import chain, overview, retention
+from .services import chain, overview, retention, studies
 
 logger = logging.getLogger(__name__)
 
 
 @shared_task(name="ml_models.tick")
 def tick() -> None:
-    """Move an open rollout on: every few seconds from beat, and after each chunk."""
+    """Move an open rollout on, and begin the next study: every few seconds from beat, and after each chunk."""
+    studies.give_up_silent()
+    if job := studies.waiting():
+        study.delay(str(job.pk))
     for chunk in rollouts.advance():
         embed_chunk.delay(str(chunk))
 
@@ -47,6 +53,21 @@ def embed_chunk(chunk_id: str) -> None:
     except NotReady:
         return  # the bucket is down, or a file is bad: beat's tick finds the reason or hands the chunk out again
     nudge()
+
+
+@shared_task(name="ml_models.study", acks_late=False)
+def study(job_id: str) -> None:
+    """Do a study of the panel's, in a thread: it takes minutes to hours, and this worker has rollouts to go on with."""
+    Thread(target=_study, args=(UUID(job_id),), name="ml_models-study", daemon=True).start()
+
+
+def _study(job_id: UUID) -> None:
+    # by its path: the web server imports this module, and what measures versions is none of its business
+    run = import_string("ml_models.studies.jobs.run")
+    try:
+        run(job_id)
+    finally:
+        connections.close_all()
 
 
 @shared_task(name="ml_models.remove_expired")

@@ -13,6 +13,7 @@ from .groups import GroupAdmin
 from .guessing import CredentialCountAdmin
 from .registry import ArtifactAdmin
 from .rollouts import RolloutAdmin, RolloutFailureAdmin
+from .studies import StudyJobAdmin
 from .versions import EnsembleConfigAdmin
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "RolloutAdmin",
     "RolloutFailureAdmin",
     "ServingProcessAdmin",
+    "StudyJobAdmin",
     "SubjectAdmin",
     "VerificationAdmin",
 ]

@@ -77,14 +77,16 @@ def _enrolled(request: HttpRequest, subject_id: str) -> Reference | None:
     return done.reference
 
 
-def in_memory(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+def in_memory(
+    view: Callable[..., HttpResponse], handler: type[FrameUploadHandler] = FrameUploadHandler
+) -> Callable[..., HttpResponse]:
     """A view whose upload is kept in memory. The token against forgery stands in the same form, so it is read, and
     asked for, after that is said: `view` asks for it."""
 
     @csrf_exempt
     @wraps(view)
     def wrapped(request: HttpRequest, **named: Any) -> HttpResponse:
-        request.upload_handlers = [FrameUploadHandler(request)]
+        request.upload_handlers = [handler(request)]
         try:
             return view(request, **named)
         except EngineError as error:  # it is too large: nobody has looked at it

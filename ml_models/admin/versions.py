@@ -17,7 +17,7 @@ from ml_models.models import ConfigStep, EnsembleConfig, Rollout, actor_id
 from ml_models.versions import comparison, evidence, files
 from ml_models.versions.known import known
 
-from . import tuning
+from . import people, studies, tuning
 from .base import Panel
 from .comparison import beside, difference
 from .display import change_facts, headline, label
@@ -98,7 +98,9 @@ class EnsembleConfigAdmin(Panel):
         tunes, loads = (self.view(partial(view, self)) for view in (tuning.tune, tuning.upload))
         tune = path("<path:object_id>/tune/", tunes, name="ml_models_ensembleconfig_tune")
         load = path("load/", loads, name="ml_models_ensembleconfig_load")
-        return [export, tune, load, *super().get_urls()]
+        starts = people.in_memory(self.view(partial(studies.start, self)), studies.ArchiveUploadHandler)
+        study = path("<path:object_id>/study/", starts, name="ml_models_ensembleconfig_study")
+        return [export, tune, load, study, *super().get_urls()]
 
     def _export(self, request: HttpRequest, object_id: str) -> HttpResponse:
         config = self.require(request, object_id)
@@ -123,6 +125,7 @@ class EnsembleConfigAdmin(Panel):
         other = None if current is None or current.pk == obj.pk else current
         return {
             "state": label(obj.state),
+            "studies": request.user.has_perm(studies.RIGHT),
             "tunes": self.has_change_permission(request, obj),
             "active": other,
             "lines": beside(obj, report, other, report_of(other) if other else None),

@@ -10,6 +10,7 @@ from .enrolment import Embedding, Erasure, Reference, Subject
 from .groups import Group, Membership
 from .guessing import CredentialCount, PairCount
 from .rollouts import JobRun, Rollout, RolloutChunk, RolloutFailure, ServingProcess, ShadowScore
+from .studies import StudyJob
 from .versions import Artifact, ConfigStep, EnsembleConfig, EnsembleMember, EvaluationReport
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "RolloutFailure",
     "ServingProcess",
     "ShadowScore",
+    "StudyJob",
     "Subject",
     "Verification",
     "actor_id",

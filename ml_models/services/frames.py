@@ -15,14 +15,17 @@ from ..engine.errors import ImageTooLarge
 class FrameUploadHandler(FileUploadHandler):
     """Keeps one file in memory, and refuses it at the byte that is one too many."""
 
+    @property
+    def limit(self) -> int:
+        return int(conf.get("MAX_IMAGE_BYTES"))
+
     def new_file(self, *args: Any, **kwargs: Any) -> None:
         super().new_file(*args, **kwargs)
         self._buffer = io.BytesIO()
 
     def receive_data_chunk(self, raw_data: bytes, start: int) -> bytes | None:
-        limit = conf.get("MAX_IMAGE_BYTES")
-        if start + len(raw_data) > limit:
-            raise ImageTooLarge(f"The picture is larger than the {limit} bytes allowed.")
+        if start + len(raw_data) > self.limit:
+            raise ImageTooLarge(f"The picture is larger than the {self.limit} bytes allowed.")
         self._buffer.write(raw_data)
         return None
 

@@ -5,7 +5,14 @@ from __future__ import annotations
 from django.contrib.auth.models import Group, Permission
 from django.db import transaction
 
-_VERSIONS = ("view_ensembleconfig", "view_artifact", "view_evaluationreport", "view_rollout", "view_rolloutfailure")
+_VERSIONS = (
+    "view_ensembleconfig",
+    "view_artifact",
+    "view_evaluationreport",
+    "view_studyjob",
+    "view_rollout",
+    "view_rolloutfailure",
+)
 _PEOPLE = ("view_subject", "view_reference", "view_group", "view_erasure")
 _SERVICE = ("view_servingprocess", "view_verification", "view_identification", "view_credentialcount")
 
@@ -29,6 +36,7 @@ ROLES: dict[str, tuple[str, ...]] = {
         *_SERVICE,
         "add_ensembleconfig",
         "change_ensembleconfig",
+        "run_study",
         "validate_config",
         "discard_config",
         "rollback_config",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,7 +43,7 @@ class Sources:
     `crowds`: whether a picture with several faces counts by its largest one or as a failure to acquire. `stresses`:
     names in `evaluation.pictures.stress`. `stress_images`: at most so many of a list's pictures under a stress; None
     for all. `seed`: of what a stress draws. `cache`: a folder that keeps the vectors, which are biometric, so that a
-    long run can be resumed.
+    long run can be resumed. `turn`: entered around each picture, where others compute on this machine, too.
     """
 
     lists: Sequence[tuple[Path, Path]]
@@ -54,6 +55,7 @@ class Sources:
     seed: int = stress.SEED
     threads: int = 1
     cache: Path | None = None
+    turn: Callable[[], AbstractContextManager[Any]] = nullcontext
 
 
 def prepare(config: EnsembleConfig, sources: Sources, watcher: Watcher) -> tuple[Study, dict[str, Study]]:
@@ -137,7 +139,8 @@ class _Engine:
         def extract(data: bytes, limits: QualityLimits) -> Extraction:
             if under:
                 data = stress.apply(under, data, self._pipeline.detector, self._sources.seed)
-            return self._pipeline.extract(data, limits, examine=False)
+            with self._sources.turn():
+                return self._pipeline.extract(data, limits, examine=False)
 
         anybody = replace(self._limits, bystander_ratio=math.inf)
         changed = f" {under} {self._sources.seed} {stress.REVISION}" if under else ""

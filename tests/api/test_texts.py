@@ -100,7 +100,7 @@ def test_the_first_language_that_there_is_is_spoken(header: str, language: str) 
 def test_codes_and_numbers_are_the_same_in_every_language(
     people: list[str], service: APIClient, portraits: Portraits
 ) -> None:
-    dark = encoded(opened(portraits.eileen_collins).point(lambda value: value // 30))
+    dark = encoded(opened(portraits.eileen_collins).point(lambda value: value // 14))
 
     def ask(call: str) -> dict[str, Any]:
         answers: dict[str, Any] = {}
@@ -118,7 +118,7 @@ def test_codes_and_numbers_are_the_same_in_every_language(
 
     refused = ask("refused")
     assert refused["en"]["details"][0]["text"] == "too dark"
-    assert refused["de"]["reasons"] == ["zu dunkel"]
+    assert refused["de"]["reasons"][0] == refused["de"]["details"][0]["text"] == "zu dunkel"
     assert refused["de"]["detail"] == "Das Bild ist nicht gut genug. Machen Sie ein anderes."
     for answers in (refused, ask("unknown")):
         assert all(unspoken(answer) == unspoken(answers["en"]) for answer in answers.values())

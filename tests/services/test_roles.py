@@ -15,7 +15,7 @@ from tests.support.panel import page
 
 pytestmark = pytest.mark.django_db
 
-VERSIONS = ["artifact", "ensembleconfig", "evaluationreport", "rollout", "rolloutfailure"]
+VERSIONS = ["artifact", "ensembleconfig", "evaluationreport", "rollout", "rolloutfailure", "studyjob"]
 PEOPLE = ["erasure", "group", "reference", "subject"]
 RUNNING = ["credentialcount", "identification", "servingprocess", "verification"]
 PAGES = [*VERSIONS, *PEOPLE, *RUNNING, "auditevent"]
