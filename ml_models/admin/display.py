@@ -8,6 +8,7 @@ from typing import Any
 from django.template.defaultfilters import filesizeformat
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.timezone import localtime
 
 from ml_models.models import EnsembleConfig, EvaluationReport, Rollout
 from ml_models.rollouts.estimates import Cost
@@ -49,8 +50,8 @@ def label(code: str) -> SafeString:
 
 
 def moment(at: datetime | None) -> str:
-    """A time as every page writes it; pages of templates use the filter `date:"Y-m-d H:i"`."""
-    return "–" if at is None else f"{at:%Y-%m-%d %H:%M} UTC"
+    """A time as every page writes it, in the host's time zone; templates use the filter `date:"Y-m-d H:i T"`."""
+    return "–" if at is None else f"{localtime(at):%Y-%m-%d %H:%M %Z}"
 
 
 def duration(seconds: float) -> str:

@@ -209,7 +209,7 @@ def test_every_page_fits_a_desktop_and_a_phone(
     ):
         panel.goto(where)
         grave += [f"{where} {what}" for what in serious(panel)]
-    assert grave == []
+    assert not grave, "\n".join(grave)
     for model in ("erasure", "rollout", "evaluationreport"):
         panel.goto(address(model, "changelist"))
         shoot(panel, pictures, f"{model}-list")
