@@ -11,18 +11,23 @@ LOCALE = ROOT / "ml_models" / "locale"
 
 
 def main() -> int:
-    write = "--write" in sys.argv[1:]
-    stale = [po for po in sorted(LOCALE.glob("*/LC_MESSAGES/*.po")) if _is_stale(po, write)]
+    stale = [po for po in sorted(LOCALE.glob("*/LC_MESSAGES/*.po")) if _is_stale(po)]
+    if "--write" in sys.argv[1:]:
+        for po in stale:
+            po.with_suffix(".mo").write_bytes(_compiled(po))
+        return 0
     for po in stale:
         say(f"{po.with_suffix('.mo').relative_to(ROOT)} is not what the texts say: make translations")
     return int(bool(stale))
 
 
-def _is_stale(po: Path, write: bool) -> bool:
-    compiled, mo = polib.pofile(str(po)).to_binary(), po.with_suffix(".mo")
-    if write:
-        mo.write_bytes(compiled)
-    return not mo.exists() or mo.read_bytes() != compiled
+def _is_stale(po: Path) -> bool:
+    mo = po.with_suffix(".mo")
+    return not mo.exists() or mo.read_bytes() != _compiled(po)
+
+
+def _compiled(po: Path) -> bytes:
+    return bytes(polib.pofile(str(po)).to_binary())
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ RIGHT = "ml_models.run_study"
 class ArchiveUploadHandler(FrameUploadHandler):
     """An archive of pictures is one of faces: it stays in memory, too."""
 
-    limit = studies.MAX_ARCHIVE_BYTES  # type: ignore[assignment]
+    limit = studies.MAX_ARCHIVE_BYTES
 
 
 def start(panel: Panel, request: HttpRequest, object_id: str) -> HttpResponse:

@@ -66,7 +66,9 @@ def test_every_code_has_a_text_in_every_language() -> None:
 
 def test_the_english_texts_are_what_the_service_says() -> None:
     assert texts.STEPS == challenges.TEXTS
-    poor = dict.fromkeys(("face_px", "sharpness", "brightness", "contrast", "detector_score", "eye_contrast"), -1.0)
+    poor: dict[str, Any] = dict.fromkeys(
+        ("face_px", "sharpness", "brightness", "contrast", "detector_score", "eye_contrast"), -1.0
+    )
     turned = dict.fromkeys(("yaw_deg", "pitch_deg", "roll_deg", "landmark_residual"), 1e9)
     dark, bright = (Quality(score=-1.0, reasons=(), **{**poor, **turned, "brightness": at}) for at in (-1.0, 1e9))
     said = {reason.code: reason.text for one in (dark, bright) for reason in details(one, QualityLimits())}
@@ -105,7 +107,7 @@ def test_codes_and_numbers_are_the_same_in_every_language(
     def ask(call: str) -> dict[str, Any]:
         answers: dict[str, Any] = {}
         for language in texts.LANGUAGES:
-            service.credentials(**{**service._credentials, "HTTP_ACCEPT_LANGUAGE": language})
+            service.defaults["HTTP_ACCEPT_LANGUAGE"] = language
             if call == "challenge":
                 body = {"purpose": "verify", "subject_id": "child-1"}
                 answer = service.post("/api/v1/face/liveness/challenges", body)

@@ -54,6 +54,7 @@ def test_a_project_of_its_own_installs_the_wheel_migrates_enrolls_and_verifies(
         "the customer verifies": [200, "match"],
         "somebody else's face": [200, "no_match"],
         "no picture": [422, "undecodable_image"],
+        "in German": "Hier ist nichts.",  # the catalogues are in the wheel
         "the till erases": [403, "forbidden"],
         "the customer erases": [200, "ok"],
         "and is gone": [404, "not_enrolled"],

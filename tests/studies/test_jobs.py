@@ -2,9 +2,11 @@
 
 import io
 import re
+import threading
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,7 +17,7 @@ from django.test import Client
 
 from ml_models import tasks
 from ml_models.models import EnsembleConfig, StudyJob
-from ml_models.services import studies
+from ml_models.services import NOBODY, studies
 from ml_models.studies import jobs
 from tests.conftest import Portraits
 from tests.support.panel import page, told
@@ -70,7 +72,12 @@ def test_an_evaluation_is_started_in_the_panel_and_its_report_is_linked(
     assert b"pairs.csv" not in bytes(job.archive or b"")
     seen: list[str] = []
     say = jobs._Watcher.say
-    monkeypatch.setattr(jobs._Watcher, "say", lambda self, text: (seen.append(text), say(self, text))[1])
+
+    def hear(watcher: Any, text: str) -> None:
+        seen.append(text)
+        say(watcher, text)
+
+    monkeypatch.setattr(jobs._Watcher, "say", hear)
 
     assert jobs.run(job.pk)
     assert not jobs.run(job.pk)
@@ -126,7 +133,7 @@ def test_one_study_runs_at_a_time_and_one_whose_worker_ended_is_given_up(
 ) -> None:
     queued: list[str] = []
     monkeypatch.setattr("ml_models.tasks.study.delay", queued.append)
-    first, second = (studies.open_study(served, "evaluate", archive, studies.Caller()) for _ in range(2))
+    first, second = (studies.open_study(served, "evaluate", archive, NOBODY) for _ in range(2))
     StudyJob.objects.filter(pk=first.pk).update(state="running", seen_at=Now())
     assert not jobs.run(second.pk)
     tasks.tick()
@@ -137,6 +144,14 @@ def test_one_study_runs_at_a_time_and_one_whose_worker_ended_is_given_up(
     assert (first.state, first.archive) == ("failed", None)
     assert "Its worker ended" in first.reason
     assert queued == [str(second.pk)]
+    done: list[Any] = []
+    monkeypatch.setattr(jobs, "run", done.append)
+    monkeypatch.setattr(tasks, "connections", SimpleNamespace(close_all=lambda: None))
+    tasks.study(queued[0])
+    for thread in threading.enumerate():
+        if thread.name == "ml_models-study":
+            thread.join()
+    assert done == [second.pk]
     jobs._finish(first.pk, state="done")  # its worker was only slow
     first.refresh_from_db()
     assert first.state == "failed"

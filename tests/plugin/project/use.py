@@ -50,6 +50,7 @@ answers = {
     "the customer verifies": call("post", "/verify", customer, picture),
     "somebody else's face": call("post", "/verify", customer, other),
     "no picture": call("post", "/verify", customer, b"no picture"),
+    "in German": client.get(f"{FACE}/nowhere", headers={"Accept-Language": "de"}).json()["detail"],
     "the till erases": call("delete", f"/subjects/{customer.pk}", till),
     "the customer erases": call("delete", f"/subjects/{customer.pk}", customer),
     "and is gone": call("post", "/verify", customer, picture),
