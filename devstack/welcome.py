@@ -30,6 +30,7 @@ Ready after {took_s:.1f} s at {url}
 
   API        {url}/api/docs/
   admin      {url}/admin/   {ADMIN} / {state.secrets()["admin"]}
+  camera     {url}/try/   with the key below
   API key    {key}
   logs       {state.logs}
 

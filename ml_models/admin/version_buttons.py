@@ -6,7 +6,7 @@ from django.contrib import messages
 from django.http import HttpRequest
 from django.urls import reverse
 
-from ml_models import rollouts, selectors, tasks
+from ml_models import conf, rollouts, selectors, tasks
 from ml_models.models import EnsembleConfig
 from ml_models.rollouts import backfill
 from ml_models.rollouts.estimates import activation_cost
@@ -67,10 +67,13 @@ def _ask_activate(config: EnsembleConfig) -> Asked:
     else:
         title = f"Activate version {config.version} in place of version {current.version}"
         waits = f"Version {current.version} keeps answering until"
+    second = conf.get("SECOND_PERSON")
+    then = "then somebody else gives the Go, and the versions change" if second else "then the versions change at once"
+    hold = [("hold_for_approval", "Hold for approval: wait for Go before the versions change")]
     return Asked(
-        f"{waits} everything is embedded and every live process is ready; then the versions change at once.",
+        f"{waits} everything is embedded and every live process is ready; {then}.",
         cost_facts(activation_cost(config)),
-        [("hold_for_approval", "Hold for approval: wait for Go before the versions change")],
+        [] if second else hold,
         title=title,
         evidence=evidence.lines(config),
         versions=(config, current),

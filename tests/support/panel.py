@@ -42,7 +42,7 @@ def serious(page: Page) -> list[str]:
 
 def shoot(panel: Page, folder: Path, name: str) -> None:
     """The page as a desktop and as a phone show it; neither may scroll sideways."""
-    for width in (1280, 390):
+    for width in (1440, 390):
         panel.set_viewport_size({"width": width, "height": 900})
         panel.screenshot(path=folder / f"{name}-{width}.png", full_page=True)
         assert panel.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), (name, width)
