@@ -101,13 +101,18 @@ def test_the_rollback_page_says_how_many_people_it_cannot_verify_yet(
     assert "Version 2 is active again" in told(press(operator, "ensembleconfig", "rollback", draft.pk))
 
 
-def test_the_activation_page_says_what_it_costs(operator: Client, validated: EnsembleConfig, people: list[str]) -> None:
+def test_the_activation_page_says_what_it_costs(
+    operator: Client, validated: EnsembleConfig, people: list[str], settings: Any
+) -> None:
     url = page("ensembleconfig", "activate", validated.pk)
     first = operator.get(url)
     assert first.context["title"] == "Activate version 3 in place of version 2"
     assert [(line.what, line.this, line.other) for line in first.context["asked"].differences] == [
         ("Flip averaging", "yes", "no")
     ]
+    settings.ML_MODELS = {**settings.ML_MODELS, "SECOND_PERSON": True}
+    for_two = operator.get(url).context["asked"]
+    assert (for_two.ticks, "somebody else gives the Go" in for_two.says) == ([], True)
     missing = [line.says for line in first.context["asked"].evidence if not line.met]
     assert missing == evidence.missing(rollouts.get_config(3))
     assert first.text.count("✗</b>") == len(missing) > 0
