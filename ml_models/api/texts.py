@@ -44,6 +44,7 @@ PROBLEMS = {
     "face_too_small": gettext_noop("The face is too small. Come nearer."),
     "not_upright": gettext_noop("It cannot be told which way up the face is. Hold the camera upright."),
     "idempotency_conflict": gettext_noop("The same key was used for another request."),
+    "idempotency_in_progress": gettext_noop("The same request is still being answered. Try again in a moment."),
     "low_quality": gettext_noop("The picture is not good enough. Take another one."),
     "spoof_suspected": gettext_noop("Hold the camera to the face itself, not to a picture or screen."),
     "challenge_required": gettext_noop("Show that somebody is there: follow the steps."),

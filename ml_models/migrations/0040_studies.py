@@ -10,7 +10,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('ml_models', '0038_fitted_weights'),
+        ('ml_models', '0039_idempotency'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
