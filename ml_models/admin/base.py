@@ -22,7 +22,7 @@ from ml_models.engine.errors import EngineError
 from ml_models.exceptions import ConfigInvalid, ServiceError
 from ml_models.models import EnsembleConfig
 from ml_models.services import Caller
-from ml_models.versions.evidence import Line as Evidence
+from ml_models.versions.evidence import Line as Requirement
 
 from .comparison import Line
 from .lists import BoundedPaginator
@@ -56,7 +56,7 @@ class Asked:
     texts: Sequence[tuple[str, str]] = ()
     title: str = ""
     """"" for the button's label and the row's name."""
-    evidence: Sequence[Evidence] = ()
+    evidence: Sequence[Requirement] = ()
     versions: tuple[EnsembleConfig, EnsembleConfig | None] | None = None
     differences: Sequence[Line] = ()
 
