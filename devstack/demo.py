@@ -82,6 +82,17 @@ class Service:
         ).json()
         return {name: answer[name] for name in ("challenge_id", "nonce")}, [one["step"] for one in answer["steps"]]
 
+    def put_group(self, group: str, *subjects: str) -> None:
+        self._session.put(f"{self.url}/api/v1/face/groups/{group}", json={"subject_ids": subjects}, timeout=60)
+
+    def identify(self, group: str, *pictures: bytes) -> dict[str, Any]:
+        files = [("image", ("photo.jpg", picture)) for picture in pictures]
+        address = f"{self.url}/api/v1/face/identify"
+        return dict(self._session.post(address, data={"group": group}, files=files, timeout=60).json())
+
+    def erase_group(self, group: str) -> None:
+        self._session.delete(f"{self.url}/api/v1/face/groups/{group}", timeout=60)
+
     def erase(self, subject: str) -> None:
         self._session.delete(f"{self.url}/api/v1/face/subjects/{subject}", timeout=60)
 

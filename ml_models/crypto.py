@@ -198,14 +198,22 @@ def open_vector(embedding: UUID, reference: UUID, space: str, owner: Owner, data
     return _open(data, _associated("embedding", embedding, reference, space), owner)
 
 
-def open_vectors(rows: Iterable[tuple[UUID | str, UUID | str, str, Owner, bytes]]) -> Iterator[bytes]:
-    """As `open_vector`, of many rows (embedding, reference, space, owner, data): a key is set up once for all of them.
+SealedVector = tuple[UUID | str, UUID | str, str, Owner, bytes]
+"""What `open_vector` takes: embedding, reference, space, owner, data."""
+
+
+def open_vectors(rows: Iterable[SealedVector]) -> Iterator[bytes]:
+    """As `open_vector`, of many: a key is set up once for all of them.
 
     Raises: CryptoError
     """
     cipher = cache(_cipher)
     for embedding, reference, space, owner, data in rows:
-        yield _open(data, _associated("embedding", embedding, reference, space), owner, cipher)
+        if is_unbound(data):
+            yield _open(data, _associated("embedding", embedding, reference, space), owner, cipher)
+        else:  # as `_open`, in one line: its calls take longer than the cipher
+            bound = f"ml_models|embedding|{embedding}|{reference}|{space}|{owner.row}|{owner.subject_id}"
+            yield _decrypt(data, bound.encode(), cipher)
 
 
 def seal_audit_key(row: UUID, key: bytes) -> bytes:

@@ -1,6 +1,7 @@
-"""How fast the service is: one face beside the networks' own time, and many clients; ratios of one run on one machine.
+"""How fast the service is: one face beside the networks' own time, rosters beside one face, and many clients; ratios of
+one run on one machine.
 
-Needs the service at DEVSTACK_URL with DEVSTACK_API_KEY, which `make bench` starts. About eight minutes.
+Needs the service at DEVSTACK_URL with DEVSTACK_API_KEY, which `make bench` starts. About ten minutes.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from typing import Any
 
 import django
 
-from devstack.bench import crowd, networks, pictures, report
-from devstack.bench.service import enrolled, verify_request
+from devstack.bench import crowd, networks, pictures, report, rosters
+from devstack.bench.service import SUBJECT, enrolled, request
 from devstack.portraits import eileen_collins
 from devstack.state import ROOT, say
 
@@ -27,18 +28,21 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=60, help="timed runs of each thing (default 60)")
     parser.add_argument("--seconds", type=float, default=30, help="how long each load lasts (default 30)")
     parser.add_argument("--verifies", type=int, default=1000, help="for the memory's growth (default 1000; 0 for none)")
+    parser.add_argument(
+        "--identifications", type=int, default=300, help="the same, on a roster of 200 (default 300; 0 for none)"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     parser.add_argument("--write", action="store_true", help="write docs/performance.md")
     options = parser.parse_args()
     django.setup()
-    result = measure(options.runs, options.seconds, options.verifies)
+    result = measure(options.runs, options.seconds, options.verifies, options.identifications)
     print(json.dumps(result, indent=2) if options.json else report.text(result))
     if options.write:
         PAGE.write_text(report.markdown(result, f'make bench ARGS="{" ".join(sys.argv[1:])}"'), encoding="utf-8")
     return 0
 
 
-def measure(runs: int, seconds: float, verifies: int) -> dict[str, Any]:
+def measure(runs: int, seconds: float, verifies: int, identifications: int) -> dict[str, Any]:
     from ml_models.engine.processor import cpu_name
 
     machine = {
@@ -50,25 +54,27 @@ def measure(runs: int, seconds: float, verifies: int) -> dict[str, Any]:
     picture = eileen_collins()
     say("  one face …")
     face = networks.measure(picture, runs)
-    request = verify_request(picture)
+    say("  rosters …")
+    searched = rosters.measure(picture, runs, identifications)
+    verify = request("verify", picture, subject_id=SUBJECT)
     with enrolled(picture) as service:
         say("  large pictures …")
         large = pictures.measure(service, picture, max(1, runs // 4))
         say("  many clients …")
-        throughput = crowd.throughput(request, seconds / 2)
+        throughput = crowd.throughput(verify, seconds / 2)
         say("  more than can be answered …")
         # two clients keep two cores busy, and wait for nobody
         capacity = max(figures["per_s"] for figures in throughput.values())
         unloaded = throughput["1"]["p95_ms"]
         if not unloaded:
             raise SystemExit("No verify was answered. Do the limits allow so many? `make bench` lifts them.")
-        overload = crowd.overload(request, seconds, capacity, unloaded)
+        overload = crowd.overload(verify, seconds, capacity, unloaded)
         say("  slow clients …")
-        slow = crowd.beside_slow_clients(request, seconds)
+        slow = crowd.beside_slow_clients(verify, seconds)
         say("  memory …")
-        growth = crowd.growth(request, verifies) if verifies else None
+        growth = crowd.growth(verify, verifies) if verifies else None
     many = {"throughput": throughput, "overload": overload, "slow": slow, "growth": growth}
-    return {"machine": machine, "face": face, "pictures": large, "crowd": many}
+    return {"machine": machine, "face": face, "pictures": large, "rosters": searched, "crowd": many}
 
 
 if __name__ == "__main__":

@@ -112,12 +112,12 @@ def _slow_clients(request: bytes) -> Iterator[None]:
             thread.join()
 
 
-def growth(request: bytes, verifies: int) -> dict[str, Any]:
-    """The web processes' memory after so many verifies, over that after the first tenth."""
+def growth(request: bytes, calls: int) -> dict[str, Any]:
+    """The web processes' memory after so many calls, over that after the first tenth."""
     after: list[float] = []
     for share in (0.1, 0.9):
-        left = int(verifies * share)
+        left = int(calls * share)
         while left > 0:
             left -= len(load.run(request, port(), 10.0, clients=2).of(200)) or 1
         after.append(resident_mb())
-    return {"verifies": verifies, "memory_to_the_first_tenth": after[1] / after[0], "resident_mb": after[1]}
+    return {"calls": calls, "memory_to_the_first_tenth": after[1] / after[0], "resident_mb": after[1]}

@@ -9,7 +9,7 @@ Rows = list[tuple[str, ...]]
 
 def tables(result: dict[str, Any]) -> list[tuple[str, tuple[str, ...], Rows]]:
     """Title, head and rows of each table."""
-    face, crowd = result["face"], result["crowd"]
+    face, rosters, crowd = result["face"], result["rosters"], result["crowd"]
     return [
         ("One face", ("", "ms", "of the limit"), _face(face)),
         (
@@ -23,6 +23,7 @@ def tables(result: dict[str, Any]) -> list[tuple[str, tuple[str, ...], Rows]]:
             ("file", "ratio"),
             [(name, _2(ratio)) for name, ratio in face["openvino_to_other"].items()],
         ),
+        ("Identify, candidates × references of each", ("roster", "ms", "verify's being 1"), _rosters(rosters)),
         (
             "Large pictures",
             ("picture", "decode ms", "of it the codec", "verify ms", "of the small one's"),
@@ -37,7 +38,7 @@ def tables(result: dict[str, Any]) -> list[tuple[str, tuple[str, ...], Rows]]:
             ],
         ),
         ("Offered, in multiples of the capacity", _OFFERED, _overload(crowd["overload"])),
-        ("Steadiness", ("", ""), _steadiness(crowd)),
+        ("Steadiness", ("", ""), _steadiness(crowd, rosters)),
     ]
 
 
@@ -75,6 +76,13 @@ def _networks(face: dict[str, Any]) -> Rows:
     return [(n, _1(ms), _1(face["served_ms"][n]), face["engines"][n]) for n, ms in face["own_ms"].items()]
 
 
+def _rosters(rosters: dict[str, Any]) -> Rows:
+    rows: Rows = [("verify", _1(rosters["verify_ms"]), "1")]
+    return rows + [
+        (name, _1(ms), _2(rosters["identify_to_verify"][name])) for name, ms in rosters["identify_ms"].items()
+    ]
+
+
 def _overload(overload: dict[str, Any]) -> Rows:
     return [
         (
@@ -92,12 +100,13 @@ def _overload(overload: dict[str, Any]) -> Rows:
     ]
 
 
-def _steadiness(crowd: dict[str, Any]) -> Rows:
+def _steadiness(crowd: dict[str, Any], rosters: dict[str, Any]) -> Rows:
     rows: Rows = [("normal again after an overload, s", _1(crowd["overload"]["normal_again_after_s"]))]
     rows += [("p50 beside 200 slow clients / alone", _2(crowd["slow"]["p50_to_alone"]))]
-    if growth := crowd["growth"]:
-        name = f"memory after {growth['verifies']:,} verifies / after the first tenth"
-        rows += [(name, f"{growth['memory_to_the_first_tenth']:.3f}")]
+    for what, growth in (("verifies", crowd["growth"]), ("identifications of 200", rosters["growth"])):
+        if growth:
+            name = f"memory after {growth['calls']:,} {what} / after the first tenth"
+            rows += [(name, f"{growth['memory_to_the_first_tenth']:.3f}")]
     return rows
 
 

@@ -39,14 +39,22 @@ def ask(service: Service, call: str, subject: str, picture: bytes) -> None:
         raise SystemExit(f"The service refused to {call}: {code}. Nothing was measured.")
 
 
-def verify_request(picture: bytes) -> bytes:
-    """A verify as bytes on a connection that stays open."""
+def ask_group(service: Service, group: str, picture: bytes) -> None:
+    """An identification that has to name the subject."""
+    answer = service.identify(group, picture)
+    if answer.get("subject_id") != SUBJECT:
+        came = answer.get("code") or answer.get("decision")
+        raise SystemExit(f"The service did not name the subject: {came}. Nothing was measured.")
+
+
+def request(call: str, picture: bytes, **fields: str) -> bytes:
+    """A call as bytes on a connection that stays open."""
     part = b"--bench\r\nContent-Disposition: form-data; name="
-    body = part + b'"subject_id"\r\n\r\n' + SUBJECT.encode() + b"\r\n"
+    body = b"".join(part + f'"{name}"\r\n\r\n{value}\r\n'.encode() for name, value in fields.items())
     body += part + b'"image"; filename="' + PICTURE_NAME.encode() + b'"\r\n\r\n' + picture + b"\r\n--bench--\r\n"
     url = urlsplit(os.environ["DEVSTACK_URL"])
     head = (
-        f"POST /api/v1/face/verify HTTP/1.1\r\nHost: {url.netloc}\r\nContent-Length: {len(body)}\r\n"
+        f"POST /api/v1/face/{call} HTTP/1.1\r\nHost: {url.netloc}\r\nContent-Length: {len(body)}\r\n"
         f"Authorization: Api-Key {os.environ['DEVSTACK_API_KEY']}\r\n"
         "Content-Type: multipart/form-data; boundary=bench\r\n\r\n"
     )

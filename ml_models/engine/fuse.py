@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -129,6 +129,10 @@ class Condition:
         if self.fusion.conditions:
             raise ValueError(f"{self.name}: a condition cannot have conditions of its own; list all in the version.")
 
+    def direction(self, name: str) -> NDArray[np.float64] | None:
+        """What a member's vectors are multiplied with for the discriminant, shape (D,); None where it takes no part."""
+        return self._arrays.get(name)
+
     def discriminants(self, faces: Mapping[str, Embeddings]) -> NDArray[np.float64]:
         """Fisher's discriminant of each face, shape (N,): above 0 it is in the condition. About the natural logarithm
         of the odds for that.
@@ -136,18 +140,13 @@ class Condition:
         Raises:
             InferenceFailed: a member in `directions` has no vectors, of other dimensions, or not finite.
         """
-        return self.discriminants_of({name: embeddings.vectors for name, embeddings in faces.items()})
-
-    def discriminants_of(self, faces: Mapping[str, NDArray[np.floating[Any]]]) -> NDArray[np.float64]:
-        """As `discriminants`, of vectors or means of several, by member, shape (N, D)."""
         values: NDArray[np.float64] = np.float64(self.offset) + np.zeros(1)
         for name, direction in self._arrays.items():
-            vectors = faces.get(name)
-            if vectors is None or vectors.shape[1:] != direction.shape:
+            if name not in faces or faces[name].vectors.shape[1:] != direction.shape:
                 raise InferenceFailed(
                     f"{self.name}: classifying the face needs an embedding of {name} with {len(direction)} numbers."
                 )
-            values = values + vectors.astype(np.float64, copy=False) @ direction
+            values = values + faces[name].vectors.astype(np.float64) @ direction
         if not np.isfinite(values).all():
             raise InferenceFailed(f"{self.name}: the embeddings give a discriminant that is not finite.")
         return values

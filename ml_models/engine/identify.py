@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from .compare import Observation, require_comparable, require_finite, require_same_members
 from .errors import InferenceFailed, MissingThreshold
-from .fuse import Fusion, discriminants, raw_score
+from .fuse import Condition, Fusion, discriminants, raw_score
 from .types import Embeddings
 
 Values = NDArray[np.float64]
@@ -123,20 +123,20 @@ def score(rule: Fusion, templates: Templates, frames: Mapping[str, Embeddings], 
     Raises:
         InferenceFailed, LowQuality, MissingThreshold: as `Fusion.judge` for any of them.
     """
+    shown = discriminants(frames, rule.conditions)
+    observed, stored = _observe(templates, frames, rule.of_references)
     scores = Scores(np.empty(len(templates)), np.empty(len(templates)))
-    centres = _centres(templates)
-    for (name, margin), subjects in _by_rule(rule, templates, centres, frames).items():
+    for (name, margin), subjects in _by_rule(rule, stored, shown, len(templates)).items():
         condition = next((condition for condition in rule.conditions if condition.name == name), None)
         voters, voter_set = (condition.fusion if condition else rule).voting(quality_score)
         if condition:
             own = templates.take(subjects)
             references, probes = condition.relative(own.embeddings, frames)
-            moved = Templates(references, own.starts)
-            observed = _observe(moved, _centres(moved), probes)
+            relative, _ = _observe(Templates(references, own.starts), probes, ())
+            values = raw_score(relative, voters, voter_set)
         else:
-            observed = _observe(templates, centres, frames)
-        values = np.asarray(voter_set.calibration(raw_score(observed, voters, voter_set)))
-        scores.score[subjects] = values if condition else values[subjects]
+            values = np.asarray(raw_score(observed, voters, voter_set))[subjects]
+        scores.score[subjects] = voter_set.calibration(values)
         scores.threshold[subjects] = voter_set.threshold + margin
     if not np.isfinite(scores.score).all():
         raise InferenceFailed("A candidate's score is not finite.")
@@ -144,15 +144,12 @@ def score(rule: Fusion, templates: Templates, frames: Mapping[str, Embeddings], 
 
 
 def _by_rule(
-    rule: Fusion, templates: Templates, centres: Mapping[str, Values], frames: Mapping[str, Embeddings]
+    rule: Fusion, stored: Mapping[str, Values], shown: Mapping[str, float], count: int
 ) -> dict[tuple[str, float], NDArray[np.intp]]:
     """The candidates by what decides about them in `Fusion.deciding`: a condition's name, "" for the plain rule, and
-    the margin added to its thresholds."""
-    shown = discriminants(frames, rule.conditions)
-    # the discriminant is linear: the mean's is the mean of the references'
-    stored = {c.name: c.discriminants_of(centres) for c in rule.of_references}
-    deciding = [rule.deciding({}, shown)] * len(templates)
-    in_any = sum((values > 0 for values in stored.values()), np.zeros(len(templates), bool))
+    the margin added to its thresholds. `stored` and `shown` are the candidates' and the frames' discriminants."""
+    deciding = [rule.deciding({}, shown)] * count
+    in_any = sum((values > 0 for values in stored.values()), np.zeros(count, bool))
     for subject in np.flatnonzero(in_any).tolist():
         own = {name: float(values[subject]) for name, values in stored.items() if values[subject] > 0}
         deciding[subject] = rule.deciding(own, shown)
@@ -162,22 +159,22 @@ def _by_rule(
     return {key: np.array(subjects, np.intp) for key, subjects in alike.items()}
 
 
-def _centres(templates: Templates) -> dict[str, Values]:
-    """By member the mean of each subject's references, shape (N, D)."""
-    return {name: templates.means(e.vectors.astype(np.float64)) for name, e in templates.embeddings.items()}
-
-
 def _observe(
-    templates: Templates, centres: Mapping[str, Values], frames: Mapping[str, Embeddings]
-) -> dict[str, Observation]:
-    """As `compare`, of every candidate."""
+    templates: Templates, frames: Mapping[str, Embeddings], conditions: Sequence[Condition]
+) -> tuple[dict[str, Observation], dict[str, Values]]:
+    """Every candidate as `compare` observes it, and its discriminant by condition, shape (N,) each: both are linear in
+    the references, so one matrix product a member gives the references' own, and their means are the candidates'."""
     require_same_members(templates.embeddings, frames)
-    observed = {}
+    observed, stored = {}, {condition.name: np.full(len(templates), condition.offset) for condition in conditions}
     for name, probes in frames.items():
         references = templates.embeddings[name]
         require_comparable(name, references, probes)
-        cosines = centres[name] @ probes.vectors.astype(np.float64).mean(0)
+        directions = {c.name: direction for c in conditions if (direction := c.direction(name)) is not None}
+        columns = np.column_stack([probes.vectors.astype(np.float64).mean(0), *directions.values()])
+        cosines, *values = templates.means(references.vectors.astype(np.float64) @ columns).T
+        for condition, value in zip(directions, values, strict=True):
+            stored[condition] += value
         shorter = np.minimum.outer(references.norms.astype(np.float64), probes.norms.astype(np.float64))
         require_finite(name, cosines, shorter)
         observed[name] = Observation(np.clip(cosines, -1, 1), templates.means(np.log(shorter).mean(1)))
-    return observed
+    return observed, stored

@@ -108,9 +108,9 @@ class Embeddings:
     norms: NDArray[np.float32]
 
     @classmethod
-    def of_features(cls, features: Sequence[Feature]) -> Embeddings:
-        """Features of one network, each float32 (D,)."""
-        stacked = np.stack(features).astype(np.float32)
+    def of_features(cls, features: Sequence[Feature] | NDArray[np.float32]) -> Embeddings:
+        """Features of one network, each float32 (D,), or all in one array (N, D)."""
+        stacked = np.asarray(features, np.float32)
         norms = np.linalg.norm(stacked, axis=1)
         with np.errstate(divide="ignore", invalid="ignore"):  # a feature without direction is refused when compared
             return cls(stacked / norms[:, None], norms)

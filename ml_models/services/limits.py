@@ -26,11 +26,13 @@ own = LocMemCache("ml_models.limits", {"OPTIONS": {"MAX_ENTRIES": 10_000}})
 
 
 def spend(scope: str, who: str, uses: int = 1) -> int | None:
-    """Count one use, or several, against `ML_MODELS["LIMITS"][scope]`, a pair (uses, seconds) or None for no limit.
+    """Count one use, or several, against `ML_MODELS["LIMITS"][scope]`, a pair (uses, seconds) or None for no limit;
+    the default where the host's setting does not name the scope.
 
     Returns: None while within the limit, else the seconds until the next window opens.
     """
-    limit = conf.get("LIMITS").get(scope)
+    # a host that sets one limit keeps the others
+    limit = (conf.DEFAULTS["LIMITS"] | conf.get("LIMITS")).get(scope)
     if limit is None:
         return None
     most, window_s = limit

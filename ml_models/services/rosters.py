@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 import numpy as np
+import psycopg
+from django.db import connections
 from django.db.models import DurationField, ExpressionWrapper, F, FilteredRelation, Q, TextField
 from django.db.models.functions import Cast, Now
 
@@ -18,6 +20,15 @@ from ..engine.errors import InferenceFailed
 from ..engine.identify import Templates
 from ..engine.types import Embeddings
 from ..models import EnsembleConfig, EnsembleMember, Reference
+
+Row = tuple[Any, ...]
+"""A reference with one of its vectors: `_COLUMNS`. Subject and reference are as text, and the vector is None where the
+reference has none of the version's."""
+_COLUMNS = (
+    *("owner", "subject__subject_id", "lock_left", "subject__audit_key"),
+    *("own", "overridden", "vector", "needed__space", "needed__vector"),
+)
+_SUBJECT_ID, _REFERENCE, _OVERRIDDEN, _SPACE = 1, 4, 5, 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,49 +64,46 @@ def read(subject_ids: Sequence[str], config: EnsembleConfig) -> Roster:
         InferenceFailed: a vector is not of its member's dimension.
     """
     members = {member.space: member for member in config.members.all()}
+    enrolled = _by_subject(_rows(subject_ids, tuple(members)))
     candidates: list[Candidate] = []
     counts: list[int] = []
-    sealed: dict[str, list[tuple[str, str, str, crypto.Owner, bytes]]] = defaultdict(list)
-    enrolled = 0
-    for (subject, subject_id, lock_left, audit_key), by_reference in _by_subject(subject_ids, members):
-        enrolled += 1
-        owner = crypto.Owner(subject, subject_id)
-        references = list(by_reference.values())
-        complete = [vectors for vectors in references if len(vectors) == len(members) and vectors[0][3]]
+    owners: dict[str, crypto.Owner] = {}
+    sealed: dict[str, list[Row]] = {space: [] for space in members}
+    for subject_id, references in sorted(enrolled.items()):
+        complete = [rows for rows in references.values() if len(rows) == len(members) and rows[0][_SPACE]]
         if not complete:
             continue
-        overridden = any(vectors[0][2] for vectors in references)
+        subject, _, lock_left, audit_key, *_ = complete[0][0]
+        overridden = any(rows[0][_OVERRIDDEN] for rows in references.values())
         candidates.append(Candidate(UUID(subject), subject_id, lock_left, audit_key, overridden))
         counts.append(len(complete))
-        unbound = set()
-        for _, reference, _, embedding, space, data in (row for vectors in complete for row in vectors):
-            sealed[space].append((embedding, reference, space, owner, bytes(data)))
-            if crypto.is_unbound(bytes(data)):
-                unbound.add(UUID(reference))
-        if unbound:
-            selectors.require_own_chips(owner, unbound)
-    embeddings = {member.artifact.name: _opened(member, sealed[space]) for space, member in members.items()}
+        owners[subject_id] = crypto.Owner(subject, subject_id)
+        for rows in complete:
+            for row in rows:
+                sealed[row[_SPACE]].append(row)
+    embeddings = {member.artifact.name: _opened(member, sealed[space], owners) for space, member in members.items()}
     starts = np.cumsum([0, *counts[:-1]]) if counts else np.empty(0, np.intp)
     return Roster(
-        tuple(candidates), Templates(embeddings, starts), len(subject_ids) - enrolled, enrolled - len(candidates)
+        tuple(candidates),
+        Templates(embeddings, starts),
+        len(subject_ids) - len(enrolled),
+        len(enrolled) - len(candidates),
     )
 
 
-def _by_subject(
-    subject_ids: Sequence[str], spaces: dict[str, EnsembleMember]
-) -> list[tuple[Any, dict[str, list[Any]]]]:
-    """(subject, its id, lock and key) and its rows by reference, in the order of the ids. Sorted here: the database
-    would sort the vectors with the rest, on its disk."""
-    subjects: dict[str, tuple[Any, dict[str, list[Any]]]] = {}
-    for row in _rows(subject_ids, spaces):
-        _, by_reference = subjects.setdefault(row[0][1], (row[0], {}))
-        by_reference.setdefault(row[1], []).append(row)
-    return [subjects[subject_id] for subject_id in sorted(subjects)]
+def _by_subject(rows: Sequence[Row]) -> dict[str, dict[str, list[Row]]]:
+    """The rows by subject and by reference. Not sorted by the database, which would sort the vectors with the rest, on
+    its disk."""
+    subjects: dict[str, dict[str, list[Row]]] = defaultdict(dict)
+    for row in rows:
+        subjects[row[_SUBJECT_ID]].setdefault(row[_REFERENCE], []).append(row)
+    return subjects
 
 
-def _rows(subject_ids: Sequence[str], spaces: dict[str, EnsembleMember]) -> Any:
-    """(subject, its id, lock and key), reference, overridden, embedding, space, vector; keys as text, because to make
-    UUIDs of them and text of those again takes longer than to open the vector."""
+def _rows(subject_ids: Sequence[str], spaces: Sequence[str]) -> list[Row]:
+    """Keys as text, because to make UUIDs of them and text of those again takes longer than to open the vector."""
+    if not subject_ids:
+        return []
     references = (
         Reference.objects.filter(subject__subject_id__in=subject_ids)
         .annotate(needed=FilteredRelation("embeddings", condition=Q(embeddings__space__in=list(spaces))))
@@ -106,19 +114,30 @@ def _rows(subject_ids: Sequence[str], spaces: dict[str, EnsembleMember]) -> Any:
             lock_left=ExpressionWrapper(F("subject__locked_until") - Now(), DurationField()),
         )
         .order_by()
+        .values_list(*_COLUMNS)
     )
-    columns = ("owner", "subject__subject_id", "lock_left", "subject__audit_key", "own", "overridden")
-    for *of_subject, own, overridden, embedding, space, data in references.values_list(
-        *columns, "vector", "needed__space", "needed__vector"
-    ):
-        yield tuple(of_subject), own, overridden, embedding, space, data
+    sql, params = references.query.sql_with_params()
+    connection = connections[references.db]
+    connection.ensure_connection()
+    # Django's own cursor has every vector sent as hexadecimal text, and makes each row twice
+    with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as cursor:
+        return cursor.execute(sql.encode(), params, binary=True).fetchall()
 
 
-def _opened(member: EnsembleMember, sealed: Sequence[tuple[str, str, str, crypto.Owner, bytes]]) -> Embeddings:
+def _opened(member: EnsembleMember, rows: Sequence[Row], owners: Mapping[str, crypto.Owner]) -> Embeddings:
+    """The vectors of one member, in the order of the rows."""
     dimension = int(member.artifact.contract["dimension"])
-    opened = list(crypto.open_vectors(sealed))
+    unbound: dict[crypto.Owner, set[UUID]] = defaultdict(set)
+
+    def sealed() -> Iterator[crypto.SealedVector]:
+        for _, subject_id, _, _, reference, _, embedding, space, vector in rows:
+            if crypto.is_unbound(vector):
+                unbound[owners[subject_id]].add(UUID(reference))
+            yield embedding, reference, space, owners[subject_id], vector
+
+    opened = list(crypto.open_vectors(sealed()))
+    for owner, references in unbound.items():
+        selectors.require_own_chips(owner, references)
     if any(len(data) != 4 * dimension for data in opened):
         raise InferenceFailed(f"{member.artifact.name}: a stored vector has not {dimension} numbers.")
-    if not opened:
-        return Embeddings(np.empty((0, dimension), np.float32), np.empty(0, np.float32))
-    return Embeddings.of_features(list(np.frombuffer(b"".join(opened), "<f4").reshape(-1, dimension)))
+    return Embeddings.of_features(np.frombuffer(b"".join(opened), "<f4").reshape(-1, dimension))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
-from django.db import connection
+from django.db import DatabaseError, connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from rest_framework.test import APIClient
@@ -14,7 +14,7 @@ from rest_framework.test import APIClient
 from ml_models import crypto, metrics, runtime, services, signals
 from ml_models.exceptions import ConfigChanged, LockedOut, NotReady
 from ml_models.models import AuditEvent, Embedding, EnsembleConfig, Group, Identification, Reference, Subject
-from ml_models.services import erasure, groups, identification, retention
+from ml_models.services import erasure, groups, identification, retention, rosters
 from ml_models.services.attempts import Attempt
 from tests.conftest import Portraits
 from tests.support.pictures import another
@@ -123,6 +123,14 @@ def test_between_the_thresholds_is_a_review(door: APIClient, roster: str, portra
     runtime.refresh()
     body = identify(door, portraits.eileen_collins, group=roster).json()
     assert (body["decision"], [one["subject_id"] for one in body["candidates"]]) == ("review", ["child-1"])
+
+
+def test_what_the_database_refuses_is_an_error_of_djangos(roster: str, served: EnsembleConfig) -> None:
+    """The templates are read with a cursor that is not Django's."""
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE ml_models_embedding RENAME TO another")
+    with pytest.raises(DatabaseError):
+        rosters.read(["child-1"], served)
 
 
 def test_the_score_is_verifys(door: APIClient, roster: str, service: APIClient, portraits: Portraits) -> None:

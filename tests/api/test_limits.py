@@ -112,6 +112,12 @@ def test_the_limit_holds_across_processes(configure: Any) -> None:
     assert allowed + sum(int(other.communicate(timeout=60)[0]) for other in others) == 20
 
 
+def test_a_host_that_sets_one_limit_keeps_the_others(configure: Any) -> None:
+    configure(LIMITS={"caller": None})
+    assert limits.spend("caller", "kiosk", 1_000_000) is None
+    assert limits.spend("candidates", "kiosk", 1_000_000)
+
+
 def test_the_next_window_opens_by_itself(configure: Any) -> None:
     configure(LIMITS={"caller": (1, 1)})
     spent = [limits.spend("caller", "kiosk") for _ in range(3)]
