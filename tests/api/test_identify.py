@@ -1,5 +1,6 @@
 """Who of a roster is it: the answer, who may ask, what is kept, and every race lost on purpose."""
 
+import json
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -14,9 +15,10 @@ from rest_framework.test import APIClient
 from ml_models import crypto, metrics, runtime, services, signals
 from ml_models.exceptions import ConfigChanged, LockedOut, NotReady
 from ml_models.models import AuditEvent, Embedding, EnsembleConfig, Group, Identification, Reference, Subject
-from ml_models.services import erasure, groups, identification, retention, rosters
+from ml_models.services import erasure, groups, identification, retention, rosters, rotation
 from ml_models.services.attempts import Attempt
 from tests.conftest import Portraits
+from tests.support.keys import keyset
 from tests.support.pictures import another
 from tests.support.races import LONG_S, Parking
 from tests.support.served import rewrite
@@ -312,6 +314,34 @@ class TestRaces:
         assert (done.subject_id, done.config.version) == ("child-1", 2)
         with pytest.raises(NotReady):
             services.identify(services.NOBODY, [b""], group_id="bus/7")
+
+    def test_keys_rotated_between_reading_and_opening_change_nothing(
+        self, roster: str, portraits: Portraits, monkeypatch: pytest.MonkeyPatch, background: Any, settings: Any
+    ) -> None:
+        parking = Parking(monkeypatch, crypto, "open_vectors")
+        found = background(lambda: services.identify(services.NOBODY, [portraits.eileen_collins], group_id=roster))
+        parking.arrive()
+        old = json.loads(settings.ML_MODELS["KEYSET"])["keys"]
+        settings.ML_MODELS = {**settings.ML_MODELS, "KEYSET": keyset("k2", "k2", **old)}
+        rotated, unreadable = rotation.rotate(lambda done, total: None)
+        assert (rotated > 0, unreadable, rotation.left()) == (True, [], 0)
+        parking.let_go()
+        assert found.result(LONG_S).subject_id == "child-1"
+        # and what the new key sealed is read by the next one
+        assert services.identify(services.NOBODY, [portraits.grace_hopper], group_id=roster).subject_id == "child-2"
+
+    def test_a_version_that_went_with_its_vectors_before_they_were_read_names_nobody(
+        self, roster: str, portraits: Portraits, monkeypatch: pytest.MonkeyPatch, background: Any
+    ) -> None:
+        parking = Parking(monkeypatch, rosters, "read")
+        found = background(lambda: services.identify(services.NOBODY, [portraits.eileen_collins], group_id=roster))
+        parking.arrive()
+        EnsembleConfig.objects.update(state=EnsembleConfig.State.RETIRED)
+        Embedding.objects.all().delete()
+        parking.let_go()
+        with pytest.raises(NotReady):
+            found.result(LONG_S)
+        assert not Identification.objects.exists()
 
     def test_another_members_change_does_not_matter(self, searching: tuple[Parking, Any]) -> None:
         parking, found = searching
