@@ -44,13 +44,15 @@ def main() -> int:
     service = Service(os.environ["DEVSTACK_URL"], os.environ["DEVSTACK_API_KEY"])
     print(f"The demo at {service.url}. The model pack is for development, demos and tests only;")
     print("its third member is SFace, standing in for AdaFace until the author's weights are converted.\n")
-    first, second, attempts = story(token_hex(2))
+    run = token_hex(2)
+    first, second, attempts = story(run)
     try:
         for subject, picture in (first, second):
             answer = service.post("enroll", subject, picture)
             print(f"enrol {subject}: {answer.get('code') or 'reference ' + answer['reference_id']}")
         print("\n" + ROW.format("asked", "answer", "score", "threshold", "ms", ""))
-        right = [report(service, attempt) for attempt in attempts] + [*challenged(service, second[0])]
+        right = [report(service, attempt) for attempt in attempts]
+        right += [*challenged(service, second[0]), *searched(service, f"demo-bus-{run}", first, second)]
     finally:
         for subject, _ in (first, second):
             service.erase(subject)
@@ -102,16 +104,39 @@ def report(service: Service, attempt: Attempt) -> bool:
 
 
 def verify(service: Service, subject: str, asked: str, expected: str, pictures: Sequence[bytes], **fields: str) -> bool:
-    """Verify, print the row, and say whether the answer was the expected one."""
+    return row(f"{subject}: {asked}", expected, lambda: service.post("verify", subject, *pictures, **fields))
+
+
+def row(asked: str, expected: str, ask: Callable[[], dict[str, Any]]) -> bool:
+    """Ask, print the row, and say whether the answer was the expected one: a decision, the name of who was found, or a
+    code."""
     began = time.perf_counter()
-    answer = service.post("verify", subject, *pictures, **fields)
+    answer = ask()
     took_ms = (time.perf_counter() - began) * 1000
-    given = answer.get("decision") or answer.get("code") or "?"
+    named = answer.get("subject_id") if "identification_id" in answer else None
+    given = named or answer.get("decision") or answer.get("code") or "?"
     score, threshold = (f"{answer[key]:.2f}" if key in answer else "–" for key in ("score", "threshold"))
     right = given == expected
     verdict = "✓" if right else f"✗ expected {expected}"
-    print(ROW.format(f"{subject}: {asked}", given, score, threshold, f"{took_ms:.0f}", verdict))
+    print(ROW.format(asked, given, score, threshold, f"{took_ms:.0f}", verdict))
     return right
+
+
+def searched(service: Service, group: str, first: tuple[str, bytes], second: tuple[str, bytes]) -> Iterator[bool]:
+    """Who of a roster is it? And a face that would come onto it under two names."""
+    try:
+        service.put_group(group, first[0], second[0])
+        yield row(f"{group}: who is this", second[0], lambda: service.identify(group, second[1]))
+        twin = f"{second[0]}-again"
+        yield row(
+            f"{group}: enrol this face under another name",
+            "duplicate_face",
+            lambda: service.post("enroll", twin, second[1], group=group),
+        )
+        service.put_group(group, first[0])
+        yield row(f"{group}: who is this, of others", "no_match", lambda: service.identify(group, second[1]))
+    finally:
+        service.erase_group(group)
 
 
 def challenged(service: Service, subject: str) -> Iterator[bool]:

@@ -12,7 +12,7 @@ from kombu.exceptions import OperationalError as QueueDown
 from . import rollouts
 from .exceptions import NotReady
 from .rollouts import backfill
-from .services import chain, overview, retention, studies
+from .services import chain, duplicate_searches, overview, retention, studies
 
 logger = logging.getLogger(__name__)
 
@@ -75,3 +75,19 @@ def remove_expired() -> None:
     """Delete what is older than it may be: every few minutes from beat."""
     if removed := retention.remove_expired():
         logger.info("removed %d rows older than RETENTION_DAYS", removed)
+
+
+@shared_task(name="ml_models.find_duplicates")
+def find_duplicates(group_id: str) -> None:
+    """Compare a group's members with each other, where somebody asked for it."""
+    duplicate_searches.run(UUID(group_id))
+
+
+def look_for_duplicates(group: UUID) -> bool:
+    """Hand the search to a worker; False when the queue does not answer."""
+    try:
+        find_duplicates.delay(str(group))
+    except QueueDown as error:
+        logger.warning("the task queue does not answer (%s)", type(error).__name__)
+        return False
+    return True

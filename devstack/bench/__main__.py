@@ -15,7 +15,7 @@ from typing import Any
 
 import django
 
-from devstack.bench import crowd, networks, pictures, report, rosters
+from devstack.bench import challenged, crowd, networks, pictures, report, rosters
 from devstack.bench.service import SUBJECT, enrolled, request
 from devstack.portraits import eileen_collins
 from devstack.state import ROOT, say
@@ -54,6 +54,8 @@ def measure(runs: int, seconds: float, verifies: int, identifications: int) -> d
     picture = eileen_collins()
     say("  one face …")
     face = networks.measure(picture, runs)
+    say("  a challenge …")
+    steps = challenged.measure(picture, runs)
     say("  rosters …")
     searched = rosters.measure(picture, runs, identifications)
     verify = request("verify", picture, subject_id=SUBJECT)
@@ -74,7 +76,8 @@ def measure(runs: int, seconds: float, verifies: int, identifications: int) -> d
         say("  memory …")
         growth = crowd.growth(verify, verifies) if verifies else None
     many = {"throughput": throughput, "overload": overload, "slow": slow, "growth": growth}
-    return {"machine": machine, "face": face, "pictures": large, "rosters": searched, "crowd": many}
+    faces = {"face": face, "pictures": large, "challenged": steps, "rosters": searched}
+    return {"machine": machine, **faces, "crowd": many}
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ def tables(result: dict[str, Any]) -> list[tuple[str, tuple[str, ...], Rows]]:
             ("file", "ratio"),
             [(name, _2(ratio)) for name, ratio in face["openvino_to_other"].items()],
         ),
+        ("Is somebody there", ("", "ms", "a single picture's being 1"), _challenged(result["challenged"], face)),
         ("Identify, candidates × references of each", ("roster", "ms", "verify's being 1"), _rosters(rosters)),
         (
             "Large pictures",
@@ -74,6 +75,19 @@ def _large(result: dict[str, Any]) -> Rows:
 
 def _networks(face: dict[str, Any]) -> Rows:
     return [(n, _1(ms), _1(face["served_ms"][n]), face["engines"][n]) for n, ms in face["own_ms"].items()]
+
+
+def _challenged(challenged: dict[str, Any], face: dict[str, Any]) -> Rows:
+    passive = face["steps_ms"].get("presentation")
+    return [
+        ("the attack detector, in each verify", _1(passive), ""),
+        ("verify, a single picture", _1(challenged["verify_ms"]), "1"),
+        (
+            f"verify, a challenge of {challenged['steps']} steps",
+            _1(challenged["challenged_ms"]),
+            _2(challenged["challenged_to_verify"]),
+        ),
+    ]
 
 
 def _rosters(rosters: dict[str, Any]) -> Rows:

@@ -33,9 +33,9 @@ def enrolled(picture: bytes) -> Iterator[Service]:
             service.erase(subject)
 
 
-def ask(service: Service, call: str, subject: str, picture: bytes) -> None:
+def ask(service: Service, call: str, subject: str, *pictures: bytes, **fields: str) -> None:
     """A call that has to succeed: a refusal is quick, and would pass for speed."""
-    if code := service.post(call, subject, picture).get("code"):
+    if code := service.post(call, subject, *pictures, **fields).get("code"):
         raise SystemExit(f"The service refused to {call}: {code}. Nothing was measured.")
 
 

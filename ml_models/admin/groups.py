@@ -1,14 +1,35 @@
-"""Groups and their sizes. Who is in one is the host's to keep and to show."""
+"""Groups and their sizes, and who may be in one twice. Who is in one is the host's to keep and to show."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from django.contrib import admin
 from django.db.models import Count, OuterRef, QuerySet, Subquery
 from django.http import HttpRequest
 
-from ml_models.models import Group, Membership
+from ml_models import tasks
+from ml_models.models import DuplicateSearch, Group, Membership
+from ml_models.services import duplicate_searches
 
-from .base import Panel
+from .base import Asked, Button, Done, Panel, panel_caller
+
+SEES_PAIRS = ("ml_models.view_candidates", "ml_models.view_subject")
+
+
+def _look(group: Group, request: HttpRequest) -> Done:
+    duplicate_searches.ask(panel_caller(request), group)
+    if not tasks.look_for_duplicates(group.pk):
+        return Done("Noted, but the task queue does not answer. Press the button again when it does.")
+    return Done("A worker compares the members. This page shows what it finds.")
+
+
+def _ask_look(group: Group) -> Asked:
+    return Asked(
+        "Every member's references are compared with everybody else's, under the active version. It changes nobody; a "
+        "worker takes about a minute for 2,000 members.",
+        [("Members", str(group.memberships.count()))],
+    )
 
 
 @admin.register(Group)
@@ -20,6 +41,15 @@ class GroupAdmin(Panel):
     sortable_by = ["group_id", "created_at"]
     fields = ["id", "group_id", "created_at", "members"]
     readonly_fields = ["members"]
+    change_form_template = "admin/ml_models/group.html"
+    buttons = (
+        Button("duplicates", "Look for duplicates", "ml_models.identify_group", _look, lambda group: True, _ask_look),
+    )
+
+    def page(self, request: HttpRequest, obj: Group) -> dict[str, Any]:
+        search = DuplicateSearch.objects.filter(pk=obj.pk).first()
+        pairs = search.pairs.select_related("first", "second") if search else []
+        return {"search": search, "pairs": pairs, "sees_pairs": request.user.has_perms(SEES_PAIRS)}
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Group]:
         # of the rows on the page alone: a join would group everybody first

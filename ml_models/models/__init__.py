@@ -7,7 +7,7 @@ from .base import Actor, actor_id
 from .challenges import Challenge
 from .decisions import Identification, Verification
 from .enrolment import Embedding, Erasure, Reference, Subject
-from .groups import Group, Membership
+from .groups import DuplicatePair, DuplicateSearch, Group, Membership
 from .guessing import CredentialCount, PairCount
 from .rollouts import JobRun, Rollout, RolloutChunk, RolloutFailure, ServingProcess, ShadowScore
 from .studies import StudyJob
@@ -22,6 +22,8 @@ __all__ = [
     "Challenge",
     "ConfigStep",
     "CredentialCount",
+    "DuplicatePair",
+    "DuplicateSearch",
     "Embedding",
     "EnsembleConfig",
     "EnsembleMember",

@@ -29,6 +29,8 @@ ROLES: dict[str, tuple[str, ...]] = {
         "read_group",
         "write_group",
         "erase_group",
+        # to name a group at an enrolment is to search it
+        "identify_group",
     ),
     "Operator": (
         *_VERSIONS,

@@ -1,0 +1,53 @@
+"""Searches for one face under two names, asked for in the panel and made by a worker; `mixups.find` compares."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models.functions import Now
+
+from ..engine.errors import EngineError
+from ..exceptions import ServiceError
+from ..models import DuplicatePair, DuplicateSearch, Group, Subject, actor_id
+from . import audit, mixups
+from .callers import Caller
+from .mixups import Pairs
+
+
+def ask(caller: Caller, group: Group) -> None:
+    """Note that somebody wants a group searched; what an earlier search found goes."""
+    with transaction.atomic():
+        DuplicateSearch.objects.filter(pk=group.pk).delete()
+        DuplicateSearch.objects.create(group=group, asked_by_id=actor_id(caller.account))
+
+
+def run(group: UUID) -> bool:
+    """Make the search that was asked for. Returns: whether this call made it; another worker may have been first."""
+    search = DuplicateSearch.objects.select_related("group").filter(pk=group, done_at=None).first()
+    if search is None:
+        return False
+    try:
+        found, code = mixups.find(search.group.group_id), ""
+    except (ServiceError, EngineError) as error:
+        found, code = Pairs((), 0, 0, 0, 0), audit.code_of(error)
+    return _write(search, found, code)
+
+
+def _write(search: DuplicateSearch, found: Pairs, code: str) -> bool:
+    with transaction.atomic():
+        counts = {name: getattr(found, name) for name in ("compared", "not_enrolled", "not_embedded", "unusable")}
+        unchanged = DuplicateSearch.objects.filter(pk=search.pk, done_at=None, asked_at=search.asked_at)
+        if not unchanged.update(done_at=Now(), code=code, **counts):
+            return False  # another worker was first, it was asked for anew, or the group was deleted
+        ids = {subject_id for pair in found.pairs for subject_id in pair.subject_ids}
+        # held, so that none is erased before its pairs are there to go with it
+        held = Subject.objects.select_for_update(no_key=True).filter(subject_id__in=ids).order_by("pk")
+        by_id = {subject.subject_id: subject for subject in held}
+        DuplicatePair.objects.bulk_create(
+            DuplicatePair(search=search, first=by_id[first], second=by_id[second], match=pair.match)
+            for pair in found.pairs
+            for first, second in [pair.subject_ids]
+            if first in by_id and second in by_id
+        )
+    return True

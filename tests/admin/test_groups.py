@@ -1,0 +1,90 @@
+"""A group's page: who may be in it twice, for a person to look at."""
+
+from typing import Any
+
+import pytest
+from django.test import Client
+from rest_framework.test import APIClient
+
+from ml_models import runtime, services, tasks
+from ml_models.models import DuplicatePair, DuplicateSearch, Embedding, Group, Subject
+from ml_models.services import duplicate_searches, groups
+from tests.api.test_identify import block
+from tests.conftest import Portraits
+from tests.support.panel import page, press, told
+from tests.support.pictures import another
+from tests.support.served import rewrite
+from tests.support.uploads import enroll
+
+pytestmark = pytest.mark.django_db
+
+LOOKS = ("view_group", "view_subject", "view_candidates", "identify_group")
+
+
+@pytest.fixture
+def bus(people: list[str], service: APIClient, portraits: Portraits) -> Group:
+    """Of two children, and the first one again under a third name."""
+    rewrite(identification=block())
+    runtime.refresh()
+    assert enroll(service, "child-3", another(portraits.eileen_collins)).status_code == 201
+    groups.put(services.NOBODY, "bus/7", [*people, "child-3", "child-4"])
+    return Group.objects.get()
+
+
+def shown(client: Client, bus: Group) -> str:
+    return client.get(page("group", "change", bus.pk)).content.decode()
+
+
+def test_pairs_are_searched_by_a_worker_and_shown_to_who_may_see_them(bus: Group, staff: Any) -> None:
+    operator, reader = staff(*LOOKS), staff("view_group")
+    assert "two names" not in shown(operator, bus)
+    assert "worker" in told(press(operator, "group", "duplicates", bus.pk))
+    assert "No worker has finished it yet" in shown(operator, bus)
+    assert (duplicate_searches.run(bus.pk), duplicate_searches.run(bus.pk)) == (True, False)
+    tasks.find_duplicates(str(bus.pk))
+    pair = DuplicatePair.objects.get()
+    assert (pair.first.subject_id, pair.second.subject_id, pair.match) == ("child-1", "child-3", True)
+    seen, hidden = shown(operator, bus), shown(reader, bus)
+    assert "3 members were compared" in seen
+    assert "1 without a reference" in seen
+    assert page("subject", "change", pair.first_id) in seen
+    assert "one face" in seen
+    assert "1 pair to look at" in hidden
+    assert not any(word in hidden for word in ("child-1", "child-3", str(pair.first_id)))
+
+    services.erase_subject(services.NOBODY, "child-3")
+    assert "No two of them look like one person." in shown(operator, bus)
+    press(operator, "group", "duplicates", bus.pk)
+    Embedding.objects.all().delete()
+    rewrite(identification={})
+    assert duplicate_searches.run(bus.pk)
+    assert "The search failed" in shown(operator, bus)
+    assert "not_ready" in shown(operator, bus)
+
+
+def test_who_may_not_identify_in_the_group_starts_no_search(people: list[str], staff: Any) -> None:
+    groups.put(services.NOBODY, "bus/7", people)
+    group = Group.objects.get()
+    reader = staff("view_group", "view_candidates", "view_subject")
+    assert "Look for duplicates" not in shown(reader, group)
+    assert reader.post(page("group", "duplicates", group.pk)).status_code == 403
+    assert not DuplicateSearch.objects.exists()
+
+
+def test_a_search_of_somebody_erased_or_of_a_deleted_group_leaves_no_pair(
+    bus: Group, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = duplicate_searches.mixups.find
+    meanwhile = [lambda: Subject.objects.get(subject_id="child-3").delete(), bus.delete]
+
+    def overtaken(group_id: str) -> Any:
+        found = find(group_id)
+        meanwhile.pop(0)()
+        return found
+
+    monkeypatch.setattr(duplicate_searches.mixups, "find", overtaken)
+    duplicate_searches.ask(services.NOBODY, bus)
+    assert duplicate_searches.run(bus.pk)
+    assert not DuplicatePair.objects.exists()
+    duplicate_searches.ask(services.NOBODY, bus)
+    assert not duplicate_searches.run(Group.objects.get().pk)
