@@ -31,7 +31,7 @@ OPENS: dict[str, tuple[list[str], list[str], list[str]]] = {
     "Kiosk": (["challenges", "verify"], [], []),
     "Door": (["identify"], [], []),
     "Enrolment desk": (
-        ["challenges", "enroll", "group", "identify", "reference", "subject", "verify"],
+        ["challenges", "enroll", "group", "reference", "subject", "verify"],
         [*PEOPLE, "rolloutfailure"],
         ["subject_find", "subject_enrol"],
     ),
