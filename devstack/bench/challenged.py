@@ -6,7 +6,7 @@ import statistics
 from functools import partial
 from typing import Any
 
-from devstack.bench.networks import in_turn
+from devstack.bench.networks import Work, in_turn
 from devstack.bench.service import SUBJECT, ask, enrolled
 from devstack.turned import shown
 
@@ -29,7 +29,7 @@ def measure(picture: bytes, runs: int) -> dict[str, Any]:
             ask(service, "verify", SUBJECT, *pictures, **answer)
 
         prepare()
-        works = {"verify": partial(ask, service, "verify", SUBJECT, picture), "challenged": attempt}
+        works: dict[str, Work] = {"verify": partial(ask, service, "verify", SUBJECT, picture), "challenged": attempt}
         ms = {name: statistics.median(taken) for name, taken in in_turn(works, runs, {"challenged": prepare}).items()}
     return {
         "steps": STEPS,

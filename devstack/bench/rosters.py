@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from devstack.bench import crowd
-from devstack.bench.networks import in_turn
+from devstack.bench.networks import Work, in_turn
 from devstack.bench.service import SUBJECT, ask, ask_group, enrolled, request
 
 ROSTERS = ((500, 1), (1000, 3))
@@ -24,7 +24,7 @@ def measure(picture: bytes, runs: int, identifications: int) -> dict[str, Any]:
     """Medians of identify on each roster over verify's of the same run, and the web processes' memory after so many
     identifications over that after the first tenth."""
     with enrolled(picture) as service:
-        works = {"verify": partial(ask, service, "verify", SUBJECT, picture)}
+        works: dict[str, Work] = {"verify": partial(ask, service, "verify", SUBJECT, picture)}
         with searched(*ROSTERS[0]) as first, searched(*ROSTERS[1]) as second:
             for group, roster in ((first, ROSTERS[0]), (second, ROSTERS[1])):
                 works[" × ".join(map(str, roster))] = partial(ask_group, service, group, picture)

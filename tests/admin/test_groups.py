@@ -8,7 +8,7 @@ from rest_framework.test import APIClient
 
 from ml_models import runtime, services, tasks
 from ml_models.models import DuplicatePair, DuplicateSearch, Embedding, Group, Subject
-from ml_models.services import duplicate_searches, groups
+from ml_models.services import duplicate_searches, groups, mixups
 from tests.api.test_identify import block
 from tests.conftest import Portraits
 from tests.support.panel import page, press, told
@@ -74,7 +74,7 @@ def test_who_may_not_identify_in_the_group_starts_no_search(people: list[str], s
 def test_a_search_of_somebody_erased_or_of_a_deleted_group_leaves_no_pair(
     bus: Group, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    find = duplicate_searches.mixups.find
+    find = mixups.find
     meanwhile = [lambda: Subject.objects.get(subject_id="child-3").delete(), bus.delete]
 
     def overtaken(group_id: str) -> Any:
@@ -82,7 +82,7 @@ def test_a_search_of_somebody_erased_or_of_a_deleted_group_leaves_no_pair(
         meanwhile.pop(0)()
         return found
 
-    monkeypatch.setattr(duplicate_searches.mixups, "find", overtaken)
+    monkeypatch.setattr(mixups, "find", overtaken)
     duplicate_searches.ask(services.NOBODY, bus)
     assert duplicate_searches.run(bus.pk)
     assert not DuplicatePair.objects.exists()
