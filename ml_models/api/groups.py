@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
@@ -12,10 +11,11 @@ from rest_framework.response import Response
 
 from ml_models.services import audit, groups
 
-from . import access
+from . import access, examples
 from .callers import caller
+from .schema import operation
 from .serializers import IdField, SubjectIdField
-from .views import PROBLEM, FaceView, audited, parse
+from .views import FaceView, audited, parse
 
 
 class MembersField(serializers.ListField):
@@ -46,14 +46,21 @@ class GroupAnswer(serializers.Serializer[Any]):
 class GroupView(FaceView):
     permission_classes = [IsAuthenticated]
 
-    @extend_schema(responses={200: GroupAnswer, **PROBLEM})
+    @operation("get_group", {200: GroupAnswer}, "not_found", example=examples.GROUP)
     def get(self, request: Request, group_id: str) -> Response:
         """Who is in a group, and who of them is not enrolled."""
         group_id = group_of(group_id)
         access.require_group(request.user, "read", group_id)
         return _answer(groups.get(group_id))
 
-    @extend_schema(request=GroupRequest, responses={200: GroupAnswer, 201: GroupAnswer, **PROBLEM})
+    @operation(
+        "put_group",
+        {200: GroupAnswer, 201: GroupAnswer},
+        "not_found",
+        body=GroupRequest,
+        example=examples.GROUP,
+        sent={"subject_ids": ["child-1", "child-2"]},
+    )
     def put(self, request: Request, group_id: str) -> Response:
         """Make a group of just these subjects. Sent twice, it changes nothing the second time."""
         group_id = group_of(group_id)
@@ -61,7 +68,14 @@ class GroupView(FaceView):
             access.require_group(request.user, "write", group_id)
         return _answer(groups.put(caller(request), group_id, parse(GroupRequest, request)["subject_ids"]))
 
-    @extend_schema(request=GroupChange, responses={200: GroupAnswer, **PROBLEM})
+    @operation(
+        "change_group",
+        {200: GroupAnswer},
+        "not_found",
+        body=GroupChange,
+        example=examples.GROUP,
+        sent={"add": ["child-2"], "remove": ["child-3"]},
+    )
     def patch(self, request: Request, group_id: str) -> Response:
         """Add and remove members. Sent twice, it changes nothing the second time."""
         group_id = group_of(group_id)
@@ -70,7 +84,7 @@ class GroupView(FaceView):
         data = parse(GroupChange, request)
         return _answer(groups.change(caller(request), group_id, data["add"], data["remove"]))
 
-    @extend_schema(responses={204: None, **PROBLEM})
+    @operation("erase_group", {204: None}, "not_found")
     def delete(self, request: Request, group_id: str) -> Response:
         """Delete a group. Its members stay enrolled."""
         group_id = group_of(group_id)

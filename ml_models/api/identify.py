@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
@@ -14,10 +13,11 @@ from ml_models import services
 from ml_models.services import audit
 from ml_models.services.identification import MAX_SUBJECTS, Identified
 
-from . import access, attestation
+from . import access, attestation, examples
 from . import serializers as s
 from .callers import caller
-from .views import PROBLEM, FaceView, audited, parse, told
+from .schema import LIVE, PICTURE, operation
+from .views import FaceView, audited, parse, told
 
 
 class SubjectIdsField(serializers.ListField):
@@ -72,8 +72,14 @@ class IdentifyAnswer(s.LiveAnswer):
 class IdentifyView(FaceView):
     permission_classes = [IsAuthenticated]
 
-    @extend_schema(
-        request=IdentifyRequest, parameters=[attestation.PARAMETER], responses={200: IdentifyAnswer, **PROBLEM}
+    @operation(
+        "identify",
+        {200: IdentifyAnswer},
+        "not_enrolled config_changed locked_out",
+        *(PICTURE, LIVE),
+        form=IdentifyRequest,
+        parameters=[attestation.PARAMETER],
+        example=examples.IDENTIFIED,
     )
     def post(self, request: Request) -> Response:
         """Who of a group, or of these subjects, is the face in the frames? Nobody is named in doubt."""

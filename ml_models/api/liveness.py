@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
@@ -13,10 +12,11 @@ from rest_framework.response import Response
 from ml_models.engine.turns import STEPS
 from ml_models.services import challenges
 
-from . import access
+from . import access, examples
 from . import serializers as s
 from .callers import caller
-from .views import PROBLEM, FaceView, parse
+from .schema import operation
+from .views import FaceView, parse
 
 
 class ChallengeRequest(serializers.Serializer[Any]):
@@ -48,7 +48,13 @@ class ChallengeAnswer(serializers.Serializer[Any]):
 class ChallengeView(FaceView):
     permission_classes = [IsAuthenticated]
 
-    @extend_schema(request=ChallengeRequest, responses={201: ChallengeAnswer, **PROBLEM})
+    @operation(
+        "ask_challenge",
+        {201: ChallengeAnswer},
+        body=ChallengeRequest,
+        example=examples.CHALLENGE,
+        sent={"purpose": "verify", "subject_id": "child-1"},
+    )
     def post(self, request: Request) -> Response:
         """Steps for one attempt, drawn by chance. Whoever may make the attempt may ask; asking counts as one."""
         data = parse(ChallengeRequest, request)

@@ -9,7 +9,6 @@ from django.contrib.auth.models import AnonymousUser
 from django.http import HttpResponse
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import extend_schema
 from rest_framework.authentication import BaseAuthentication, get_authorization_header
 from rest_framework.exceptions import NotFound
 from rest_framework.permissions import BasePermission
@@ -20,7 +19,8 @@ from ml_models.rollouts import progress
 from ml_models.services import monitoring
 
 from .access import holds
-from .views import PROBLEM, FaceView
+from .schema import operation
+from .views import FaceView
 
 _SCRAPER = "ml_models.metrics"
 
@@ -64,7 +64,7 @@ class MetricsView(FaceView):
     def get_authenticators(self) -> list[BaseAuthentication]:
         return [MetricsToken(), *super().get_authenticators()]
 
-    @extend_schema(responses={(200, "text/plain"): OpenApiTypes.STR, **PROBLEM})
+    @operation("metrics", {(200, "text/plain"): OpenApiTypes.STR}, "not_found")
     def get(self, request: Request) -> HttpResponse:
         """Counts, durations and the processes' state in Prometheus's text format."""
         if not metrics.installed:

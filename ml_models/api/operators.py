@@ -7,7 +7,6 @@ from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
-from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -17,9 +16,11 @@ from ml_models.models import EnsembleConfig, Rollout
 from ml_models.rollouts.progress import progress
 from ml_models.services.callers import By
 
+from . import examples
 from .access import holds
 from .callers import caller
-from .views import PROBLEM, FaceView, parse
+from .schema import OPERATOR, operation
+from .views import FaceView, parse
 
 
 class ConfigSummary(serializers.Serializer[Any]):
@@ -74,7 +75,7 @@ class RolloutAnswer(serializers.Serializer[Any]):
 class ConfigsView(FaceView):
     permission_classes = [holds("view_ensembleconfig")]
 
-    @extend_schema(operation_id="api_v1_face_configs_list", responses={200: ConfigSummary(many=True), **PROBLEM})
+    @operation("list_configs", {200: ConfigSummary(many=True)}, example=examples.CONFIG_SUMMARY)
     def get(self, request: Request) -> Response:
         """Every version, newest first."""
         rows = [
@@ -95,7 +96,7 @@ class ConfigsView(FaceView):
 class ValidateView(FaceView):
     permission_classes = [holds("validate_config")]
 
-    @extend_schema(request=None, responses={200: VersionAnswer, **PROBLEM})
+    @operation("validate_config", {200: VersionAnswer}, OPERATOR, example=examples.VERSION)
     def post(self, request: Request, version: int) -> Response:
         """Prove that a draft may go live."""
         config = rollouts.get_config(version)
@@ -106,7 +107,14 @@ class ValidateView(FaceView):
 class ActivateView(FaceView):
     permission_classes = [holds("activate_config")]
 
-    @extend_schema(request=ActivateRequest, responses={202: ActivateAnswer, **PROBLEM})
+    @operation(
+        "activate_config",
+        {202: ActivateAnswer},
+        OPERATOR,
+        body=ActivateRequest,
+        example=examples.ACTIVATED,
+        sent={"hold_for_approval": True},
+    )
     def post(self, request: Request, version: int) -> Response:
         """Bring a validated version live; the rollout goes on in the workers."""
         hold = parse(ActivateRequest, request)["hold_for_approval"]
@@ -118,7 +126,7 @@ class ActivateView(FaceView):
 class RollbackView(FaceView):
     permission_classes = [holds("rollback_config")]
 
-    @extend_schema(request=None, responses={200: VersionAnswer, **PROBLEM})
+    @operation("rollback_config", {200: VersionAnswer}, OPERATOR, example=examples.VERSION)
     def post(self, request: Request, version: int) -> Response:
         """Leave this active version for the one before, at once."""
         return _version(rollouts.roll_back(caller(request), leaving=version).version)
@@ -132,7 +140,7 @@ def _version(version: int) -> Response:
 class RolloutView(FaceView):
     permission_classes = [holds("view_rollout")]
 
-    @extend_schema(responses={200: RolloutAnswer, **PROBLEM})
+    @operation("get_rollout", {200: RolloutAnswer}, "not_found", example=examples.ROLLOUT)
     def get(self, request: Request, rollout_id: UUID) -> Response:
         """How far a rollout is."""
         return _rollout(rollout_id)
@@ -144,7 +152,7 @@ class SteerView(FaceView):
     permission_classes = [holds("control_rollout")]
     steer: Callable[[Rollout, By], None] = staticmethod(rollouts.pause)
 
-    @extend_schema(request=None, responses={200: RolloutAnswer, **PROBLEM})
+    @operation(None, {200: RolloutAnswer}, OPERATOR, example=examples.ROLLOUT)
     def post(self, request: Request, rollout_id: UUID) -> Response:
         """Steer a rollout."""
         self.steer(rollouts.get_rollout(rollout_id), caller(request))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, get_args
 
-from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
@@ -12,8 +11,10 @@ from rest_framework.response import Response
 
 from ml_models.services import quality
 
+from . import examples
+from .schema import PICTURE, operation
 from .serializers import ImageField, QualityAnswer
-from .views import PROBLEM, FaceView, parse
+from .views import FaceView, parse
 
 
 class QualityRequest(serializers.Serializer[Any]):
@@ -34,7 +35,7 @@ class AssessmentAnswer(serializers.Serializer[Any]):
 class QualityView(FaceView):
     permission_classes = [IsAuthenticated]
 
-    @extend_schema(request=QualityRequest, responses={200: AssessmentAnswer, **PROBLEM})
+    @operation("assess_quality", {200: AssessmentAnswer}, PICTURE, form=QualityRequest, example=examples.ASSESSED)
     def post(self, request: Request) -> Response:
         """What a picture is like. Nobody is compared, and nothing is kept."""
         data = parse(QualityRequest, request)

@@ -11,7 +11,6 @@ from uuid import UUID
 from django.db import transaction
 from django.http import HttpRequest
 from django.utils.cache import patch_vary_headers
-from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework.exceptions import PermissionDenied
 from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.permissions import AllowAny, IsAuthenticated
@@ -28,16 +27,14 @@ from ml_models.services.challenges import Answer
 from ml_models.services.liveness import Live
 from ml_models.services.readiness import readiness
 
-from . import access, attestation, idempotency, request_log, texts, uploads
+from . import access, attestation, examples, idempotency, request_log, texts, uploads
 from . import serializers as s
 from .callers import caller
-from .errors import CONTENT_TYPE, exception_handler, problem
+from .errors import exception_handler, problem
 from .idempotency import once
 from .parsers import JSONParser, MultiPartParser
+from .schema import LIVE, PICTURE, REPEATED, operation
 from .throttles import CallerThrottle
-
-_DOCUMENT = OpenApiResponse(s.ProblemAnswer, description="RFC 9457 problem document with a stable `code`")
-PROBLEM = {("default", CONTENT_TYPE): _DOCUMENT}
 
 
 class JSONOnly(DefaultContentNegotiation):
@@ -146,10 +143,14 @@ def told(live: Live) -> dict[str, Any]:
 class EnrollView(FaceView):
     permission_classes = [IsAuthenticated]
 
-    @extend_schema(
-        request=s.EnrollRequest,
+    @operation(
+        "enroll",
+        {201: s.EnrollAnswer},
+        "config_changed reference_mismatch duplicate_reference duplicate_face reference_limit locked_out",
+        *(PICTURE, LIVE, REPEATED),
+        form=s.EnrollRequest,
         parameters=[idempotency.PARAMETER, attestation.PARAMETER],
-        responses={201: s.EnrollAnswer, **PROBLEM},
+        example=examples.ENROLLED,
     )
     def post(self, request: Request) -> Response:
         """Add a reference to a subject, who begins to exist with the first one."""
@@ -190,10 +191,14 @@ def _enrolled(done: services.Enrolled) -> dict[str, Any]:
 class VerifyView(FaceView):
     permission_classes = [IsAuthenticated]
 
-    @extend_schema(
-        request=s.VerifyRequest,
+    @operation(
+        "verify",
+        {200: s.VerifyAnswer},
+        "not_enrolled locked_out",
+        *(PICTURE, LIVE, REPEATED),
+        form=s.VerifyRequest,
         parameters=[idempotency.PARAMETER, attestation.PARAMETER],
-        responses={200: s.VerifyAnswer, **PROBLEM},
+        example=examples.VERIFIED,
     )
     def post(self, request: Request) -> Response:
         """Is the face in the frames the subject's?"""
@@ -244,7 +249,7 @@ def _scores(row: Verification) -> dict[str, Any]:
 class SubjectView(FaceView):
     permission_classes = [IsAuthenticated]
 
-    @extend_schema(responses={200: s.SubjectAnswer, **PROBLEM})
+    @operation("get_subject", {200: s.SubjectAnswer}, "not_found", example=examples.SUBJECT)
     def get(self, request: Request, subject_id: str) -> Response:
         """What is enrolled for a subject; no picture, no vector."""
         subject_id = _subject_id(subject_id)
@@ -257,7 +262,7 @@ class SubjectView(FaceView):
         answer = {"subject_id": subject_id, "enrolled_at": subject.created_at, "references": references}
         return Response(s.SubjectAnswer(answer).data)
 
-    @extend_schema(responses={200: s.ErasedAnswer, **PROBLEM})
+    @operation("erase_subject", {200: s.ErasedAnswer}, "not_found", example=examples.ERASED)
     def delete(self, request: Request, subject_id: str) -> Response:
         """Erase a subject: chips and the embeddings of every version."""
         subject_id = _subject_id(subject_id)
@@ -276,7 +281,7 @@ class ReleaseView(FaceView):
         # an id may end in /release: reading and erasing such a subject is not ours
         return SubjectView.as_view()(request, subject_id=f"{kwargs['subject_id']}/release")
 
-    @extend_schema(request=None, responses={200: s.ReleasedAnswer, **PROBLEM})
+    @operation("release_subject", {200: s.ReleasedAnswer}, "not_found", example=examples.RELEASED)
     def post(self, request: Request, subject_id: str) -> Response:
         """Lift a subject's lock-out before its time: a person on the spot knows who it is."""
         subject_id = _subject_id(subject_id)
@@ -289,7 +294,7 @@ class ReleaseView(FaceView):
 class ReferenceView(FaceView):
     permission_classes = [IsAuthenticated]
 
-    @extend_schema(responses={204: None, **PROBLEM})
+    @operation("erase_reference", {204: None}, "not_found")
     def delete(self, request: Request, reference_id: UUID) -> Response:
         """Erase one reference and its embeddings of every version."""
         # a reference that does not exist is asked for under no subject's id: only a service may learn that it is gone
@@ -303,7 +308,7 @@ class ReferenceView(FaceView):
 class ConfigView(FaceView):
     permission_classes = [IsAuthenticated]
 
-    @extend_schema(responses={200: s.ConfigAnswer, **PROBLEM})
+    @operation("get_config", {200: s.ConfigAnswer}, example=examples.CONFIG)
     def get(self, request: Request) -> Response:
         """The active version: members, digests, licences, citations."""
         config = selectors.active_config()
@@ -340,8 +345,9 @@ class HealthView(FaceView):
     authentication_classes = ()
     permission_classes = [AllowAny]
 
-    @extend_schema(responses={200: s.HealthAnswer})
+    @operation("healthz", {200: s.HealthAnswer}, example={"status": "ok"})
     def get(self, request: Request) -> Response:
+        """The process is alive."""
         return Response({"status": "ok"})
 
 
@@ -351,8 +357,9 @@ class ReadyView(FaceView):
     authentication_classes = ()
     permission_classes = [AllowAny]
 
-    @extend_schema(responses={200: s.ReadyAnswer, (503, CONTENT_TYPE): _DOCUMENT})
+    @operation("readyz", {200: s.ReadyAnswer}, example={"status": "ready", "degraded": []})
     def get(self, request: Request) -> Response:
+        """The active version's networks are loaded, and can answer."""
         now = readiness()
         if now.missing:
             raise NotReady(" ".join(now.missing))
