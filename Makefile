@@ -17,7 +17,7 @@ ARGS ?=
 MANAGE_PY := $(if $(filter convert_adaface,$(ARGS)),$(CONVERT_PY),$(PY))
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo manage test test-drill test-convert convert-env fuzz check bench accuracy rollout-drill faults soak two-hosts restore-drill docs sbom audit hooks format openapi translations lock install
+.PHONY: help run demo manage test test-drill test-convert convert-env fuzz check bench accuracy rollout-drill faults soak two-hosts restore-drill docs sbom audit hooks format openapi snippets translations lock install
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##/  make \1\t/p' Makefile | expand -t 24
@@ -91,6 +91,11 @@ openapi: $(INSTALLED)  ## renew docs/openapi.yaml
 
 translations: $(INSTALLED)  ## compile ml_models/locale after a text was changed
 	@exec $(PY) -m devstack.translations --write
+
+snippets:  ## type-check the TypeScript of docs/mobile.md, with npm
+	@mkdir -p build
+	@sed -n '/^```typescript/,/^```$$/{/^```/d;p}' docs/mobile.md > build/mobile.ts
+	@npx --yes --package typescript@5.9.3 tsc --noEmit --strict --target es2022 --lib es2022,dom build/mobile.ts
 
 lock: $(INSTALLED)  ## recompile the pinned requirements
 	@$(PY) -m pip install --quiet uv

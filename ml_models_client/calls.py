@@ -1,0 +1,101 @@
+"""What can be asked of the service, as values: made once, sent once or again."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, Literal, TypeVar
+from urllib.parse import quote
+
+from .answers import AssessmentAnswer, ChallengeAnswer, EnrollAnswer, ErasedAnswer, SubjectAnswer, VerifyAnswer
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[T]):
+    """One attempt. `key` is its Idempotency-Key, None where the call changes nothing when it is repeated."""
+
+    method: str
+    path: str
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    images: tuple[bytes, ...] = field(default=(), repr=False)
+    key: str | None = None
+
+
+def enroll(
+    subject_id: str,
+    *images: bytes,
+    challenge: ChallengeAnswer | None = None,
+    override: bool = False,
+    group: str | None = None,
+    capture_point: str = "",
+    key: str | None = None,
+) -> Call[EnrollAnswer]:
+    """Add a reference to a subject.
+
+    Args:
+        subject_id: the host's id.
+        images: one JPEG, PNG, WebP or HEIC file; with a challenge one of each step, in their order.
+        challenge: what the pictures answer, of `ask_challenge`.
+        override: enroll although the face does not match; needs a right.
+        group: the host's id of a group in which nobody else may have this face.
+        capture_point: where the pictures were taken, for the audit.
+        key: of an earlier attempt that is repeated by another process, with the very same arguments.
+    """
+    fields = {"override": "true"} if override else {}
+    if group is not None:
+        fields["group"] = group
+    return _attempt("enroll", subject_id, images, challenge, capture_point, key, fields)
+
+
+def verify(
+    subject_id: str,
+    *images: bytes,
+    challenge: ChallengeAnswer | None = None,
+    capture_point: str = "",
+    key: str | None = None,
+) -> Call[VerifyAnswer]:
+    """Is the face in the frames the subject's? One to five frames of one attempt; the rest as in `enroll`."""
+    return _attempt("verify", subject_id, images, challenge, capture_point, key, {})
+
+
+def assess_quality(image: bytes, purpose: Literal["verify", "enroll"] = "verify") -> Call[AssessmentAnswer]:
+    """What a picture is like. Nobody is compared, nothing is kept."""
+    return Call("POST", "quality", {"purpose": purpose}, (image,))
+
+
+def ask_challenge(purpose: Literal["verify", "enroll"], subject_id: str) -> Call[ChallengeAnswer]:
+    """Steps to be shown before the camera, for one attempt."""
+    return Call("POST", "liveness/challenges", {"purpose": purpose, "subject_id": subject_id})
+
+
+def get_subject(subject_id: str) -> Call[SubjectAnswer]:
+    """What is enrolled for a subject."""
+    return Call("GET", f"subjects/{quote(subject_id)}")
+
+
+def erase_subject(subject_id: str) -> Call[ErasedAnswer]:
+    """Erase a subject. Sent again after a lost answer it is `not_found`: done."""
+    return Call("DELETE", f"subjects/{quote(subject_id)}")
+
+
+def erase_reference(reference_id: str) -> Call[None]:
+    """Erase one reference; as `erase_subject`."""
+    return Call("DELETE", f"references/{quote(reference_id)}")
+
+
+def _attempt(
+    path: str,
+    subject_id: str,
+    images: tuple[bytes, ...],
+    challenge: ChallengeAnswer | None,
+    capture_point: str,
+    key: str | None,
+    fields: Mapping[str, str],
+) -> Call[Any]:
+    answered = {"challenge_id": challenge["challenge_id"], "nonce": challenge["nonce"]} if challenge else {}
+    where = {"capture_point": capture_point} if capture_point else {}
+    asked = {"subject_id": subject_id, **fields, **answered, **where}
+    return Call("POST", path, asked, images, key or str(uuid.uuid4()))

@@ -1,0 +1,181 @@
+"""Sending a call, and sending it again by the table of docs/errors.md."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Generator
+from time import sleep
+from typing import Any, TypeVar, cast
+
+import httpx
+
+from .calls import Call
+
+T = TypeVar("T")
+_PATH = "/api/v1/face/"
+# seconds before each repetition where nothing came back
+_SILENCE_S = (1.0, 2.0, 4.0, 8.0)
+# so many repetitions at most after `Retry-After`
+_MOST_WAITS = 4
+WAITS = ("idempotency_in_progress", "throttled", "not_ready", "overloaded")
+ONCE = ("config_changed", "inference_failed", "internal_error")
+# where somebody shows too many wrong faces, the wait is minutes: for a person to hear of
+_LONGEST_WAIT_S = 60.0
+
+_Flow = Generator[float | None, httpx.Response | httpx.TransportError | None, httpx.Response]
+
+
+class Problem(Exception):
+    """The service's refusal: decide by `code`, show `detail`. `document` is the whole of it (RFC 9457)."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        self.status = response.status_code
+        try:
+            self.document: dict[str, Any] = dict(response.json())
+        except ValueError:  # a proxy's page
+            self.document = {}
+        self.code = str(self.document.get("code", "unknown"))
+        self.detail = str(self.document.get("detail", ""))
+        self.retry_after_s = _seconds(response)
+        super().__init__(f"{self.status} {self.code}")
+
+
+def _seconds(response: httpx.Response) -> float | None:
+    value = response.headers.get("Retry-After", "")
+    return float(value) if value.isdecimal() else None
+
+
+def _wait_s(problem: Problem, tries: int) -> float | None:
+    """Seconds after which to repeat a call that was refused, None for not at all."""
+    if problem.code in ONCE:
+        return 1.0 if tries == 1 else None
+    wait = problem.retry_after_s
+    if problem.code not in WAITS or wait is None or wait > _LONGEST_WAIT_S or tries > _MOST_WAITS:
+        return None
+    return wait
+
+
+def _attempts() -> _Flow:
+    """Yields None to have the call sent, seconds to have them pass; is sent what came. Returns: the answer.
+
+    Raises: Problem, httpx.TransportError
+    """
+    tries = 0
+    while True:
+        tries += 1
+        came = yield None
+        if isinstance(came, httpx.TransportError):
+            if tries > len(_SILENCE_S):
+                raise came
+            yield _SILENCE_S[tries - 1]
+            continue
+        response = cast(httpx.Response, came)
+        if response.is_success:
+            return response
+        problem = Problem(response)
+        wait = _wait_s(problem, tries)
+        if wait is None:
+            raise problem
+        yield wait
+
+
+def _request(client: httpx.Client | httpx.AsyncClient, call: Call[Any]) -> httpx.Request:
+    headers = {"Idempotency-Key": call.key} if call.key else {}
+    if call.images:
+        files = [("image", (f"frame{i}", image, "application/octet-stream")) for i, image in enumerate(call.images)]
+        return client.build_request(call.method, _PATH + call.path, data=call.fields, files=files, headers=headers)
+    body = call.fields if call.method != "GET" and call.fields else None
+    return client.build_request(call.method, _PATH + call.path, json=body, headers=headers)
+
+
+def _answer(response: httpx.Response) -> Any:
+    return response.json() if response.content else None
+
+
+class Client:
+    """Args:
+    base_url: of the service, with the host's prefix before `/api/v1/face/`.
+    api_key: of the host; `scheme` is what stands before it in Authorization.
+    timeout_s: for connecting, and for each answer.
+    transport: of httpx, for proxies and certificates of your own.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        api_key: str,
+        scheme: str = "Api-Key",
+        timeout_s: float = 30.0,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        headers = {"Authorization": f"{scheme} {api_key}"}
+        self._http = httpx.Client(base_url=base_url, headers=headers, timeout=timeout_s, transport=transport)
+
+    def send(self, call: Call[T]) -> T:
+        """Raises: Problem; httpx.TransportError where nothing came back, five times."""
+        flow = _attempts()
+        came: httpx.Response | httpx.TransportError | None = None
+        try:
+            while True:
+                pause = flow.send(came)
+                came = None
+                if pause is not None:
+                    sleep(pause)
+                    continue
+                try:
+                    came = self._http.send(_request(self._http, call))
+                except httpx.TransportError as error:
+                    came = error
+        except StopIteration as done:
+            return cast(T, _answer(done.value))
+
+    def close(self) -> None:
+        self._http.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class AsyncClient:
+    """As `Client`."""
+
+    def __init__(
+        self,
+        base_url: str,
+        api_key: str,
+        scheme: str = "Api-Key",
+        timeout_s: float = 30.0,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        headers = {"Authorization": f"{scheme} {api_key}"}
+        self._http = httpx.AsyncClient(base_url=base_url, headers=headers, timeout=timeout_s, transport=transport)
+
+    async def send(self, call: Call[T]) -> T:
+        """As `Client.send`."""
+        flow = _attempts()
+        came: httpx.Response | httpx.TransportError | None = None
+        try:
+            while True:
+                pause = flow.send(came)
+                came = None
+                if pause is not None:
+                    await asyncio.sleep(pause)
+                    continue
+                try:
+                    came = await self._http.send(_request(self._http, call))
+                except httpx.TransportError as error:
+                    came = error
+        except StopIteration as done:
+            return cast(T, _answer(done.value))
+
+    async def aclose(self) -> None:
+        await self._http.aclose()
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()

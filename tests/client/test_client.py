@@ -1,0 +1,128 @@
+"""`ml_models_client` against the running service: enrols, verifies, and sends again what was lost, once."""
+
+import asyncio
+import typing
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+from rest_framework.authtoken.models import Token
+from rest_framework.test import APIClient
+
+import ml_models_client as faces
+from devstack.turned import shown
+from ml_models.api.schema import WAITS
+from ml_models.models import EnsembleConfig, Reference, Verification
+from ml_models.services import challenges
+from ml_models_client import answers, client
+from tests.conftest import Portraits
+from tests.support.challenges import TURNED
+from tests.support.openapi import document
+from tests.support.pictures import encoded, opened
+from tests.support.served import rewrite
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+class Losing(httpx.HTTPTransport):
+    """A network that carries requests and loses the first answers."""
+
+    def __init__(self, answers_lost: int) -> None:
+        super().__init__()
+        self.left = answers_lost
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        response = super().handle_request(request)
+        if self.left:
+            self.left -= 1
+            response.read()
+            raise httpx.ReadError("the connection is gone")
+        return response
+
+
+@pytest.fixture
+def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    waits: list[float] = []
+    monkeypatch.setattr(client, "sleep", waits.append)
+    return waits
+
+
+@pytest.fixture
+def connect(served: EnsembleConfig, service: APIClient, live_server: Any) -> Callable[..., faces.Client]:
+    token = Token.objects.get(user__username="kiosk").key
+    return lambda **more: faces.Client(live_server.url, token, scheme="Token", **more)
+
+
+def test_a_lost_answer_is_fetched_again_and_nothing_is_done_twice(
+    connect: Callable[..., faces.Client], portraits: Portraits, slept: list[float]
+) -> None:
+    with connect(transport=Losing(2)) as door:
+        enrolled = door.send(faces.enroll("bus 7/child-1", portraits.eileen_collins))
+        assert slept == [1.0, 2.0]
+        assert enrolled["reference_id"] == str(Reference.objects.get().pk)
+    with connect(transport=Losing(1)) as door:
+        call = faces.verify("bus 7/child-1", portraits.grace_hopper, portraits.grace_hopper)
+        answer = door.send(call)
+        assert (answer["decision"], door.send(call)) == ("no_match", answer)
+        assert Verification.objects.count() == 1
+        assert door.send(faces.verify("bus 7/child-1", portraits.eileen_collins))["decision"] == "match"
+        assert (
+            door.send(faces.get_subject("bus 7/child-1"))["references"][0]["reference_id"] == enrolled["reference_id"]
+        )
+        small = encoded(opened(portraits.eileen_collins).resize((256, 256)))  # docs/mobile.md says so
+        assert door.send(faces.verify("bus 7/child-1", small))["decision"] == "match"
+        door.send(faces.erase_reference(enrolled["reference_id"]))
+        assert door.send(faces.erase_subject("bus 7/child-1"))["references_erased"] == 0
+    with connect(transport=Losing(5)) as door, pytest.raises(httpx.ReadError):
+        door.send(faces.get_subject("nobody"))
+
+
+def test_refusals_are_problems_and_only_what_may_end_otherwise_is_repeated(
+    connect: Callable[..., faces.Client], portraits: Portraits, slept: list[float], settings: Any
+) -> None:
+    with connect() as door:
+        with pytest.raises(faces.Problem) as refused:
+            door.send(faces.enroll("child-1", b"no picture"))
+        assert (refused.value.code, refused.value.status, bool(refused.value.detail)) == (
+            "undecodable_image",
+            422,
+            True,
+        )
+        assert slept == []
+        EnsembleConfig.objects.update(state="retired")
+        with pytest.raises(faces.Problem) as refused:
+            door.send(faces.verify("child-1", portraits.eileen_collins))
+        assert (refused.value.code, slept) == ("not_ready", [5.0] * 4)
+    assert {*client.WAITS, "locked_out"} == set(WAITS)
+
+
+def test_a_challenge_is_answered_asynchronously(
+    connect: Callable[..., faces.Client],
+    portraits: Portraits,
+    live_server: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rewrite(liveness={"turned": TURNED})
+    monkeypatch.setattr(challenges, "draw", lambda: ["front", "left", "right"])
+    token = Token.objects.get(user__username="kiosk").key
+
+    async def attempt() -> faces.VerifyAnswer:
+        async with faces.AsyncClient(live_server.url, token, scheme="Token") as door:
+            assert (await door.send(faces.assess_quality(portraits.eileen_collins, "enroll")))["acceptable"]
+            await door.send(faces.enroll("child-1", portraits.eileen_collins))
+            challenge = await door.send(faces.ask_challenge("verify", "child-1"))
+            pictures = shown(portraits.eileen_collins, [step["step"] for step in challenge["steps"]])
+            return await door.send(faces.verify("child-1", *pictures, challenge=challenge))
+
+    answer = asyncio.run(attempt())
+    assert (answer["decision"], answer["live"]) == ("match", "yes")
+
+
+def test_the_types_are_those_of_the_document() -> None:
+    for name, kind in vars(answers).items():
+        if not typing.is_typeddict(kind):
+            continue
+        schema = document()["components"]["schemas"][name]
+        assert set(kind.__annotations__) == set(schema["properties"]), name
+        assert kind.__required_keys__ == set(schema["required"]), name
