@@ -46,7 +46,7 @@ STRAYS = {
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     """A copy of all that the checks read."""
-    for name in ("backend_easy", "config", "devstack", "ml_models", "tests"):
+    for name in ("backend_easy", "config", "devstack", "ml_models", "ml_models_client", "tests"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     for file in [ROOT / "manage.py", ROOT / "pyproject.toml", *ROOT.glob("requirements*")]:
         shutil.copy(file, tmp_path)
