@@ -18,7 +18,7 @@ from .errors import GoldenMismatch
 from .inference import OpenVinoGraph
 from .presentation import PresentationContract, PresentationDetector, check_golden
 from .types import Image, InputContract
-from .yunet import SIZES, OpenCvYuNet, OpenVinoYuNet, YuNet
+from .yunet import SIZES, TURNED_SIZE, TURNS, OpenCvYuNet, OpenVinoYuNet, YuNet
 
 Engine: TypeAlias = Literal["onnxruntime", "opencv", "openvino"]
 ENGINES: tuple[Engine, ...] = get_args(Engine)
@@ -121,6 +121,13 @@ def prove_same_faces(reference: YuNet, candidate: YuNet) -> None:
         GoldenMismatch: another number of faces, none at all, or one that is off by more than a thousandth.
         InferenceFailed: see `YuNet`.
     """
+    turned = [np.ascontiguousarray(np.rot90(golden_scene(TURNED_SIZE), quarters)) for quarters in range(TURNS)]
+    pairs = list(zip(reference.find_each(turned, _SCORE), candidate.find_each(turned, _SCORE), strict=True))
+    if not any(len(wanted) for wanted, _ in pairs):
+        raise GoldenMismatch(f"{reference.engine} finds no face in a small picture.")
+    for wanted, given in pairs:
+        if given.shape != wanted.shape or not np.abs(given - wanted).max(initial=0.0) <= _SAME_FACE:
+            raise GoldenMismatch(f"{candidate.engine} does not find {reference.engine}'s faces in small pictures.")
     for size in SIZES:
         scene = golden_scene(size)
         wanted, given = reference.find(scene, _SCORE), candidate.find(scene, _SCORE)

@@ -13,7 +13,7 @@ import numpy as np
 from .align import CROP_SIDE, TEMPLATE, similarity_transform, warp
 from .errors import ContractMismatch, FaceTooSmall, InferenceFailed, MultipleFaces, NoFaceFound
 from .types import DetectedFace, Image, Landmarks
-from .yunet import OpenCvYuNet, YuNet
+from .yunet import OpenCvYuNet, Rows, YuNet
 
 LANDMARKS_ID = "yunet-turned-4"
 """Named in the digest of what was measured: other landmarks, other crops."""
@@ -107,21 +107,30 @@ class Detector:
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
         small = image if scale == 1.0 else cv2.resize(image, size, interpolation=cv2.INTER_AREA)
         rows = self._network.find(small, self._score_threshold if score_threshold is None else score_threshold)
-        ratio = np.array([width / size[0], height / size[1]], dtype=np.float32)
-        faces = [
-            DetectedFace(
-                box=(
-                    float(row[0] * ratio[0]),
-                    float(row[1] * ratio[1]),
-                    float(row[2] * ratio[0]),
-                    float(row[3] * ratio[1]),
-                ),
-                landmarks=(row[4:14].reshape(5, 2) * ratio).astype(np.float32),
-                score=float(row[14]),
-            )
-            for row in rows
-        ]
-        return sorted(faces, key=lambda face: face.area, reverse=True)
+        return _faces(rows, (width / size[0], height / size[1]))
+
+    def detect_each(self, images: Sequence[Image], score_threshold: float) -> list[list[DetectedFace]]:
+        """As `detect`, for several pictures of one size that need not be reduced."""
+        return [_faces(rows, (1.0, 1.0)) for rows in self._network.find_each(images, score_threshold)]
+
+
+def _faces(rows: Rows, scale: tuple[float, float]) -> list[DetectedFace]:
+    """Largest box first."""
+    ratio = np.array(scale, dtype=np.float32)
+    faces = [
+        DetectedFace(
+            box=(
+                float(row[0] * ratio[0]),
+                float(row[1] * ratio[1]),
+                float(row[2] * ratio[0]),
+                float(row[3] * ratio[1]),
+            ),
+            landmarks=(row[4:14].reshape(5, 2) * ratio).astype(np.float32),
+            score=float(row[14]),
+        )
+        for row in rows
+    ]
+    return sorted(faces, key=lambda face: face.area, reverse=True)
 
 
 # where the template's crop lies in the second look

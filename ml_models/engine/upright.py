@@ -113,7 +113,8 @@ def _scores(detector: Detector, image: Image, face: DetectedFace) -> tuple[float
     for side, share in _LOOKS_ALONE:
         frame = (TEMPLATE - CROP_SIDE / 2) * (side * share / CROP_SIDE) + side / 2
         alone = warp(*_coarser(image, similarity_transform(face.landmarks, frame)), side)
-        scores = tuple(_score(detector, np.ascontiguousarray(np.rot90(alone, quarters))) for quarters in range(4))
+        turns = [np.ascontiguousarray(np.rot90(alone, quarters)) for quarters in range(4)]
+        scores = tuple(_score(faces, side) for faces in detector.detect_each(turns, _MIN_SCORE))
         if max(scores) >= _SEEN:
             break
     return scores
@@ -132,10 +133,8 @@ def _coarser(image: Image, matrix: NDArray[np.float64]) -> tuple[Image, NDArray[
     return image, np.column_stack([matrix[:, :2] * skip, matrix[:, 2]])
 
 
-def _score(detector: Detector, alone: Image) -> float:
-    """The best score of a face in the middle."""
-    side = len(alone)
-    faces = detector.detect(alone, _MIN_SCORE)
+def _score(faces: Sequence[DetectedFace], side: int) -> float:
+    """The best score of a face in the middle of a square picture."""
     return max((f.score for f in faces if math.dist(f.middle, (side / 2, side / 2)) < side / 4), default=0.0)
 
 

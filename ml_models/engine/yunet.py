@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Protocol
 
@@ -19,8 +19,12 @@ from .types import Image
 # cv2.FaceDetectorYN's: boxes that overlap by more are one face, and so many are looked at
 _OVERLAP, _MOST = 0.3, 200
 _STRIDES = (8, 16, 32)
+_PARTS = ("cls", "obj", "bbox", "kps")
 # (width, height): the second look, what most phones' pictures are reduced to, and the squares that apps crop
 SIZES = ((320, 320), (480, 640), (640, 480), (512, 512), (640, 640))
+
+# so many pictures of this size are looked at together: a face alone, in four turns
+TURNS, TURNED_SIZE = 4, (128, 128)
 
 Rows = NDArray[np.float32]
 """A face a row, as cv2.FaceDetectorYN has it: x, y, width, height, five landmarks, score."""
@@ -43,6 +47,9 @@ class YuNet(Protocol):
             InferenceFailed: the network did not run, or gave values that are not finite.
         """
 
+    def find_each(self, images: Sequence[Image], score_threshold: float) -> list[Rows]:
+        """As `find`, for pictures of one size."""
+
 
 class OpenCvYuNet:
     """Pictures of any size. cv2.FaceDetectorYN keeps state, so every thread has its own."""
@@ -62,6 +69,9 @@ class OpenCvYuNet:
         except cv2.error as error:
             raise InferenceFailed("The face detector failed.") from error
         return _finite(np.zeros((0, 15), np.float32) if rows is None else rows)
+
+    def find_each(self, images: Sequence[Image], score_threshold: float) -> list[Rows]:
+        return [self.find(image, score_threshold) for image in images]
 
     def _detector(self) -> cv2.FaceDetectorYN:
         detector = getattr(self._local, "detector", None)
@@ -103,9 +113,10 @@ class OpenVinoYuNet:
         calls: int | None = None,
     ) -> None:
         self._others = others
-        names = [f"{part}_{stride}" for stride in _STRIDES for part in ("cls", "obj", "bbox", "kps")]
+        names = [f"{part}_{stride}" for stride in _STRIDES for part in _PARTS]
         opener = partial(OpenVinoGraph, path, names, calls=calls)
         self._graphs = {(w, h): opener(shape=(1, 3, h, w)) for w, h in sizes}
+        self._turned = opener(shape=(TURNS, 3, *reversed(TURNED_SIZE)))
         self._names = names
 
     def find(self, image: Image, score_threshold: float) -> Rows:
@@ -114,12 +125,32 @@ class OpenVinoYuNet:
         if graph is None:
             return self._others.find(image, score_threshold)
         answers = graph.run(cv2.dnn.blobFromImage(image, swapRB=True))
-        return _decoded(dict(zip(self._names, answers, strict=True)), size[0], score_threshold)
+        return _decoded(dict(zip(self._names, answers, strict=True)), size, score_threshold)
+
+    def find_each(self, images: Sequence[Image], score_threshold: float) -> list[Rows]:
+        if len(images) != TURNS or images[0].shape[1::-1] != TURNED_SIZE:
+            return [self.find(image, score_threshold) for image in images]
+        answers = self._turned.run(cv2.dnn.blobFromImages(images, swapRB=True))
+        # the network lays the pictures' cells one behind the other
+        each = {name: a.reshape(TURNS, 1, -1, a.shape[2]) for name, a in zip(self._names, answers, strict=True)}
+        answers_of = ({name: a[place] for name, a in each.items()} for place in range(TURNS))
+        return [_decoded(answers, TURNED_SIZE, score_threshold) for answers in answers_of]
 
 
-def _decoded(answers: Mapping[str, NDArray[np.float32]], width: int, score_threshold: float) -> Rows:
-    """What cv2.FaceDetectorYN makes of the network's answers, in its order and its precision."""
-    rows = _finite(np.concatenate([_at(answers, stride, width // stride, score_threshold) for stride in _STRIDES]))
+def _decoded(answers: Mapping[str, NDArray[np.float32]], size: tuple[int, int], score_threshold: float) -> Rows:
+    """What cv2.FaceDetectorYN makes of the network's answers, in its order and its precision: every cell of three grids
+    has a score, a box relative to the cell, and landmarks."""
+    cls, obj, bbox, kps = (np.concatenate([answers[f"{part}_{stride}"][0] for stride in _STRIDES]) for part in _PARTS)
+    score = np.sqrt(cls[:, 0].clip(0, 1) * obj[:, 0].clip(0, 1))
+    # `not <`, so that NaN stays, and is refused
+    at = np.flatnonzero(~(score < np.float32(score_threshold)))
+    cell, stride = (of_all[at] for of_all in _cells(size))
+    with np.errstate(over="ignore"):  # refused as not finite
+        sides = np.exp(bbox[at, 2:]) * stride
+        corner = (cell + bbox[at, :2]) * stride - sides / 2
+        landmarks = (kps[at].reshape(-1, 5, 2) + cell[:, None]) * stride[:, None]
+    rows = np.concatenate([corner, sides, landmarks.reshape(-1, 10), score[at, None]], axis=1)
+    rows = _finite(rows.astype(np.float32, copy=False))
     if len(rows) < 2:
         return rows
     # it takes whole pixels here
@@ -129,18 +160,16 @@ def _decoded(answers: Mapping[str, NDArray[np.float32]], width: int, score_thres
     return best
 
 
-def _at(answers: Mapping[str, NDArray[np.float32]], stride: int, columns: int, score_threshold: float) -> Rows:
-    """The faces at one stride: every cell of the grid has a score, a box relative to the cell, and landmarks."""
-    cls, obj, bbox, kps = (answers[f"{part}_{stride}"][0] for part in ("cls", "obj", "bbox", "kps"))
-    score = np.sqrt(np.clip(cls[:, 0], 0, 1) * np.clip(obj[:, 0], 0, 1))
-    # `not <`, so that NaN stays, and is refused
-    at = np.flatnonzero(~(score < np.float32(score_threshold)))
-    cell = np.stack([at % columns, at // columns], axis=1).astype(np.float32)
-    with np.errstate(over="ignore"):  # refused as not finite
-        sides = np.exp(bbox[at, 2:]) * stride
-        corner = (cell + bbox[at, :2]) * stride - sides / 2
-        landmarks = (kps[at].reshape(-1, 5, 2) + cell[:, None]) * stride
-    return np.concatenate([corner, sides, landmarks.reshape(-1, 10), score[at, None]], axis=1).astype(np.float32)
+@cache
+def _cells(size: tuple[int, int]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Where each cell is, (x, y) in cells, float32 (N, 2), and how wide it is in pixels, float32 (N, 1)."""
+    places, widths = [], []
+    for stride in _STRIDES:
+        columns, lines = size[0] // stride, size[1] // stride
+        at = np.arange(columns * lines)
+        places.append(np.stack([at % columns, at // columns], axis=1))
+        widths.append(np.full((len(at), 1), stride))
+    return np.concatenate(places).astype(np.float32), np.concatenate(widths).astype(np.float32)
 
 
 def _finite(rows: Rows) -> Rows:

@@ -1,5 +1,6 @@
 """Whichever way a picture is turned, its face is brought upright, or it is refused."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -37,6 +38,9 @@ class Compass(Detector):
         middle, width = image.shape[0] / 2, {128: 64, 160: 112}.get(len(image), 224)
         landmarks = ((TEMPLATE - 56) * (width / 112) + middle).astype(np.float32)
         return [DetectedFace((middle - width / 2, middle - width / 2, width, width), landmarks, score)]
+
+    def detect_each(self, images: Sequence[Image], score_threshold: float) -> list[list[DetectedFace]]:
+        return [self.detect(image, score_threshold) for image in images]
 
 
 def bright_above() -> Image:

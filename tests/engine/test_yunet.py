@@ -1,5 +1,6 @@
 """OpenVINO finds OpenCV's faces: the same ones, in the same order, in the same places."""
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from ml_models.engine.choice import golden_scene, prove_same_faces
 from ml_models.engine.errors import GoldenMismatch, InferenceFailed
 from ml_models.engine.inference import OpenVinoGraph, why_not_openvino
 from ml_models.engine.types import Image
-from ml_models.engine.yunet import SIZES, OpenCvYuNet, OpenVinoYuNet
+from ml_models.engine.yunet import SIZES, TURNED_SIZE, TURNS, OpenCvYuNet, OpenVinoYuNet
 from ml_models.models import Artifact
 from tests.conftest import Portraits
 from tests.support.pictures import opened
@@ -58,6 +59,25 @@ def test_both_engines_find_the_same_faces(file: Path, portraits: Portraits, size
     assert {0, 1, 2} <= found
 
 
+def test_a_face_in_four_turns_is_looked_at_together(file: Path, portraits: Portraits) -> None:
+    ours = OpenCvYuNet(file)
+    theirs = OpenVinoYuNet(file, others=ours, sizes=[])
+    found = set()
+    for scene in scenes(portraits, TURNED_SIZE, 25):
+        turns = [np.ascontiguousarray(np.rot90(scene, quarters)) for quarters in range(TURNS)]
+        for given, turn in zip(theirs.find_each(turns, 0.02), turns, strict=True):
+            wanted = ours.find(turn, 0.02)
+            assert given.shape == wanted.shape
+            np.testing.assert_allclose(given, wanted, atol=1e-3)
+            found.add(len(wanted))
+    assert len(found) > 2
+    # another size, or another number, goes one by one
+    nearer = golden_scene((160, 160))
+    for pictures in ([nearer] * TURNS, turns[:3]):
+        for given, picture in zip(theirs.find_each(pictures, 0.5), pictures, strict=True):
+            np.testing.assert_array_equal(given, ours.find(picture, 0.5))
+
+
 def test_a_picture_of_another_size_goes_to_the_other_engine(file: Path, portraits: Portraits) -> None:
     class Other:
         engine = "other"
@@ -65,6 +85,9 @@ def test_a_picture_of_another_size_goes_to_the_other_engine(file: Path, portrait
         def find(self, image: Image, score_threshold: float) -> np.ndarray:
             asked.append(image.shape)
             return np.zeros((0, 15), np.float32)
+
+        def find_each(self, images: Sequence[Image], score_threshold: float) -> list[np.ndarray]:
+            return [self.find(image, score_threshold) for image in images]
 
     asked: list[tuple[int, ...]] = []
     network = OpenVinoYuNet(file, others=Other(), sizes=[(320, 320)])
@@ -101,7 +124,14 @@ def test_a_detector_that_finds_other_faces_is_refused(file: Path) -> None:
 
     ours = OpenCvYuNet(file)
     prove_same_faces(ours, OpenVinoYuNet(file, others=ours))
-    for other in (Shifted(file), Blind(file)):
+
+    class Upturned(OpenVinoYuNet):
+        """Right but for the faces in four turns."""
+
+        def find_each(self, images: Sequence[Image], score_threshold: float) -> list[np.ndarray]:
+            return super().find_each(images, score_threshold)[::-1]
+
+    for other in (Shifted(file), Blind(file), Upturned(file, others=ours)):
         with pytest.raises(GoldenMismatch):
             prove_same_faces(ours, other)
     with pytest.raises(GoldenMismatch):  # nothing seen is nothing proven

@@ -96,6 +96,7 @@ class OpenVinoGraph:
             network = core.read_model(str(model))
             self.inputs, self.outputs = _tensors(network.inputs), _tensors(network.outputs)
             network.reshape({port: shape or [1, *list(port.partial_shape)[1:]] for port in network.inputs})
+            self._at_once = shape[0] if shape else 1
             self._compiled = core.compile_model(network, "CPU", options)
             self._wanted = [self._compiled.output(name) for name in outputs]
             precision = self._compiled.get_property("INFERENCE_PRECISION_HINT")
@@ -115,7 +116,8 @@ class OpenVinoGraph:
             request = self._idle.pop()
         except IndexError:
             request = self._compiled.create_infer_request()
-        rows = [self._run_one(request, batch[i : i + 1]) for i in range(len(batch))]
+        steps = range(0, len(batch), self._at_once)
+        rows = [self._run_one(request, batch[i : i + self._at_once]) for i in steps]
         self._idle.append(request)
         return [np.concatenate(answers) for answers in zip(*rows, strict=True)]
 
