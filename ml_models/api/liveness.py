@@ -10,7 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from ml_models.engine.turns import STEPS
-from ml_models.services import challenges
+from ml_models.services import challenges, identification
 
 from . import access, examples
 from . import serializers as s
@@ -23,12 +23,21 @@ class ChallengeRequest(serializers.Serializer[Any]):
     purpose = serializers.ChoiceField(choices=challenges.PURPOSES)
     subject_id = s.SubjectIdField(required=False)
     group = s.IdField("group", required=False)
+    subject_ids = serializers.ListField(
+        child=s.SubjectIdField(),
+        required=False,
+        min_length=1,
+        max_length=identification.MAX_SUBJECTS,
+        help_text="to identify among these, in place of a group",
+    )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        needed = "group" if attrs["purpose"] == "identify" else "subject_id"
-        if attrs.keys() - {"purpose"} != {needed}:
-            raise serializers.ValidationError({needed: f"To {attrs['purpose']}, name the {needed} and nothing else."})
-        return {"purpose": attrs["purpose"], "claim": attrs[needed]}
+        choices = ["group", "subject_ids"] if attrs["purpose"] == "identify" else ["subject_id"]
+        named = [name for name in attrs if name != "purpose"]
+        if len(named) != 1 or named[0] not in choices:
+            says = f"To {attrs['purpose']}, name the {' or the '.join(choices)} and nothing else."
+            raise serializers.ValidationError({choices[0]: says})
+        return attrs
 
 
 class StepAnswer(serializers.Serializer[Any]):
@@ -58,11 +67,17 @@ class ChallengeView(FaceView):
     def post(self, request: Request) -> Response:
         """Steps for one attempt, drawn by chance. Whoever may make the attempt may ask; asking counts as one."""
         data = parse(ChallengeRequest, request)
-        if data["purpose"] == "identify":
-            access.require_group(request.user, "identify", data["claim"])
+        purpose = data["purpose"]
+        if "group" in data:
+            claim = data["group"]
+            access.require_group(request.user, purpose, claim)
+        elif "subject_ids" in data:
+            claim = challenges.among(data["subject_ids"])
+            access.require_each(request.user, purpose, data["subject_ids"])
         else:
-            access.require(request.user, data["purpose"], data["claim"])
-        issued = challenges.issue(caller(request), data["purpose"], data["claim"])
+            claim = data["subject_id"]
+            access.require(request.user, purpose, claim)
+        issued = challenges.issue(caller(request), purpose, claim)
         answer = {
             "challenge_id": issued.challenge_id,
             "nonce": issued.nonce,

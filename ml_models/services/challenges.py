@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -62,7 +62,7 @@ def issue(caller: Caller, purpose: Purpose, claim: str) -> Issued:
 
     Args:
         caller: who may answer it, with the same credential.
-        claim: the host's id of the subject, or of the group that the face is to be looked for in.
+        claim: the host's id of the subject, or of the group that the face is to be looked for in; or `among` subjects.
     """
     nonce = secrets.token_urlsafe(_NONCE_BYTES)
     exempt = purpose != "identify" and Subject.objects.filter(subject_id=claim, cannot_turn=True).exists()
@@ -75,6 +75,12 @@ def issue(caller: Caller, purpose: Purpose, claim: str) -> Issued:
     challenge.refresh_from_db(fields=["expires_at"])
     metrics.challenge("issued")
     return Issued(challenge.pk, nonce, tuple(challenge.steps), challenge.expires_at)
+
+
+def among(subject_ids: Iterable[str]) -> str:
+    """What stands for a list of subjects where a group's id would, to identify among them."""
+    # an id has no line break, so that no group has this one
+    return "\n".join(["", *sorted(set(subject_ids))])
 
 
 def draw() -> list[Step]:

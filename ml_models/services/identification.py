@@ -30,7 +30,7 @@ from ..exceptions import (
     SearchedTooMuch,
 )
 from ..models import EnsembleConfig, Identification, Membership, Subject, actor_id
-from . import audit, groups, limits, liveness, lockout, rosters, subject_ids
+from . import audit, challenges, groups, limits, liveness, lockout, rosters, subject_ids
 from .attempts import Attempt, require_frames
 from .callers import Caller
 from .challenges import Answer
@@ -96,7 +96,7 @@ def identify(
         images: 1 to `MAX_FRAMES` pictures of one attempt; the ones that cannot be used are dropped and named.
         group_id: the host's id of the group to search.
         among: or the host's ids of up to `MAX_SUBJECTS` subjects.
-        answer: the challenge that the pictures answer; it was asked for with the group.
+        answer: the challenge that the pictures answer; it was asked for with the same group or subjects.
 
     Raises:
         InvalidRequest: an id breaks the rule, or there are too few or too many subjects or images.
@@ -147,7 +147,8 @@ def _identify(
         if roster.not_embedded:
             raise NotReady("Nobody on this roster is embedded for the active version yet.")
         raise NotEnrolled("Nobody on this roster has a reference. Enroll them first.")
-    live, shown = liveness.take(attempt, search.caller, version, "identify", group_id or "", answer, images)
+    claim = group_id or challenges.among(among)
+    live, shown = liveness.take(attempt, search.caller, version, "identify", claim, answer, images)
     began = time.perf_counter()
     faces = by_member(attempt.frames)
     scores = engine.score(version.rule, roster.templates, faces, attempt.quality.score)

@@ -66,6 +66,34 @@ def test_a_challenge_of_another_group_is_unknown(door: APIClient, portraits: Por
     assert (response.status_code, response.json()["code"]) == (404, "not_found")
 
 
+def test_a_challenge_may_be_asked_for_with_subjects(
+    door: APIClient, portraits: Portraits, people: list[str], grant: Callable[..., Any], django_user_model: Any
+) -> None:
+    def searched(asked_for: dict[str, Any], among: list[str]) -> Any:
+        asked = {"purpose": "identify", **asked_for}
+        challenge = door.post("/api/v1/face/liveness/challenges", asked, format="json").json()
+        body = upload("", *shown(portraits.eileen_collins, STEPS), challenge_id=challenge["challenge_id"])
+        answer = {**body, "nonce": challenge["nonce"], "subject_id": among}
+        return door.post("/api/v1/face/identify", answer, format="multipart").json()
+
+    refused = door.post(
+        "/api/v1/face/liveness/challenges", {"purpose": "identify", "subject_ids": people}, format="json"
+    )
+    assert refused.status_code == 403
+    door.force_authenticate(grant(django_user_model.objects.get(username="door"), "identify_subject"))
+    body = searched({"subject_ids": people}, people[::-1])
+    assert (body["decision"], body["subject_id"], body["live"]) == ("match", "child-1", "yes")
+    assert searched({"subject_ids": people}, people[:1])["code"] == "not_found"
+    groups.put(services.NOBODY, people[0], people)
+    assert searched({"group": people[0]}, people[:1])["code"] == "not_found"
+    both = door.post(
+        "/api/v1/face/liveness/challenges",
+        {"purpose": "identify", "subject_ids": people, "group": "bus/7"},
+        format="json",
+    )
+    assert (both.status_code, both.json()["code"]) == (400, "invalid_request")
+
+
 def test_an_enforced_challenge_is_asked_of_identify_too(door: APIClient, portraits: Portraits, settings: Any) -> None:
     settings.ML_MODELS = {**settings.ML_MODELS, "LIVENESS": {"identify": {"challenge": "enforce"}}}
     body = {"image": upload("", portraits.eileen_collins)["image"], "group": "bus/7"}
