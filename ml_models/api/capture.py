@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
@@ -22,6 +23,7 @@ _POLICY = (
 
 
 @require_safe
+@transaction.non_atomic_requests
 def page(request: HttpRequest) -> HttpResponse:
     """The page, in the browser's language. Raises: Http404 where the setting TRY_PAGE is off."""
     if not conf.get("TRY_PAGE"):
