@@ -22,7 +22,7 @@ ONCE = ("config_changed", "inference_failed", "internal_error")
 # where somebody shows too many wrong faces, the wait is minutes: for a person to hear of
 _LONGEST_WAIT_S = 60.0
 
-_Flow = Generator[float | None, httpx.Response | httpx.TransportError | None, httpx.Response]
+_Flow = Generator[float, httpx.Response | httpx.TransportError, httpx.Response]
 
 
 class Problem(Exception):
@@ -56,27 +56,26 @@ def _wait_s(problem: Problem, tries: int) -> float | None:
 
 
 def _attempts() -> _Flow:
-    """Yields None to have the call sent, seconds to have them pass; is sent what came. Returns: the answer.
+    """Yields seconds after which to send the call, and is sent what came. Returns: the answer.
 
     Raises: Problem, httpx.TransportError
     """
-    tries = 0
+    wait_s, tries = 0.0, 0
     while True:
+        came = yield wait_s
         tries += 1
-        came = yield None
         if isinstance(came, httpx.TransportError):
             if tries > len(_SILENCE_S):
                 raise came
-            yield _SILENCE_S[tries - 1]
+            wait_s = _SILENCE_S[tries - 1]
             continue
-        response = cast(httpx.Response, came)
-        if response.is_success:
-            return response
-        problem = Problem(response)
-        wait = _wait_s(problem, tries)
-        if wait is None:
+        if came.is_success:
+            return came
+        problem = Problem(came)
+        after = _wait_s(problem, tries)
+        if after is None:
             raise problem
-        yield wait
+        wait_s = after
 
 
 def _request(client: httpx.Client | httpx.AsyncClient, call: Call[Any]) -> httpx.Request:
@@ -114,18 +113,17 @@ class Client:
     def send(self, call: Call[T]) -> T:
         """Raises: Problem; httpx.TransportError where nothing came back, five times."""
         flow = _attempts()
-        came: httpx.Response | httpx.TransportError | None = None
+        wait_s = next(flow)
         try:
             while True:
-                pause = flow.send(came)
-                came = None
-                if pause is not None:
-                    sleep(pause)
-                    continue
+                if wait_s:
+                    sleep(wait_s)
+                came: httpx.Response | httpx.TransportError
                 try:
                     came = self._http.send(_request(self._http, call))
                 except httpx.TransportError as error:
                     came = error
+                wait_s = flow.send(came)
         except StopIteration as done:
             return cast(T, _answer(done.value))
 
@@ -156,18 +154,17 @@ class AsyncClient:
     async def send(self, call: Call[T]) -> T:
         """As `Client.send`."""
         flow = _attempts()
-        came: httpx.Response | httpx.TransportError | None = None
+        wait_s = next(flow)
         try:
             while True:
-                pause = flow.send(came)
-                came = None
-                if pause is not None:
-                    await asyncio.sleep(pause)
-                    continue
+                if wait_s:
+                    await asyncio.sleep(wait_s)
+                came: httpx.Response | httpx.TransportError
                 try:
                     came = await self._http.send(_request(self._http, call))
                 except httpx.TransportError as error:
                     came = error
+                wait_s = flow.send(came)
         except StopIteration as done:
             return cast(T, _answer(done.value))
 
