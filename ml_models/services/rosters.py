@@ -11,23 +11,26 @@ from uuid import UUID
 
 import numpy as np
 import psycopg
-from django.db import connections
-from django.db.models import DurationField, ExpressionWrapper, F, FilteredRelation, Q, TextField
-from django.db.models.functions import Cast, Now
+from django.db import connection
 
 from .. import crypto, selectors
 from ..engine.errors import InferenceFailed
 from ..engine.identify import Templates
 from ..engine.types import Embeddings
-from ..models import EnsembleConfig, EnsembleMember, Reference
+from ..models import EnsembleConfig, EnsembleMember
 
 Row = tuple[Any, ...]
-"""A reference with one of its vectors: `_COLUMNS`. Subject and reference are as text, and the vector is None where the
-reference has none of the version's."""
-_COLUMNS = (
-    *("owner", "subject__subject_id", "lock_left", "subject__audit_key"),
-    *("own", "overridden", "vector", "needed__space", "needed__vector"),
-)
+"""A reference with one of its vectors, as `_ROWS` has it. Subject and reference are as text, and the vector is None
+where the reference has none of the version's."""
+# By hand, as `selectors` has it for one subject. Not sorted: the database would sort the vectors with it, on its disk.
+_ROWS = """
+SELECT subject.id::text, subject.subject_id, subject.locked_until - statement_timestamp(), subject.audit_key,
+       reference.id::text, reference.overridden, embedding.id::text, embedding.space, embedding.vector
+FROM ml_models_subject subject
+JOIN ml_models_reference reference ON reference.subject_id = subject.id
+LEFT JOIN ml_models_embedding embedding ON embedding.reference_id = reference.id AND embedding.space = ANY(%(spaces)s)
+WHERE subject.subject_id = ANY(%(subject_ids)s)
+"""
 _SUBJECT_ID, _REFERENCE, _OVERRIDDEN, _SPACE = 1, 4, 5, 7
 
 
@@ -92,8 +95,7 @@ def read(subject_ids: Sequence[str], config: EnsembleConfig) -> Roster:
 
 
 def _by_subject(rows: Sequence[Row]) -> dict[str, dict[str, list[Row]]]:
-    """The rows by subject and by reference. Not sorted by the database, which would sort the vectors with the rest, on
-    its disk."""
+    """The rows by subject and by reference."""
     subjects: dict[str, dict[str, list[Row]]] = defaultdict(dict)
     for row in rows:
         subjects[row[_SUBJECT_ID]].setdefault(row[_REFERENCE], []).append(row)
@@ -102,26 +104,11 @@ def _by_subject(rows: Sequence[Row]) -> dict[str, dict[str, list[Row]]]:
 
 def _rows(subject_ids: Sequence[str], spaces: Sequence[str]) -> list[Row]:
     """Keys as text, because to make UUIDs of them and text of those again takes longer than to open the vector."""
-    if not subject_ids:
-        return []
-    references = (
-        Reference.objects.filter(subject__subject_id__in=subject_ids)
-        .annotate(needed=FilteredRelation("embeddings", condition=Q(embeddings__space__in=list(spaces))))
-        .annotate(
-            owner=Cast("subject_id", TextField()),
-            own=Cast("pk", TextField()),
-            vector=Cast("needed__id", TextField()),
-            lock_left=ExpressionWrapper(F("subject__locked_until") - Now(), DurationField()),
-        )
-        .order_by()
-        .values_list(*_COLUMNS)
-    )
-    sql, params = references.query.sql_with_params()
-    connection = connections[references.db]
     connection.ensure_connection()
     # Django's own cursor has every vector sent as hexadecimal text, and makes each row twice
     with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as cursor:
-        return cursor.execute(sql.encode(), params, binary=True).fetchall()
+        asked = {"subject_ids": list(subject_ids), "spaces": list(spaces)}
+        return cursor.execute(_ROWS, asked, binary=True).fetchall()
 
 
 def _opened(member: EnsembleMember, rows: Sequence[Row], owners: Mapping[str, crypto.Owner]) -> Embeddings:
