@@ -234,7 +234,7 @@ def _verified(done: services.Verified) -> dict[str, Any]:
 
 
 def _scores(row: Verification) -> dict[str, Any]:
-    """What only holders of `view_scores` are told."""
+    """The scores of a verification, for holders of `view_scores`."""
     if row.score is None or row.threshold is None:  # of an attempt that came to no decision
         return {}
     live = {"live_score": row.liveness["score"]} if "score" in row.liveness else {}
