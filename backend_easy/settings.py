@@ -199,6 +199,8 @@ ML_MODELS = {
     "SECOND_PERSON": flag("ML_MODELS_SECOND_PERSON"),
     "FMR_LIMIT": float(os.environ.get("ML_MODELS_FMR_LIMIT", "0.001")),
     "FNMR_LIMIT": float(os.environ.get("ML_MODELS_FNMR_LIMIT", "0.01")),
+    "APCER_LIMIT": float(os.environ.get("ML_MODELS_APCER_LIMIT", "0.05")),
+    "BPCER_LIMIT": float(os.environ.get("ML_MODELS_BPCER_LIMIT", "0.05")),
     "LIMITS": {
         "caller": (int(os.environ.get("ML_MODELS_CALLER_PER_MINUTE", "3000")), 60),
         "subject": (int(os.environ.get("ML_MODELS_SUBJECT_PER_MINUTE", "600")), 60),

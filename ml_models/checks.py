@@ -12,7 +12,7 @@ from django.utils.module_loading import import_string
 from . import conf, crypto
 from .artifacts import engines
 from .engine.inference import why_not_openvino
-from .services import challenges, liveness
+from .services import challenges
 from .versions import evidence
 
 _MIN_TOKEN = 20
@@ -101,18 +101,18 @@ def check_inference(**_: Any) -> list[CheckMessage]:
 @register()
 def check_liveness(**_: Any) -> list[CheckMessage]:
     asked = conf.get("LIVENESS")
-    known = {purpose: set(liveness.PARTS) for purpose in challenges.PURPOSES}
+    known = {purpose: set(conf.LIVENESS_PARTS) for purpose in challenges.PURPOSES}
     if isinstance(asked, dict) and all(
         purpose in known
         and isinstance(parts, dict)
         and parts.keys() <= known[purpose]
-        and set(parts.values()) <= set(liveness.MODES)
+        and set(parts.values()) <= set(conf.LIVENESS_MODES)
         for purpose, parts in asked.items()
     ):
         return []
     hint = (
-        f"By purpose ({', '.join(known)}) a dict of {' and '.join(liveness.PARTS)}, each one of "
-        f"{', '.join(liveness.MODES)}: {{'verify': {{'challenge': 'monitor'}}}}."
+        f"By purpose ({', '.join(known)}) a dict of {' and '.join(conf.LIVENESS_PARTS)}, each one of "
+        f"{', '.join(conf.LIVENESS_MODES)}: {{'verify': {{'challenge': 'monitor'}}}}."
     )
     return [Error(f"LIVENESS is {asked!r}.", hint=hint, id="ml_models.E013")]
 

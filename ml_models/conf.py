@@ -1,9 +1,13 @@
 """The app's settings, read from `settings.ML_MODELS` at each use so that tests and reloads see changes."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from django.conf import settings
+
+Mode = Literal["off", "monitor", "enforce"]
+LIVENESS_MODES: tuple[Mode, ...] = ("off", "monitor", "enforce")
+LIVENESS_PARTS = ("challenge", "passive")
 
 DEFAULTS: dict[str, Any] = {
     # start pulling and loading the networks when the app starts: on in web and worker processes only
@@ -26,6 +30,10 @@ DEFAULTS: dict[str, Any] = {
     # what the evidence must show: the FMR's upper 95 % bound, and the FNMR on this deployment's own kind of pictures
     "FMR_LIMIT": 0.001,
     "FNMR_LIMIT": 0.01,
+    # the same of a version's attack detector, asked for where LIVENESS enforces `passive` for any purpose: the upper
+    # 95 % bound of each species' APCER, and the BPCER and BPNRR
+    "APCER_LIMIT": 0.05,
+    "BPCER_LIMIT": 0.05,
     # a version is activated by two people: one opens the rollout, another one gives the Go
     "SECOND_PERSON": False,
     # changes to ml_models.config.FACE_RECOGNITION_MODELS, by family
@@ -112,6 +120,18 @@ DEFAULTS: dict[str, Any] = {
 def get(name: str) -> Any:
     """A setting's value; KeyError for a name that does not exist."""
     return getattr(settings, "ML_MODELS", {}).get(name, DEFAULTS[name])
+
+
+def liveness(purpose: str) -> dict[str, Mode]:
+    """What is asked of an attempt, by `LIVENESS_PARTS`: `LIVENESS[purpose]`, `off` where it is silent. Whatever is none
+    of `LIVENESS_MODES` enforces."""
+    asked = get("LIVENESS").get(purpose) or {}
+    return {part: mode if (mode := asked.get(part, "off")) in LIVENESS_MODES else "enforce" for part in LIVENESS_PARTS}
+
+
+def enforces_passive() -> bool:
+    """Whether the attack detector's verdict refuses anybody, for any purpose."""
+    return any(liveness(purpose)["passive"] == "enforce" for purpose in get("LIVENESS"))
 
 
 def cache_dir() -> Path:

@@ -11,7 +11,7 @@ from .groups import DuplicatePair, DuplicateSearch, Group, Membership
 from .guessing import CredentialCount, PairCount
 from .rollouts import JobRun, Rollout, RolloutChunk, RolloutFailure, ServingProcess, ShadowScore
 from .studies import StudyJob
-from .versions import Artifact, ConfigStep, EnsembleConfig, EnsembleMember, EvaluationReport
+from .versions import Artifact, ConfigStep, EnsembleConfig, EnsembleMember, EvaluationReport, PresentationReport
 
 __all__ = [
     "Actor",
@@ -35,6 +35,7 @@ __all__ = [
     "KeptAnswer",
     "Membership",
     "PairCount",
+    "PresentationReport",
     "Reference",
     "Rollout",
     "RolloutChunk",

@@ -237,6 +237,25 @@ class ConfigStep(models.Model):
         return f"{self.from_state or 'new'} → {self.to_state}"
 
 
+class PresentationReport(models.Model):
+    """What `evaluate_presentation` measured, bound to the digest of what it measured."""
+
+    config = models.ForeignKey(EnsembleConfig, on_delete=models.CASCADE, related_name="presentation_reports")
+    digest = models.CharField(max_length=64, db_index=True, help_text="of what the version looks for attacks with")
+    manifest_digest = models.CharField(max_length=64, help_text="of what it was shown")
+    data = models.JSONField()
+    created_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        ordering = ["-created_at"]
+        constraints = [
+            models.UniqueConstraint(fields=["config", "digest", "manifest_digest"], name="presentation_report_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.digest[:12]} {self.created_at:%Y-%m-%d %H:%M}"
+
+
 class EvaluationReport(models.Model):
     """What `evaluate` measured, bound to the digest of what it measured."""
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from .. import conf, metrics
 from ..engine import challenge
@@ -34,9 +34,6 @@ from .attempts import Attempt, tried
 from .callers import Caller
 from .challenges import Answer, Purpose
 
-Mode = Literal["off", "monitor", "enforce"]
-MODES = ("off", "monitor", "enforce")
-PARTS = ("challenge", "passive")
 T = TypeVar("T")
 
 _DETECTOR_FLOOR = 0.8
@@ -50,19 +47,12 @@ _ATTENDED = Reason("attended", "somebody on the spot has to look: the head was n
 _SUSPICIOUS = {"another_person", "same_picture", "mirrored_picture"}
 
 
-def policy(purpose: Purpose) -> dict[str, Mode]:
-    """What is asked of an attempt, by `PARTS`: `LIVENESS[purpose]`, `off` where it is silent. Whatever is none of
-    `MODES` enforces."""
-    asked = conf.get("LIVENESS").get(purpose) or {}
-    return {part: mode if (mode := asked.get(part, "off")) in MODES else "enforce" for part in PARTS}
-
-
 @dataclass(slots=True)
 class Live:
     """One attempt. `steps` are empty without a challenge. `verdict` is None where nothing was looked at, and `score` a
     natural-log likelihood ratio of a person over an attack, None where nothing gave one."""
 
-    policy: Mapping[str, Mode]
+    policy: Mapping[str, conf.Mode]
     steps: tuple[Step, ...] = ()
     verdict: Liveness | None = None
     reasons: tuple[Reason, ...] = ()
@@ -200,7 +190,7 @@ def begin(caller: Caller, purpose: Purpose, claim: str, answer: Answer | None, f
         ChallengeUsed, ChallengeExpired, NotFound: see `challenges.consume`.
         ChallengeFailed: there is not a picture for each step.
     """
-    asked = policy(purpose)
+    asked = conf.liveness(purpose)
     if answer is None:
         if asked["challenge"] == "enforce":
             raise ChallengeRequired

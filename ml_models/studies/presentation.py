@@ -1,17 +1,21 @@
-"""A version shown people and attacks from a manifest: its error rates. See `evaluation.rates.presentation`."""
+"""A version shown people and attacks from a manifest: its error rates, kept as evidence. See
+`evaluation.rates.presentation`."""
 
 from __future__ import annotations
 
 import csv
+import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ..engine.errors import ImageError
 from ..engine.pipeline import Pipeline
 from ..engine.presentation import PassiveRule
+from ..engine.quality import QualityLimits
+from ..engine.types import canonical_json
 from ..evaluation.rates.presentation import BONA_FIDE, Presented, rates
 from ..evaluation.report.page import presentation_page
 from ..exceptions import ConfigInvalid, InvalidRequest
@@ -69,7 +73,9 @@ def _row(manifest: Path, images: Path, number: int, line: dict[str, str | None])
 
 
 def evaluate_presentation(config: EnsembleConfig, rows: Sequence[Row], watcher: Watcher) -> tuple[dict[str, Any], str]:
-    """Returns: the object of `evaluate_presentation --json`, and its page.
+    """Measure a version's attack detector and keep the figures.
+
+    Returns: the object of `evaluate_presentation --json`, and its page.
 
     Raises:
         ConfigInvalid: the version has no attack detector.
@@ -81,26 +87,31 @@ def evaluate_presentation(config: EnsembleConfig, rows: Sequence[Row], watcher: 
     kinds = {row.kind for row in rows}
     if BONA_FIDE not in kinds or len(kinds) < 2:
         raise InvalidRequest(f"A manifest needs rows of {BONA_FIDE} and of at least one attack.")
-    pipeline = loading.pipeline(config)
+    digest = evidence.liveness_digest(config)
+    pipeline, limits = loading.pipeline(config), numbers.quality_limits(config, "verify")
     progress = watcher.progress("looking at presentations")
-    presented = []
+    presented, shown = [], []
     for number, row in enumerate(rows, 1):
-        presented.append(_presented(pipeline, passive, row))
+        data = row.file.read_bytes()
+        presented.append(_presented(pipeline, limits, passive, row, data))
+        shown.append([hashlib.sha256(data).hexdigest(), row.subject, row.session, row.camera, row.kind])
         progress(number, len(rows))
     result = {
         "config": config.version,
-        "digest": evidence.liveness_digest(config),
+        "digest": digest,
         "threshold": passive.threshold,
         "subjects": len({row.subject for row in rows}),
         "sessions": len({(row.subject, row.session) for row in rows}),
         **rates(presented),
     }
-    return result, presentation_page(result)
+    manifest_digest = hashlib.sha256(canonical_json(sorted(shown)).encode()).hexdigest()
+    lines = evidence.store_presentation(config, result, manifest_digest)
+    return {**result, "evidence": [asdict(line) for line in lines]}, presentation_page(result)
 
 
-def _presented(pipeline: Pipeline, passive: PassiveRule, row: Row) -> Presented:
+def _presented(pipeline: Pipeline, limits: QualityLimits, passive: PassiveRule, row: Row, data: bytes) -> Presented:
     try:
-        seen = pipeline.extract(row.file.read_bytes()).presentation
+        seen = pipeline.extract(data, limits).presentation
     except ImageError:
         return Presented(row.subject, row.camera, row.kind, "no_response", None)
     verdict, score = passive.judge([seen] if seen else [])

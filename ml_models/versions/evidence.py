@@ -12,7 +12,7 @@ from django.db.models import QuerySet
 
 from .. import conf
 from ..engine.types import canonical_json
-from ..models import EnsembleConfig, EvaluationReport
+from ..models import EnsembleConfig, EvaluationReport, PresentationReport
 from . import files
 
 logger = logging.getLogger(__name__)
@@ -23,7 +23,10 @@ MIN_NON_MATED = 30_000
 # of a version that identifies: the sizes it is measured on, and what its FPIR may be, as times the target
 ROSTERS = (50, 200)
 FPIR_FACTOR = 1.5
+# people shown to the attack detector; how many attacks is left to the bound of the APCER
+MIN_BONA_FIDE = 40
 MODES = ("enforce", "warn")
+_OWN_CAMERAS = "Only monitor passive, or bring a network and numbers that suit your cameras."
 # what says which version it is, not how it decides; `calibrated_on` is held against each report by itself
 _NOT_DECIDING = {"version", "name", "notes", "calibrated_on"}
 # what says whether somebody is there, not who it is: its evidence has a digest of its own
@@ -102,9 +105,9 @@ def lines(config: EnsembleConfig) -> list[Line]:
     """Every requirement, of the best report there is."""
     report = best(config)
     if report is None:
-        return [*of_weights(config), Line(False, _no_report(config))]
+        return [*of_weights(config), Line(False, _no_report(config)), *of_presentation(config)]
     measured = Line(True, f"Measured on {report.created_at:%Y-%m-%d}, report {report.pk}.")
-    return [*of_weights(config), measured, *_of(report, config), *_of_rosters(config)]
+    return [*of_weights(config), measured, *_of(report, config), *_of_rosters(config), *of_presentation(config)]
 
 
 def missing(config: EnsembleConfig) -> list[str]:
@@ -164,6 +167,49 @@ def of_weights(config: EnsembleConfig) -> list[Line]:
     if not changed:
         return []
     return [Line(False, f"The thresholds were fitted for other weights: {'; '.join(changed)}. Run calibrate.")]
+
+
+def store_presentation(config: EnsembleConfig, data: Mapping[str, Any], manifest_digest: str) -> list[Line]:
+    """Keep the figures of `evaluate_presentation`. The same version shown the same pictures again replaces them.
+
+    Returns: how they meet this deployment's limits, whatever LIVENESS says.
+    """
+    PresentationReport.objects.update_or_create(
+        config=config, digest=data["digest"], manifest_digest=manifest_digest, defaults={"data": data}
+    )
+    return _of_attacks(data)
+
+
+def of_presentation(config: EnsembleConfig) -> list[Line]:
+    """What the newest report on the version's attack detector, as it is, shows; nothing where no policy enforces it.
+
+    The newest one, not the best: with a cut that misses on new pictures, older ones that it met are no excuse.
+    """
+    if not conf.enforces_passive():
+        return []
+    why = "LIVENESS enforces passive"
+    if config.presentation_id is None:
+        return [Line(False, f"{why}, and version {config.version} has no network that looks for attacks.")]
+    report = PresentationReport.objects.filter(digest=liveness_digest(config)).first()
+    if report is None:
+        changed = "was changed since its attacks were measured" if config.presentation_reports.exists() else "has none"
+        says = f"{why}, which takes a report on attacks for just this network and these numbers. Version"
+        return [Line(False, f"{says} {config.version} {changed}. Run evaluate_presentation.")]
+    return _of_attacks(report.data)
+
+
+def _of_attacks(data: Mapping[str, Any]) -> list[Line]:
+    people, species = data["bona_fide"], data["species"]
+    most, refused = conf.get("APCER_LIMIT"), conf.get("BPCER_LIMIT")
+    return [
+        _count(people, "subjects", "people shown to the attack detector", MIN_BONA_FIDE),
+        _rate(people["error"], "value", "The BPCER", refused, _OWN_CAMERAS),
+        _rate(people["non_response"], "value", "The BPNRR", refused, "Bring larger pictures of faces."),
+        *(
+            _rate(item["error"], "high", f"The upper 95 % bound of the APCER of {name}", most, _OWN_CAMERAS)
+            for name, item in sorted(species.items())
+        ),
+    ]
 
 
 def _of(report: EvaluationReport, config: EnsembleConfig) -> list[Line]:

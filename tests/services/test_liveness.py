@@ -9,11 +9,11 @@ from django.core.management.base import SystemCheckError
 from rest_framework.test import APIClient
 
 from devstack.turned import shown
-from ml_models import runtime
+from ml_models import conf, runtime
 from ml_models.engine.errors import InferenceFailed
 from ml_models.engine.presentation import PresentationDetector
 from ml_models.models import Artifact, AuditEvent, CredentialCount, EnsembleConfig, Reference, Subject, Verification
-from ml_models.services import NOBODY, challenges, liveness
+from ml_models.services import NOBODY, challenges
 from tests.conftest import Portraits
 from tests.support.challenges import TURNED, answer, ask, steps
 from tests.support.pictures import encoded, opened
@@ -189,7 +189,7 @@ def test_a_mode_that_there_is_not_enforces_and_is_an_error_of_the_settings(
 ) -> None:
     call_command("check")
     ask_for(challenge="enforced")
-    assert liveness.policy("verify") == {"challenge": "enforce", "passive": "off"}
+    assert conf.liveness("verify") == {"challenge": "enforce", "passive": "off"}
     assert verify(service, child, portraits.eileen_collins).json()["code"] == "challenge_required"
     with pytest.raises(SystemCheckError, match="E013"):
         call_command("check")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from ml_models.models import EnsembleConfig
+from ml_models.models import EnsembleConfig, PresentationReport
 from ml_models.versions import evidence, files
 from tests.conftest import Portraits
 from tests.support.pictures import encoded, faceless, opened
@@ -56,10 +56,16 @@ def test_each_picture_is_taken_as_a_verify_takes_it(version: EnsembleConfig, fol
     assert report["species"]["print"]["error"]["value"] == 0.5
     assert report["species"]["print"]["non_response"]["value"] == 0.5  # no face
     assert set(report["cameras"]) == {"door", "bus"}
+    kept = PresentationReport.objects.get()
+    assert (kept.config, kept.digest, kept.data["species"]) == (version, report["digest"], report["species"])
+    assert [line["met"] for line in report["evidence"]] == [False, True, False, False]
     page = (folder / "report" / "presentation.html").read_text()
     assert "print (APCER)" in page
     assert "a.jpg" not in page
-    assert "print, 2: APCER 50.000%" in run(folder, lines)
+    again = run(folder, lines)
+    assert "print, 2: APCER 50.000%" in again
+    assert "✗ 1 people shown to the attack detector of at least 40" in again
+    assert PresentationReport.objects.get().pk == kept.pk  # the same pictures again replace it
 
 
 @pytest.mark.parametrize(

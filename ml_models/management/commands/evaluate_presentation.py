@@ -10,7 +10,8 @@ from .evaluate import percent
 
 
 class Command(MlCommand):
-    help = """Measure how a version's network tells people from presentation attacks, in the terms of ISO/IEC 30107-3.
+    help = """Measure how a version's network tells people from presentation attacks, in the terms of ISO/IEC 30107-3,
+and keep the figures with the version.
 
 MANIFEST is a CSV file with the columns file, subject, session, camera and kind; kind is bona_fide, or the attack's
 species in small letters (print_flat, phone_screen, mask, …). Pictures are taken as a verify takes them.
@@ -18,6 +19,9 @@ species in small letters (print_flat, phone_screen, mask, …). Pictures are tak
 APCER, by species: the share of attacks taken for people. BPCER: the share of people taken for attacks. APNRR and
 BPNRR: no verdict, because no face was found or it is too small. Also by camera, and the BPCER where the worst species'
 APCER is 5 and 1 %. Every rate has a 95 % interval from a bootstrap over subjects. The report has no file names.
+
+Where ML_MODELS["LIVENESS"] enforces `passive`, a version goes live with such a report alone, on just its network and
+numbers, within APCER_LIMIT and BPCER_LIMIT; the lines at the end say whether this one is.
 
   evaluate_presentation gate/attempts.csv --config 5 --output report/"""
 
@@ -49,3 +53,5 @@ APCER is 5 and 1 %. Every rate has a 95 % interval from a bootstrap over subject
                 self.stdout.write(f"  {species}, {item['count']}: {rates}")
             for apcer, bpcer in figures["bpcer_at_apcer"].items():
                 self.stdout.write(f"  BPCER at APCER {float(apcer):.0%}: {percent(bpcer) if bpcer else 'not known'}")
+        for line in result["evidence"]:
+            self.stdout.write(f"{'✓' if line['met'] else '✗'} {line['says']}")

@@ -18,9 +18,9 @@ in the bucket at its generation, with its sha256, contract and golden vectors.
 
 A deployment that decides about people also asks for evidence: a report of `evaluate` on just what this version
 decides with, on enough people, none of them used to calibrate it, within the deployment's limits of FMR and FNMR
-(ML_MODELS["EVIDENCE_GATE"], "FMR_LIMIT", "FNMR_LIMIT"). What a cross-validated report says is printed, and is no such
-evidence. A superuser can answer for missing evidence, and for nothing
-else; who, and why, stays with the version:
+(ML_MODELS["EVIDENCE_GATE"], "FMR_LIMIT", "FNMR_LIMIT"). Where ML_MODELS["LIVENESS"] enforces `passive`, it asks for one
+of `evaluate_presentation`, too ("APCER_LIMIT", "BPCER_LIMIT"). What a cross-validated report says is printed, and is no
+such evidence. A superuser can answer for missing evidence, and for nothing else; who, and why, stays with the version:
   validate_config 2 --override-evidence "pilot with twenty adults until May" --as anna"""
 
     def add_arguments(self, parser: Any) -> None:
