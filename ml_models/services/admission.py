@@ -15,10 +15,10 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from .. import conf, metrics
 from ..engine.lanes import Lanes
@@ -128,43 +128,89 @@ def _timeout(until: float) -> float | None:
     return max(0.0, until - time.monotonic()) if math.isfinite(until) else None
 
 
+@dataclass(slots=True, eq=False)
+class _Work:
+    """`run`: the same for the works that were asked for together."""
+
+    do: Callable[[], Any]
+    run: object
+    answer: Future[Any] = field(default_factory=Future)
+
+
 class _Lanes:
-    """The caller's own slot, and those that nobody waits for."""
+    """The caller's own slot, and those that nobody waits for, for all the works of one attempt.
+
+    Works may run works: a picture runs its members. Whoever has to wait for works that another thread does, does the
+    next one of the attempt meanwhile, whoever's it is, or its core would be idle.
+    """
 
     def __init__(self, process: _Process, kind: Kind) -> None:
         self._process, self._alone = process, kind.alone
+        self._todo: deque[_Work] = deque()
+        self._helpers = 0
+        self._changed = threading.Condition()
 
     def run(self, works: Sequence[Callable[[], T]]) -> list[T]:
-        todo = deque((work, Future[T]()) for work in works)
-        answers = [answer for _, answer in todo]
+        together = object()
+        own = [_Work(work, together) for work in works]
+        with self._changed:
+            self._todo.extend(own)
+            self._changed.notify_all()
         for _ in works[1:]:
             slot = self._spare()
             if slot is None:
                 break
-            self._process.helpers.submit(self._help, todo, slot)
-        while _do_next(todo):
-            pass
-        return [answer.result() for answer in answers]
+            with self._changed:
+                self._helpers += 1
+            self._process.helpers.submit(self._help, slot)
+        while (work := self._next(own)) is not None:
+            self._do(work)
+        return [work.answer.result() for work in own]
 
     def _spare(self) -> int | None:
         return None if self._alone or self._process.line.waiting else self._process.slots.take(_SPARE)
 
-    def _help(self, todo: deque[tuple[Callable[[], T], Future[T]]], slot: int) -> None:
+    def _awaited(self) -> bool:
+        return bool(self._process.line.waiting or self._process.slots.awaited())
+
+    def _help(self, slot: int) -> None:
         try:
-            while _do_next(todo) and not (self._process.line.waiting or self._process.slots.awaited()):
-                pass
+            while (work := self._take()) is not None:
+                self._do(work)
+                if self._awaited():
+                    break
         finally:
+            with self._changed:
+                self._helpers -= 1
+                self._changed.notify_all()
             self._process.slots.give_back(slot)
 
+    def _take(self) -> _Work | None:
+        with self._changed:
+            return self._todo.popleft() if self._todo else None
 
-def _do_next(todo: deque[tuple[Callable[[], T], Future[T]]]) -> bool:
-    try:
-        work, answer = todo.popleft()
-    except IndexError:
-        return False
-    try:
-        answer.set_result(work())
-    except BaseException as error:  # noqa: BLE001 - whoever asked for the answer gets it
-        todo.clear()  # all before it are done or begun, so nobody comes to ask for those after it
-        answer.set_exception(error)
-    return True
+    def _next(self, own: Sequence[_Work]) -> _Work | None:
+        """The next work for who waits for `own`; waits for one, and gives None once those are done."""
+        with self._changed:
+            while not all(work.answer.done() for work in own):
+                # alone, one picture after another: no more of them are in memory than need be
+                anybodys = self._helpers and not self._awaited()
+                work = next((work for work in self._todo if anybodys or work in own), None)
+                if work is not None:
+                    self._todo.remove(work)
+                    return work
+                self._changed.wait()
+        return None
+
+    def _do(self, work: _Work) -> None:
+        try:
+            work.answer.set_result(work.do())
+        except BaseException as error:  # noqa: BLE001 - whoever asked for the answer gets it
+            work.answer.set_exception(error)
+            with self._changed:
+                # all before it are done or begun, so nobody comes to ask for those after it
+                for later in [other for other in self._todo if other.run is work.run]:
+                    self._todo.remove(later)
+                    later.answer.cancel()
+        with self._changed:
+            self._changed.notify_all()

@@ -66,6 +66,12 @@ class Attempt:
         return version.rule.judge(template.embeddings, by_member(self.frames), self.quality.score)
 
 
+def steps_ms(frames: Sequence[Extraction]) -> dict[str, float]:
+    """Milliseconds by step, of all frames together; not every frame takes every step."""
+    steps = dict.fromkeys(step for frame in frames for step in frame.timings_ms)
+    return {step: sum(frame.timings_ms.get(step, 0.0) for frame in frames) for step in steps}
+
+
 def require_frames(images: Sequence[bytes]) -> None:
     """Raises: InvalidRequest: there are too few or too many pictures for one attempt."""
     if not 1 <= len(images) <= conf.get("MAX_FRAMES"):

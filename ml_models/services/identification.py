@@ -31,7 +31,7 @@ from ..exceptions import (
 )
 from ..models import EnsembleConfig, Identification, Membership, Subject, actor_id
 from . import audit, challenges, groups, limits, liveness, lockout, rosters, subject_ids
-from .attempts import Attempt, require_frames
+from .attempts import Attempt, require_frames, steps_ms
 from .callers import Caller
 from .challenges import Answer
 from .liveness import Live
@@ -161,8 +161,7 @@ def _identify(
         live.require_subject(search.caller, version, shown, own)
     margin = float(scores.margin[best] - scores.margin[order[1]]) if len(order) > 1 else None
     ranked = tuple(Ranked(roster.candidates[i], float(scores.score[i])) for i in order[:reviewed])
-    frames = attempt.frames
-    timings = {step: sum(f.timings_ms[step] for f in frames) for step in frames[0].timings_ms}
+    timings = steps_ms(shown)
     elapsed_ms = (time.perf_counter() - started) * 1000
     timings |= {"roster": read_ms, "search": (time.perf_counter() - began) * 1000, "total": elapsed_ms}
     quality = advised(attempt.quality, decided.probe_condition)

@@ -87,8 +87,8 @@ class Live:
 
         frames = []
         works = [
-            partial(tried, version, data, limits[index], lanes, self.looks, stored=index == reference)
-            for index, data in enumerate(images)
+            partial(tried, version, data, limits[index], lanes, self.looks and step == "front", index == reference)
+            for index, (data, step) in enumerate(zip(images, self.steps, strict=True))
         ]
         for index, came in enumerate(lanes.run(works)):
             if isinstance(came, ImageError):

@@ -16,7 +16,7 @@ from ..engine.types import Decision, Quality
 from ..exceptions import NotEnrolled, Overloaded
 from ..models import EnsembleConfig, Verification
 from . import audit, liveness, lockout, shadow, subject_ids
-from .attempts import Attempt, require_frames
+from .attempts import Attempt, require_frames, steps_ms
 from .callers import Caller
 from .challenges import Answer
 from .liveness import Live
@@ -88,7 +88,7 @@ def _verify(
     best = advised(attempt.quality, decision.probe_condition)
     lockout.settle(caller, template.subject, subject_id, decision.decision)
     decision = live.reviewed(decision)
-    timings = {step: sum(f.timings_ms[step] for f in shown) for step in attempt.frames[0].timings_ms}
+    timings = steps_ms(shown)
     elapsed_ms = (time.perf_counter() - started) * 1000
     timings["total"] = elapsed_ms
     row = audit.record_decision(

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,35 @@ def test_answers_keep_their_order_and_the_first_error_is_told(folder: Path) -> N
             lanes.run([lambda: 1, fails("the first"), fails("the second"), *[lambda: 1] * 10])
         # lanes within lanes: more parts than there are threads
         assert lanes.run([lambda: lanes.run([lambda: 1] * 4)] * 4) == [[1] * 4] * 4
+
+
+def test_who_waits_for_a_picture_of_another_lane_does_a_part_of_it(folder: Path) -> None:
+    both, begun = threading.Barrier(2, timeout=LONG_S), threading.Event()
+
+    def short() -> None:
+        assert begun.wait(LONG_S)
+
+    def picture() -> int:
+        begun.set()
+        time.sleep(0.2)  # until the other lane has nothing left of its own
+        return len(lanes.run([both.wait, both.wait]))  # each waits for the other: two lanes, or none
+
+    with admission.admitted(admission.VERIFY) as lanes:
+        assert lanes.run([short, picture])[1] == 2
+
+
+def test_alone_one_picture_is_finished_before_the_next_is_begun(folder: Path, elsewhere: Slots) -> None:
+    done: list[str] = []
+
+    def picture(name: str) -> None:
+        done.append(name)
+        lanes.run([lambda: done.append(f"{name}'s part")] * 2)
+
+    with admission.admitted(admission.VERIFY) as lanes:
+        other = elsewhere.take(1)
+        lanes.run([partial(picture, "first"), partial(picture, "second")])
+        elsewhere.give_back(other or 0)
+    assert done == ["first", *["first's part"] * 2, "second", *["second's part"] * 2]
 
 
 def test_who_gets_no_core_in_time_is_told_when_to_come_back(folder: Path, elsewhere: Slots) -> None:
