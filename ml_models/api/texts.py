@@ -84,6 +84,8 @@ REASONS = {
     "another_person": gettext_noop("show the same face in every picture"),
     "same_picture": gettext_noop("take a new picture for each step"),
     "mirrored_picture": gettext_noop("take a new picture for each step, not the mirror image of another"),
+    "distance_changed": gettext_noop("keep the same distance to the camera in every picture"),
+    "colour_changed": gettext_noop("stay in the same light in every picture"),
 }
 
 STEPS = {

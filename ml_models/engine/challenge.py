@@ -1,4 +1,5 @@
-"""Do the frames of a challenge show one and the same person, in the asked order, in pictures of their own?"""
+"""Do the frames of a challenge show one and the same person, in the asked order, in pictures of their own, taken one
+after another?"""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from .compare import by_member, compare
+from .continuity import breaks
 from .errors import Reason
 from .fuse import Fusion
 from .pipeline import chip_crop
@@ -50,7 +52,7 @@ def failures(
         for first, second in combinations(range(len(frames)), 2)
         if not _same_person(frames[first], by_member([frames[second]]), _is_front(steps, first, second), rule, turned)
     ]
-    return tuple(dict.fromkeys(strangers)) or _sent_again(frames, steps)
+    return tuple(dict.fromkeys(strangers)) or _sent_again(frames, steps) or breaks(frames)
 
 
 def unlike_template(
