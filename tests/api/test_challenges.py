@@ -170,6 +170,24 @@ def test_the_same_picture_for_two_steps_fails(
         assert codes(response) == [("same_picture", 2)]
 
 
+def test_frames_from_another_distance_or_in_another_light_fail_and_count_for_nobody(
+    service: APIClient, child: str, portraits: Portraits, three: list[str]
+) -> None:
+    before = CredentialCount.objects.values_list("failures", flat=True).first() or 0.0
+    front, left, right = shown(portraits.eileen_collins, three)
+    nearer = encoded(opened(left).crop((95, 0, 351, 256)).resize((512, 512)))
+    warmer = encoded(opened(right).convert("RGB", (1.0, 0, 0, 0, 0, 0.85, 0, 0, 0, 0, 0.5, 0)))
+    for pictures, found in (
+        ([front, nearer, right], [("distance_changed", 1), ("distance_changed", 2)]),
+        ([front, left, warmer], [("colour_changed", 2)]),
+    ):
+        response = answer(service, child, ask(service, child), pictures)
+        refused(response, "challenge_failed")
+        assert codes(response) == found
+    assert CredentialCount.objects.get().failures == pytest.approx(before, abs=0.01)
+    assert not Subject.objects.get(subject_id=child).failures
+
+
 def test_another_persons_frame_fails_in_every_position_and_counts_for_the_credential_alone(
     service: APIClient, child: str, portraits: Portraits, three: list[str]
 ) -> None:
@@ -184,19 +202,26 @@ def test_another_persons_frame_fails_in_every_position_and_counts_for_the_creden
         assert CredentialCount.objects.get().failures == pytest.approx(before + position + 1, abs=0.01)
 
 
+@pytest.mark.parametrize("purpose", ["verify", "enroll"])
 def test_every_frame_must_match_the_claimed_subject_too(
-    service: APIClient, child: str, portraits: Portraits, three: list[str], monkeypatch: pytest.MonkeyPatch
+    service: APIClient,
+    child: str,
+    portraits: Portraits,
+    three: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    purpose: str,
 ) -> None:
     from ml_models.engine import challenge as judging
 
     # as if the frames agreed among themselves: only the comparison with the references is left
     monkeypatch.setattr(judging, "failures", lambda *_: ())
-    pictures = shown(portraits.eileen_collins, three)
+    pictures = [turned(portraits.eileen_collins, 9), *shown(portraits.eileen_collins, three)[1:]]
     pictures[1] = shown(portraits.grace_hopper, three)[1]
-    response = answer(service, child, ask(service, child), pictures)
+    response = answer(service, child, ask(service, child, purpose), pictures, purpose)
     refused(response, "challenge_failed")
     assert codes(response) == [("another_person", 1)]
     assert not Subject.objects.get(subject_id=child).failures
+    assert Reference.objects.count() == 1
 
 
 @pytest.mark.parametrize(("changed", "code"), [("fewer", "frames_missing"), ("faceless", "no_face_found")])
@@ -258,6 +283,22 @@ def test_another_credential_of_the_same_account_cannot_either(
     before = len(decoded)
     refused(answer(service, child, challenge, shown(portraits.eileen_collins, three)), "not_found")
     assert len(decoded) == before
+
+
+def test_another_account_cannot_either_where_both_name_their_credential_alike(
+    service: APIClient,
+    child: str,
+    portraits: Portraits,
+    three: list[str],
+    settings: Any,
+    grant: Any,
+    django_user_model: Any,
+) -> None:
+    settings.ML_MODELS = {**settings.ML_MODELS, "CREDENTIAL": f"{__name__}.another_key"}
+    other = APIClient()
+    other.force_authenticate(grant(django_user_model.objects.create_user("other"), "verify_subject"))
+    challenge = ask(service, child)
+    refused(answer(other, child, challenge, shown(portraits.eileen_collins, three)), "not_found")
 
 
 def another_key(request: Any) -> str:

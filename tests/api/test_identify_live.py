@@ -8,6 +8,7 @@ from rest_framework.test import APIClient
 
 from devstack.turned import shown
 from ml_models import runtime, services
+from ml_models.engine import challenge as judging
 from ml_models.models import CredentialCount, Identification
 from ml_models.services import challenges, groups
 from tests.conftest import Portraits
@@ -58,6 +59,16 @@ def test_two_people_in_one_attempt_name_nobody(door: APIClient, portraits: Portr
         assert (response.status_code, response.json()["code"]) == (422, "challenge_failed")
         assert CredentialCount.objects.get(pk__contains="account").failures == pytest.approx(position + 1, abs=0.01)
     assert [row.code for row in Identification.objects.all()] == ["challenge_failed"] * 3
+
+
+def test_every_frame_must_match_whoever_is_named(
+    door: APIClient, portraits: Portraits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(judging, "failures", lambda *_: ())  # as if the frames agreed among themselves
+    pictures = shown(portraits.eileen_collins, STEPS)
+    pictures[2] = shown(portraits.grace_hopper, STEPS)[2]
+    body = identify(door, pictures).json()
+    assert (body["code"], [detail["code"] for detail in body["details"]]) == ("challenge_failed", ["another_person"])
 
 
 def test_a_challenge_of_another_group_is_unknown(door: APIClient, portraits: Portraits, people: list[str]) -> None:
