@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from devstack.presentation.measured import Measured, share
+from devstack.presentation.measured import Measured
 
 # of each person of CFP, drawn by a seed
 ATTEMPTS, SEED = 10, 1
@@ -51,8 +51,7 @@ def lines(name: str, by_person: Mapping[str, Sequence[Sequence[Any]]]) -> Iterat
         numbers = " | ".join(f"{value:.2f}" for value in np.percentile(most, [0, 5, 50, 95, 100]))
         yield f"{start} {words} | {numbers} | {sum(code in codes for codes in found)} |"
     people = sum(any(engine.breaks(faces) for faces in own) for own in by_person.values())
-    counts = f"{share(sum(map(bool, found)), len(found))}; people {share(people, len(by_person))}"
-    yield f"{start} either | | | | | | {counts} |"
+    yield f"{start} either | | | | | | {sum(map(bool, found))}, of {people} people |"
 
 
 def of_one_moment(m: Measured) -> dict[str, list[list[Any]]]:

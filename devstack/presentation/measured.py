@@ -8,7 +8,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from devstack.dev_eval import DATA, in_threads, load, pictures
 
@@ -129,7 +128,7 @@ class Measured:
         return frames
 
 
-def picture_of(one: Shown) -> NDArray[np.uint8]:
+def picture_of(one: Shown) -> Any:
     """Its pixels: RGB, shape (H, W, 3)."""
     return cv2.cvtColor(np.asarray(cv2.imread(str(one.path))), cv2.COLOR_BGR2RGB).astype(np.uint8)
 

@@ -40,7 +40,9 @@ def strangers(m: Measured) -> Iterator[str]:
         for steps in map(len, STEPS):
             these = [one for one in tried if (one.references, one.steps) == (references, steps)]
             yield f"\n{references} reference{'s' * (references > 1)}, {steps} steps:\n"
-            yield from table("frames", {name: [one for one in these if one.frames == name] for name in named(these)})
+            yield from table(
+                "somebody else's", {name: [one for one in these if one.frames == name] for name in named(these)}
+            )
     yield OF_PEOPLE + "\n"
     cells = {name: [one for one in tried if alike(one.people)] for name, alike in of_people(m).items()}
     yield from table("the two people", cells)
@@ -57,7 +59,11 @@ def attempts(m: Measured) -> Iterator[Attempt]:
                 if other == claimed:
                     continue
                 mixes = {"all": frames[other]} | {
-                    f"one, {step}": [*frames[claimed][:place], frames[other][place], *frames[claimed][place + 1 :]]
+                    f"frame {place + 1}, {step}": [
+                        *frames[claimed][:place],
+                        frames[other][place],
+                        *frames[claimed][place + 1 :],
+                    ]
                     for place, step in enumerate(steps)
                 }
                 for name, mixed in mixes.items():

@@ -104,7 +104,7 @@ def evaluate_presentation(config: EnsembleConfig, rows: Sequence[Row], watcher: 
         "sessions": len({(row.subject, row.session) for row in rows}),
         **rates(presented),
     }
-    manifest_digest = hashlib.sha256(canonical_json(sorted(shown)).encode()).hexdigest()
+    manifest_digest = hashlib.sha256(canonical_json({"shown": sorted(shown)}).encode()).hexdigest()
     lines = evidence.store_presentation(config, result, manifest_digest)
     return {**result, "evidence": [asdict(line) for line in lines]}, presentation_page(result)
 

@@ -105,9 +105,9 @@ def lines(config: EnsembleConfig) -> list[Line]:
     """Every requirement, of the best report there is."""
     report = best(config)
     if report is None:
-        return [*of_weights(config), Line(False, _no_report(config)), *of_presentation(config)]
+        return [*of_weights(config), Line(False, _no_report(config)), *_of_presentation(config)]
     measured = Line(True, f"Measured on {report.created_at:%Y-%m-%d}, report {report.pk}.")
-    return [*of_weights(config), measured, *_of(report, config), *_of_rosters(config), *of_presentation(config)]
+    return [*of_weights(config), measured, *_of(report, config), *_of_rosters(config), *_of_presentation(config)]
 
 
 def missing(config: EnsembleConfig) -> list[str]:
@@ -180,7 +180,7 @@ def store_presentation(config: EnsembleConfig, data: Mapping[str, Any], manifest
     return _of_attacks(data)
 
 
-def of_presentation(config: EnsembleConfig) -> list[Line]:
+def _of_presentation(config: EnsembleConfig) -> list[Line]:
     """What the newest report on the version's attack detector, as it is, shows; nothing where no policy enforces it.
 
     The newest one, not the best: with a cut that misses on new pictures, older ones that it met are no excuse.

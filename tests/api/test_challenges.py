@@ -173,7 +173,6 @@ def test_the_same_picture_for_two_steps_fails(
 def test_frames_from_another_distance_or_in_another_light_fail_and_count_for_nobody(
     service: APIClient, child: str, portraits: Portraits, three: list[str]
 ) -> None:
-    before = CredentialCount.objects.values_list("failures", flat=True).first() or 0.0
     front, left, right = shown(portraits.eileen_collins, three)
     nearer = encoded(opened(left).crop((95, 0, 351, 256)).resize((512, 512)))
     warmer = encoded(opened(right).convert("RGB", (1.0, 0, 0, 0, 0, 0.85, 0, 0, 0, 0, 0.5, 0)))
@@ -184,7 +183,7 @@ def test_frames_from_another_distance_or_in_another_light_fail_and_count_for_nob
         response = answer(service, child, ask(service, child), pictures)
         refused(response, "challenge_failed")
         assert codes(response) == found
-    assert CredentialCount.objects.get().failures == pytest.approx(before, abs=0.01)
+    assert not CredentialCount.objects.filter(failures__gt=0).exists()
     assert not Subject.objects.get(subject_id=child).failures
 
 
