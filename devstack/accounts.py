@@ -22,6 +22,7 @@ PERMISSIONS = [
     "write_group",
     "erase_group",
     "identify_group",
+    "enroll_group",
     "view_candidates",
     "view_scores",
     "validate_config",

@@ -19,10 +19,13 @@ logger = logging.getLogger(__name__)
 
 @shared_task(name="ml_models.tick")
 def tick() -> None:
-    """Move an open rollout on, and begin the next study: every few seconds from beat, and after each chunk."""
+    """Move an open rollout on, begin the next study and the searches for duplicates: every few seconds from beat, and
+    after each chunk."""
     studies.give_up_silent()
     if job := studies.waiting():
         study.delay(str(job.pk))
+    for group in duplicate_searches.waiting():
+        find_duplicates.delay(str(group))
     for chunk in rollouts.advance():
         embed_chunk.delay(str(chunk))
 
@@ -81,13 +84,3 @@ def remove_expired() -> None:
 def find_duplicates(group_id: str) -> None:
     """Compare a group's members with each other, where somebody asked for it."""
     duplicate_searches.run(UUID(group_id))
-
-
-def look_for_duplicates(group: UUID) -> bool:
-    """Hand the search to a worker; False when the queue does not answer."""
-    try:
-        find_duplicates.delay(str(group))
-    except QueueDown as error:
-        logger.warning("the task queue does not answer (%s)", type(error).__name__)
-        return False
-    return True

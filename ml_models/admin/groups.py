@@ -8,20 +8,24 @@ from django.contrib import admin
 from django.db.models import Count, OuterRef, QuerySet, Subquery
 from django.http import HttpRequest
 
-from ml_models import tasks
 from ml_models.models import DuplicateSearch, Group, Membership
-from ml_models.services import duplicate_searches
+from ml_models.services import duplicate_searches, overview
 
-from .base import Asked, Button, Done, Panel, panel_caller
+from .base import Asked, Button, Done, panel_caller
+from .finding import FindingPanel
 
 SEES_PAIRS = ("ml_models.view_candidates", "ml_models.view_subject")
 
 
 def _look(group: Group, request: HttpRequest) -> Done:
     duplicate_searches.ask(panel_caller(request), group)
-    if not tasks.look_for_duplicates(group.pk):
-        return Done("Noted, but the task queue does not answer. Press the button again when it does.")
-    return Done("A worker compares the members. This page shows what it finds.")
+    # the queue is not asked: while it is silent, whoever pressed the button would wait for it
+    if overview.health().jobs_run:
+        return Done("A worker begins within seconds to compare the members. This page shows what it finds.")
+    return Done(
+        "Noted, but nothing begins now: the jobs of beat are not being done. The search begins once beat, the "
+        "queue and a worker run again."
+    )
 
 
 def _ask_look(group: Group) -> Asked:
@@ -33,18 +37,23 @@ def _ask_look(group: Group) -> Asked:
 
 
 @admin.register(Group)
-class GroupAdmin(Panel):
+class GroupAdmin(FindingPanel):
+    nothing = "There is no group. The host makes them, by PUT groups/{id}."
     list_display = ["group_id", "members", "created_at"]
-    search_fields = ["group_id__exact"]
-    search_help_text = "the host's whole group id"
+    what = "group"
+    finding_takes = "ml_models.view_group"
     ordering = ["-created_at"]
     sortable_by = ["group_id", "created_at"]
     fields = ["id", "group_id", "created_at", "members"]
     readonly_fields = ["members"]
     change_form_template = "admin/ml_models/group.html"
     buttons = (
-        Button("duplicates", "Look for duplicates", "ml_models.identify_group", _look, lambda group: True, _ask_look),
+        Button("duplicates", "Look for duplicates", "ml_models.find_duplicates", _look, lambda group: True, _ask_look),
     )
+
+    def found(self, sought: str) -> str | None:
+        group = Group.objects.filter(group_id=sought).only("pk").first()
+        return self.url("change", group.pk) if group else None
 
     def page(self, request: HttpRequest, obj: Group) -> dict[str, Any]:
         search = DuplicateSearch.objects.filter(pk=obj.pk).first()

@@ -24,7 +24,7 @@ class Forbidden(PermissionDenied):
 
 
 ACTIONS = ("enroll", "verify", "identify", "read", "erase", "release")
-GROUP_ACTIONS = ("read", "write", "erase", "identify")
+GROUP_ACTIONS = ("read", "write", "erase", "identify", "enroll")
 
 
 def default_policy(user: Any, action: str, subject_id: str) -> bool:

@@ -160,8 +160,8 @@ class EnrollView(FaceView):
             access.require(request.user, "enroll", data["subject_id"])
             if data["override"]:
                 access.require_permission(request.user, "override_reference")
-            if "group" in data:  # who learns that a face is in a group has searched it
-                access.require_group(request.user, "identify", data["group"])
+            if "group" in data:
+                access.require_group(request.user, "enroll", data["group"])
             attestation.require(request)
 
         def enroll(challenge: Answer | None) -> services.Enrolled:

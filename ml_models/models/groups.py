@@ -25,6 +25,8 @@ class Group(models.Model):
             ("write_group", "Can change any group's members"),
             ("erase_group", "Can delete any group"),
             ("identify_group", "Can identify on any group"),
+            ("enroll_group", "Can have any group searched for the face that is enrolled"),
+            ("find_duplicates", "Can have any group searched for one face under two names"),
         ]
         constraints = [models.CheckConstraint(condition=~Q(group_id=""), name="group_has_an_id")]
 
@@ -52,6 +54,7 @@ class DuplicateSearch(models.Model):
 
     group = models.OneToOneField(Group, on_delete=models.CASCADE, primary_key=True, related_name="duplicate_search")
     asked_at = models.DateTimeField(db_default=Now())
+    begun_at = models.DateTimeField(null=True, help_text="When a worker took it, the last time.")
     asked_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+", db_index=False
     )

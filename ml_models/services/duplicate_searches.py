@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
 from ..engine.errors import EngineError
@@ -14,6 +16,9 @@ from . import audit, mixups
 from .callers import Caller
 from .mixups import Pairs
 
+# the largest group takes a worker about a minute
+_LOST = timedelta(minutes=5)
+
 
 def ask(caller: Caller, group: Group) -> None:
     """Note that somebody wants a group searched; what an earlier search found goes."""
@@ -22,11 +27,22 @@ def ask(caller: Caller, group: Group) -> None:
         DuplicateSearch.objects.create(group=group, asked_by_id=actor_id(caller.account))
 
 
+def waiting() -> list[UUID]:
+    """The groups whose search no worker has begun, or whose worker ended."""
+    return list(_waiting().values_list("pk", flat=True))
+
+
+def _waiting() -> QuerySet[DuplicateSearch]:
+    return DuplicateSearch.objects.filter(Q(begun_at=None) | Q(begun_at__lt=Now() - _LOST), done_at=None)
+
+
 def run(group: UUID) -> bool:
     """Make the search that was asked for. Returns: whether this call made it; another worker may have been first."""
-    search = DuplicateSearch.objects.select_related("group").filter(pk=group, done_at=None).first()
-    if search is None:
+    if not _waiting().filter(pk=group).update(begun_at=Now()):
         return False
+    search = DuplicateSearch.objects.select_related("group").filter(pk=group).first()
+    if search is None:
+        return False  # the group was deleted
     try:
         found, code = mixups.find(search.group.group_id), ""
     except (ServiceError, EngineError) as error:

@@ -29,8 +29,7 @@ ROLES: dict[str, tuple[str, ...]] = {
         "read_group",
         "write_group",
         "erase_group",
-        # to name a group at an enrolment is to search it
-        "identify_group",
+        "enroll_group",
     ),
     "Operator": (
         *_VERSIONS,
@@ -46,6 +45,8 @@ ROLES: dict[str, tuple[str, ...]] = {
         "release_subject",
         "exempt_subject",
         "release_credential",
+        "find_duplicates",
+        "view_candidates",
     ),
     "Approver": (*_VERSIONS, *_SERVICE, "activate_config", "rollback_config", "end_warmth", "control_rollout"),
     "Auditor": (*_VERSIONS, *_PEOPLE, *_SERVICE, "view_auditevent", "view_scores"),

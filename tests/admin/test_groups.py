@@ -1,14 +1,16 @@
 """A group's page: who may be in it twice, for a person to look at."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db.models.functions import Now
 from django.test import Client
 from rest_framework.test import APIClient
 
 from ml_models import runtime, services, tasks
 from ml_models.models import DuplicatePair, DuplicateSearch, Embedding, Group, Subject
-from ml_models.services import duplicate_searches, groups, mixups
+from ml_models.services import duplicate_searches, groups, mixups, overview
 from tests.api.test_identify import block
 from tests.conftest import Portraits
 from tests.support.panel import page, press, told
@@ -18,7 +20,7 @@ from tests.support.uploads import enroll
 
 pytestmark = pytest.mark.django_db
 
-LOOKS = ("view_group", "view_subject", "view_candidates", "identify_group")
+LOOKS = ("view_group", "view_subject", "view_candidates", "find_duplicates")
 
 
 @pytest.fixture
@@ -38,8 +40,8 @@ def shown(client: Client, bus: Group) -> str:
 def test_pairs_are_searched_by_a_worker_and_shown_to_who_may_see_them(bus: Group, staff: Any) -> None:
     operator, reader = staff(*LOOKS), staff("view_group")
     assert "two names" not in shown(operator, bus)
-    assert "worker" in told(press(operator, "group", "duplicates", bus.pk))
-    assert "No worker has finished it yet" in shown(operator, bus)
+    press(operator, "group", "duplicates", bus.pk)
+    assert "No worker has begun yet" in shown(operator, bus)
     assert (duplicate_searches.run(bus.pk), duplicate_searches.run(bus.pk)) == (True, False)
     tasks.find_duplicates(str(bus.pk))
     pair = DuplicatePair.objects.get()
@@ -62,10 +64,32 @@ def test_pairs_are_searched_by_a_worker_and_shown_to_who_may_see_them(bus: Group
     assert "not_ready" in shown(operator, bus)
 
 
-def test_who_may_not_identify_in_the_group_starts_no_search(people: list[str], staff: Any) -> None:
+def test_the_button_asks_no_queue_and_the_next_tick_begins_the_search(
+    people: list[str], staff: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     groups.put(services.NOBODY, "bus/7", people)
     group = Group.objects.get()
-    reader = staff("view_group", "view_candidates", "view_subject")
+    queued: list[str] = []
+    monkeypatch.setattr("celery.app.task.Task.apply_async", lambda self, args, *_, **__: queued.append(*args))
+    operator = staff(*LOOKS)
+    assert "the jobs of beat are not being done" in told(press(operator, "group", "duplicates", group.pk))
+    overview.ran(overview.CHAIN)
+    assert "begins within seconds" in told(press(operator, "group", "duplicates", group.pk))
+    assert queued == []
+    tasks.tick()
+    assert queued == [str(group.pk)]
+    DuplicateSearch.objects.update(begun_at=Now())
+    tasks.tick()
+    assert (len(queued), duplicate_searches.run(group.pk)) == (1, False)
+    DuplicateSearch.objects.update(begun_at=Now() - timedelta(minutes=6))  # its worker has ended
+    tasks.tick()
+    assert len(queued) == 2
+
+
+def test_who_may_not_look_for_duplicates_starts_no_search(people: list[str], staff: Any) -> None:
+    groups.put(services.NOBODY, "bus/7", people)
+    group = Group.objects.get()
+    reader = staff("view_group", "view_candidates", "view_subject", "identify_group", "enroll_group")
     assert "Look for duplicates" not in shown(reader, group)
     assert reader.post(page("group", "duplicates", group.pk)).status_code == 403
     assert not DuplicateSearch.objects.exists()

@@ -18,7 +18,7 @@ from tests.conftest import Portraits
 from tests.support.pictures import another
 from tests.support.races import LONG_S, Parking
 from tests.support.served import rewrite
-from tests.support.uploads import enroll
+from tests.support.uploads import enroll, upload
 
 pytestmark = pytest.mark.django_db
 
@@ -36,8 +36,8 @@ def roster(people: list[str]) -> str:
 
 @pytest.fixture
 def desk(roster: str, service: APIClient, grant: Any, django_user_model: Any) -> APIClient:
-    """Who may enroll and search groups, and may not see candidates."""
-    grant(django_user_model.objects.get(username="kiosk"), "identify_group")
+    """Who may enroll and name groups, and neither identify nor see candidates."""
+    grant(django_user_model.objects.get(username="kiosk"), "enroll_group")
     return service
 
 
@@ -117,8 +117,15 @@ def test_the_policy_is_asked_for_the_group_before_anything_is_read(
     roster: str, service: APIClient, portraits: Portraits
 ) -> None:
     for group in (BUS, "nobodys"):
-        assert enroll(service, "child-3", another(portraits.eileen_collins), group=group).status_code == 403
+        answer = enroll(service, "child-3", another(portraits.eileen_collins), group=group)
+        assert (answer.status_code, answer.json()["right"]) == (403, "ml_models.enroll_group")
     assert AuditEvent.objects.filter(kind="enroll", code="forbidden").count() == 2
+
+
+def test_who_may_name_a_group_at_an_enrolment_identifies_nobody_on_it(desk: APIClient, portraits: Portraits) -> None:
+    body = {"group": BUS, "image": upload("", portraits.eileen_collins)["image"]}
+    answer = desk.post("/api/v1/face/identify", body, format="multipart")
+    assert (answer.status_code, answer.json()["right"]) == (403, "ml_models.identify_group")
 
 
 def test_what_cannot_be_searched_is_refused(desk: APIClient, portraits: Portraits, settings: Any) -> None:
