@@ -6,6 +6,7 @@ from django.http import HttpRequest
 from django.templatetags.static import static
 from django.urls import reverse
 
+_OVERVIEW = "admin:ml_models_overview"
 # (title, rows of (app, model, name, Material symbol)); a name behind the model is a page of its own
 _GROUPS = (
     (
@@ -48,18 +49,29 @@ _GROUPS = (
 
 def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
     """`UNFOLD["SIDEBAR"]["navigation"]`: the overview, then groups with what the user may see of them."""
-    overview = {"title": "Overview", "icon": "dashboard", "link": reverse("admin:ml_models_overview")}
+    overview = {"title": "Overview", "icon": "dashboard", "link": reverse(_OVERVIEW)}
     groups = [{"title": title, "separator": True, "items": _items(request, rows)} for title, rows in _GROUPS]
     return [{"title": None, "items": [overview]}, *groups]
 
 
 def _items(request: HttpRequest, rows: tuple[tuple[str, str, str, str], ...]) -> list[dict[str, Any]]:
     return [
-        {"title": name, "icon": icon, "link": reverse(f"admin:{app}_{model}_{page or 'changelist'}")}
+        {"title": name, "icon": icon, "link": link, "active": _is_at(request.path, link)}
         for app, what, name, icon in rows
         for model, _, page in [what.partition("_")]
+        for link in [reverse(f"admin:{app}_{model}_{page or 'changelist'}")]
         if request.user.has_perm(f"{app}.view_{model}")
     ]
+
+
+def _is_at(path: str, link: str) -> bool:
+    """Whether a page belongs to this row: not where it has a row of its own, below the list's address."""
+    return path.startswith(link) and (path == link or path not in _own_pages())
+
+
+def _own_pages() -> set[str]:
+    rows = [(app, what) for _, rows in _GROUPS for app, what, _, _ in rows if "_" in what]
+    return {reverse(f"admin:{app}_{what}") for app, what in rows} | {reverse(_OVERVIEW)}
 
 
 def icon(request: HttpRequest) -> str:

@@ -14,7 +14,15 @@ from django.utils.safestring import SafeString
 
 from ml_models.engine.errors import EngineError
 from ml_models.exceptions import ServiceError
-from ml_models.models import AuditEvent, Erasure, EvaluationReport, Identification, ServingProcess, Verification
+from ml_models.models import (
+    AuditEvent,
+    Erasure,
+    EvaluationReport,
+    Identification,
+    ServingProcess,
+    Subject,
+    Verification,
+)
 from ml_models.rollouts import processes
 from ml_models.services import audit
 from ml_models.services.traffic import MAX_DAYS
@@ -22,25 +30,26 @@ from ml_models.services.traffic import MAX_DAYS
 from . import overview, timeline, traffic
 from .base import Panel
 from .display import headline, label
+from .finding import FindingPanel, exactly
 from .lists import codes_under, one_of
 
 # what only holders of view_scores may see: with it, a face could be tuned until it matches
 _SCORES = ("score", "scored", "threshold", "margin", "similarities")
 
 
+DECISIONS = ("match", "review", "no_match")
 # what a verify may fail with
 CODES = sorted({*codes_under(EngineError), *codes_under(ServiceError)})
+_EVENT_CODES = sorted({*DECISIONS, *CODES, "forbidden", "invalid_request", "throttled"})
 
 
-class AttemptAdmin(Panel):
+class AttemptAdmin(FindingPanel):
     """The audit rows of one kind of attempt; scores only for who may see them."""
 
     list_select_related = ["config", "caller", "subject"]
     # by their names: Django would ask a table of millions which values it holds
-    list_filter = [one_of("decision", ("match", "review", "no_match")), one_of("code", CODES), "config", "at"]
+    list_filter = [exactly("subject"), one_of("decision", DECISIONS), one_of("code", CODES), "config", "at"]
     sortable_by = ["at"]
-    search_fields = ["subject__subject_id__exact"]
-    search_help_text = "the host's whole subject id"
     ordering = ["-at"]
 
     def get_list_display(self, request: HttpRequest) -> list[str]:
@@ -70,6 +79,7 @@ class AttemptAdmin(Panel):
 
 @admin.register(Verification)
 class VerificationAdmin(AttemptAdmin):
+    nothing = "Nobody was verified yet."
     list_display = ["at", "outcome", "scored", "who", "capture_point", "caller", "config"]
     fields = [
         "id",
@@ -105,6 +115,7 @@ class VerificationAdmin(AttemptAdmin):
 
 @admin.register(Identification)
 class IdentificationAdmin(AttemptAdmin):
+    nothing = "Nobody was looked for in a group yet."
     list_display = ["at", "outcome", "candidates", "who", "capture_point", "caller", "config"]
     fields = [
         "id",
@@ -133,13 +144,12 @@ class IdentificationAdmin(AttemptAdmin):
 
 
 @admin.register(AuditEvent)
-class AuditEventAdmin(Panel):
-    """Every event. A search for the host's id of a subject gives what was done to that subject."""
+class AuditEventAdmin(FindingPanel):
+    """Every event. The host's id of a subject leads to what was done to that subject, by its pseudonym."""
 
+    nothing = "Nothing has happened yet that is recorded."
     list_display = ["at", "kind", "code", "caller", "credential_id", "capture_point", "short_subject", "sequence"]
-    list_filter = ["kind", "at"]
-    search_fields = ["subject__exact", "credential_id__exact", "code__exact"]
-    search_help_text = "a whole subject id of the host, a pseudonym, a credential or a code"
+    list_filter = [exactly("subject"), exactly("credential_id"), "kind", one_of("code", _EVENT_CODES), "at"]
     ordering = ["-id"]
     fields = [
         "id",
@@ -159,12 +169,8 @@ class AuditEventAdmin(Panel):
         deeds = path("timeline/", self.view(partial(timeline.page, self)), name="ml_models_auditevent_timeline")
         return [deeds, *super().get_urls()]
 
-    def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
-        # the id itself is in no event; the pseudonym is, and has an index
-        pseudonym = audit.named_by_id(search_term).pseudonym if search_term else ""
-        if pseudonym:
-            return queryset.filter(subject=pseudonym), False
-        return super().get_search_results(request, queryset, search_term)
+    def of(self, subject: Subject) -> str:
+        return f"{self.url('changelist')}?subject={audit.named(subject).pseudonym}"
 
     @admin.display(description="subject's pseudonym")
     def short_subject(self, event: AuditEvent) -> str:
@@ -173,6 +179,7 @@ class AuditEventAdmin(Panel):
 
 @admin.register(Erasure)
 class ErasureAdmin(Panel):
+    nothing = "Nobody was erased."
     list_display = ["at", "by", "references", "subject_hash"]
     list_select_related = ["by"]
     list_filter = ["at"]
@@ -181,6 +188,7 @@ class ErasureAdmin(Panel):
 
 @admin.register(EvaluationReport)
 class EvaluationReportAdmin(Panel):
+    nothing = "No version was measured yet. Start a study from a version's page, or run evaluate."
     list_display = ["created_at", "config", "line", "digest", "opened"]
     list_select_related = ["config"]
     list_filter = ["config"]
@@ -219,7 +227,8 @@ class EvaluationReportAdmin(Panel):
 
 @admin.register(ServingProcess)
 class ServingProcessAdmin(Panel):
-    list_display = ["__str__", "kind", "alive", "started_at", "heartbeat_at", "loaded", "engines", "problems"]
+    nothing = "No process has reported itself. Start the web server and a worker."
+    list_display = ["__str__", "kind", "alive", "started_at", "heartbeat_at", "loaded", "runs_on", "troubles"]
     list_filter = ["kind"]
     ordering = ["-heartbeat_at"]
 
@@ -236,6 +245,18 @@ class ServingProcessAdmin(Panel):
     def alive(self, process: ServingProcess) -> bool:
         return bool(process.live)  # type: ignore[attr-defined]
 
+    @admin.display(description="engines")
+    def runs_on(self, process: ServingProcess) -> str:
+        return _told(process.engines)
+
+    @admin.display(description="problems")
+    def troubles(self, process: ServingProcess) -> str:
+        return _told(process.problems)
+
     @admin.display(description="embedding spaces")
     def loaded(self, process: ServingProcess) -> int:
         return len(process.spaces)
+
+
+def _told(by_name: dict[str, str]) -> str:
+    return ", ".join(f"{name}: {what}" for name, what in by_name.items()) or "none"

@@ -81,6 +81,8 @@ class Button:
     asks: Callable[[Any], Asked] | None = None
     """None for what costs nothing and can be undone: one click."""
     danger: bool = False
+    quiet: bool = False
+    """For a deed that is rare: it does not stand out."""
 
     def labelled(self, obj: Any) -> str:
         return self.label if isinstance(self.label, str) else self.label(obj)
@@ -101,6 +103,8 @@ class Panel(ModelAdmin):
     """Rows that nobody adds, changes or deletes here; `buttons` are the ways to act on one."""
 
     buttons: Sequence[Button] = ()
+    nothing: str
+    """What the list says while it has no row."""
     actions = None
     list_per_page = 50
     show_full_result_count = False
@@ -140,7 +144,8 @@ class Panel(ModelAdmin):
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         if not self.has_view_permission(request):
             return self.lacks(request, f"ml_models.view_{self.opts.model_name}")
-        return super().changelist_view(request, {"notices": notices(), **(extra_context or {})})
+        shown = {"notices": notices(), "nothing": self.nothing}
+        return super().changelist_view(request, {**shown, **(extra_context or {})})
 
     def changeform_view(
         self,
@@ -213,6 +218,7 @@ class Panel(ModelAdmin):
                 "url": self.url(button.name, obj.pk),
                 "label": button.labelled(obj),
                 "danger": button.danger,
+                "quiet": button.quiet,
                 "asks": button.asks is not None,
             }
             for button in self.buttons

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import partial
 from typing import Any
-from urllib.parse import urlencode
 
 from django.contrib import admin
 from django.db.models import Count, Exists, OuterRef, QuerySet, Subquery
@@ -18,8 +17,9 @@ from ml_models.services import audit, challenges, lockout
 from ml_models.services.erasure import erasures
 
 from . import people
-from .base import Asked, Button, Done, Panel, panel_caller
+from .base import Asked, Button, Done, panel_caller
 from .display import moment, words
+from .finding import FindingPanel, exactly
 
 # a subject's page shows so many of the last attempts
 _ATTEMPTS = 10
@@ -116,7 +116,8 @@ class ToEnrolAgain(admin.SimpleListFilter):
 
 
 @admin.register(Subject)
-class SubjectAdmin(Panel):
+class SubjectAdmin(FindingPanel):
+    nothing = "Nobody is enrolled."
     list_display = ["subject_id", "references_count", "failed", "locked_until", "created_at"]
     list_filter = [Locked, ToEnrolAgain]
     ordering = ["-created_at"]
@@ -134,6 +135,7 @@ class SubjectAdmin(Panel):
             partial(_note, True),
             lambda subject: not subject.cannot_turn,
             _ask_cannot_turn,
+            quiet=True,
         ),
         Button(
             "can_turn",
@@ -142,6 +144,7 @@ class SubjectAdmin(Panel):
             partial(_note, False),
             lambda subject: subject.cannot_turn,
             _ask_can_turn,
+            quiet=True,
         ),
         Button(
             "erase",
@@ -161,15 +164,18 @@ class SubjectAdmin(Panel):
         last = obj.verifications.order_by("-at")[:_ATTEMPTS]
         return {
             "enrols": request.user.has_perm(people.ENROLL),
+            "locked": Subject.objects.filter(pk=obj.pk, locked_until__gt=Now()).exists(),
             "erasures": seen("erasure", erasures(obj.subject_id)),
             "references": seen("reference", obj.references.defer("chip")),
             "attempts": [(row, _told(row)) for row in seen("verification", last)],
         }
 
+    def of(self, subject: Subject) -> str:
+        return self.url("change", subject.pk)
+
     def get_urls(self) -> list[URLPattern]:
-        finds = path("find/", self.view(partial(people.find, self)), name="ml_models_subject_find")
         enrols = people.in_memory(self.view(partial(people.enrol, self)))
-        return [finds, path("enrol/", enrols, name="ml_models_subject_enrol"), *super().get_urls()]
+        return [path("enrol/", enrols, name="ml_models_subject_enrol"), *super().get_urls()]
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         more = {"enrols": request.user.has_perm(people.ENROLL)}
@@ -182,7 +188,7 @@ class SubjectAdmin(Panel):
             if not request.user.has_perm(right):
                 return self.lacks(request, right)
         events = reverse("admin:ml_models_auditevent_changelist")
-        return HttpResponseRedirect(f"{events}?{urlencode({'q': audit.named(subject).pseudonym})}")
+        return HttpResponseRedirect(f"{events}?subject={audit.named(subject).pseudonym}")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Subject]:
         # of the rows on the page alone: a join would group everybody first
@@ -200,12 +206,11 @@ class SubjectAdmin(Panel):
 
 
 @admin.register(Reference)
-class ReferenceAdmin(Panel):
+class ReferenceAdmin(FindingPanel):
+    nothing = "No reference is enrolled."
     list_display = ["id", "subject", "score", "overridden", "captured_at", "enrolled_by"]
     list_select_related = ["subject", "enrolled_by"]
-    list_filter = ["overridden", "captured_at"]
-    search_fields = ["subject__subject_id__exact"]
-    search_help_text = "the host's whole subject id"
+    list_filter = [exactly("subject"), "overridden", "captured_at"]
     ordering = ["-captured_at"]
     sortable_by = ["captured_at"]
     fields = ["id", "subject", "quality", "overridden", "captured_at", "enrolled_by"]

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlencode
+
 from django.contrib import admin
 from django.db.models import F
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 
 from ml_models.models import CredentialCount
 from ml_models.services import lockout
 
 from .base import Asked, Button, Done, Panel, panel_caller
+
+_EVENTS = "admin:ml_models_auditevent_changelist"
 
 
 def _release(count: CredentialCount, request: HttpRequest) -> Done:
@@ -36,11 +42,11 @@ def _ask_release(count: CredentialCount) -> Asked:
 
 @admin.register(CredentialCount)
 class CredentialCountAdmin(Panel):
+    nothing = "No credential has tried anybody yet."
     list_display = ["credential", "visits_", "failures_", "slowed", "slowed_until", "counted_at"]
-    search_fields = ["credential__exact"]
     ordering = [F("slowed_until").desc(nulls_last=True)]
-    fields = ["credential", "visits_", "failures_", "counted_at", "slowed", "slowed_until"]
-    readonly_fields = ["visits_", "failures_", "slowed"]
+    fields = ["credential", "visits_", "failures_", "counted_at", "slowed", "slowed_until", "events"]
+    readonly_fields = ["visits_", "failures_", "slowed", "events"]
     buttons = (
         Button(
             "release",
@@ -59,6 +65,11 @@ class CredentialCountAdmin(Panel):
     @admin.display(description="of them failed", ordering="failures")
     def failures_(self, count: CredentialCount) -> str:
         return f"{count.failures:.1f}"
+
+    @admin.display(description="audit events")
+    def events(self, count: CredentialCount) -> SafeString:
+        query = urlencode({"credential_id": count.credential})
+        return format_html('<a href="{}?{}">What was done with it</a>', reverse(_EVENTS), query)
 
     @admin.display(description="slowed", boolean=True)
     def slowed(self, count: CredentialCount) -> bool:

@@ -20,6 +20,7 @@ from ml_models.services import overview
 from ml_models.services.overview import Attempts, Health
 from ml_models.versions import evidence
 
+from . import finding
 from .base import Panel
 from .charts import FILLS, stacked
 from .display import moment, words
@@ -51,7 +52,7 @@ def page(panel: Panel, request: HttpRequest) -> HttpResponse:
         "needs": list(_needs(may, health, active)),
         "active": active,
         "sees_versions": may("ensembleconfig"),
-        "sees_people": may("subject"),
+        **(finding.subjects_finder() if may("subject") else {}),
         "rollout": _rollout() if may("rollout") else None,
         "health": _health(health) if health else [],
         "traffic": _traffic(overview.attempts()) if may("verification") else None,

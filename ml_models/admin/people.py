@@ -1,4 +1,4 @@
-"""Find somebody by the host's id, and enrol a picture. An id comes in a body, so that no address names it."""
+"""Enrol a picture, from a file or the camera."""
 
 from __future__ import annotations
 
@@ -16,32 +16,11 @@ from ml_models import services
 from ml_models.engine.errors import EngineError
 from ml_models.exceptions import ServiceError
 from ml_models.models import Reference, Subject
-from ml_models.services import subject_ids
-from ml_models.services.erasure import erasures
 from ml_models.services.frames import FrameUploadHandler
 
 from .base import Panel, panel_caller, refused
 
 ENROLL, OVERRIDE = "ml_models.enroll_subject", "ml_models.override_reference"
-
-
-def find(panel: Panel, request: HttpRequest) -> HttpResponse:
-    """The page of whoever has this id; else whether somebody with it was erased, for who may see erasures."""
-    subject_id = request.POST.get("subject_id", "").strip()
-    trouble = subject_ids.trouble(subject_id) if subject_id else None
-    subject = Subject.objects.filter(subject_id=subject_id).only("pk").first() if subject_id and not trouble else None
-    if subject:
-        return HttpResponseRedirect(panel.url("change", subject.pk))
-    told = bool(subject_id) and not trouble and request.user.has_perm("ml_models.view_erasure")
-    return panel.answer(
-        request,
-        "find",
-        title="Find a person",
-        subject_id=subject_id,
-        trouble=trouble,
-        tells_erasures=told,
-        erasures=erasures(subject_id) if told else (),
-    )
 
 
 def enrol(panel: Panel, request: HttpRequest) -> HttpResponse:

@@ -11,6 +11,7 @@ from .display import label
 
 @admin.register(Artifact)
 class ArtifactAdmin(Panel):
+    nothing = "No model file is published. Publish one with publish_model."
     list_display = ["name", "kind", "family", "short_sha256", "generation", "weights_licence", "commercial"]
     list_filter = ["kind", "family", "commercial_use"]
     search_fields = ["name", "sha256"]

@@ -114,6 +114,7 @@ def _failures_url(rollout: Rollout, code: str) -> str:
 
 @admin.register(Rollout)
 class RolloutAdmin(Panel):
+    nothing = "No version was rolled out yet. Validate one and activate it."
     list_display = ["named", "state_label", "opened_at", "opened_by", "finished_at", "pairs", "reason"]
     list_select_related = ["config", "opened_by"]
     list_filter = ["state"]
@@ -188,6 +189,7 @@ class RolloutAdmin(Panel):
 class RolloutFailureAdmin(Panel):
     """References that a rollout gave up on: their subjects are to be enrolled again."""
 
+    nothing = "Nobody has to be enrolled again."
     list_display = ["subject", "code", "tries", "version", "at", "reference_link"]
     list_display_links = None
     list_filter = ["code", "rollout"]

@@ -63,6 +63,7 @@ def _opened(request: HttpRequest, config: EnsembleConfig) -> StudyJob | None:
 
 @admin.register(StudyJob)
 class StudyJobAdmin(Panel):
+    nothing = "No study was started here. A version's page starts one."
     list_display = ["opened_at", "kind", "config", "state_label", "progress", "by", "finished_at"]
     list_select_related = ["config", "by"]
     list_filter = ["kind", "state"]

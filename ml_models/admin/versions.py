@@ -47,6 +47,7 @@ def _measured(config: EnsembleConfig, other: EnsembleConfig | None, request: Htt
 class EnsembleConfigAdmin(Panel):
     """Members and thresholds come from files; here a draft's name and notes can be changed, nothing else."""
 
+    nothing = "There is no version. Load an ensemble file."
     list_display = ["__str__", "state_label", "members_line", "mirrored", "target", "evidence"]
     list_filter = ["state"]
     search_fields = ["name", "notes"]

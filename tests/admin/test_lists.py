@@ -1,6 +1,7 @@
 """Lists of tables that may be of any size: what they count, offer and ask the database."""
 
 import re
+from html import unescape
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from ml_models.admin import lists
 from ml_models.admin.base import Panel
 from ml_models.models import Reference, Subject, Verification
+from tests.admin.test_hidden_fields import PANELS
 from tests.support.panel import page
 
 pytestmark = pytest.mark.django_db
@@ -49,6 +51,19 @@ def test_a_list_before_the_first_estimate_is_as_long_as_was_counted(
     monkeypatch.setattr(lists, "_estimate", lambda table: -1)
     Verification.objects.bulk_create(Verification(decision="match") for _ in range(5))
     assert shown(viewer).result_count == 3
+
+
+def test_every_list_has_a_text_of_its_own_while_it_is_empty(client: Client, django_user_model: Any) -> None:
+    client.force_login(django_user_model.objects.create_superuser("root"))
+    texts = []
+    for model, panel in PANELS:
+        empty = client.get(page(str(model._meta.model_name), "changelist"))
+        assert panel.nothing in unescape(empty.text), model
+        assert "Create a new item" not in empty.text
+        texts.append(panel.nothing)
+    assert len(set(texts)) == len(texts)
+    narrowed = client.get(page("verification", "changelist"), {"decision": "match"}).text
+    assert "Nothing matches." in narrowed
 
 
 @pytest.fixture

@@ -42,6 +42,25 @@ def test_both_ways_in_lead_there(well: None, operator: Client) -> None:
     assert reverse("admin:login") in Client().get("/", follow=True).redirect_chain[-1][0]
 
 
+def test_each_page_says_what_it_is_and_is_one_row_of_the_menu(served: EnsembleConfig, operator: Client) -> None:
+    pages = {
+        "Overview": reverse("admin:ml_models_overview"),
+        "Serving processes": page("servingprocess", "changelist"),
+        "Live traffic": page("verification", "traffic"),
+        "Verifications": page("verification", "changelist"),
+        "Timeline": page("auditevent", "timeline"),
+        "Audit events": page("auditevent", "changelist"),
+        "Versions": page("ensembleconfig", "change", served.pk),
+    }
+    for name, address in pages.items():
+        answer = operator.get(address)
+        rows = [row for group in answer.context["sidebar_navigation"] for row in group["items"]]
+        assert [row["title"] for row in rows if row["active"]] == [name]
+    for address in (pages["Live traffic"], pages["Timeline"]):
+        answer = operator.get(address)
+        assert f'<h2 class="fv-title">{answer.context["title"]}</h2>' in answer.text
+
+
 def lock(config: EnsembleConfig, people: list[str]) -> None:
     Subject.objects.filter(subject_id="child-1").update(locked_until=Now() + timedelta(hours=1))
 

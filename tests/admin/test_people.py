@@ -7,12 +7,24 @@ import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.urls import reverse
+from rest_framework.test import APIClient
 
 from ml_models import rollouts, services
-from ml_models.models import AuditEvent, EnsembleConfig, Reference, RolloutFailure, Subject
+from ml_models.models import (
+    AuditEvent,
+    EnsembleConfig,
+    Group,
+    Identification,
+    Reference,
+    RolloutFailure,
+    Subject,
+)
+from ml_models.services import groups
 from tests.admin.conftest import VIEWS
+from tests.admin.test_hidden_fields import PANELS
 from tests.conftest import Portraits
 from tests.support.panel import page, told
+from tests.support.uploads import verify
 
 pytestmark = pytest.mark.django_db
 
@@ -20,7 +32,7 @@ FIND, ENROL = (reverse(f"admin:ml_models_subject_{name}") for name in ("find", "
 
 
 def find(client: Client, subject_id: str) -> Any:
-    return client.post(FIND, {"subject_id": subject_id})
+    return client.post(FIND, {"sought": subject_id})
 
 
 def enrol(client: Client, subject_id: str, picture: bytes, **more: str) -> Any:
@@ -41,6 +53,40 @@ def test_somebody_is_found_by_the_whole_id_or_it_is_said_whether_they_were_erase
     assert "with 1 reference," in find(viewer, "child-1").text
     assert "erased" not in find(staff("view_subject"), "child-1").text
     assert find(staff("view_reference"), "child-2").status_code == 403
+
+
+def test_every_list_about_people_finds_by_an_id_that_no_address_names(
+    people: list[str], service: APIClient, portraits: Portraits, staff: Callable[..., Client]
+) -> None:
+    """Addresses stay in access logs and in browsers."""
+    for subject_id in people:
+        verify(service, subject_id, portraits.eileen_collins)
+        Identification.objects.create(
+            subject=Subject.objects.get(subject_id=subject_id), roster_size=1, candidates=1, decision="match"
+        )
+    groups.put(services.NOBODY, "bus/7", people)
+    lists = ("reference", "verification", "identification", "auditevent")
+    desk = staff("view_subject", "view_group", *(f"view_{model}" for model in lists))
+    for model in lists:
+        assert page(model, "find") in desk.get(page(model, "changelist")).text
+        where = desk.post(page(model, "find"), {"sought": "child-1"})["Location"]
+        assert "child-1" not in where
+        shown = desk.get(where)
+        rows = shown.context["cl"].result_list
+        whole = desk.get(page(model, "changelist")).context["cl"].result_count
+        assert 0 < len(rows) < whole
+        assert "child-2" not in shown.text
+        assert "Nobody is enrolled as “nobody”" in desk.post(page(model, "find"), {"sought": "nobody"}).text
+        assert desk.get(page(model, "changelist"), {"q": "child-1"}).context["cl"].result_count == whole
+        assert desk.get(page(model, "changelist"), {"subject": "child-1"}).context["cl"].result_count == 0
+        other = staff(f"view_{model}")
+        assert page(model, "find") not in other.get(page(model, "changelist")).text
+        assert other.post(page(model, "find"), {"sought": "child-1"}).status_code == 403
+    bus = desk.post(page("group", "find"), {"sought": "bus/7"})["Location"]
+    assert bus == page("group", "change", Group.objects.get().pk)
+    assert "No group has the id “bus/8”" in desk.post(page("group", "find"), {"sought": "bus/8"}).text
+    searched = [field for _, panel in PANELS for field in panel.search_fields]
+    assert not [field for field in searched if "subject" in field or "group" in field]
 
 
 def test_who_was_erased_and_enrolled_again_is_shown_with_both(
