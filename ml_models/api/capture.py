@@ -1,4 +1,5 @@
-"""A page to try the camera on: guidance from `quality`, then enroll and verify. It holds no right and no key."""
+"""A page to try the camera on: guidance from `quality`, then enroll and verify, with or without a challenge. It holds
+no right and no key."""
 
 from __future__ import annotations
 
@@ -28,7 +29,7 @@ def page(request: HttpRequest) -> HttpResponse:
     """The page, in the browser's language. Raises: Http404 where the setting TRY_PAGE is off."""
     if not conf.get("TRY_PAGE"):
         raise Http404
-    calls = {name: reverse(f"ml_models:{name}") for name in ("quality", "enroll", "verify")}
+    calls = {name: reverse(f"ml_models:{name}") for name in ("quality", "challenges", "enroll", "verify")}
     with texts.spoken(request) as language:
         direction = "rtl" if get_language_bidi() else "ltr"
         context = {"language": language, "direction": direction, "calls": calls, "says": _said()}
@@ -51,4 +52,5 @@ def _said() -> dict[str, str]:
         "match": _("Match."),
         "review": _("Not sure. Take another picture, or let a person decide."),
         "no_match": _("No match."),
+        "live": _("Somebody is there."),
     }

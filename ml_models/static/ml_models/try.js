@@ -1,9 +1,11 @@
-// Shows what speaks against the picture while somebody looks into the camera; then enrolls or verifies.
+// Shows what speaks against the picture while somebody looks into the camera; then enrolls or verifies, with the steps of
+// a challenge where it is asked for or required.
 import { available, open, shoot } from "./camera.js";
 
 const LOOK_EVERY_MS = 700;
 const FRAMES = { verify: 3, enroll: 1 };
 const BETWEEN_FRAMES_MS = 200;
+const COUNTED_S = 3;
 
 const read = (id) => JSON.parse(document.getElementById(id).textContent);
 const calls = read("calls");
@@ -16,6 +18,9 @@ const opens = document.getElementById("open");
 const sends = document.getElementById("send");
 const key = document.getElementById("key");
 const subject = document.getElementById("subject");
+const live = document.getElementById("live");
+const steps = document.getElementById("steps");
+const count = document.getElementById("count");
 
 const purpose = () => form.elements.purpose.value;
 const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -32,8 +37,9 @@ async function call(name, fields, pictures) {
   return { ok: answer.ok, data: await answer.json() };
 }
 
-// what a problem, or a quality, asks of the person
-const asked = (data) => (data.reasons?.length ? data.reasons.join(", ") : data.detail);
+// what a problem, or a quality, asks of the person; a reason may be about one picture of a challenge
+const told = ({ frame, text }) => (Number.isInteger(frame) ? `${frame + 1}: ${text}` : text);
+const asked = (data) => (data.details?.length ? [...new Set(data.details.map(told))].join(", ") : data.detail);
 
 async function look() {
   if (key.value && !sends.disabled) {
@@ -47,15 +53,62 @@ async function look() {
   setTimeout(look, LOOK_EVERY_MS);
 }
 
-async function send() {
+async function still() {
   const pictures = [await shoot(video)];
   while (pictures.length < FRAMES[purpose()]) {
     await wait(BETWEEN_FRAMES_MS);
     pictures.push(await shoot(video));
   }
-  const { ok, data } = await call(purpose(), { subject_id: subject.value.trim() }, pictures);
-  if (!ok) return `${asked(data)} (${data.code})`;
-  return data.decision ? says[data.decision] : [says.enrolled, ...data.warnings].join(" ");
+  return pictures;
+}
+
+// A picture of each step, after a countdown in which the person turns.
+async function walked(challenge) {
+  const pictures = [];
+  steps.max = challenge.steps.length;
+  steps.hidden = count.hidden = false;
+  try {
+    for (const [index, step] of challenge.steps.entries()) {
+      steps.value = index;
+      guidance.textContent = `${index + 1}/${challenge.steps.length} ${step.text}`;
+      for (let left = COUNTED_S; left > 0; left--) {
+        count.textContent = left;
+        await wait(1000);
+      }
+      pictures.push(await shoot(video));
+    }
+  } finally {
+    steps.hidden = count.hidden = true;
+    guidance.textContent = "";
+  }
+  return pictures;
+}
+
+const refusal = (data) => `${asked(data)} (${data.code})`;
+
+function outcome(data) {
+  const words = [data.decision ? says[data.decision] : says.enrolled, ...(data.warnings ?? [])];
+  if (data.live) words.push(data.live === "yes" ? says.live : data.live_reasons.map(told).join(", "));
+  return words.join(" ");
+}
+
+async function send() {
+  const fields = { subject_id: subject.value.trim() };
+  let pictures;
+  if (live.checked) {
+    const { ok, data } = await call("challenges", { purpose: purpose(), ...fields }, []);
+    if (!ok) return refusal(data);
+    pictures = await walked(data);
+    Object.assign(fields, { challenge_id: data.challenge_id, nonce: data.nonce });
+  } else {
+    pictures = await still();
+  }
+  const { ok, data } = await call(purpose(), fields, pictures);
+  if (data.code === "challenge_required" && !live.checked) {
+    live.checked = true;
+    return send();
+  }
+  return ok ? outcome(data) : refusal(data);
 }
 
 opens.addEventListener("click", async () => {
