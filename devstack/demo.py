@@ -1,4 +1,5 @@
-"""The whole story end to end, printed: enrol two people, then verify good, poor, wrong and broken pictures.
+"""The whole story end to end, printed: enrol two people, then verify good, poor, wrong and broken pictures; another
+version goes live meanwhile, and is left again.
 
 Runs against the service at DEVSTACK_URL with DEVSTACK_API_KEY, which `make demo` sets. Exits with 1 when an answer is
 not the one expected.
@@ -27,6 +28,9 @@ from ml_models.engine.detect import Detector
 from ml_models.engine.types import DetectedFace
 
 PHOTOS = ROOT.parent / "shared" / "data" / "faces_cc0"
+# those of the same networks: nothing is embedded again
+VERSIONS = (4, 5)
+PATIENCE_S = 120
 ROW = "{:58} {:18} {:>8} {:>9} {:>6}  {}"
 
 
@@ -53,6 +57,7 @@ def main() -> int:
         print("\n" + ROW.format("asked", "answer", "score", "threshold", "ms", ""))
         right = [report(service, attempt) for attempt in attempts]
         right += [*challenged(service, second[0]), *searched(service, f"demo-bus-{run}", first, second)]
+        right += changed(service, *second)
     finally:
         for subject, _ in (first, second):
             service.erase(subject)
@@ -83,6 +88,14 @@ class Service:
             f"{self.url}/api/v1/face/liveness/challenges", json={"purpose": "verify", "subject_id": subject}, timeout=60
         ).json()
         return {name: answer[name] for name in ("challenge_id", "nonce")}, [one["step"] for one in answer["steps"]]
+
+    def operate(self, call: str) -> None:
+        """An operator's call; one that is refused shows in what is verified next."""
+        self._session.post(f"{self.url}/api/v1/face/{call}", json={}, timeout=60)
+
+    def version(self) -> int:
+        """The active one."""
+        return int(self._session.get(f"{self.url}/api/v1/face/config", timeout=60).json()["version"])
 
     def put_group(self, group: str, *subjects: str) -> None:
         self._session.put(f"{self.url}/api/v1/face/groups/{group}", json={"subject_ids": subjects}, timeout=60)
@@ -137,6 +150,30 @@ def searched(service: Service, group: str, first: tuple[str, bytes], second: tup
         yield row(f"{group}: who is this, of others", "no_match", lambda: service.identify(group, second[1]))
     finally:
         service.erase_group(group)
+
+
+def changed(service: Service, subject: str, picture: bytes) -> Iterator[bool]:
+    """A version with the same networks goes live while the one before answers, and is rolled back."""
+    before = service.version()
+    other = next(version for version in VERSIONS if version != before)
+
+    def verified() -> dict[str, Any]:
+        answer = service.post("verify", subject, picture)
+        return {**answer, "decision": f"{answer.get('decision')}, version {answer.get('config_version')}"}
+
+    def live() -> dict[str, Any]:
+        until = time.monotonic() + PATIENCE_S
+        while (answer := verified())["decision"] == f"match, version {before}" and time.monotonic() < until:
+            time.sleep(0.5)
+        return answer
+
+    service.operate(f"configs/{other}/validate")  # one that was live before is no draft, and needs none
+    service.operate(f"configs/{other}/activate")
+    try:
+        yield row(f"version {other} goes live in place of {before}", f"match, version {other}", live)
+    finally:
+        service.operate(f"configs/{other}/rollback")
+    yield row(f"back to version {before}", f"match, version {before}", verified)
 
 
 def challenged(service: Service, subject: str) -> Iterator[bool]:
