@@ -25,12 +25,17 @@ def locked(people: list[str], service: APIClient, portraits: Portraits) -> None:
 
 def test_a_locked_child_is_released_in_three_clicks(locked: None, panel: Page, pictures: Path) -> None:
     shoot(panel, pictures, "overview")
+    clicks: list[None] = []
+    panel.expose_function("clicked", lambda: clicks.append(None))
+    panel.add_init_script("addEventListener('click', () => window.clicked(), true);")
+    panel.reload()
     panel.get_by_role("link", name="child-1 is locked out until").click()
     expect(panel.get_by_role("link", name="no match, front door")).to_be_visible()
     shoot(panel, pictures, "subject")
     panel.get_by_role("link", name="Release").click()
     panel.get_by_role("button", name="Release").click()
     expect(panel.get_by_text("Released: the subject can be verified again.")).to_be_visible()
+    assert len(clicks) == 3
     assert not Subject.objects.filter(locked_until__gt=Now()).exists()
 
 

@@ -1,5 +1,6 @@
 """The panel's addresses and what a page says."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,7 @@ def serious(page: Page) -> list[str]:
     """What axe finds of the two gravest kinds, in the light theme and in the dark one."""
     found = []
     for dark in (False, True):
-        page.emulate_media(color_scheme="dark" if dark else "light")
-        page.evaluate("dark => document.documentElement.classList.toggle('dark', dark)", dark)
+        _theme(page, dark)
         violations = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
         found += [
             f"{'dark' if dark else 'light'}, {violation['id']}: {node['html'][:120]}"
@@ -35,15 +35,23 @@ def serious(page: Page) -> list[str]:
             if violation["impact"] in ("serious", "critical")
             for node in violation["nodes"]
         ]
-    page.evaluate("document.documentElement.classList.remove('dark')")
-    page.emulate_media(color_scheme="light")
+    _theme(page, dark=False)
     return found
 
 
 def shoot(panel: Page, folder: Path, name: str) -> None:
-    """The page as a desktop and as a phone show it; neither may scroll sideways."""
+    """The page as a desktop and as a phone show it: neither may scroll sideways. Pictures of both, in both themes, are
+    taken where somebody wants to look at them: `SCREENSHOTS=folder make test ARGS=tests/browser`."""
     for width in (1440, 390):
         panel.set_viewport_size({"width": width, "height": 900})
-        panel.screenshot(path=folder / f"{name}-{width}.png", full_page=True)
         assert panel.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), (name, width)
+        for dark in (False, True) if "SCREENSHOTS" in os.environ else ():
+            _theme(panel, dark)
+            panel.screenshot(path=folder / f"{name}-{width}{'-dark' * dark}.png", full_page=True)
+    _theme(panel, dark=False)
     panel.set_viewport_size({"width": 1280, "height": 900})
+
+
+def _theme(page: Page, dark: bool) -> None:
+    page.emulate_media(color_scheme="dark" if dark else "light")
+    page.evaluate("dark => document.documentElement.classList.toggle('dark', dark)", dark)
