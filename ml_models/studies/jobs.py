@@ -96,10 +96,12 @@ def _alive(job_id: UUID) -> Iterator[None]:
 def _unpacked(job: StudyJob) -> Iterator[Path]:
     archive = crypto.open_archive(job.pk, bytes(job.archive or b""))
     with TemporaryDirectory(prefix="ml_models-study-", dir=_MEMORY if _MEMORY.is_dir() else None) as name:
+        # the report names a list by its folder
+        folder = Path(name) / "uploaded"
         with zipfile.ZipFile(io.BytesIO(archive)) as pack:
             for entry in contents(archive):
-                pack.extract(entry, name)
-        yield Path(name)
+                pack.extract(entry, folder)
+        yield folder
 
 
 def _done(job: StudyJob, folder: Path) -> dict[str, Any]:

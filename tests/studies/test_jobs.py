@@ -1,9 +1,7 @@
 """Studies that the panel starts: pictures sent up, measured by a worker, and gone."""
 
-import io
 import re
 import threading
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,25 +20,14 @@ from ml_models.studies import jobs
 from tests.conftest import Portraits
 from tests.support.panel import page, told
 from tests.support.served import ensemble, write
-from tests.support.studies import two_people
+from tests.support.studies import packed, two_people_packed
 
 pytestmark = pytest.mark.django_db
 
 
-def packed(**files: bytes) -> bytes:
-    archive = io.BytesIO()
-    with zipfile.ZipFile(archive, "w") as pack:
-        for name, data in files.items():
-            pack.writestr(name, data)
-    return archive.getvalue()
-
-
 @pytest.fixture
 def archive(tmp_path: Path, portraits: Portraits) -> bytes:
-    options = two_people(tmp_path, portraits)
-    root = Path(options[-1])
-    pictures = {f"images/{path.relative_to(root)}": path.read_bytes() for path in root.rglob("*.jpg")}
-    return packed(**{"pairs.csv": (tmp_path / "pairs.csv").read_bytes(), **pictures})
+    return two_people_packed(tmp_path, portraits)
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 """A pair list small enough for a test, of real photographs."""
 
+import io
+import zipfile
 from pathlib import Path
 
 from PIL import ImageEnhance
@@ -31,3 +33,19 @@ def two_people(folder: Path, portraits: Portraits) -> list[str]:
     (root / "grace" / "none.jpg").write_bytes(encoded(faceless()))
     (folder / "pairs.csv").write_text(LIST)
     return ["--config", "2", "--pairs", str(folder / "pairs.csv"), "--images", str(root)]
+
+
+def two_people_packed(folder: Path, portraits: Portraits) -> bytes:
+    """The same, as the panel takes it."""
+    root = Path(two_people(folder, portraits)[-1])
+    pictures = {f"images/{path.relative_to(root)}": path.read_bytes() for path in root.rglob("*.jpg")}
+    return packed(**{"pairs.csv": (folder / "pairs.csv").read_bytes(), **pictures})
+
+
+def packed(**files: bytes) -> bytes:
+    """A ZIP archive of these files."""
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as pack:
+        for name, data in files.items():
+            pack.writestr(name, data)
+    return archive.getvalue()
