@@ -67,7 +67,7 @@ class StudyJobAdmin(Panel):
     list_display = ["opened_at", "kind", "config", "state_label", "progress", "by", "finished_at"]
     list_select_related = ["config", "by"]
     list_filter = ["kind", "state"]
-    fields = ["config", "kind", "people", "all_pairs", "stressed", "by", "opened_at", "finished_at"]
+    fields = ["config", "kind", "people", "all_pairs", "stressed", "by", "opened_at"]
     change_form_template = "admin/ml_models/study.html"
 
     def page(self, request: HttpRequest, obj: StudyJob) -> dict[str, Any]:

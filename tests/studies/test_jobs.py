@@ -76,6 +76,7 @@ def test_an_evaluation_is_started_in_the_panel_and_its_report_is_linked(
     assert job.report.measured_on["people"] == "Two astronauts"
     shown = operator.get(page("studyjob", "change", job.pk)).text
     assert page("evaluationreport", "html", job.report.pk) in shown
+    assert "Finished 20" in shown
     assert list(Path("/dev/shm").glob("ml_models-study-*")) == []  # noqa: S108
 
 
