@@ -199,11 +199,15 @@ def test_every_page_fits_a_desktop_and_a_phone(
         reverse("admin:ml_models_overview"),
         address("subject", "change", Reference.objects.all()[0].subject_id),
         address("subject", "enrol"),
+        address("subject", "find"),
         address("verification", "changelist"),
         address("verification", "traffic"),
+        address("auditevent", "changelist"),
+        address("erasure", "changelist"),
         address("auditevent", "timeline"),
         address("ensembleconfig", "change", active.pk),
         address("ensembleconfig", "tune", clone.pk),
+        address("ensembleconfig", "study", active.pk),
         address("ensembleconfig", "validate", clone.pk),
     ):
         panel.goto(where)
