@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('ml_models', '0041_duplicate_searches'),
+        ('ml_models', '0043_presentation_reports'),
     ]
 
     operations = [
