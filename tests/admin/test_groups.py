@@ -41,13 +41,16 @@ def test_pairs_are_searched_by_a_worker_and_shown_to_who_may_see_them(bus: Group
     operator, reader = staff(*LOOKS), staff("view_group")
     assert "two names" not in shown(operator, bus)
     press(operator, "group", "duplicates", bus.pk)
-    assert "No worker has begun yet" in shown(operator, bus)
+    waiting = shown(operator, bus)
+    assert "No worker has begun yet" in waiting
+    assert "overview.js" in waiting  # which renews it
     assert (duplicate_searches.run(bus.pk), duplicate_searches.run(bus.pk)) == (True, False)
     tasks.find_duplicates(str(bus.pk))
     pair = DuplicatePair.objects.get()
     assert (pair.first.subject_id, pair.second.subject_id, pair.match) == ("child-1", "child-3", True)
     seen, hidden = shown(operator, bus), shown(reader, bus)
     assert "3 members were compared" in seen
+    assert "overview.js" not in seen
     assert "1 without a reference" in seen
     assert page("subject", "change", pair.first_id) in seen
     assert "one face" in seen
