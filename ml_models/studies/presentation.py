@@ -16,7 +16,7 @@ from ..engine.pipeline import Pipeline
 from ..engine.presentation import PassiveRule
 from ..engine.quality import QualityLimits
 from ..engine.types import canonical_json
-from ..evaluation.rates.presentation import BONA_FIDE, Presented, rates
+from ..evaluation.rates.presentation import BONA_FIDE, Presented, changes, rates
 from ..evaluation.report.page import presentation_page
 from ..exceptions import ConfigInvalid, InvalidRequest
 from ..models import EnsembleConfig
@@ -72,15 +72,25 @@ def _row(manifest: Path, images: Path, number: int, line: dict[str, str | None])
     return Row(file, texts["subject"], texts["session"], texts["camera"], texts["kind"])
 
 
-def evaluate_presentation(config: EnsembleConfig, rows: Sequence[Row], watcher: Watcher) -> tuple[dict[str, Any], str]:
-    """Measure a version's attack detector and keep the figures.
+def evaluate_presentation(
+    config: EnsembleConfig, rows: Sequence[Row], watcher: Watcher, against: EnsembleConfig | None = None
+) -> tuple[dict[str, Any], str]:
+    """Measure a version's attack detector and keep the figures; the same of `against`, and compare them.
 
     Returns: the object of `evaluate_presentation --json`, and its page.
 
     Raises:
-        ConfigInvalid: the version has no attack detector.
+        ConfigInvalid: a version has no attack detector.
         InvalidRequest: there is nobody, or no attack, in the rows.
     """
+    result, presented = _measured(config, rows, watcher)
+    if against:
+        _, before = _measured(against, rows, watcher)
+        result["against"] = {"version": against.version, "changes": changes(before, presented)}
+    return result, presentation_page(result)
+
+
+def _measured(config: EnsembleConfig, rows: Sequence[Row], watcher: Watcher) -> tuple[dict[str, Any], list[Presented]]:
     passive = numbers.passive(config)
     if passive is None:
         raise ConfigInvalid([f"Version {config.version} has no network that looks for presentation attacks."])
@@ -89,7 +99,7 @@ def evaluate_presentation(config: EnsembleConfig, rows: Sequence[Row], watcher: 
         raise InvalidRequest(f"A manifest needs rows of {BONA_FIDE} and of at least one attack.")
     digest = evidence.liveness_digest(config)
     pipeline, limits = loading.pipeline(config), numbers.quality_limits(config, "verify")
-    progress = watcher.progress("looking at presentations")
+    progress = watcher.progress(f"showing presentations to version {config.version}")
     presented, shown = [], []
     for number, row in enumerate(rows, 1):
         data = row.file.read_bytes()
@@ -106,7 +116,7 @@ def evaluate_presentation(config: EnsembleConfig, rows: Sequence[Row], watcher: 
     }
     manifest_digest = hashlib.sha256(canonical_json({"shown": sorted(shown)}).encode()).hexdigest()
     lines = evidence.store_presentation(config, result, manifest_digest)
-    return {**result, "evidence": [asdict(line) for line in lines]}, presentation_page(result)
+    return {**result, "evidence": [asdict(line) for line in lines]}, presented
 
 
 def _presented(pipeline: Pipeline, limits: QualityLimits, passive: PassiveRule, row: Row, data: bytes) -> Presented:

@@ -6,7 +6,7 @@ from typing import cast
 import pytest
 
 from ml_models.evaluation.rates.intervals import clopper_pearson
-from ml_models.evaluation.rates.presentation import Presented, Verdict, rates
+from ml_models.evaluation.rates.presentation import Presented, Verdict, changes, rates
 
 
 def shown(kind: str, verdicts: Sequence[tuple[str, float | None]], camera: str = "", first: int = 0) -> list[Presented]:
@@ -46,6 +46,29 @@ def test_one_in_twenty_attacks_may_pass_at_five_percent() -> None:
     found = rates([*PEOPLE, *shown("print", [*[("no", -4.0)] * 19, ("yes", 9.0)])])
     assert found["bpcer_at_apcer"]["0.05"]["value"] == pytest.approx(0.0)
     assert found["bpcer_at_apcer"]["0.01"]["value"] == pytest.approx(18 / 20)
+
+
+def test_two_versions_are_compared_on_the_same_people() -> None:
+    def answers(prints: str, people: str) -> list[Presented]:
+        return [*shown("bona_fide", [(people, 0.0)] * 4 + [("yes", 0.0)] * 56), *shown("print", [(prints, 0.0)] * 60)]
+
+    bpcer, apcer = changes(answers("yes", "yes"), answers("no", "no"))
+    assert (apcer["what"], apcer["first"], apcer["second"], apcer["verdict"]) == ("APCER of print", 1.0, 0.0, "better")
+    assert (apcer["low"], apcer["high"]) == (-1.0, -1.0)
+    # four people judged otherwise say nothing
+    assert (bpcer["what"], bpcer["second"], bpcer["low"], bpcer["verdict"]) == (
+        "BPCER",
+        pytest.approx(4 / 60),
+        None,
+        "cannot tell",
+    )
+    _, back = changes(answers("no", "yes"), answers("yes", "yes"))
+    assert back["verdict"] == "worse"
+    mixed = shown("bona_fide", [("no", 0.0), ("yes", 0.0)] * 30)
+    other = shown("bona_fide", [("yes", 0.0), ("no", 0.0)] * 30)
+    (even,) = changes(mixed, other)
+    assert even["low"] < 0 < even["high"]
+    assert even["verdict"] == "cannot tell"
 
 
 def test_intervals_are_over_people_not_pictures() -> None:

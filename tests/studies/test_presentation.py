@@ -48,7 +48,15 @@ def test_each_picture_is_taken_as_a_verify_takes_it(version: EnsembleConfig, fol
         HEAD
         + "a.jpg,one,,door,bona_fide\nsmall.jpg,one,2,door,bona_fide\nb.jpg,two,,bus,print\nnobody.jpg,two,,bus,print\n"
     )
-    report: dict[str, Any] = json.loads(run(folder, lines, "--json", "--output", str(folder / "report")))
+    stricter = {**PASSIVE, "liveness": {"passive": {"a": 1.0, "b": 0.0, "threshold": 50.0}}}
+    files.load(write(folder, ensemble(4, **stricter)))
+    options = ("--json", "--against", "4", "--output", str(folder / "report"))
+    report: dict[str, Any] = json.loads(run(folder, lines, *options))
+    changes = report["against"]["changes"]
+    assert [(change["what"], change["first"], change["second"]) for change in changes] == [
+        ("BPCER", 0.5, 0.0),
+        ("APCER of print", 0.0, 0.5),
+    ]
     assert (report["config"], report["subjects"], report["sessions"]) == (3, 2, 3)
     assert report["digest"] == evidence.liveness_digest(version)
     assert report["bona_fide"]["error"]["value"] == 0.0
@@ -56,7 +64,7 @@ def test_each_picture_is_taken_as_a_verify_takes_it(version: EnsembleConfig, fol
     assert report["species"]["print"]["error"]["value"] == 0.5
     assert report["species"]["print"]["non_response"]["value"] == 0.5  # no face
     assert set(report["cameras"]) == {"door", "bus"}
-    kept = PresentationReport.objects.get()
+    kept = PresentationReport.objects.get(config=version)
     assert (kept.config, kept.digest, kept.data["species"]) == (version, report["digest"], report["species"])
     assert [line["met"] for line in report["evidence"]] == [False, True, False, False]
     page = (folder / "report" / "presentation.html").read_text()
@@ -65,7 +73,8 @@ def test_each_picture_is_taken_as_a_verify_takes_it(version: EnsembleConfig, fol
     again = run(folder, lines)
     assert "print, 2: APCER 50.000%" in again
     assert "✗ 1 people shown to the attack detector of at least 40" in again
-    assert PresentationReport.objects.get().pk == kept.pk  # the same pictures again replace it
+    assert PresentationReport.objects.get(config=version).pk == kept.pk  # the same pictures again replace it
+    assert PresentationReport.objects.count() == 2
 
 
 @pytest.mark.parametrize(

@@ -81,20 +81,62 @@ def _bpcer_at(of_kind: Mapping[str, Sequence[Presented]], apcer: float) -> Rate 
     return share(people, [one.score is not None and one.score <= max(cuts) for one in people])
 
 
+def changes(first: Sequence[Presented], second: Sequence[Presented]) -> list[dict[str, Any]]:
+    """What the second version does better or worse than the first.
+
+    Args:
+        first, second: both versions' answers to the same presentations, in the same order.
+
+    Returns: for the BPCER and each species' APCER `what`, `first`, `second`, the change's interval `low` and `high`
+        over the same draws of people, and `verdict`: better, worse or cannot tell. Where fewer than five people are
+        judged otherwise nothing can be told, and `low` and `high` are None.
+    """
+    both = [*zip(first, second, strict=True)]
+    kinds = [BONA_FIDE, *sorted({one.kind for one in first} - {BONA_FIDE})]
+    return [_change(kind, [pair for pair in both if pair[0].kind == kind]) for kind in kinds]
+
+
+def _change(kind: str, pairs: Sequence[tuple[Presented, Presented]]) -> dict[str, Any]:
+    wrong = "no" if kind == BONA_FIDE else "yes"
+    ones = [before for before, _ in pairs]
+    trials, before = _by_subject(ones, [one.verdict == wrong for one, _ in pairs])
+    _, after = _by_subject(ones, [one.verdict == wrong for _, one in pairs])
+    change: dict[str, Any] = {
+        "what": "BPCER" if kind == BONA_FIDE else f"APCER of {kind}",
+        "first": float(before.sum() / trials.sum()),
+        "second": float(after.sum() / trials.sum()),
+    }
+    if int((before != after).sum()) < FEW_ERRORS:
+        return {**change, "low": None, "high": None, "verdict": "cannot tell"}
+    drawn = _draws(len(trials))
+    low, high = _tails(drawn @ (after - before) / (drawn @ trials))
+    verdict = "better" if high < 0 else "worse" if low > 0 else "cannot tell"
+    return {**change, "low": low, "high": high, "verdict": verdict}
+
+
 def share(ones: Sequence[Presented], errors: Sequence[bool]) -> Rate:
     """The share in error, with its interval over subjects. Where fewer than five people are in error a bootstrap
     underestimates the tail: the interval is widened to Clopper and Pearson's, in people."""
-    names, subject = np.unique([one.subject for one in ones], return_inverse=True)
-    trials = np.bincount(subject).astype(np.float64)
-    wrong = np.bincount(subject, weights=np.array(errors, np.float64))
-    drawn = np.random.default_rng(SEED).multinomial(len(names), np.full(len(names), 1 / len(names)), size=REPLICATES)
+    trials, wrong = _by_subject(ones, errors)
+    drawn = _draws(len(trials))
     low, high = _tails(drawn @ wrong / (drawn @ trials))
     value = float(wrong.sum() / trials.sum())
     in_error, spared = int((wrong > 0).sum()), int((wrong < trials).sum())
     if min(in_error, spared) < FEW_ERRORS:
-        exact = clopper_pearson(round(value * len(names)), len(names))
+        exact = clopper_pearson(round(value * len(trials)), len(trials))
         low, high = min(low, exact[0]), max(high, exact[1])
     return rate(value, low, high)
+
+
+def _by_subject(ones: Sequence[Presented], errors: Sequence[bool]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """How many presentations each subject made, and how many of them were in error; in the order of their names."""
+    _, subject = np.unique([one.subject for one in ones], return_inverse=True)
+    return np.bincount(subject).astype(np.float64), np.bincount(subject, weights=np.array(errors, np.float64))
+
+
+def _draws(subjects: int) -> NDArray[np.int64]:
+    """How often each subject is drawn in each replicate, shape (replicates, subjects); always the same."""
+    return np.random.default_rng(SEED).multinomial(subjects, np.full(subjects, 1 / subjects), size=REPLICATES)
 
 
 def _tails(values: NDArray[np.float64]) -> tuple[float, float]:

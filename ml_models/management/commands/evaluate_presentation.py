@@ -6,6 +6,7 @@ from ml_models import selectors
 from ml_models.management.base import MlCommand
 from ml_models.studies.presentation import evaluate_presentation, read
 
+from .compare_versions import in_words
 from .evaluate import percent
 
 
@@ -30,12 +31,19 @@ numbers, within APCER_LIMIT and BPCER_LIMIT; the lines at the end say whether th
         parser.add_argument("manifest", type=Path, metavar="MANIFEST")
         parser.add_argument("--config", type=int, required=True, metavar="VERSION")
         parser.add_argument("--images", type=Path, metavar="DIR", help="what files are relative to; MANIFEST's folder")
+        parser.add_argument(
+            "--against",
+            type=int,
+            metavar="VERSION",
+            help="show the same to this one, and say whether --config is better, worse, or whether it cannot be told",
+        )
         parser.add_argument("--output", type=Path, metavar="DIR", help="write presentation.html there")
 
     def run(self, **options: Any) -> dict[str, Any]:
         config = selectors.get_config(options["config"])
         rows = read(options["manifest"], options["images"] or options["manifest"].parent)
-        result, page = evaluate_presentation(config, rows, self)
+        other = selectors.get_config(options["against"]) if options["against"] else None
+        result, page = evaluate_presentation(config, rows, self, other)
         if options["output"]:
             options["output"].mkdir(parents=True, exist_ok=True)
             (options["output"] / "presentation.html").write_text(page)
@@ -53,5 +61,7 @@ numbers, within APCER_LIMIT and BPCER_LIMIT; the lines at the end say whether th
                 self.stdout.write(f"  {species}, {item['count']}: {rates}")
             for apcer, bpcer in figures["bpcer_at_apcer"].items():
                 self.stdout.write(f"  BPCER at APCER {float(apcer):.0%}: {percent(bpcer) if bpcer else 'not known'}")
+        for change in result.get("against", {}).get("changes", []):
+            self.stdout.write(f"against version {result['against']['version']}: {in_words(change)}")
         for line in result["evidence"]:
             self.stdout.write(f"{'✓' if line['met'] else '✗'} {line['says']}")
