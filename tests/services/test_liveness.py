@@ -1,8 +1,10 @@
 """What the policy asks of an attempt, and what is answered and counted where it is not met."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 from django.core.management import call_command
 from django.core.management.base import SystemCheckError
@@ -10,10 +12,13 @@ from rest_framework.test import APIClient
 
 from devstack.turned import shown
 from ml_models import conf, runtime
+from ml_models.engine.align import TEMPLATE
 from ml_models.engine.errors import InferenceFailed
 from ml_models.engine.presentation import PresentationDetector
+from ml_models.engine.quality import VERIFY_LIMITS, QualityLimits, measure
+from ml_models.engine.types import DetectedFace
 from ml_models.models import Artifact, AuditEvent, CredentialCount, EnsembleConfig, Reference, Subject, Verification
-from ml_models.services import NOBODY, challenges
+from ml_models.services import NOBODY, challenges, liveness
 from tests.conftest import Portraits
 from tests.support.challenges import TURNED, answer, ask, steps
 from tests.support.pictures import encoded, opened
@@ -200,6 +205,17 @@ def test_a_policy_with_other_names_is_an_error_of_the_settings(settings: Any, as
     settings.ML_MODELS = {**settings.ML_MODELS, "LIVENESS": asked}
     with pytest.raises(SystemCheckError, match="E013"):
         call_command("check")
+
+
+def test_a_frame_of_a_challenge_shows_a_face_that_the_detector_is_sure_of() -> None:
+    def covered(score: float, limits: QualityLimits) -> bool:
+        face = DetectedFace((0.0, 0.0, 100.0, 120.0), TEMPLATE, score)
+        quality = measure(np.zeros((112, 112, 3), np.uint8), face, liveness.challenge_limits(limits))
+        return "covered" in {reason.code for reason in quality.details}
+
+    assert [covered(score, VERIFY_LIMITS) for score in (0.79, 0.8)] == [True, False]
+    stricter = replace(VERIFY_LIMITS, min_detector_score=0.9)
+    assert [covered(score, stricter) for score in (0.89, 0.9)] == [True, False]
 
 
 def test_who_cannot_turn_the_head_is_asked_for_no_turn_and_somebody_looks(
