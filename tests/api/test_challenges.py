@@ -201,6 +201,19 @@ def test_another_persons_frame_fails_in_every_position_and_counts_for_the_creden
         assert CredentialCount.objects.get().failures == pytest.approx(before + position + 1, abs=0.01)
 
 
+def test_two_front_frames_go_by_the_versions_own_rule(
+    service: APIClient, child: str, portraits: Portraits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rewrite(liveness={"turned": {"threshold": -1e6}})  # whoever turns the head is anybody
+    asked = ["front", "left", "front", "right"]
+    monkeypatch.setattr(challenges, "draw", lambda: asked)
+    pictures = shown(portraits.eileen_collins, asked)
+    pictures[2] = shown(portraits.grace_hopper, asked)[2]
+    response = answer(service, child, ask(service, child), pictures)
+    refused(response, "challenge_failed")
+    assert codes(response) == [("another_person", 2)]
+
+
 @pytest.mark.parametrize("purpose", ["verify", "enroll"])
 def test_every_frame_must_match_the_claimed_subject_too(
     service: APIClient,
