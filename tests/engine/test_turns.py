@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 
 from ml_models.engine.align import TEMPLATE
-from ml_models.engine.turns import turn, unlike_steps
-
-STEPS = ("front", "left", "right")
+from ml_models.engine.turns import STEPS, turn, unlike_steps
 
 
 def nose_moved(eye_distances: float) -> np.ndarray:

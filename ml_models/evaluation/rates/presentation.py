@@ -131,7 +131,8 @@ def share(ones: Sequence[Presented], errors: Sequence[bool]) -> Rate:
 def _by_subject(ones: Sequence[Presented], errors: Sequence[bool]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """How many presentations each subject made, and how many of them were in error; in the order of their names."""
     _, subject = np.unique([one.subject for one in ones], return_inverse=True)
-    return np.bincount(subject).astype(np.float64), np.bincount(subject, weights=np.array(errors, np.float64))
+    wrong = np.bincount(subject, weights=np.array(errors, np.float64))
+    return np.bincount(subject).astype(np.float64), wrong.astype(np.float64)
 
 
 def _draws(subjects: int) -> NDArray[np.int64]:
