@@ -19,6 +19,8 @@ from .errors import CODES, CONTENT_TYPE, DATABASE_GONE, SENTENCES, document, ret
 
 logger = logging.getLogger(__name__)
 
+# what says how long and how coded the content is that a problem takes the place of
+_OF_CONTENT = ("Content-Length", "Content-Encoding", "ETag", "Last-Modified")
 # by the status that Django has answered with
 _PROBLEMS = {
     400: ("invalid_request", "The request is not one that this service takes. Is the host name one of its own?"),
@@ -44,6 +46,8 @@ def _as_problem(request: HttpRequest, response: HttpResponse) -> HttpResponse:
     with texts.spoken(request) as language:
         body = texts.translated(document(*_PROBLEMS[response.status_code]), language)
     response.content = json.dumps(body).encode()
+    for header in _OF_CONTENT:
+        del response[header]
     response["Content-Type"], response["Cache-Control"] = CONTENT_TYPE, "no-store"
     response["Content-Language"] = language
     patch_vary_headers(response, ["Accept-Language"])

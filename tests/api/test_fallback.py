@@ -24,6 +24,8 @@ def assert_problem(answer: Any, status: int, code: str) -> None:
     assert body["title"]
     assert body["detail"]
     assert len(answer.content) < 1000
+    # another length would cut it, or keep the client waiting
+    assert answer.headers.get("Content-Length", str(len(answer.content))) == str(len(answer.content))
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE", "OPTIONS"])
@@ -45,6 +47,14 @@ def assert_problem(answer: Any, status: int, code: str) -> None:
 def test_an_unknown_address_is_a_problem(path: str, method: str) -> None:
     answer = Client(enforce_csrf_checks=True).generic(method, path, b"{}", "application/json")
     assert_problem(answer, 404, "not_found")
+
+
+def test_a_problem_in_place_of_a_compressed_page_is_not_called_compressed(settings: Any) -> None:
+    settings.DEBUG = True  # a page that is long enough
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, "django.middleware.gzip.GZipMiddleware"]
+    answer = Client().get("/api/v1/nothing", headers={"accept-encoding": "gzip"})
+    assert_problem(answer, 404, "not_found")
+    assert "Content-Encoding" not in answer
 
 
 def test_other_addresses_of_the_host_keep_their_pages() -> None:
