@@ -20,7 +20,7 @@ from .views import FaceView, parse
 
 
 class ChallengeRequest(serializers.Serializer[Any]):
-    purpose = serializers.ChoiceField(choices=challenges.PURPOSES)
+    purpose = s.OneOfField(challenges.PURPOSES)
     subject_id = s.SubjectIdField(required=False)
     group = s.IdField("group", required=False)
     subject_ids = serializers.ListField(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import binascii
 import json
+import math
 import re
 from collections.abc import Iterator
 from typing import Any, NoReturn
@@ -46,7 +47,7 @@ class JSONParser(BaseParser):
         try:
             text = _ascii(body.removeprefix(b"\xef\xbb\xbf"))
             del body
-            return json.loads(text, parse_constant=_refuse_constant)
+            return json.loads(text, parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_each_once)
         except RecursionError:
             raise ParseError("The JSON body is nested too deep.") from None
         except json.JSONDecodeError as error:
@@ -86,6 +87,20 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ParseError("The body is not JSON: NaN and Infinity are not numbers there.")
 
 
+def _finite(text: str) -> float:
+    """A number as it stands: 1e999 would become Infinity. Raises: ParseError"""
+    number = float(text)
+    return number if math.isfinite(number) else _refuse_constant(text)
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object's members. Of two with one name, a proxy may have looked at the other one. Raises: ParseError"""
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        raise ParseError("The JSON body has an object with two members of one name. Send each once.")
+    return members
+
+
 class MultiPartParser(BaseParser):
     """multipart/form-data: a part with a file's name is bytes; one without is text, or bytes where it cannot be text.
 
@@ -97,7 +112,10 @@ class MultiPartParser(BaseParser):
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
         parts: MultiValueDict[str, str | bytes] = MultiValueDict()
         try:
-            reader = _Parts({"CONTENT_TYPE": media_type, "CONTENT_LENGTH": 0}, stream, [])
+            # Django looks for the type in small letters
+            kind, _, parameters = (media_type or "").partition(";")
+            header = f"{kind.lower()};{parameters}"
+            reader = _Parts({"CONTENT_TYPE": header, "CONTENT_LENGTH": 0}, stream, [])
             for name, value in reader:
                 parts.appendlist(_INDEX.sub("", name), value)
         except (MultiPartParserError, SuspiciousMultipartForm):  # what they say repeats the header

@@ -13,14 +13,14 @@ from ml_models.services import quality
 
 from . import examples
 from .schema import PICTURE, operation
-from .serializers import ImageField, QualityAnswer
+from .serializers import ImageField, OneOfField, QualityAnswer
 from .views import FaceView, parse
 
 
 class QualityRequest(serializers.Serializer[Any]):
     image = ImageField(help_text="JPEG, PNG, WebP or HEIC.")
-    purpose = serializers.ChoiceField(
-        choices=get_args(quality.Purpose), default="verify", help_text="what the picture is for: enroll asks for more"
+    purpose = OneOfField(
+        get_args(quality.Purpose), default="verify", help_text="what the picture is for: enroll asks for more"
     )
 
 

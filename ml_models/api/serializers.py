@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import binascii
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from django.core.files.uploadedfile import UploadedFile
@@ -18,6 +19,8 @@ from ml_models.services.challenges import Answer
 
 # base64 as clients write it: either alphabet, lines, no padding
 _STANDARD, _BLANKS = bytes.maketrans(b"-_", b"+/"), b" \t\r\n\v\f"
+# of a data URL; its other characters need none
+_ESCAPES = [(f"%{code}", digit) for digit in "+/=" for code in (f"{ord(digit):02X}", f"{ord(digit):02x}")]
 
 
 @extend_schema_field(OpenApiTypes.BINARY)
@@ -46,10 +49,13 @@ class ImageField(serializers.Field):
         return picture
 
     def _from_base64(self, text: str) -> bytes:
+        text = text.lstrip()
         if text[:5].lower() == "data:":
             head, _, text = text.partition(",")
-            if not head.lower().endswith(";base64"):
+            if head.lower().replace(" ", "")[-7:] != ";base64":
                 self.fail("invalid")
+            for escape, digit in _ESCAPES:
+                text = text.replace(escape, digit)
         try:
             digits = text.encode("ascii").translate(_STANDARD, _BLANKS).rstrip(b"=")
             return binascii.a2b_base64(digits + b"=" * (-len(digits) % 4), strict_mode=True)
@@ -74,6 +80,8 @@ class IdField(serializers.CharField):
         )
 
     def to_internal_value(self, data: Any) -> str:
+        if isinstance(data, float):  # 7.0 and 1e400 would be the ids “7.0” and “inf”
+            self.fail("invalid")
         text = super().to_internal_value(data)
         # before the validators, which look at every character of a text of any length
         if reason := subject_ids.trouble(text, self._what):
@@ -84,6 +92,26 @@ class IdField(serializers.CharField):
 class SubjectIdField(IdField):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__("subject", **kwargs)
+
+
+class OneOfField(serializers.ChoiceField):
+    """One of some words; what was sent in place of one is not repeated."""
+
+    def __init__(self, choices: Collection[str], **kwargs: Any) -> None:
+        says = f"Send one of these: {', '.join(choices)}."
+        super().__init__(choices=choices, error_messages={"invalid_choice": says}, **kwargs)
+
+
+def require_each_once(fields: Mapping[str, serializers.Field], data: Any) -> None:
+    """Refuse a form that has two values where one belongs: somebody before us may have looked at the other one.
+
+    Raises:
+        ValidationError
+    """
+    values = getattr(data, "getlist", lambda name: ())  # JSON has each once, by its parser
+    single = [name for name, field in fields.items() if not isinstance(field, serializers.ListField)]
+    if twice := [name for name in single if len(values(name)) > 1]:
+        raise serializers.ValidationError({name: ["Send one value; the form has several."] for name in twice})
 
 
 class CapturePointField(serializers.CharField):

@@ -109,7 +109,13 @@ class Afterwards(Response):
 
 
 def parse(serializer: type[Any], request: Request) -> dict[str, Any]:
+    """What was asked.
+
+    Raises:
+        ValidationError
+    """
     parsed = serializer(data=request.data)
+    s.require_each_once(parsed.fields, request.data)
     parsed.is_valid(raise_exception=True)
     return dict(parsed.validated_data)
 

@@ -4,6 +4,7 @@ import base64
 import json
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from asgiref.sync import async_to_sync
@@ -58,6 +59,8 @@ def test_the_first_picture_that_is_not_one_ends_it(service: APIClient) -> None:
         (b'["' + b'\\u20ac","' * 9000 + "é".encode() * 9 + b'"]', "not as it should be"),
         (b'["' + b'\\u20ac \\u20ac","' * 6000 + b'"]', "in more than 10000 places"),
         (b'{"canary": NaN}', "NaN"),
+        (b'{"canary": 1e999}', "Infinity"),
+        (b'{"subject_id": "child-1", "canary": {"a": 1, "a": 1}}', "two members of one name"),
         (b'{"canary": ' + b"1" * 5000 + b"}", "a number that is too long"),
         (b'{"canary": ', "at character 11"),
         (b"canary=1&image=2", "not JSON"),
@@ -118,6 +121,9 @@ BASE64: dict[str, str] = {
     "a data URL with parameters": f"data:image/jpeg;name=face.jpg;charset=utf-8;base64,{TEXT}",
     "a data URL in capitals": f"DATA:IMAGE/JPEG;BASE64,{TEXT}",
     "a data URL without a type": f"data:;base64,{TEXT}",
+    "a data URL with blanks": f" \n data:image/jpeg; base64 , {TEXT}",
+    "a data URL with escapes": "data:image/jpeg;base64," + quote(TEXT, safe=""),
+    "a data URL with small escapes": "data:image/jpeg;base64," + quote(TEXT, safe="").replace("%2F", "%2f"),
     "a data URL in lines": "data:image/jpeg;base64," + base64.encodebytes(PICTURE).decode(),
 }
 
@@ -234,3 +240,33 @@ def test_under_Djangos_ASGI_bodies_arrive_with_and_without_a_length(
 
     # understood: what is missing is an active version
     assert async_to_sync(ask)()["code"] == "not_ready"
+
+
+@pytest.mark.parametrize("sent", ["canary", "canary" * 10_000, "\ud800", 7, True, 1.5])
+def test_a_word_that_is_none_of_those_asked_for_is_not_repeated(service: APIClient, sent: Any) -> None:
+    for call in ("liveness/challenges", "quality"):
+        body = json.dumps({"purpose": sent, "image": "AAAA", "subject_id": "child-1"})
+        answer = send(service, f"/api/v1/face/{call}", body, "application/json")
+        assert answer.status_code == 400, answer.content
+        assert answer.json()["errors"]["purpose"][0].startswith("Send one of these: ")
+        assert len(answer.content) < 1000
+
+
+@pytest.mark.parametrize("number", ["7.0", "1e5", "-0.0"])
+def test_a_fraction_is_nobody_s_id(service: APIClient, number: str) -> None:
+    """It would be written in a way of ours, as “100000.0”."""
+    body = f'{{"subject_id": {number}, "image": "AAAA"}}'
+    assert "subject_id" in refusal(service, body)["errors"]
+    assert send(service, VERIFY, body.replace(number, "7"), "application/json").json()["code"] == "not_ready"
+
+
+@pytest.mark.parametrize("name", ["subject_id", "capture_point", "challenge_id", "nonce"])
+def test_a_form_with_two_values_where_one_belongs_is_refused(service: APIClient, name: str) -> None:
+    """A proxy that looks at the first one would let the second one through."""
+    body = SUBJECT + part(f'name="{name}"', b"canary") * 2 + IMAGE["a file"] + b"--b--\r\n"
+    assert "several" in refusal(service, body, "multipart/form-data; boundary=b")["errors"][name][0]
+
+
+def test_the_type_of_a_form_is_written_in_any_case(service: APIClient) -> None:
+    body = SUBJECT + IMAGE["a file"] + b"--b--\r\n"
+    assert send(service, VERIFY, body, "Multipart/Form-Data; Boundary=b").json()["code"] == "not_ready"
