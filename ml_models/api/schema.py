@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from drf_spectacular.types import DJANGO_PATH_CONVERTER_MAPPING, OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
 
 from .errors import CODES, CONTENT_TYPE
 from .serializers import ProblemAnswer
 
+# the converter of `urls`: a generated client has a type for UUIDs
+DJANGO_PATH_CONVERTER_MAPPING["any_uuid"] = OpenApiTypes.UUID
 F = TypeVar("F", bound=Callable[..., Any])
 
 ALWAYS = (

@@ -1,5 +1,5 @@
 from django.urls import path, re_path, register_converter
-from django.urls.converters import StringConverter
+from django.urls.converters import StringConverter, UUIDConverter
 
 from ml_models import rollouts
 
@@ -16,7 +16,14 @@ class SubjectIdConverter(StringConverter):
         return value.removesuffix("/")
 
 
+class AnyCaseUUIDConverter(UUIDConverter):
+    """Some phones write a UUID in capitals. A DELETE that found nothing there would seem to be done already."""
+
+    regex = f"(?i:{UUIDConverter.regex})"
+
+
 register_converter(SubjectIdConverter, "subject_id")
+register_converter(AnyCaseUUIDConverter, "any_uuid")
 
 urlpatterns = [
     path("enroll", views.EnrollView.as_view(), name="enroll"),
@@ -29,15 +36,15 @@ urlpatterns = [
     path("subjects/<subject_id:subject_id>/release", views.ReleaseView.as_view(), name="release"),
     path("subjects/<subject_id:subject_id>", views.SubjectView.as_view(), name="subject"),
     path("groups/<subject_id:group_id>", groups.GroupView.as_view(), name="group"),
-    path("references/<uuid:reference_id>", views.ReferenceView.as_view(), name="reference"),
+    path("references/<any_uuid:reference_id>", views.ReferenceView.as_view(), name="reference"),
     path("config", views.ConfigView.as_view(), name="config"),
     path("configs", operators.ConfigsView.as_view(), name="configs"),
     path("configs/<int:version>/validate", operators.ValidateView.as_view(), name="validate"),
     path("configs/<int:version>/activate", operators.ActivateView.as_view(), name="activate"),
     path("configs/<int:version>/rollback", operators.RollbackView.as_view(), name="rollback"),
-    path("rollouts/<uuid:rollout_id>", operators.RolloutView.as_view(), name="rollout"),
+    path("rollouts/<any_uuid:rollout_id>", operators.RolloutView.as_view(), name="rollout"),
     *(
-        path(f"rollouts/<uuid:rollout_id>/{name}", operators.SteerView.as_view(steer=steer), name=name)
+        path(f"rollouts/<any_uuid:rollout_id>/{name}", operators.SteerView.as_view(steer=steer), name=name)
         for name, steer in (
             ("pause", rollouts.pause),
             ("resume", rollouts.resume),

@@ -135,10 +135,10 @@ def call(made: APIClient, name: str, method: str, subject_id: str, reference_id:
     values = {
         "<subject_id:subject_id>": subject_id,
         "<subject_id:group_id>": "bus/7",
-        "<uuid:reference_id>": str(reference_id),
+        "<any_uuid:reference_id>": str(reference_id),
     }
     path = "/" + ours()[name][0]
-    for key, value in {**values, "<uuid:rollout_id>": str(uuid.uuid4()), "<int:version>": "99"}.items():
+    for key, value in {**values, "<any_uuid:rollout_id>": str(uuid.uuid4()), "<int:version>": "99"}.items():
         path = path.replace(key, value)
     # complete, so that a refusal is about the caller; a caller who gets further is told that this is no picture
     body = {"subject_id": subject_id, "image": "bm8gcGljdHVyZQ==", "purpose": "verify"} if method == "POST" else None
