@@ -11,6 +11,8 @@ from ..models import Subject
 MAX_LENGTH = 200
 """Characters, as the database has it."""
 _CONTROLS = {"Cc", "Cs", "Zl", "Zp"}
+# they turn what stands behind them round, in a list beside other ids, too
+_BIDIRECTIONAL = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 
 
 def trouble(subject_id: str, what: str = "subject") -> str | None:
@@ -18,15 +20,21 @@ def trouble(subject_id: str, what: str = "subject") -> str | None:
     addresses, logs and lists: what one of them would change or cut there names another subject, or none."""
     if not 1 <= len(subject_id) <= MAX_LENGTH:
         return f"A {what}'s id has 1 to {MAX_LENGTH} characters; this one has {len(subject_id)}."
-    if subject_id != subject_id.strip():
-        return f"A {what}'s id neither begins nor ends with a blank."
+    if subject_id != subject_id.strip() or "Cf" in map(unicodedata.category, (subject_id[0], subject_id[-1])):
+        return f"A {what}'s id neither begins nor ends with a blank or an invisible character."
     for place, character in enumerate(subject_id):
-        if unicodedata.category(character) in _CONTROLS:
+        if _is_control(character):
             return f"A {what}'s id has no control characters; character {place} is U+{ord(character):04X}."
     # clients and proxies take these for steps through folders
     if not {"", ".", ".."}.isdisjoint(subject_id.split("/")):
         return f"A {what}'s id, and each of its parts between slashes, is neither empty nor “.” nor “..”."
     return None
+
+
+def _is_control(character: str) -> bool:
+    is_no_character = ord(character) & 0xFFFE == 0xFFFE or "\ufdd0" <= character <= "\ufdef"
+    turns = unicodedata.bidirectional(character) in _BIDIRECTIONAL
+    return is_no_character or turns or unicodedata.category(character) in _CONTROLS
 
 
 def require(subject_id: str, what: str = "subject") -> None:

@@ -33,6 +33,13 @@ BAD: dict[str, str] = {
     "trail ": "blank",
     "trail\n": "blank",
     "\u00a0lead": "blank",
+    "\ufefflead": "invisible",
+    "trail\u200b": "invisible",
+    "\u202elead": "invisible",
+    "a\u202eb": "character 1 is U+202E",
+    "a\u2066b": "character 1 is U+2066",
+    "\ufdd0": "U+FDD0",
+    "a\U0010ffff": "U+10FFFF",
     ".": "“.”",
     "..": "“..”",
     "a/../b": "“..”",
@@ -41,7 +48,24 @@ BAD: dict[str, str] = {
     "a//b": "empty",
     "x" * 201: "this one has 201",
 }
-GOOD = ["child-1", "7", "school/7", "Zoë Ž", "沙耶", "😀", "a.b", "...", "-", "a b", "x" * 200, "%2e%2e", "a\\b", 'q"q']
+GOOD = [
+    "child-1",
+    "7",
+    "school/7",
+    "Zoë Ž",
+    "沙耶",
+    "😀",
+    "a.b",
+    "...",
+    "-",
+    "a b",
+    "x" * 200,
+    "%2e%2e",
+    "a\\b",
+    'q"q',
+    "👨\u200d👩",
+    "می\u200cخواهم",
+]
 PICTURE = "bm8gcGljdHVyZQ=="
 
 
