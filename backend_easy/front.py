@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import unquote, unquote_to_bytes
 
 from django.urls import NoReverseMatch, reverse
 
@@ -63,6 +64,11 @@ class _Late(Exception):
     """The body did not come in time."""
 
 
+class _NotUTF8(Exception):
+    """The address is in another encoding. Django would make “%EB” of such a byte, which is another subject's id: who
+    asks for an erasure would be told that there is nothing."""
+
+
 class Lane:
     """Threads, and the line before them."""
 
@@ -99,9 +105,11 @@ class Front:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = time.perf_counter()
+        scope = _in_origin_form(scope)
         route = self._route(scope)
         body = _Arriving(self, scope, receive)
         try:
+            _require_utf8(scope)
             # before the body, for those who would only be refused after it
             route.lane.line.ask(route.urgency, route.patience_s())
             await body.read()
@@ -111,6 +119,8 @@ class Front:
                 metrics.answered(route.name, error.code, time.perf_counter() - began)
             await asyncio.sleep(_BREATH_S)
             await _send(send, _problem(error.code, str(error), retry_after(error.retry_after_s)))
+        except _NotUTF8:
+            await _send(send, _problem("invalid_request", "The address is not UTF-8. Escape the bytes of UTF-8 in it."))
         except _Late:
             await _send(send, _problem("invalid_request", "The body did not arrive whole in time. Send it again."))
             return  # without the rest of it, the server closes the connection
@@ -241,6 +251,25 @@ def _work(
     except Exception:
         logger.exception("a call ended without an answer")
         answered(_problem("internal_error", "Something went wrong in the service. Try again."))
+
+
+def _in_origin_form(scope: Scope) -> Scope:
+    """A request whose target is a whole URL, as any other. The URL's host goes before the header's (RFC 9112, 3.2.2)."""
+    scheme, _, rest = (scope.get("raw_path") or b"").partition(b"://")
+    if not scheme.isalpha():
+        return scope
+    authority, slash, path = rest.partition(b"/")
+    headers = [(name, value) for name, value in scope["headers"] if name != b"host"]
+    raw = slash + path or b"/"
+    return {**scope, "raw_path": raw, "path": unquote(raw), "headers": [*headers, (b"host", authority)]}
+
+
+def _require_utf8(scope: Scope) -> None:
+    """Raises: _NotUTF8"""
+    try:
+        unquote_to_bytes(scope.get("raw_path") or b"").decode()
+    except UnicodeDecodeError:
+        raise _NotUTF8 from None
 
 
 def _path(name: str) -> str:

@@ -177,3 +177,47 @@ def test_a_client_that_hangs_up_while_it_waits_is_not_served(
         assert {work.result().json()["decision"] for work in served} == {"match"}
     assert verify(server, key, portraits.eileen_collins).json()["decision"] == "match"
     assert Verification.objects.count() == SLOTS + 2
+
+
+def test_a_target_that_is_a_whole_url_is_read_as_any_other() -> None:
+    seen: list[Any] = []
+
+    def application(environ: dict[str, Any], start: Any) -> list[bytes]:
+        seen.append((environ["HTTP_HOST"], environ["PATH_INFO"], environ["QUERY_STRING"]))
+        start("200 OK", [])
+        return []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request"}
+
+    async def send(message: dict[str, Any]) -> None:
+        seen.append(message.get("status"))
+
+    front = Front(application)
+    for raw in (b"http://one.example:8000/readyz/", b"HTTPS://one.example", b"/readyz/http://two.example"):
+        scope = {"type": "http", "method": "GET", "http_version": "1.1", "raw_path": raw, "path": raw.decode()}
+        headers = [(b"host", b"elsewhere.example")]
+        asyncio.run(front({**scope, "query_string": b"x=1", "headers": headers}, receive, send))
+    assert [row for row in seen if isinstance(row, tuple)] == [
+        ("one.example:8000", "/readyz/", "x=1"),
+        ("one.example", "/", "x=1"),
+        ("elsewhere.example", "/readyz/http://two.example", "x=1"),
+    ]
+    assert seen.count(200) == 3
+
+
+def test_an_address_in_another_encoding_is_not_taken_for_another_id() -> None:
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request"}
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    front = Front(lambda *_: pytest.fail("it came through"))
+    for name in (b"Zo%EB", b"%ed%a0%80", b"%ff"):
+        path = {"raw_path": b"/api/v1/face/subjects/" + name, "path": "/api/v1/face/subjects/?"}
+        asyncio.run(front({"type": "http", "method": "DELETE", "headers": [], **path}, receive, send))
+    answers = [json.loads(message["body"]) for message in sent if message["type"] == "http.response.body"]
+    assert [(answer["code"], "UTF-8" in answer["detail"]) for answer in answers] == [("invalid_request", True)] * 3
