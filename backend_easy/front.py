@@ -254,7 +254,7 @@ def _work(
 
 
 def _in_origin_form(scope: Scope) -> Scope:
-    """A request whose target is a whole URL, as any other. The URL's host goes before the header's (RFC 9112, 3.2.2)."""
+    """A request whose target is a whole URL, as any other. Its host goes before the header's (RFC 9112, 3.2.2)."""
     scheme, _, rest = (scope.get("raw_path") or b"").partition(b"://")
     if not scheme.isalpha():
         return scope

@@ -215,6 +215,8 @@ ML_MODELS = {
     "REENROL_WINDOW_DAYS": int(os.environ.get("ML_MODELS_REENROL_WINDOW_DAYS", "30")),
 }
 
+LOGIN_REDIRECT_URL = "admin:index"
+
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True

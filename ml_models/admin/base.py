@@ -12,6 +12,7 @@ from django.contrib import messages
 from django.contrib.admin import ShowFacets
 from django.contrib.admin.utils import unquote
 from django.contrib.auth.models import Permission
+from django.core.exceptions import BadRequest
 from django.db import transaction
 from django.db.models import BinaryField, Model, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
@@ -144,6 +145,8 @@ class Panel(ModelAdmin):
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         if not self.has_view_permission(request):
             return self.lacks(request, f"ml_models.view_{self.opts.model_name}")
+        if any("\0" in value for values in dict(request.GET.lists()).values() for value in values):
+            raise BadRequest("A filter asks for a NUL, which no row can have.")
         shown = {"notices": notices(), "nothing": self.nothing}
         return super().changelist_view(request, {**shown, **(extra_context or {})})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,6 +18,8 @@ from .base import Panel
 from .display import words
 
 _ROWS = 50
+# digits, no more than a key of the database has
+_KEY = re.compile(r"[0-9]{1,18}")
 Kind = AuditEvent.Kind
 # attempts have lists of their own; a version's steps tell more of it than the event does
 _ELSEWHERE = (Kind.VERIFY, Kind.IDENTIFY, Kind.OPEN_ROLLOUT, Kind.ACTIVATE)
@@ -52,7 +55,7 @@ def page(panel: Panel, request: HttpRequest) -> HttpResponse:
 
 def _before(rows: Any, pk: str | None) -> Iterable[Any]:
     # one more than a page has, to know whether there are older ones
-    return (rows.filter(pk__lt=int(pk)) if pk and pk.isdigit() else rows)[: _ROWS + 1]
+    return (rows.filter(pk__lt=int(pk)) if pk and _KEY.fullmatch(pk) else rows)[: _ROWS + 1]
 
 
 def _older(request: HttpRequest, shown: list[Any]) -> str:

@@ -92,3 +92,16 @@ def test_nothing_is_exported_and_no_date_is_drilled_into(row: Verification) -> N
     for _, panel in PANELS:
         assert not panel.actions
         assert panel.date_hierarchy is None
+
+
+@pytest.mark.parametrize("value", ["\0", "a\0b"])
+def test_a_filter_by_what_no_row_can_have_is_a_bad_request(viewer: Client, value: str) -> None:
+    for name, field in (("verification", "code"), ("rollout", "state"), ("servingprocess", "kind__exact")):
+        assert viewer.get(page(name, "changelist"), {field: value}).status_code == 400
+
+
+@pytest.mark.parametrize("key", ["²", "9" * 5000, "-1", "x", "\0"])
+def test_a_page_of_the_timeline_that_is_none_is_the_first_one(staff: Callable[..., Client], key: str) -> None:
+    url = page("auditevent", "timeline")
+    for name in ("event", "step"):
+        assert staff("view_auditevent").get(url, {name: key}).status_code == 200
