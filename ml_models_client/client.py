@@ -15,6 +15,7 @@ T = TypeVar("T")
 _PATH = "/api/v1/face/"
 # seconds before each repetition where nothing came back
 _SILENCE_S = (1.0, 2.0, 4.0, 8.0)
+_OF_PROXIES = (502, 503, 504)
 # so many repetitions at most after `Retry-After`
 _MOST_WAITS = 4
 WAITS = ("idempotency_in_progress", "throttled", "not_ready", "overloaded")
@@ -22,7 +23,9 @@ ONCE = ("config_changed", "inference_failed", "internal_error")
 # where somebody shows too many wrong faces, the wait is minutes: for a person to hear of
 _LONGEST_WAIT_S = 60.0
 
-_Flow = Generator[float, httpx.Response | httpx.TransportError, httpx.Response]
+# the network's; and of a body that no decoder reads
+_BROKEN = (httpx.TransportError, httpx.DecodingError)
+_Flow = Generator[float, httpx.Response | httpx.RequestError, httpx.Response]
 
 
 class Problem(Exception):
@@ -30,14 +33,19 @@ class Problem(Exception):
 
     def __init__(self, response: httpx.Response) -> None:
         self.status = response.status_code
-        try:
-            self.document: dict[str, Any] = dict(response.json())
-        except ValueError:  # a proxy's page
-            self.document = {}
+        self.document: dict[str, Any] = document if isinstance(document := _json(response), dict) else {}
         self.code = str(self.document.get("code", "unknown"))
         self.detail = str(self.document.get("detail", ""))
         self.retry_after_s = _seconds(response)
         super().__init__(f"{self.status} {self.code}")
+
+
+def _json(response: httpx.Response) -> Any:
+    """None for what is no JSON: the page of a proxy, or of a network that wants a log-in first."""
+    try:
+        return response.json()
+    except ValueError:
+        return None
 
 
 def _seconds(response: httpx.Response) -> float | None:
@@ -45,8 +53,11 @@ def _seconds(response: httpx.Response) -> float | None:
     return float(value) if value.isdecimal() else None
 
 
-def _wait_s(problem: Problem, tries: int) -> float | None:
-    """Seconds after which to repeat a call that was refused, None for not at all."""
+def _wait_s(problem: Problem | httpx.RequestError, tries: int) -> float | None:
+    """Seconds after which to repeat a call, None for not at all."""
+    # a proxy that got no answer from the service, or no connection, has none to tell of
+    if not isinstance(problem, Problem) or (problem.code == "unknown" and problem.status in _OF_PROXIES):
+        return _SILENCE_S[tries - 1] if tries <= len(_SILENCE_S) else None
     if problem.code in ONCE:
         return 1.0 if tries == 1 else None
     wait = problem.retry_after_s
@@ -58,24 +69,23 @@ def _wait_s(problem: Problem, tries: int) -> float | None:
 def _attempts() -> _Flow:
     """Yields seconds after which to send the call, and is sent what came. Returns: the answer.
 
-    Raises: Problem, httpx.TransportError
+    Raises: Problem, httpx.TransportError, httpx.DecodingError
     """
     wait_s, tries = 0.0, 0
     while True:
         came = yield wait_s
         tries += 1
-        if isinstance(came, httpx.TransportError):
-            if tries > len(_SILENCE_S):
-                raise came
-            wait_s = _SILENCE_S[tries - 1]
-            continue
-        if came.is_success:
+        if isinstance(came, httpx.Response) and _is_answer(came):
             return came
-        problem = Problem(came)
-        after = _wait_s(problem, tries)
+        error = Problem(came) if isinstance(came, httpx.Response) else came
+        after = _wait_s(error, tries)
         if after is None:
-            raise problem
+            raise error
         wait_s = after
+
+
+def _is_answer(response: httpx.Response) -> bool:
+    return response.is_success and (not response.content or isinstance(_json(response), dict))
 
 
 def _request(client: httpx.Client | httpx.AsyncClient, call: Call[Any]) -> httpx.Request:
@@ -111,17 +121,17 @@ class Client:
         self._http = httpx.Client(base_url=base_url, headers=headers, timeout=timeout_s, transport=transport)
 
     def send(self, call: Call[T]) -> T:
-        """Raises: Problem; httpx.TransportError where nothing came back, five times."""
+        """Raises: Problem; httpx.TransportError or DecodingError where nothing whole came back, five times."""
         flow = _attempts()
         wait_s = next(flow)
         try:
             while True:
                 if wait_s:
                     sleep(wait_s)
-                came: httpx.Response | httpx.TransportError
+                came: httpx.Response | httpx.RequestError
                 try:
                     came = self._http.send(_request(self._http, call))
-                except httpx.TransportError as error:
+                except _BROKEN as error:
                     came = error
                 wait_s = flow.send(came)
         except StopIteration as done:
@@ -159,10 +169,10 @@ class AsyncClient:
             while True:
                 if wait_s:
                     await asyncio.sleep(wait_s)
-                came: httpx.Response | httpx.TransportError
+                came: httpx.Response | httpx.RequestError
                 try:
                     came = await self._http.send(_request(self._http, call))
-                except httpx.TransportError as error:
+                except _BROKEN as error:
                     came = error
                 wait_s = flow.send(came)
         except StopIteration as done:

@@ -97,6 +97,31 @@ def test_refusals_are_problems_and_only_what_may_end_otherwise_is_repeated(
     assert {*client.WAITS, "locked_out"} == set(WAITS)
 
 
+def test_what_a_proxy_says_in_the_service_s_place_is_a_problem_and_sent_again_where_nothing_came(
+    slept: list[float],
+) -> None:
+    page = {"text": "<html>", "headers": {"Content-Type": "text/html"}}
+    told: list[tuple[int, dict[str, Any], list[float]]] = [
+        (502, page, [1.0, 2.0, 4.0, 8.0]),
+        (504, {"json": None}, [1.0, 2.0, 4.0, 8.0]),
+        (403, {"json": [1, 2]}, []),
+        (500, {"json": "no"}, []),
+        (200, page, []),  # a network that wants a log-in first
+        (200, {"json": 7}, []),
+        (200, {"text": '{"verification_id": "a'}, []),
+    ]
+    for status, answer, waits in told:
+        transport = httpx.MockTransport(lambda _, status=status, answer=answer: httpx.Response(status, **answer))
+        with faces.Client("http://proxy", "key", transport=transport) as door, pytest.raises(faces.Problem) as refused:
+            door.send(faces.verify("child-1", b"picture"))
+        assert (refused.value.code, refused.value.status, slept) == ("unknown", status, waits), answer
+        slept.clear()
+    broken = httpx.MockTransport(lambda _: httpx.Response(200, content=b"no", headers={"Content-Encoding": "gzip"}))
+    with faces.Client("http://proxy", "key", transport=broken) as door, pytest.raises(httpx.DecodingError):
+        door.send(faces.get_subject("child-1"))
+    assert len(slept) == 4
+
+
 def test_a_challenge_is_answered_asynchronously(
     connect: Callable[..., faces.Client],
     portraits: Portraits,
