@@ -9,5 +9,8 @@ urlpatterns = [
     path("admin/", RedirectView.as_view(pattern_name="admin:ml_models_overview")),
     path("admin/", admin.site.urls),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
-    path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    # OPTIONS would look for a template to tell of the page's methods
+    path(
+        "api/docs/", SpectacularSwaggerView.as_view(url_name="schema", http_method_names=["get", "head"]), name="docs"
+    ),
 ]

@@ -99,8 +99,8 @@ def language(request: HttpRequest) -> str:
     """The first language of Accept-Language that there is; English otherwise."""
     if not settings.USE_I18N:  # the host wants none
         return LANGUAGES[0]
-    for wanted, _ in parse_accept_lang_header(request.headers.get("Accept-Language", "")):
-        if (base := wanted.partition("-")[0]) in LANGUAGES:
+    for wanted, weight in parse_accept_lang_header(request.headers.get("Accept-Language", "")):
+        if weight and (base := wanted.partition("-")[0]) in LANGUAGES:  # 0: not this one
             return base
     return LANGUAGES[0]
 

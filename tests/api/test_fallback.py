@@ -57,6 +57,11 @@ def test_a_problem_in_place_of_a_compressed_page_is_not_called_compressed(settin
     assert "Content-Encoding" not in answer
 
 
+def test_the_document_s_page_takes_get_alone() -> None:
+    assert_problem(Client().options("/api/docs/"), 405, "method_not_allowed")
+    assert Client().get("/api/docs/").status_code == 200
+
+
 def test_other_addresses_of_the_host_keep_their_pages() -> None:
     assert "html" in Client().get("/nothing")["Content-Type"]
     assert "html" in Client().get("/nothing", headers={"host": "elsewhere.example"})["Content-Type"]

@@ -81,6 +81,8 @@ def test_the_english_texts_are_what_the_service_says() -> None:
     [
         ("de-CH,de;q=0.9,en;q=0.8", "de"),
         ("fr, es;q=0.5, de;q=0.4", "es"),
+        ("de;q=0", "en"),
+        ("de;q=0, es;q=0.1", "es"),
         ("ar-EG", "ar"),
         ("en-GB,de", "en"),
         ("fr", "en"),
