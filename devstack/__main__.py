@@ -28,7 +28,7 @@ def main(arguments: list[str]) -> int:
             return stack.run(state, interruption, then=[sys.executable, "-m", "devstack.demo", *options])
         case ["bench", *options]:
             # one account and one subject ask as much as the machine can answer
-            for scope in ("CALLER", "SUBJECT", "CANDIDATES"):
+            for scope in ("CALLER", "SUBJECT", "CANDIDATES", "SEARCHES"):
                 os.environ.setdefault(f"ML_MODELS_{scope}_PER_MINUTE", "1000000")
             # and somebody is enrolled and erased again and again
             os.environ.setdefault("ML_MODELS_REENROL_WINDOW_DAYS", "0")

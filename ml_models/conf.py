@@ -50,8 +50,9 @@ DEFAULTS: dict[str, Any] = {
     # "introduce": it is still written, too, while processes of an earlier release run; "require": it is refused
     "BINDING": "bind",
     # (uses, seconds) for one caller over all calls, for one subject over all callers, and for one credential's
-    # candidates: identifying among N people is N guesses. None for no limit
-    "LIMITS": {"caller": (3000, 60), "subject": (600, 60), "candidates": (30_000, 60)},
+    # candidates and searches: identifying among N people is N guesses, and among a few, n, as good as 50/n searches
+    # for a chosen one of them. None for no limit
+    "LIMITS": {"caller": (3000, 60), "subject": (600, 60), "candidates": (30_000, 60), "searches": (600, 60)},
     # so many `no_match` on a subject lock it, first for LOCKOUT_S, then twice as long each time, at most LOCKOUT_MAX_S;
     # a day forgets one of them, and half of the length. LOCKOUT_AFTER 0: nothing is counted, nobody locked or slowed
     "LOCKOUT_AFTER": 5,

@@ -40,6 +40,8 @@ from .rosters import Candidate, Roster
 MAX_SUBJECTS = 200
 """Who is searched without a group is named in the request."""
 MOST_CANDIDATES = 3
+_MANY = 50
+"""Of a search among so many, a chosen one of them is hardly guessed by it; one among n counts as `_MANY`/n searches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +106,8 @@ def identify(
         NotLive, ChallengeUsed, ChallengeExpired, NotFound: see `liveness`.
         NotEnrolled: nobody on the roster has a reference.
         SearchedTooMuch: with the caller's credential, lately.
-        Slowed: the caller's credential has failed too many people.
-        LockedOut: whoever would be named is locked.
+        Slowed: the caller's credential has failed too many people, or the one who was asked for.
+        LockedOut: whoever would be named is locked, or the one who was asked for.
         ConfigChanged: whoever would be named was erased, or taken off the roster, meanwhile.
         NotReady: no version is active, it cannot identify, or this process has not loaded it.
         Overloaded: it would have waited too long for a core.
@@ -147,6 +149,8 @@ def _identify(
         if roster.not_embedded:
             raise NotReady("Nobody on this roster is embedded for the active version yet.")
         raise NotEnrolled("Nobody on this roster has a reference. Enroll them first.")
+    if wait_s := limits.spend("searches", search.caller.credential_id, max(1, _MANY // len(roster.candidates))):
+        raise SearchedTooMuch(wait_s)
     claim = group_id or challenges.among(among)
     live, shown = liveness.take(attempt, search.caller, version, "identify", claim, answer, images)
     began = time.perf_counter()
@@ -159,6 +163,9 @@ def _identify(
     decided, reviewed = _decide(scores.margin[order], decision, rule.at(len(roster.candidates)))
     if decided.decision == "match":
         live.require_subject(search.caller, version, shown, own)
+    if len(search.subject_ids) == 1:  # who it should be is known: each failure is a guess, as a verify's is
+        claimed = roster.candidates[best]
+        lockout.settle(search.caller, claimed.subject, claimed.subject_id, decided.decision)
     margin = float(scores.margin[best] - scores.margin[order[1]]) if len(order) > 1 else None
     ranked = tuple(Ranked(roster.candidates[i], float(scores.score[i])) for i in order[:reviewed])
     timings = steps_ms(shown)

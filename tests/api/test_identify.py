@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.core.cache import cache
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import DatabaseError, connection
 from django.test.utils import CaptureQueriesContext
@@ -202,6 +203,38 @@ def test_candidates_are_guesses(door: APIClient, roster: str, portraits: Portrai
     assert answers[2].json()["code"] == "throttled"
     assert 1 <= int(answers[2]["Retry-After"]) <= 600
     assert Identification.objects.count() == 2
+
+
+def test_a_search_among_few_is_a_better_guess_at_each_and_counts_for_more(
+    door: APIClient, roster: str, portraits: Portraits, settings: Any
+) -> None:
+    limits = {**settings.ML_MODELS.get("LIMITS", {}), "caller": None, "searches": (50, 600)}
+    settings.ML_MODELS = {**settings.ML_MODELS, "LIMITS": limits}
+    among_two = [identify(door, portraits.eileen_collins, group=roster).status_code for _ in range(3)]
+    assert among_two == [200, 200, 429]
+    cache.clear()
+    # names that nobody has make a list no longer
+    padded = ["child-1", *(f"nobody-{i}" for i in range(60))]
+    among_one = [identify(door, portraits.eileen_collins, subject_id=padded) for _ in range(2)]
+    assert [answer.status_code for answer in among_one] == [200, 429]
+    assert among_one[1].json()["code"] == "throttled"
+
+
+def test_a_search_for_one_alone_is_counted_as_a_verify(door: APIClient, roster: str, portraits: Portraits) -> None:
+    """Or it would be the way around the lock-out."""
+    asked = [identify(door, portraits.grace_hopper, subject_id="child-1").json() for _ in range(3)]
+    assert [body["decision"] for body in asked] == ["no_match"] * 3
+    for picture in (portraits.grace_hopper, portraits.eileen_collins):
+        answer = identify(door, picture, subject_id="child-1")
+        assert (answer.status_code, answer.json()["code"]) == (429, "throttled")
+    assert Subject.objects.get(subject_id="child-1").failures == 6
+    # among several nobody knows who it should have been
+    groups.put(services.NOBODY, roster, ["child-1", "child-3"])
+    assert identify(door, portraits.grace_hopper, group=roster).json()["decision"] == "no_match"
+    assert Subject.objects.get(subject_id="child-1").failures == 6
+    Subject.objects.filter(subject_id="child-2").update(failures=2)
+    assert identify(door, portraits.grace_hopper, subject_id="child-2").json()["decision"] == "match"
+    assert Subject.objects.get(subject_id="child-2").failures == 0
 
 
 def test_a_locked_member_is_searched_and_not_named(door: APIClient, roster: str, portraits: Portraits) -> None:
