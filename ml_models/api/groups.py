@@ -14,24 +14,17 @@ from ml_models.services import audit, groups
 from . import access, examples
 from .callers import caller
 from .schema import operation
-from .serializers import IdField, SubjectIdField
+from .serializers import IdField, IdsField
 from .views import FaceView, audited, parse
 
 
-class MembersField(serializers.ListField):
-    """Subjects' ids; one that is named twice is there once."""
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(child=SubjectIdField(), max_length=groups.MAX_MEMBERS, **kwargs)
-
-
 class GroupRequest(serializers.Serializer[Any]):
-    subject_ids = MembersField(help_text="All members, whether they are enrolled or not.")
+    subject_ids = IdsField(groups.MAX_MEMBERS, help_text="All members, whether they are enrolled or not.")
 
 
 class GroupChange(serializers.Serializer[Any]):
-    add = MembersField(default=list)
-    remove = MembersField(default=list)
+    add = IdsField(groups.MAX_MEMBERS, default=list)
+    remove = IdsField(groups.MAX_MEMBERS, default=list)
 
 
 class GroupAnswer(serializers.Serializer[Any]):

@@ -20,11 +20,11 @@ from .schema import LIVE, PICTURE, operation
 from .views import FaceView, audited, parse, told
 
 
-class SubjectIdsField(serializers.ListField):
+class SubjectIdsField(s.IdsField):
     """One id or a list of them."""
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(child=s.SubjectIdField(), max_length=MAX_SUBJECTS, allow_empty=False, **kwargs)
+        super().__init__(MAX_SUBJECTS, allow_empty=False, **kwargs)
 
     def to_internal_value(self, data: Any) -> list[str]:
         return super().to_internal_value([data] if isinstance(data, str) else data)

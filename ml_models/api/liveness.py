@@ -23,11 +23,10 @@ class ChallengeRequest(serializers.Serializer[Any]):
     purpose = s.OneOfField(challenges.PURPOSES)
     subject_id = s.SubjectIdField(required=False)
     group = s.IdField("group", required=False)
-    subject_ids = serializers.ListField(
-        child=s.SubjectIdField(),
+    subject_ids = s.IdsField(
+        identification.MAX_SUBJECTS,
         required=False,
         min_length=1,
-        max_length=identification.MAX_SUBJECTS,
         help_text="to identify among these, in place of a group",
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import binascii
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.core.files.uploadedfile import UploadedFile
@@ -94,15 +94,32 @@ class SubjectIdField(IdField):
         super().__init__("subject", **kwargs)
 
 
+class IdsField(serializers.ListField):
+    """Subjects' ids. How many there are is looked at first, and the first one that breaks the rule ends it, so that the
+    answer to a long list is short."""
+
+    def __init__(self, most: int, **kwargs: Any) -> None:
+        self._most = most
+        super().__init__(child=SubjectIdField(), max_length=most, **kwargs)
+
+    def to_internal_value(self, data: Any) -> list[str]:
+        if isinstance(data, list) and len(data) > self._most:
+            self.fail("max_length", max_length=self._most)
+        return list(super().to_internal_value(data))
+
+    def run_child_validation(self, data: Any) -> list[str]:
+        return [self.child.run_validation(subject_id) for subject_id in data]
+
+
 class OneOfField(serializers.ChoiceField):
     """One of some words; what was sent in place of one is not repeated."""
 
-    def __init__(self, choices: Collection[str], **kwargs: Any) -> None:
+    def __init__(self, choices: Sequence[str], **kwargs: Any) -> None:
         says = f"Send one of these: {', '.join(choices)}."
         super().__init__(choices=choices, error_messages={"invalid_choice": says}, **kwargs)
 
 
-def require_each_once(fields: Mapping[str, serializers.Field], data: Any) -> None:
+def require_each_once(fields: Mapping[str, Any], data: Any) -> None:
     """Refuse a form that has two values where one belongs: somebody before us may have looked at the other one.
 
     Raises:

@@ -270,3 +270,30 @@ def test_a_form_with_two_values_where_one_belongs_is_refused(service: APIClient,
 def test_the_type_of_a_form_is_written_in_any_case(service: APIClient) -> None:
     body = SUBJECT + IMAGE["a file"] + b"--b--\r\n"
     assert send(service, VERIFY, body, "Multipart/Form-Data; Boundary=b").json()["code"] == "not_ready"
+
+
+@pytest.mark.parametrize("wrong", ["", "\0", 7.5, None, [], {}, "x" * 201])
+def test_a_long_list_of_ids_that_are_none_gets_a_short_answer(admin_user: Any, wrong: Any) -> None:
+    administrator = APIClient()
+    administrator.force_authenticate(admin_user)
+    calls = (
+        ("PUT", "groups/bus", {"subject_ids": [wrong] * 1900}),
+        ("PATCH", "groups/bus", {"add": ["child-1"], "remove": [wrong] * 1900}),
+        ("POST", "identify", {"subject_id": [wrong] * 199, "image": "AAAA"}),
+        ("POST", "identify", {"subject_id": [wrong] * 1900, "image": "AAAA"}),
+        ("POST", "liveness/challenges", {"purpose": "identify", "subject_ids": [wrong] * 199}),
+    )
+    for method, call, body in calls:
+        answer = administrator.generic(method, f"/api/v1/face/{call}", json.dumps(body), "application/json")
+        assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request"), call
+        assert len(answer.content) < 1000
+
+
+@pytest.mark.parametrize("ascii_only", [True, False])
+@pytest.mark.parametrize("name", ["urn:school:7:bus:3:child:{}", "محمد علي حسن {}"])
+def test_a_whole_roster_of_long_ids_is_taken(admin_user: Any, name: str, ascii_only: bool) -> None:
+    administrator = APIClient()
+    administrator.force_authenticate(admin_user)
+    body = json.dumps({"subject_ids": [name.format(i) for i in range(2000)]}, ensure_ascii=ascii_only)
+    answer = administrator.generic("PUT", "/api/v1/face/groups/bus", body, "application/json")
+    assert (answer.status_code, answer.json()["size"]) == (201, 2000)

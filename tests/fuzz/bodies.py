@@ -12,10 +12,23 @@ from typing import Any
 
 from tests.support.pictures import encoded, faceless
 
-CALLS = ("/api/v1/face/enroll", "/api/v1/face/verify", "/api/v1/face/configs/2/activate")
+CALLS = tuple(
+    f"/api/v1/face/{call}"
+    for call in (
+        "enroll",
+        "verify",
+        "enroll",
+        "verify",
+        "identify",
+        "quality",
+        "liveness/challenges",
+        "configs/2/activate",
+    )
+)
 _BOUNDARIES = ("b", "a-boundary", "----WebKitFormBoundary7MA4YWxkTrZu0gW", "'()+_,-./:=?", "x" * 201, "", "a b", "\xe9")
 _CHARSETS = ("", "; charset=utf-8", "; charset=UTF-16", "; charset=zlib", "; charset=idna", "; charset=x", "; charset")
 _NAMES = ("image", "image", "image", "image[]", "image[0]", "subject_id", "subject_id", "override", "", "\0", "x" * 500)
+_FIELDS = ("subject_id", "image", "override", "hold_for_approval", "purpose", "subject_ids", "group")
 _TEXTS = (
     "",
     " ",
@@ -107,9 +120,10 @@ def _value(rng: random.Random, scale: int, depth: int = 0) -> Any:
 
 
 def _json(rng: random.Random, scale: int) -> tuple[str, bytes]:
-    fields = {name: _value(rng, scale) for name in ("subject_id", "image", "override", "hold_for_approval")}
+    fields = {name: _value(rng, scale) for name in _FIELDS}
     if rng.random() < 0.6:
-        fields.update(subject_id="child-1", override=False)
+        fields.update(subject_id="child-1", override=False, purpose="verify")
+        del fields["group"]
     data: Any = fields if rng.random() < 0.9 else _value(rng, scale)
     text = json.dumps(data, ensure_ascii=rng.random() < 0.5, indent=rng.choice([None, 2])).encode(
         errors="surrogatepass"
