@@ -20,6 +20,7 @@ from rest_framework.test import APIClient
 from devstack.portraits import eileen_collins, grace_hopper
 from ml_models import rollouts, runtime
 from ml_models.models import Artifact, ConfigStep, EnsembleConfig, EnsembleMember, Rollout
+from tests.support import opened
 from tests.support.served import PACK_CACHE, activate, ensemble, write
 from tests.support.uploads import enroll
 
@@ -40,6 +41,13 @@ class Portraits:
 @pytest.fixture(scope="session")
 def portraits() -> Portraits:
     return Portraits(eileen_collins(), grace_hopper())
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _networks_opened_once() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        opened.once(patch)
+        yield
 
 
 @pytest.fixture

@@ -4,9 +4,15 @@ from collections.abc import Iterator
 import pytest
 
 from ml_models.artifacts import gcs
+from tests.support import opened
 from tests.support.flaky import Line, flaky_line
 
 PIECE = 256 * 1024
+
+
+@pytest.fixture(autouse=True)
+def _networks_opened_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened.anew(monkeypatch)
 
 
 @pytest.fixture
