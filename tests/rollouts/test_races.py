@@ -76,7 +76,11 @@ def test_of_two_operators_who_activate_two_versions_at_once_one_wins(
 
 
 def test_activating_a_version_twice_at_once_opens_one_rollout(mirrored: EnsembleConfig, background: Any) -> None:
-    outcomes = both(background, *[(rollouts.open_rollout, mirrored)] * 3)
+    def activate() -> Rollout:
+        # each operator's own row: Django's reverse relations are not safe to share between threads
+        return rollouts.open_rollout(rollouts.get_config(3))
+
+    outcomes = both(background, *[(activate,)] * 3)
     assert len(refusals(outcomes)) == 2
     assert mirrored.rollouts.count() == 1
     assert ConfigStep.objects.filter(config=mirrored, to_state="rolling_out").count() == 1
