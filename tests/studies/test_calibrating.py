@@ -23,9 +23,15 @@ LONDON = ROOT.parent / "shared" / "data" / "dev_eval" / "london"
 pytestmark = pytest.mark.skipif(not LONDON.is_dir(), reason="the development sets are not beside the project")
 
 
+@pytest.fixture(scope="module")
+def vectors(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The command's own cache: every picture is embedded once."""
+    return tmp_path_factory.mktemp("vectors")
+
+
 @pytest.fixture
 def calibrate(
-    served: EnsembleConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    served: EnsembleConfig, vectors: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., dict[str, Any]]:
     """Calibrate version 3, a draft without any number."""
     plain = [{"artifact": name, "weight": weight} for name, weight in zip(EMBEDDERS, (0.3, 0.4, 0.3), strict=True)]
@@ -39,9 +45,7 @@ def calibrate(
 
     def run(*options: str, version: int = 3) -> dict[str, Any]:
         capsys.readouterr()
-        call_command(
-            "calibrate", "--config", str(version), *listed, "--cache", str(tmp_path / "vectors"), "--json", *options
-        )
+        call_command("calibrate", "--config", str(version), *listed, "--cache", str(vectors), "--json", *options)
         return dict(json.loads(capsys.readouterr().out))
 
     return run
