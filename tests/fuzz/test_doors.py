@@ -20,11 +20,11 @@ def client(admin_user: Any, settings: Any) -> Client:
 
 
 def test_whatever_a_body_holds_it_is_answered_at_the_cost_of_its_length(client: Client) -> None:
-    report = run(client, 0, 1000, seed=2026)
-    assert report.runs == 1000
+    report = run(client, 0, 400, seed=2026)
+    assert report.runs == 400
     assert report.findings == []
     # otherwise this tests little but the parsers' first lines: these were understood, and wait for a version
-    assert report.codes["not_ready"] >= 50
+    assert report.codes["not_ready"] >= 20
 
 
 def test_a_run_can_be_repeated() -> None:
