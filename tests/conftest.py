@@ -19,6 +19,7 @@ from rest_framework.test import APIClient
 
 from devstack.portraits import eileen_collins, grace_hopper
 from ml_models import rollouts, runtime
+from ml_models.engine.inference import why_not_openvino
 from ml_models.models import Artifact, ConfigStep, EnsembleConfig, EnsembleMember, Rollout
 from tests.support import opened
 from tests.support.served import PACK_CACHE, activate, ensemble, write
@@ -27,6 +28,8 @@ from tests.support.uploads import enroll
 # a cache that is slow because the cores have much else to do is not one that is down
 # and a core that comes late for that reason does come
 django_settings.ML_MODELS["MAX_WAIT_S"] = 60.0
+# proven equal as ever, and not timed first: tests/artifacts asks how an engine is chosen
+django_settings.ML_MODELS["INFERENCE"] = "auto" if why_not_openvino() else "openvino"
 cast(dict[str, Any], django_settings.CACHES["default"]["OPTIONS"]).update(socket_connect_timeout=30, socket_timeout=30)
 
 

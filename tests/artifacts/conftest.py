@@ -2,6 +2,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from pytest_django import Settings
 
 from ml_models.artifacts import gcs
 from tests.support import opened
@@ -11,7 +12,9 @@ PIECE = 256 * 1024
 
 
 @pytest.fixture(autouse=True)
-def _networks_opened_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+def _networks_opened_anew(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
+    """As in the service: at each load, and in the engine that was chosen."""
+    settings.ML_MODELS = {**settings.ML_MODELS, "INFERENCE": "auto"}
     opened.anew(monkeypatch)
 
 
