@@ -1,5 +1,6 @@
 """Fixtures for all tests. `devstack.pytest_plugin` has started the services by the time this is read."""
 
+import copy
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,9 +11,9 @@ from typing import Any, cast
 import pytest
 from django.conf import settings as django_settings
 from django.contrib.auth.models import Permission
-from django.core import serializers
 from django.core.management import call_command
 from django.db import connection, connections
+from django.db.models import Model
 from pytest_django import DjangoDbBlocker, Settings
 from rest_framework.authtoken.models import Token
 from rest_framework.test import APIClient
@@ -28,6 +29,8 @@ from tests.support.uploads import enroll
 # a cache that is slow because the cores have much else to do is not one that is down
 # and a core that comes late for that reason does come
 django_settings.ML_MODELS["MAX_WAIT_S"] = 60.0
+# a strong hash takes a third of a second; no test asks how strong it is
+django_settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 # proven equal as ever, and not timed first: tests/artifacts asks how an engine is chosen
 django_settings.ML_MODELS["INFERENCE"] = "auto" if why_not_openvino() else "openvino"
 cast(dict[str, Any], django_settings.CACHES["default"]["OPTIONS"]).update(socket_connect_timeout=30, socket_timeout=30)
@@ -64,13 +67,13 @@ def bucket(settings: Settings, tmp_path: Path) -> str:
 @pytest.fixture(scope="session")
 def _version_rows(
     django_db_setup: None, django_db_blocker: DjangoDbBlocker, tmp_path_factory: pytest.TempPathFactory
-) -> str:
-    """The demo pack in the bucket, once a session; its rows and version 2's, taken out of the database again."""
+) -> list[list[Model]]:
+    """The demo pack in the bucket, once a session; its rows and version 2's by table, taken out of the database."""
     with django_db_blocker.unblock():
         call_command("fetch_demo_pack", cache_dir=PACK_CACHE)
         activate(tmp_path_factory.mktemp("ensemble"), ensemble())
         tables = (Artifact, EnsembleConfig, EnsembleMember, ConfigStep, Rollout)
-        rows = serializers.serialize("json", [row for table in tables for row in table.objects.all()])
+        rows: list[list[Model]] = [list(table._default_manager.all()) for table in tables]
         for table in reversed(tables):
             table._default_manager.all().delete()
         with connection.cursor() as cursor:
@@ -79,10 +82,10 @@ def _version_rows(
 
 
 @pytest.fixture
-def served(_version_rows: str, db: None) -> EnsembleConfig:
+def served(_version_rows: list[list[Model]], db: None) -> EnsembleConfig:
     """The active version, its networks loaded in this process."""
-    for row in serializers.deserialize("json", _version_rows):
-        row.save()
+    for rows in _version_rows:
+        type(rows[0])._default_manager.bulk_create(copy.deepcopy(rows))
     runtime.current().versions.clear()  # an earlier test may have changed the rows with these keys
     runtime.refresh()
     return EnsembleConfig.objects.get(state=EnsembleConfig.State.ACTIVE)
