@@ -17,7 +17,7 @@ ARGS ?=
 MANAGE_PY := $(if $(filter convert_adaface,$(ARGS)),$(CONVERT_PY),$(PY))
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo manage test test-drill test-convert convert-env fuzz check bench accuracy rollout-drill faults soak two-hosts restore-drill docs sbom audit hooks format openapi snippets translations lock install
+.PHONY: help run demo manage test coverage test-drill test-convert convert-env fuzz check bench accuracy rollout-drill faults soak two-hosts restore-drill docs sbom audit hooks format openapi snippets translations lock install
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##/  make \1\t/p' Makefile | expand -t 24
@@ -31,7 +31,10 @@ demo: $(INSTALLED)  ## the whole story end to end, printed
 manage: $(if $(filter convert_adaface,$(ARGS)),$(CONVERT_INSTALLED),$(INSTALLED))  ## a management command: make manage ARGS="rollout status"
 	@exec $(MANAGE_PY) -m devstack manage $(ARGS)
 
-test: $(INSTALLED)  ## the tests, on embedded PostgreSQL, Valkey and bucket; then what they cover least
+test: $(INSTALLED)  ## the tests, on embedded PostgreSQL, Valkey and bucket
+	@exec $(PY) -m pytest -n 2 --dist loadgroup -m "not drill" $(ARGS)
+
+coverage: $(INSTALLED)  ## the tests, a third slower, then what they cover least
 	@$(PY) -m pytest -n 2 --dist loadgroup -m "not drill" --cov --cov-report= $(ARGS); outcome=$$?; \
 		echo "Branch coverage, the 15 least covered files:"; \
 		$(PY) -m coverage report | sed -n '1,17p; /^TOTAL/p'; exit $$outcome
