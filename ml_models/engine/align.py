@@ -105,13 +105,26 @@ def warp(image: Image, matrix: NDArray[np.float64], side: int) -> Image:
         # pixel centres, not corners, are what cv2's coordinates name
         offset = matrix[:, :2] @ (0.5 / ratio - 0.5)
         matrix = np.column_stack([matrix[:, :2] / ratio, matrix[:, 2] + offset])
-    warped = cv2.warpAffine(
-        image,
-        matrix,
-        (side, side),
-        flags=cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_CONSTANT,
-    )
+    return _warped(image, matrix, side)
+
+
+def warp_roughly(image: Image, matrix: NDArray[np.float64], side: int) -> Image:
+    """As `warp`, several times as quick where the source is much finer: it is reduced by leaving pixels out and
+    averaging each two that stay. For a look that landmarks are wanted of, not for a crop that is embedded."""
+    times = int(1 / np.hypot(matrix[0, 0], matrix[1, 0]))
+    if times > 1:
+        step = times // 2
+        image = image[::step, ::step]
+        half = max(1, image.shape[1] // 2), max(1, image.shape[0] // 2)
+        image = cv2.resize(image[: 2 * half[1], : 2 * half[0]], half, interpolation=cv2.INTER_AREA).astype(np.uint8)
+        # what two pixels have become lies in the middle between them
+        between = matrix[:, :2] @ np.full(2, step / 2)
+        matrix = np.column_stack([matrix[:, :2] * 2 * step, matrix[:, 2] + between])
+    return _warped(image, matrix, side)
+
+
+def _warped(image: Image, matrix: NDArray[np.float64], side: int) -> Image:
+    warped = cv2.warpAffine(image, matrix, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
     crop: Image = warped.astype(np.uint8, copy=False)
     return crop
 

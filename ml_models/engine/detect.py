@@ -5,25 +5,28 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from .align import CROP_SIDE, TEMPLATE, similarity_transform, warp
+from .align import CROP_SIDE, TEMPLATE, similarity_transform, warp_roughly
 from .errors import ContractMismatch, FaceTooSmall, InferenceFailed, MultipleFaces, NoFaceFound
 from .types import DetectedFace, Image, Landmarks
 from .yunet import OpenCvYuNet, Rows, YuNet
 
-LANDMARKS_ID = "yunet-turned-4"
+LANDMARKS_ID = "yunet-turned-5"
 """Named in the digest of what was measured: other landmarks, other crops."""
 
-# A second look at the face alone, turned upright and large: docs/decisions/landmarks-twice.md.
-_LOOKS = 3
-_LOOK_SIDE = 320
+# Looks at the face alone, turned upright: small ones find out how it is turned, large ones where exactly its landmarks
+# are (docs/decisions/landmarks-twice.md). The crop's frame fills this part of each.
+_LOOKS = (
+    # side in pixels, at most so many, until the landmarks move by less, in pixels of the 112×112 crop
+    (160, 4, 5.0),
+    (320, 3, 7.0),
+)
 _FACE_SHARE = 0.7
-# in pixels of the 112×112 crop: what a further look would move less than this is not worth its time
-_SETTLED_PX = 1.0
 
 
 class Detector:
@@ -60,7 +63,7 @@ class Detector:
             raise ContractMismatch("The detector file is not one that OpenCV can run.") from error
 
     def settle(self, image: Image, face: DetectedFace) -> DetectedFace:
-        """Look again at one face, up to three times, each time turned upright and enlarged by the landmarks so far.
+        """Look again at one face, each time turned upright by the landmarks so far, until they hardly move.
 
         YuNet was trained on upright faces: of one tilted by 30° it gives landmarks that are nearly level, and the crop
         that they make matches nobody. Turned by what little tilt it saw, it sees the rest.
@@ -69,26 +72,34 @@ class Detector:
             image: RGB, uint8, (H, W, 3).
             face: one of `detect`'s.
 
-        Returns: the same face with better landmarks; box and score stay those of the first look.
+        Returns: the same face with better landmarks; box and score stay those of the first look. A look that finds
+            nobody in the middle changes nothing.
 
         Raises:
             NoFaceFound: degenerate landmarks.
             InferenceFailed: see `detect`.
         """
         landmarks = face.landmarks
-        for _ in range(_LOOKS):
-            matrix = similarity_transform(landmarks, _UPRIGHT)
-            faces = self.detect(warp(image, matrix, _LOOK_SIDE))
-            nearest = min(faces, key=_off_centre, default=None)
-            if nearest is None or _off_centre(nearest) > _LOOK_SIDE / 4:
-                break  # nobody, or somebody else
-            settled = nearest.landmarks
-            moved = np.abs(settled - (landmarks @ matrix[:, :2].T + matrix[:, 2])).max()
-            back = cv2.invertAffineTransform(matrix)
-            landmarks = (settled @ back[:, :2].T + back[:, 2]).astype(np.float32)
-            if moved < _SETTLED_PX * _LOOK_SIDE * _FACE_SHARE / CROP_SIDE:
-                break
+        for side, most, settled_px in _LOOKS:
+            for _ in range(most):
+                landmarks, moved_px = self._look(image, landmarks, side)
+                if moved_px < settled_px:
+                    break
         return replace(face, landmarks=landmarks)
+
+    def _look(self, image: Image, landmarks: Landmarks, side: int) -> tuple[Landmarks, float]:
+        """The landmarks as they are seen in a square of so many pixels, and by how much one moved at most, in pixels of
+        the crop."""
+        scale = side * _FACE_SHARE / CROP_SIDE
+        matrix = similarity_transform(landmarks, (TEMPLATE - CROP_SIDE / 2) * scale + side / 2)
+        faces = self.detect(warp_roughly(image, matrix, side))
+        nearest = min(faces, key=partial(off_centre, side=side), default=None)
+        if nearest is None or off_centre(nearest, side) > side / 4:
+            return landmarks, 0.0  # nobody, or somebody else
+        seen = nearest.landmarks
+        moved = float(np.abs(seen - (landmarks @ matrix[:, :2].T + matrix[:, 2])).max())
+        back = cv2.invertAffineTransform(matrix)
+        return (seen @ back[:, :2].T + back[:, 2]).astype(np.float32), moved / scale
 
     def detect(self, image: Image, score_threshold: float | None = None) -> list[DetectedFace]:
         """Find faces.
@@ -133,14 +144,9 @@ def _faces(rows: Rows, scale: tuple[float, float]) -> list[DetectedFace]:
     return sorted(faces, key=lambda face: face.area, reverse=True)
 
 
-# where the template's crop lies in the second look
-_UPRIGHT: Landmarks = ((TEMPLATE - CROP_SIDE / 2) * (_LOOK_SIDE * _FACE_SHARE / CROP_SIDE) + _LOOK_SIDE / 2).astype(
-    np.float32
-)
-
-
-def _off_centre(face: DetectedFace) -> float:
-    return math.dist(face.middle, (_LOOK_SIDE / 2, _LOOK_SIDE / 2))
+def off_centre(face: DetectedFace, side: int) -> float:
+    """How far from the middle of a square picture it is, in pixels."""
+    return math.dist(face.middle, (side / 2, side / 2))
 
 
 # How fast prominence falls with the distance from the middle, in halves of the picture's shorter side; fitted on LFW,

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from .align import CROP_SIDE, TEMPLATE, similarity_transform, warp
-from .detect import Detector, most_prominent
+from .align import CROP_SIDE, TEMPLATE, similarity_transform, warp_roughly
+from .detect import Detector, most_prominent, off_centre
 from .quality import pose
 from .types import DetectedFace, Image
 
@@ -112,7 +109,7 @@ def _scores(detector: Detector, image: Image, face: DetectedFace) -> tuple[float
     scores: tuple[float, ...] = ()
     for side, share in _LOOKS_ALONE:
         frame = (TEMPLATE - CROP_SIDE / 2) * (side * share / CROP_SIDE) + side / 2
-        alone = warp(*_coarser(image, similarity_transform(face.landmarks, frame)), side)
+        alone = warp_roughly(image, similarity_transform(face.landmarks, frame), side)
         turns = [np.ascontiguousarray(np.rot90(alone, quarters)) for quarters in range(4)]
         scores = tuple(_score(faces, side) for faces in detector.detect_each(turns, _MIN_SCORE))
         if max(scores) >= _SEEN:
@@ -120,22 +117,9 @@ def _scores(detector: Detector, image: Image, face: DetectedFace) -> tuple[float
     return scores
 
 
-def _coarser(image: Image, matrix: NDArray[np.float64]) -> tuple[Image, NDArray[np.float64]]:
-    """A picture so much smaller that a warp reduces it no further, and the warp for it. Roughly reduced: `warp` itself
-    would take as long as the looks."""
-    by = int(1 / np.hypot(matrix[0, 0], matrix[1, 0]))
-    skip = max(1, by // 2)
-    image = image[::skip, ::skip]
-    if by > 1:
-        width, height = max(1, image.shape[1] // 2), max(1, image.shape[0] // 2)
-        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA).astype(np.uint8)
-        skip *= 2
-    return image, np.column_stack([matrix[:, :2] * skip, matrix[:, 2]])
-
-
 def _score(faces: Sequence[DetectedFace], side: int) -> float:
     """The best score of a face in the middle of a square picture."""
-    return max((f.score for f in faces if math.dist(f.middle, (side / 2, side / 2)) < side / 4), default=0.0)
+    return max((f.score for f in faces if off_centre(f, side) < side / 4), default=0.0)
 
 
 def _plain(look: _Look) -> bool:

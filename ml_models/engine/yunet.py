@@ -20,8 +20,8 @@ from .types import Image
 _OVERLAP, _MOST = 0.3, 200
 _STRIDES = (8, 16, 32)
 _PARTS = ("cls", "obj", "bbox", "kps")
-# (width, height): the second look, what most phones' pictures are reduced to, and the squares that apps crop
-SIZES = ((320, 320), (480, 640), (640, 480), (512, 512), (640, 640))
+# (width, height): looks at a face alone, what most phones' pictures are reduced to, and the squares that apps crop
+SIZES = ((160, 160), (320, 320), (480, 640), (640, 480), (512, 512), (640, 640))
 
 # so many pictures of this size are looked at together: a face alone, in four turns
 TURNS, TURNED_SIZE = 4, (128, 128)

@@ -10,6 +10,8 @@ from ml_models.engine.align import (
     landmark_residual,
     make_chip,
     similarity_transform,
+    warp,
+    warp_roughly,
 )
 from ml_models.engine.embed import golden_crops
 from ml_models.engine.errors import NoFaceFound
@@ -88,3 +90,14 @@ def test_a_much_finer_picture_does_not_alias() -> None:
     crop = align(stripes, (TEMPLATE * 10).astype(np.float32))[8:-8, 8:-8]
     assert crop.std() < 3
     assert crop.mean() == pytest.approx(127.5, abs=3)
+
+
+@pytest.mark.parametrize("finer", [0.7, 1.5, 2.0, 3.9, 5.1, 11.0])
+def test_the_rough_way_has_everything_in_the_same_place(finer: float) -> None:
+    side = round(112 * finer) + 1  # odd or even
+    picture = cv2.resize(cv2.GaussianBlur(golden_crops()[0], (9, 9), 3), (side, side)).astype(np.uint8)
+    matrix = similarity_transform((TEMPLATE * finer + 3).astype(np.float32), TEMPLATE)
+    exact, rough = (way(picture, matrix, 112).astype(int) for way in (warp, warp_roughly))
+    assert np.abs(exact - rough)[8:-8, 8:-8].mean() < 1.0
+    shifted = np.roll(rough, 1, axis=1)
+    assert np.abs(exact - shifted)[8:-8, 8:-8].mean() > 8 * np.abs(exact - rough)[8:-8, 8:-8].mean()

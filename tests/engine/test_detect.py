@@ -77,41 +77,57 @@ def test_prominence_grows_with_size_and_towards_the_middle() -> None:
 
 
 class Looking(Detector):
-    """A detector that answers what it is told, and counts."""
+    """A detector that finds what it is told, a list a look: how far from where the last look's landmarks have it, in
+    pixels of the crop. `sides` are the pictures that it was shown."""
 
-    def __init__(self, *answers: list[DetectedFace]) -> None:
-        self.answers = list(answers)
+    def __init__(self, *looks: list[float]) -> None:
+        self.looks = list(looks)
+        self.sides: list[int] = []
 
     def detect(self, image: np.ndarray, score_threshold: float | None = None) -> list[DetectedFace]:
-        assert image.shape == (320, 320, 3)
-        return self.answers.pop(0)
-
-
-def upright(shift: float = 0.0) -> np.ndarray:
-    """Where the second look has the landmarks of a face that was found rightly."""
-    return ((TEMPLATE - 56) * 2 + 160 + shift).astype(np.float32)
+        side = image.shape[0]
+        self.sides.append(side)
+        scale = side * 0.7 / 112
+        places = [(TEMPLATE - 56 + shift) * scale + side / 2 for shift in self.looks.pop(0)]
+        corners = [(place.mean(0) - side / 4).tolist() for place in places]
+        return [
+            DetectedFace((x, y, side / 2, side / 2), place.astype(np.float32), 0.8)
+            for (x, y), place in zip(corners, places, strict=True)
+        ]
 
 
 FIRST = DetectedFace((100, 100, 112, 112), (TEMPLATE + 100).astype(np.float32), 0.9)
 PICTURE = np.zeros((300, 300, 3), np.uint8)
+# further from the middle than a quarter of the picture
+ELSEWHERE = 60.0
 
 
-def test_a_face_is_looked_at_until_its_landmarks_stay_where_they_are() -> None:
-    moved = DetectedFace((60, 60, 200, 200), upright(10), 0.8)
-    still = DetectedFace((60, 60, 200, 200), upright(0.5), 0.8)
-    looking = Looking([moved], [still], [still])
+@pytest.mark.parametrize(
+    ("looks", "sides", "moved"),
+    [
+        ([[4], [6]], [160, 320], 10),
+        ([[9], [-8], [4], [8], [6]], [160, 160, 160, 320, 320], 19),
+        ([[9]] * 4 + [[-8]] * 3, [160] * 4 + [320] * 3, 12),
+    ],
+    ids=["settled at once", "in the end", "never"],
+)
+def test_a_face_is_looked_at_until_its_landmarks_hardly_move(
+    looks: list[list[float]], sides: list[int], moved: float
+) -> None:
+    looking = Looking(*looks)
     settled = looking.settle(PICTURE, FIRST)
-    assert len(looking.answers) == 1
-    np.testing.assert_allclose(settled.landmarks, TEMPLATE + 100 + 10.5 / 2, atol=0.01)
+    assert looking.sides == sides
+    np.testing.assert_allclose(settled.landmarks, TEMPLATE + 100 + moved, atol=0.01)
     assert (settled.box, settled.score) == (FIRST.box, FIRST.score)
 
 
-def test_a_second_look_that_finds_nobody_or_somebody_else_changes_nothing() -> None:
-    other = DetectedFace((220, 220, 90, 90), upright(150), 0.99)
-    for answer in ([], [other]):
-        assert Looking(answer).settle(PICTURE, FIRST).landmarks.tolist() == FIRST.landmarks.tolist()
+def test_a_look_that_finds_nobody_or_somebody_else_changes_nothing() -> None:
+    nobody: list[list[float]] = [[], []]
+    for looks in (nobody, [[ELSEWHERE], [ELSEWHERE]]):
+        assert Looking(*looks).settle(PICTURE, FIRST).landmarks.tolist() == FIRST.landmarks.tolist()
     # of several the one in the middle
-    assert Looking([other, DetectedFace((60, 60, 200, 200), upright(0.5), 0.6)]).settle(PICTURE, FIRST).score == 0.9
+    settled = Looking([ELSEWHERE, 1], [ELSEWHERE, 0]).settle(PICTURE, FIRST)
+    np.testing.assert_allclose(settled.landmarks, TEMPLATE + 101, atol=0.01)
 
 
 @pytest.mark.django_db
