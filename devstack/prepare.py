@@ -22,9 +22,8 @@ from devstack.processes import StackError
 from devstack.services import create_bucket
 from devstack.state import ROOT, State, say, write_private
 
-ENSEMBLES = [ROOT / "config" / "ensembles" / f"v{version}.yaml" for version in (1, 2, 4, 5)]
-# version 4's numbers, with thresholds for rosters and numbers for liveness
-FIRST_ACTIVE = 5
+ENSEMBLES = [ROOT / "config" / "ensembles" / f"v{version}.yaml" for version in (1, 2, 5, 6)]
+FIRST_ACTIVE = 6
 
 
 def main() -> int:

@@ -144,7 +144,7 @@ def prepare() -> dict[str, str]:
     with redirect_stdout(sys.stderr):
         call_command("migrate", verbosity=0)
         call_command("fetch_demo_pack")
-        call_command("load_ensemble", "v5")
+        call_command("load_ensemble", "v6")
         call_command("validate_config", "5")
         call_command("activate_config", "5")
     runtime.refresh()

@@ -100,7 +100,8 @@ def in_both_engines(runs: int) -> dict[str, float]:
     ratios = {}
     for artifact in (member.artifact for member in config.members.all()):
         path, contract = artifacts.ensure_local(artifact), artifact.input_contract
-        ours, theirs = Embedder(path, contract), Embedder(path, contract, partial(OpenVinoGraph, calls=1))
+        in_openvino = partial(OpenVinoGraph, calls=1, precision=contract.precision)
+        ours, theirs = Embedder(path, contract), Embedder(path, contract, in_openvino)
         ratios[artifact.name] = time_ratio(partial(ours.embed, crop), partial(theirs.embed, crop), runs)
     path = artifacts.ensure_local(config.detector)
     opencv = OpenCvYuNet(path)

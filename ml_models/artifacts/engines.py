@@ -56,7 +56,7 @@ def open_embedder(artifact: Artifact, path: Path) -> Embedder:
     reference = Embedder(path, contract, partial(OnnxRuntimeGraph, threads=threads))
 
     def proven() -> Embedder:
-        candidate = Embedder(path, contract, partial(OpenVinoGraph, threads=threads))
+        candidate = Embedder(path, contract, partial(OpenVinoGraph, threads=threads, precision=contract.precision))
         prove_same(reference, candidate)
         return candidate
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -107,14 +108,13 @@ def read_faces(path: Path, kind: Kind, aligner: Aligner, progress: Progress | No
 
 
 def embedder(model: Path, contract: InputContract) -> Embed:
-    """The network as `Embed`, eight faces at a time."""
-    network = Embedder(model, contract)
+    """The network as `Embed`."""
+    return partial(embed_all, Embedder(model, contract))
 
-    def embed(crops: Crops) -> Vectors:
-        parts = [network.embed(crops[i : i + _BATCH]).vectors for i in range(0, len(crops), _BATCH)]
-        return np.concatenate(parts)
 
-    return embed
+def embed_all(network: Embedder, crops: Crops) -> Vectors:
+    """Unit vectors, float32 (N, D), of aligned crops; eight faces at a time."""
+    return np.concatenate([network.embed(crops[i : i + _BATCH]).vectors for i in range(0, len(crops), _BATCH)])
 
 
 def vectors(embed: Embed, faces: LabelledFaces, say: Callable[[str], None] = lambda text: None) -> Vectors:

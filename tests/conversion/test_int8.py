@@ -5,12 +5,10 @@ Over 300 lines: all of it is one quantiser on the same networks, and the slow on
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import io
 import json
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -18,69 +16,17 @@ import onnx
 import pytest
 from django.core.management import CommandError, call_command
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, numpy_helper
 
 from ml_models.conversion import int8, onnx_graph
 from ml_models.conversion.errors import ConversionError
 from ml_models.conversion.faces import Aligner
 from ml_models.conversion.int8 import static
-from ml_models.conversion.separation import LabelledFaces, check_not_collapsed, embedder, read_faces, separation
+from ml_models.conversion.separation import check_not_collapsed, embedder, read_faces, separation
 from ml_models.engine.graph import read_metadata
-from ml_models.engine.types import InputContract, canonical_json
-from ml_models.evaluation.lists.pairs import Comparisons, PairList
+from ml_models.engine.types import InputContract
 from tests.support.disk import full_disk
-from tests.support.networks import contract
-
-SUBJECTS, EACH, DIMENSION = 40, 4, 32
-CONTRACT = contract(dimension=DIMENSION)
-
-
-def network(path: Path, *, offset: float = 0.0, fragile: bool = False) -> Path:
-    """Blocks of pixels through three random layers. With `offset`, the last adds and a Sub takes away a number so
-    large that eight bits cannot hold what lies between; `fragile` does so to every layer."""
-    rng = np.random.default_rng(0)
-    widths, nodes, weights, last = [3 * 14 * 14, 64, 64, DIMENSION], [], [], "flat"
-    for index in range(3):
-        big = offset if index == 2 or fragile else 0.0
-        kernel = rng.normal(size=(widths[index], widths[index + 1])) / np.sqrt(widths[index])
-        bias = np.full(widths[index + 1], big)
-        for name, value in (("w", kernel), ("b", bias), ("o", np.array([big]))):
-            weights.append(numpy_helper.from_array(value.astype(np.float32), f"{name}{index}"))
-        end = "output" if index == 2 else f"act{index}"
-        nodes.append(helper.make_node("Gemm", [last, f"w{index}", f"b{index}"], [f"gemm{index}"]))
-        nodes.append(helper.make_node("Sub", [f"gemm{index}", f"o{index}"], [end]))
-        last = end
-    pool = helper.make_node("AveragePool", ["input"], ["pooled"], kernel_shape=[8, 8], strides=[8, 8])
-    graph = helper.make_graph(
-        [pool, helper.make_node("Flatten", ["pooled"], ["flat"]), *nodes],
-        "three layers",
-        [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["N", 3, 112, 112])],
-        [helper.make_tensor_value_info("output", TensorProto.FLOAT, ["N", DIMENSION])],
-        weights,
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    path.write_bytes(onnx_graph.serialize(model, {"ml_models.contract": canonical_json(CONTRACT.to_json())}))
-    return path
-
-
-def pictures(seed: int = 0) -> NDArray[np.uint8]:
-    """Synthetic "people": a pattern each, with noise that differs from picture to picture."""
-    rng = np.random.default_rng(seed)
-    people = np.repeat(rng.integers(40, 216, (SUBJECTS, 14, 14, 3)), EACH, axis=0)
-    small = np.clip(people + rng.normal(0, 12, people.shape), 0, 255).astype(np.uint8)
-    return np.stack([cv2.resize(image, (112, 112), interpolation=cv2.INTER_NEAREST) for image in small]).astype(
-        np.uint8
-    )
-
-
-def labelled(kind: Any = "frontal") -> LabelledFaces:
-    owner = np.repeat(np.arange(SUBJECTS), EACH).astype(np.int32)
-    a, b = (side.astype(np.int32) for side in np.triu_indices(len(owner), k=1))
-    keep = (owner[a] == owner[b]) | (a % 7 == 0)
-    listed = Comparisons(a[keep], b[keep], owner[a[keep]], owner[b[keep]], np.zeros(int(keep.sum()), np.int32))
-    names = tuple(f"made/{i}" for i in range(SUBJECTS))
-    pairs = PairList("made/pairs", tuple(Path(f"{i}.png") for i in range(len(owner))), names, owner, listed)
-    return LabelledFaces("made/pairs", kind, pairs, pictures(), np.ones(len(owner), bool))
+from tests.support.made_people import CONTRACT, EACH, SUBJECTS, labelled, network, pictures, write_list
 
 
 def unit(table: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -252,20 +198,6 @@ def test_too_few_faces_are_refused(tmp_path: Path) -> None:
         int8.quantize_model(model, tmp_path / "a.onnx", CONTRACT, {}, pictures()[:5])
 
     assert caught.value.code == "calibration_too_small"
-
-
-def write_list(folder: Path) -> Path:
-    (folder / "images").mkdir(parents=True)
-    for index, crop in enumerate(pictures()):
-        name = f"{index // EACH:03d}_{index % EACH}.png"
-        cv2.imwrite(str(folder / "images" / name), cv2.cvtColor(crop, cv2.COLOR_RGB2BGR))
-    with (folder / "pairs.csv").open("w", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(["same", "a", "b"])
-        for subject in range(SUBJECTS):
-            rows.writerow([1, f"{subject:03d}_0.png", f"{subject:03d}_1.png"])
-            rows.writerow([0, f"{subject:03d}_2.png", f"{(subject + 1) % SUBJECTS:03d}_3.png"])
-    return folder / "pairs.csv"
 
 
 def test_the_command_measures_proves_and_reports(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -14,7 +15,9 @@ from ml_models.engine.choice import choose, prove_same
 from ml_models.engine.embed import Embedder, golden_crops
 from ml_models.engine.errors import ContractMismatch, GoldenMismatch, InferenceFailed
 from ml_models.engine.inference import OpenVinoGraph, why_not_openvino, with_onnxruntime, with_openvino
+from ml_models.engine.types import InputContract
 from tests.support.networks import contract, tiny_network
+from tests.support.processor import needs_bfloat16
 
 needs_openvino = pytest.mark.skipif(bool(why_not_openvino()), reason=why_not_openvino())
 
@@ -85,6 +88,25 @@ def test_reduced_precision_is_never_silent(network: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(openvino.Core, "compile_model", in_bfloat16)
     with pytest.raises(ContractMismatch, match="not in f32"):
         OpenVinoGraph(network, ["output"])
+
+
+@needs_bfloat16
+def test_bfloat16_is_used_where_the_contract_allows_it_and_is_near_enough(network: Path) -> None:
+    allowed = contract(precision="bfloat16")
+    ours, theirs = Embedder(network, allowed), Embedder(network, allowed, partial(OpenVinoGraph, precision="bfloat16"))
+    assert (ours.engine, theirs.engine) == ("onnxruntime", "openvino, bfloat16")
+    prove_same(ours, theirs)
+    assert not np.array_equal(ours.golden.vectors, theirs.golden.vectors)
+    with pytest.raises(GoldenMismatch, match=r"cosine 0\."):
+        prove_same(ours, Embedder(network, contract(precision="bfloat16", mean=120.0), OpenVinoGraph))
+
+
+def test_float_contracts_read_as_before_there_was_a_choice() -> None:
+    assert "precision" not in contract().to_json()
+    allowed = contract(precision="bfloat16")
+    assert InputContract.from_json(allowed.to_json()) == allowed
+    with pytest.raises(ContractMismatch, match=r"Unknown precision: float16\. There are: float32, bfloat16\."):
+        contract(precision="float16")
 
 
 @needs_openvino

@@ -50,7 +50,7 @@ def test_the_page_leads_from_nothing_to_a_match(
 
     assert answer(said, "subject_id")["subject_id"] == "child-1"
     verified = answer(said, "verification_id")
-    assert (verified["decision"], verified["config_version"]) == ("match", 5)
+    assert (verified["decision"], verified["config_version"]) == ("match", 6)
     assert derived.exists()
 
 

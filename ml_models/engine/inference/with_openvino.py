@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ..errors import ContractMismatch, InferenceFailed
 from ..processor import cores
+from ..types import Precision
 from .protocol import Tensor
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 # What openvino-telemetry's `opt_in_out --opt_out` writes into the home folder.
 _CONSENT = Path("intel", "openvino_telemetry")
+# OpenVINO's names
+_HINTS: dict[Precision, str] = {"float32": "f32", "bfloat16": "bf16"}
 
 
 def why_not_openvino() -> str:
@@ -61,9 +64,10 @@ class OpenVinoGraph:
         shape: of the input; the file's own, one at a time, when None.
         calls: how many calls run at the same time, each in a stream; as many as cores when None. With one call of one
             thread the network runs in the caller's thread.
+        precision: bfloat16 where the processor has it, if the file's contract allows it.
 
     Raises:
-        ContractMismatch: also where OpenVINO is not to be used, or would not compute in float32.
+        ContractMismatch: also where OpenVINO is not to be used, or would compute in another precision.
     """
 
     engine = "openvino"
@@ -75,6 +79,7 @@ class OpenVinoGraph:
         threads: int = 1,
         calls: int | None = None,
         shape: Sequence[int] | None = None,
+        precision: Precision = "float32",
     ) -> None:
         if reason := why_not_openvino():
             raise ContractMismatch(f"OpenVINO cannot be used: {reason}")
@@ -84,7 +89,7 @@ class OpenVinoGraph:
         calls = calls or cores()
         options = {
             # a processor that has bfloat16 would be made to use it: other vectors, and nobody told
-            "INFERENCE_PRECISION_HINT": "f32",
+            "INFERENCE_PRECISION_HINT": _HINTS[precision],
             "EXECUTION_MODE_HINT": "ACCURACY",
             "NUM_STREAMS": calls,
             "INFERENCE_NUM_THREADS": calls * threads,
@@ -99,11 +104,13 @@ class OpenVinoGraph:
             self._at_once = shape[0] if shape else 1
             self._compiled = core.compile_model(network, "CPU", options)
             self._wanted = [self._compiled.output(name) for name in outputs]
-            precision = self._compiled.get_property("INFERENCE_PRECISION_HINT")
+            computes_in = self._compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
         except RuntimeError as error:
             raise ContractMismatch("The file is not a network that OpenVINO can load.") from error
-        if precision != openvino.Type.f32:
-            raise ContractMismatch(f"OpenVINO would compute in {precision.to_string()}, not in f32.")
+        if computes_in not in ("f32", _HINTS[precision]):
+            raise ContractMismatch(f"OpenVINO would compute in {computes_in}, not in {_HINTS[precision]}.")
+        if computes_in != "f32":
+            self.engine = f"{self.engine}, {precision}"
         # a request carries one call at a time, and the next call writes into its answers
         self._idle: deque[openvino.InferRequest] = deque()
         self._pid = os.getpid()
