@@ -85,12 +85,12 @@ class Agreeable(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         steps = [{"step": step} for step in ("front", "left", "right")]
         challenge = {"challenge_id": "c", "nonce": "n", "steps": steps}
-        match = {"decision": "match", "config_version": 4}
+        match = {"decision": "match", "config_version": 5}
         answers: dict[str, dict[str, Any]] = {"verify": match, "challenges": challenge}
         self._answer(answers.get(self.path.rsplit("/", 1)[-1], {"reference_id": "r"}))
 
     def do_GET(self) -> None:
-        self._answer({"version": 5})
+        self._answer({"version": 6})
 
     def do_DELETE(self) -> None:
         self._answer({})
@@ -119,5 +119,5 @@ def test_an_answer_that_is_not_the_expected_one_fails_the_demo(capsys: pytest.Ca
     assert "expected multiple_faces" in table
     assert "expected challenge_failed" in table
     assert "expected challenge_used" in table
-    assert "expected match, version 5" in table
+    assert "expected match, version 6" in table
     assert "✓" in table  # the genuine ones
