@@ -11,7 +11,7 @@ import numpy as np
 
 from devstack.dev_eval import DATA, in_threads, load, pictures
 
-VERSION = 5
+VERSION = 6
 # the set names the side from the camera: its left view shows a head turned to the person's own right
 LONDON = {"": "front", "_right_3quarter": "left", "_left_3quarter": "right"}
 # of CFP, every third person
