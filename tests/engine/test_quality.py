@@ -111,7 +111,7 @@ def test_a_good_picture_has_a_feature_norm_of_about_one(pipeline: Pipeline, port
     for data in (portraits.eileen_collins, portraits.grace_hopper):
         measured = pipeline.extract(data).quality
         assert measured.feature_norm == pytest.approx(1.0, abs=0.2)
-        assert measured.score > 0.75
+        assert measured.score > 0.7
 
 
 PLAIN = Quality(0.9, (), 120.0, 300.0, 130.0, 40.0, 1.0, 2.0, 0.0, 0.93, 3.0)
