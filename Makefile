@@ -103,9 +103,9 @@ snippets:  ## type-check the TypeScript of docs/mobile.md, with npm
 lock: $(INSTALLED)  ## recompile the pinned requirements
 	@$(PY) -m pip install --quiet uv
 	@set -e; for name in requirements requirements-dev requirements-docs; do \
-		$(PY) -m uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header $$name.in -o $$name.txt; done
+		$(PY) -m uv pip compile --quiet --no-strip-extras --python-version 3.11 --generate-hashes --no-header $$name.in -o $$name.txt; done
 	@# without what it asks for: the telemetry it would bring
-	@$(PY) -m uv pip compile --quiet --universal --no-deps --python-version 3.11 --generate-hashes --no-header \
+	@$(PY) -m uv pip compile --quiet --no-strip-extras --universal --no-deps --python-version 3.11 --generate-hashes --no-header \
 		requirements-openvino.in -o requirements-openvino.txt
 
 install: $(INSTALLED)  ## the virtual environment
