@@ -154,7 +154,7 @@ def _second(make_run: MakeRun) -> None:
     assert demo.returncode == 0, demo.stdout + demo.stderr
     assert f"The demo at http://127.0.0.1:{make_run.port}" in demo.stdout
     assert "✗" not in demo.stdout
-    assert "match, version 4" in demo.stdout
+    assert "match, version 5" in demo.stdout
 
     family = make_run.family()
     workers = (process for process in family if "worker" in process.cmdline())
