@@ -80,6 +80,16 @@ def align(image: Image, landmarks: Landmarks) -> Image:
     return warp(image, similarity_transform(landmarks, TEMPLATE), CROP_SIDE)
 
 
+def close_up(landmarks: Landmarks, side: int, share: float) -> NDArray[np.float64]:
+    """The warp to a square of `side` pixels with the face upright in its middle, of which the crop's frame fills
+    `share`, shape (2, 3).
+
+    Raises:
+        NoFaceFound: the five points are degenerate.
+    """
+    return similarity_transform(landmarks, (TEMPLATE - CROP_SIDE / 2) * (side * share / CROP_SIDE) + side / 2)
+
+
 def make_chip(image: Image, landmarks: Landmarks) -> Chip:
     """Cut the face out as it is stored: RGB, shape (256, 256, 3), upright, with its landmarks in chip pixels.
 

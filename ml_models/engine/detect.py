@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from .align import CROP_SIDE, TEMPLATE, similarity_transform, warp_roughly
+from .align import CROP_SIDE, close_up, warp_roughly
 from .errors import ContractMismatch, FaceTooSmall, InferenceFailed, MultipleFaces, NoFaceFound
 from .types import DetectedFace, Image, Landmarks
 from .yunet import OpenCvYuNet, Rows, YuNet
@@ -90,8 +90,7 @@ class Detector:
     def _look(self, image: Image, landmarks: Landmarks, side: int) -> tuple[Landmarks, float]:
         """The landmarks as they are seen in a square of so many pixels, and by how much one moved at most, in pixels of
         the crop."""
-        scale = side * _FACE_SHARE / CROP_SIDE
-        matrix = similarity_transform(landmarks, (TEMPLATE - CROP_SIDE / 2) * scale + side / 2)
+        matrix = close_up(landmarks, side, _FACE_SHARE)
         faces = self.detect(warp_roughly(image, matrix, side))
         nearest = min(faces, key=partial(off_centre, side=side), default=None)
         if nearest is None or off_centre(nearest, side) > side / 4:
@@ -99,7 +98,7 @@ class Detector:
         seen = nearest.landmarks
         moved = float(np.abs(seen - (landmarks @ matrix[:, :2].T + matrix[:, 2])).max())
         back = cv2.invertAffineTransform(matrix)
-        return (seen @ back[:, :2].T + back[:, 2]).astype(np.float32), moved / scale
+        return (seen @ back[:, :2].T + back[:, 2]).astype(np.float32), moved / (side * _FACE_SHARE / CROP_SIDE)
 
     def detect(self, image: Image, score_threshold: float | None = None) -> list[DetectedFace]:
         """Find faces.

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .align import CROP_SIDE, TEMPLATE, similarity_transform, warp_roughly
+from .align import close_up, warp_roughly
 from .detect import Detector, most_prominent, off_centre
 from .quality import pose
 from .types import DetectedFace, Image
@@ -108,8 +108,7 @@ def _look(detector: Detector, image: Image, quarters: int) -> _Look:
 def _scores(detector: Detector, image: Image, face: DetectedFace) -> tuple[float, ...]:
     scores: tuple[float, ...] = ()
     for side, share in _LOOKS_ALONE:
-        frame = (TEMPLATE - CROP_SIDE / 2) * (side * share / CROP_SIDE) + side / 2
-        alone = warp_roughly(image, similarity_transform(face.landmarks, frame), side)
+        alone = warp_roughly(image, close_up(face.landmarks, side, share), side)
         turns = [np.ascontiguousarray(np.rot90(alone, quarters)) for quarters in range(4)]
         scores = tuple(_score(faces, side) for faces in detector.detect_each(turns, _MIN_SCORE))
         if max(scores) >= _SEEN:
