@@ -68,10 +68,10 @@ def allow_bfloat16(
     network = _in_bfloat16(model, changed)
     plain = Embedder(model, contract, partial(OpenVinoGraph, calls=1))
     cosine = float((golden_vectors(network) * golden_vectors(plain)).sum(1).min())
+    in_float, in_bfloat16 = embedder(model, contract), partial(embed_all, network)
     results = []
     for faces in lists:
-        floats = vectors(embedder(model, contract), faces, say)
-        results.append(separation(faces, floats, vectors(partial(embed_all, network), faces, say)))
+        results.append(separation(faces, vectors(in_float, faces, say), vectors(in_bfloat16, faces, say)))
         say(str(results[-1]))
     # so written, NaN fails too
     if not cosine >= BFLOAT16_TOLERANCE or not all(result.passed for result in results):
