@@ -69,6 +69,7 @@ BODIES: dict[str, tuple[str, Any]] = {
     ),
     "a picture of blanks": ("application/json", lambda: b'{"subject_id": "a", "image": "' + b" " * BIG + b'"}'),
     "escapes only": ("application/json", lambda: b'{"subject_id": "a", "image": "' + b"\\n" * (BIG // 2) + b'"}'),
+    "half escapes": ("application/json", lambda: b'{"subject_id": "a", "image": "' + b"\\u" * (BIG // 2) + b'"}'),
     "five pictures": (
         "application/json",
         lambda: json.dumps({"subject_id": "a", "image": ["A" * (BIG // 5)] * 5}).encode(),
