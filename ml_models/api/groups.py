@@ -12,10 +12,10 @@ from rest_framework.response import Response
 from ml_models.services import audit, groups
 
 from . import access, examples
+from .base import FaceView, audited, parse
 from .callers import caller
+from .fields import IdField, IdsField
 from .schema import operation
-from .serializers import IdField, IdsField
-from .views import FaceView, audited, parse
 
 
 class GroupRequest(serializers.Serializer[Any]):

@@ -15,12 +15,13 @@ from ml_models.services.identification import MAX_SUBJECTS, Identified
 
 from . import access, attestation, examples
 from . import serializers as s
+from .base import FaceView, audited, parse, told
 from .callers import caller
+from .fields import IdField, IdsField
 from .schema import LIVE, PICTURE, operation
-from .views import FaceView, audited, parse, told
 
 
-class SubjectIdsField(s.IdsField):
+class SubjectIdsField(IdsField):
     """One id or a list of them."""
 
     def __init__(self, **kwargs: Any) -> None:
@@ -31,7 +32,7 @@ class SubjectIdsField(s.IdsField):
 
 
 class IdentifyRequest(s.AnsweringRequest):
-    group = s.IdField("group", required=False)
+    group = IdField("group", required=False)
     subject_id = SubjectIdsField(required=False, help_text="Without a group: the subjects to search among.")
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:

@@ -13,17 +13,17 @@ from ml_models.engine.turns import STEPS
 from ml_models.services import challenges, identification
 
 from . import access, examples
-from . import serializers as s
+from .base import FaceView, parse
 from .callers import caller
+from .fields import IdField, IdsField, OneOfField, SubjectIdField
 from .schema import operation
-from .views import FaceView, parse
 
 
 class ChallengeRequest(serializers.Serializer[Any]):
-    purpose = s.OneOfField(challenges.PURPOSES)
-    subject_id = s.SubjectIdField(required=False)
-    group = s.IdField("group", required=False)
-    subject_ids = s.IdsField(
+    purpose = OneOfField(challenges.PURPOSES)
+    subject_id = SubjectIdField(required=False)
+    group = IdField("group", required=False)
+    subject_ids = IdsField(
         identification.MAX_SUBJECTS,
         required=False,
         min_length=1,

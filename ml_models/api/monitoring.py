@@ -19,8 +19,8 @@ from ml_models.rollouts import progress
 from ml_models.services import monitoring
 
 from .access import holds
+from .base import FaceView
 from .schema import operation
-from .views import FaceView
 
 _SCRAPER = "ml_models.metrics"
 

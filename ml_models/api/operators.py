@@ -18,9 +18,9 @@ from ml_models.services.callers import By
 
 from . import examples
 from .access import holds
+from .base import FaceView, parse
 from .callers import caller
 from .schema import OPERATOR, operation
-from .views import FaceView, parse
 
 
 class ConfigSummary(serializers.Serializer[Any]):

@@ -12,9 +12,10 @@ from rest_framework.response import Response
 from ml_models.services import quality
 
 from . import examples
+from .base import FaceView, parse
+from .fields import ImageField, OneOfField
 from .schema import PICTURE, operation
-from .serializers import ImageField, OneOfField, QualityAnswer
-from .views import FaceView, parse
+from .serializers import QualityAnswer
 
 
 class QualityRequest(serializers.Serializer[Any]):

@@ -12,7 +12,7 @@ from rest_framework.response import Response
 from rest_framework.test import APIClient
 
 from ml_models.api.access import Nobody
-from ml_models.api.views import FaceView
+from ml_models.api.base import FaceView
 from ml_models.models import Reference, Subject
 
 pytestmark = pytest.mark.django_db

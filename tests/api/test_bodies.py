@@ -15,8 +15,8 @@ from django.http import HttpRequest, HttpResponse
 from rest_framework.authtoken.models import Token
 from rest_framework.test import APIClient
 
+from ml_models.api.fields import ImageField
 from ml_models.api.parsers import MAX_VALUES
-from ml_models.api.serializers import ImageField
 from ml_models.exceptions import NotReady
 from tests.support.pictures import encoded, faceless
 from tests.support.uploads import send
