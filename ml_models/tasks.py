@@ -2,9 +2,10 @@
 
 import logging
 from threading import Thread
+from typing import Any
 from uuid import UUID
 
-from celery import shared_task
+from celery import current_app, shared_task
 from django.db import connections
 from django.utils.module_loading import import_string
 from kombu.exceptions import OperationalError as QueueDown
@@ -17,23 +18,34 @@ from .services import chain, duplicate_searches, overview, retention, studies
 logger = logging.getLogger(__name__)
 
 
+# for a queue that says nothing: a request waits this long for it, and not as long as a worker does
+PATIENCE_S = 1.0
+_IMPATIENT = {"socket_connect_timeout": PATIENCE_S, "socket_timeout": PATIENCE_S, "max_retries": 0}
+
+
 @shared_task(name="ml_models.tick")
 def tick() -> None:
     """Move an open rollout on, begin the next study and the searches for duplicates: every few seconds from beat, and
     after each chunk."""
+    _hand_out()
+
+
+def _hand_out(**options: Any) -> None:
     studies.give_up_silent()
     if job := studies.waiting():
-        study.delay(str(job.pk))
+        study.apply_async((str(job.pk),), **options)
     for group in duplicate_searches.waiting():
-        find_duplicates.delay(str(group))
+        find_duplicates.apply_async((str(group),), **options)
     for chunk in rollouts.advance():
-        embed_chunk.delay(str(chunk))
+        embed_chunk.apply_async((str(chunk),), **options)
 
 
 def nudge() -> bool:
-    """Begin now what the next tick would; False when the queue does not answer, and beat's tick will have to."""
+    """Begin now what the next tick would; False when the queue does not answer within PATIENCE_S, and beat's tick will
+    have to."""
     try:
-        tick()
+        with current_app.connection_for_write(connect_timeout=PATIENCE_S, transport_options=_IMPATIENT) as queue:
+            _hand_out(connection=queue)
     except QueueDown as error:
         logger.warning("the task queue does not answer (%s): the next tick tries again", type(error).__name__)
         return False

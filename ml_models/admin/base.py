@@ -19,6 +19,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllow
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
+from ml_models import tasks
 from ml_models.engine.errors import EngineError
 from ml_models.exceptions import ConfigInvalid, ServiceError
 from ml_models.models import EnsembleConfig
@@ -261,3 +262,13 @@ def refused(request: HttpRequest, error: ServiceError | EngineError) -> None:
         messages.error(request, reason)
     if hint := _NEXT.get(error.code):
         messages.info(request, hint)
+
+
+def tell_workers(request: HttpRequest, what: str) -> None:
+    """Tell the workers of a rollout or a study that was begun, or the operator that they will hear of it later."""
+    if not tasks.nudge():
+        messages.warning(
+            request,
+            f"The task queue does not answer. Nothing is lost: the {what} goes on by itself within about a minute of "
+            "the queue's return.",
+        )

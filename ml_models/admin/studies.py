@@ -9,13 +9,12 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.safestring import SafeString
 
-from ml_models import tasks
 from ml_models.exceptions import ServiceError
 from ml_models.models import EnsembleConfig, StudyJob
 from ml_models.services import studies
 from ml_models.services.frames import FrameUploadHandler
 
-from .base import Panel, panel_caller, refused
+from .base import Panel, panel_caller, refused, tell_workers
 from .display import label
 
 RIGHT = "ml_models.run_study"
@@ -56,8 +55,7 @@ def _opened(request: HttpRequest, config: EnsembleConfig) -> StudyJob | None:
     except ServiceError as error:
         refused(request, error)
         return None
-    if not tasks.nudge():
-        messages.warning(request, "The task queue does not answer. The study begins as soon as it does.")
+    tell_workers(request, "study")
     return job
 
 

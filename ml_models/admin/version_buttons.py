@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from django.contrib import messages
 from django.http import HttpRequest
 from django.urls import reverse
 
-from ml_models import conf, rollouts, selectors, tasks
+from ml_models import conf, rollouts, selectors
 from ml_models.models import EnsembleConfig
 from ml_models.rollouts import backfill
 from ml_models.rollouts.estimates import activation_cost
@@ -14,7 +13,7 @@ from ml_models.rollouts.steps import rolled_back
 from ml_models.versions import evidence, files
 from ml_models.versions.known import known
 
-from .base import Asked, Button, Done, panel_caller
+from .base import Asked, Button, Done, panel_caller, tell_workers
 from .comparison import Line, beside
 from .display import cost_facts, moment
 from .reading import active, detailed, report_of
@@ -52,8 +51,7 @@ def _ask_validate(config: EnsembleConfig) -> Asked:
 def _activate(config: EnsembleConfig, request: HttpRequest) -> Done:
     hold = request.POST.get("hold_for_approval") == "on"
     rollout = rollouts.open_rollout(rollouts.get_config(config.version), panel_caller(request), hold)
-    if not tasks.nudge():
-        messages.warning(request, "The task queue does not answer. The rollout begins as soon as it does.")
+    tell_workers(request, "rollout")
     return Done(
         f"The rollout of version {config.version} is open.",
         reverse("admin:ml_models_rollout_change", args=[rollout.pk]),

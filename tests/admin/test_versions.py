@@ -1,14 +1,18 @@
 """What an operator does with versions in the panel."""
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
+from django.conf import settings
 from django.core.management import call_command
 from django.test import Client
-from kombu.exceptions import OperationalError
 
+from backend_easy import celery_app
 from ml_models import rollouts, runtime, tasks
 from ml_models.admin import EnsembleConfigAdmin
 from ml_models.exceptions import RolloutRefused
@@ -26,6 +30,7 @@ from ml_models.models import (
 )
 from ml_models.rollouts import backfill
 from ml_models.versions import evidence, files
+from tests.support.blackhole import Blackhole, blackhole
 from tests.support.panel import page, press, told
 from tests.support.served import ensemble, write
 from tests.support.work import work_off
@@ -273,16 +278,30 @@ def test_a_lever_that_fits_no_more_is_refused(operator: Client, validated: Ensem
         rollouts.pause(rollouts.get_rollout(rollout.pk))
 
 
-def test_a_queue_that_is_down_is_told_and_the_rollout_stays_open(
-    operator: Client, validated: EnsembleConfig, people: list[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("goes", [Blackhole.swallow, Blackhole.refuse], ids=["says nothing", "refuses"])
+def test_a_button_does_not_wait_for_a_queue_that_is_gone_and_what_it_began_goes_on(
+    operator: Client,
+    validated: EnsembleConfig,
+    people: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    goes: Callable[[Blackhole], None],
 ) -> None:
-    def down(*args: object) -> None:
-        raise OperationalError
-
-    monkeypatch.setattr(tasks.embed_chunk, "delay", down)
-    answer = press(operator, "ensembleconfig", "activate", validated.pk)
-    assert "task queue does not answer" in told(answer)
-    assert Rollout.objects.get(config=validated).state == "embedding"
+    url = urlsplit(settings.CELERY_BROKER_URL)
+    with blackhole("127.0.0.1", url.port or 0) as proxy:
+        place, at, _ = url.netloc.rpartition("@")
+        through = url._replace(netloc=f"{place}{at}127.0.0.1:{proxy.port}").geturl()
+        monkeypatch.setitem(celery_app.conf, "broker_write_url", through)
+        goes(proxy)
+        began = time.monotonic()
+        answer = press(operator, "ensembleconfig", "activate", validated.pk)
+        assert time.monotonic() - began < 3 * tasks.PATIENCE_S
+        assert "task queue does not answer" in told(answer)
+        rollout = Rollout.objects.get(config=validated)
+        assert rollout.state == "embedding"
+        proxy.restore()
+        RolloutChunk.objects.all().delete()  # as if their lease had expired
+        assert tasks.nudge()
+        assert rollout.chunks.exists()
 
 
 def test_somebody_is_erased_through_the_service(operator: Client, people: list[str]) -> None:

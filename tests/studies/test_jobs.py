@@ -50,7 +50,7 @@ def test_an_evaluation_is_started_in_the_panel_and_its_report_is_linked(
     served: EnsembleConfig, archive: bytes, desk: Callable[..., Client], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     queued: list[str] = []
-    monkeypatch.setattr("ml_models.tasks.study.delay", queued.append)
+    monkeypatch.setattr("ml_models.tasks.study.apply_async", lambda args, **_: queued.append(*args))
     operator = desk("view_ensembleconfig", "view_studyjob", "view_evaluationreport", "run_study")
     answer = start(operator, served, archive, kind="evaluate", people="Two astronauts", all_pairs="on")
     job = StudyJob.objects.get()
@@ -120,7 +120,7 @@ def test_one_study_runs_at_a_time_and_one_whose_worker_ended_is_given_up(
     served: EnsembleConfig, archive: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     queued: list[str] = []
-    monkeypatch.setattr("ml_models.tasks.study.delay", queued.append)
+    monkeypatch.setattr("ml_models.tasks.study.apply_async", lambda args, **_: queued.append(*args))
     first, second = (studies.open_study(served, "evaluate", archive, NOBODY) for _ in range(2))
     StudyJob.objects.filter(pk=first.pk).update(state="running", seen_at=Now())
     assert not jobs.run(second.pk)
