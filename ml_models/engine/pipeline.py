@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from .align import align, decode_chip, encode_chip, make_chip
 from .decode import DecodeLimits, decode
-from .detect import Detector, the_one_face
+from .detect import Detector, most_prominent, the_one_face
 from .errors import InferenceFailed, NotUpright
 from .lanes import ONE_LANE, Lanes
 from .presentation import PresentationDetector
@@ -24,8 +24,8 @@ from .upright import View, stand
 
 T = TypeVar("T")
 
-# among the members' names; an artifact's has no blank
-_PRESENTATION = "presentation"
+# among the members' names
+_UPRIGHT, _PRESENTATION = "upright", "presentation"
 
 
 class EmbedsFaces(Protocol):
@@ -76,7 +76,8 @@ class Pipeline:
             InferenceFailed: a network failed.
         """
         timings: dict[str, float] = {}
-        view, face = self._find(data, limits, timings)
+        detector = self.presentation if examine else None
+        view, face, presentation = self._find(data, limits, timings, lanes, detector)
         with _timed(timings, "quality"):
             chip = make_chip(view.image, face.landmarks)
             if stored:
@@ -87,10 +88,10 @@ class Pipeline:
             require(quality)
             _require_upright(view)
         works: dict[str, Callable[[], Any]] = {name: partial(self._embed, name, crop) for name in self.members}
-        if self.presentation and examine:
-            works[_PRESENTATION] = partial(_examined, self.presentation, view.image, face)
+        if detector and view.quarters:
+            works[_PRESENTATION] = partial(_examined, detector, view.image, face)
         answers = self._run(works, lanes, timings)
-        presentation: Presentation | None = answers.pop(_PRESENTATION, None)
+        presentation = answers.pop(_PRESENTATION, presentation)
         embedded: dict[str, Embeddings] = answers
         vectors = {name: embedded[name].vectors[0] for name in self.members}
         norms = {name: float(embedded[name].norms[0]) for name in self.members}
@@ -110,19 +111,33 @@ class Pipeline:
             ImageError: there is no one face to speak of; the subclass says why.
             InferenceFailed: the detector failed.
         """
-        view, face = self._find(data, limits, {})
+        view, face, _ = self._find(data, limits, {})
         quality = measure(chip_crop(make_chip(view.image, face.landmarks)), face, limits)
         if not quality.details:
             _require_upright(view)
         return quality
 
-    def _find(self, data: bytes, limits: QualityLimits, timings: dict[str, float]) -> tuple[View, DetectedFace]:
+    def _find(
+        self,
+        data: bytes,
+        limits: QualityLimits,
+        timings: dict[str, float],
+        lanes: Lanes = ONE_LANE,
+        presentation: PresentationDetector | None = None,
+    ) -> tuple[View, DetectedFace, Presentation | None]:
+        """The picture upright, its one face, and what `presentation` says of that face in the picture as it came."""
         with _timed(timings, "decode"):
             image = decode(data, self.decode_limits)
         with _timed(timings, "detect"):
-            view = stand(self.detector, image)
-            face = the_one_face(view.faces, view.image.shape, limits.min_face_px, limits.bystander_ratio)
-        return view, face
+            faces = self.detector.detect(image)
+        works: dict[str, Callable[[], Any]] = {_UPRIGHT: partial(stand, self.detector, image, faces)}
+        if presentation and faces:
+            # its crop needs no landmarks, so it need not wait for them
+            works[_PRESENTATION] = partial(_examined, presentation, image, most_prominent(faces, image.shape))
+        answers = self._run(works, lanes, timings)
+        view: View = answers[_UPRIGHT]
+        face = the_one_face(view.faces, view.image.shape, limits.min_face_px, limits.bystander_ratio)
+        return view, face, answers.get(_PRESENTATION)
 
     def _embed(self, name: str, crop: Image) -> Embeddings:
         return self.members[name].embed(crop[None], self.flip)

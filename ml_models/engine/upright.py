@@ -40,12 +40,14 @@ class View:
     """A picture turned by quarters, and who is in it.
 
     `image` is RGB, uint8, (H, W, 3); `faces` are those found in it, in its pixels, the most prominent one first and
-    with settled landmarks; `upright` says whether that one is certainly upright.
+    with settled landmarks; `upright` says whether that one is certainly upright; `quarters` counts the turns that
+    `np.rot90` made of the picture as it came.
     """
 
     image: Image
     faces: tuple[DetectedFace, ...]
     upright: bool
+    quarters: int = 0
 
 
 class _Look(NamedTuple):
@@ -60,7 +62,7 @@ class _Look(NamedTuple):
         return self.scores[0] - _SCORE_PER_DEG * abs(self.roll_deg)
 
 
-def stand(detector: Detector, image: Image) -> View:
+def stand(detector: Detector, image: Image, faces: Sequence[DetectedFace] | None = None) -> View:
     """Turn a picture so that its most prominent face is upright, whatever its camera said of it.
 
     YuNet finds a face that lies or hangs, and gives it landmarks as if it stood. So the face is cut out by its
@@ -69,6 +71,7 @@ def stand(detector: Detector, image: Image) -> View:
 
     Args:
         image: RGB, uint8, (H, W, 3).
+        faces: what the detector finds in it, where that is known.
 
     Returns: the picture as it was, unless another turn is right. Where no turn is certain, `upright` is False.
 
@@ -76,7 +79,7 @@ def stand(detector: Detector, image: Image) -> View:
         NoFaceFound: degenerate landmarks.
         InferenceFailed: see `Detector.detect`.
     """
-    first = _look(detector, image, 0)
+    first = _look(detector, image, 0, faces)
     if _plain(first):
         return first.view
     looks = [first, *(_look(detector, image, quarters) for quarters in (1, 2, 3))]
@@ -92,16 +95,17 @@ def stand(detector: Detector, image: Image) -> View:
     return looks[0 if 0 in agreeing and abs(first.roll_deg) <= _MAX_TILT_DEG else best].view
 
 
-def _look(detector: Detector, image: Image, quarters: int) -> _Look:
+def _look(detector: Detector, image: Image, quarters: int, faces: Sequence[DetectedFace] | None = None) -> _Look:
     image = np.ascontiguousarray(np.rot90(image, quarters))
-    faces = detector.detect(image)
+    if faces is None:
+        faces = detector.detect(image)
     if not faces:
-        return _Look(View(image, (), upright=False), (), 0.0)
+        return _Look(View(image, (), False, quarters), (), 0.0)
     first = most_prominent(faces, image.shape)
     face = detector.settle(image, first)
     scores = _scores(detector, image, face)
     others = (other for other in faces if other is not first)
-    view = View(image, (face, *others), upright=scores[0] >= max(scores[1:]) + _MARGIN)
+    view = View(image, (face, *others), scores[0] >= max(scores[1:]) + _MARGIN, quarters)
     return _Look(view, scores, pose(face.landmarks)[2])
 
 
