@@ -44,7 +44,8 @@ def begin() -> None:
 def load(version: int) -> Any:
     """`begin`, and a version of `config/ensembles`."""
     begin()
-    call_command("load_ensemble", str(ENSEMBLES / f"v{version}.yaml"), stdout=sys.stderr)
+    # the report that is there may be on numbers that the file does not have any more
+    call_command("load_ensemble", str(ENSEMBLES / f"v{version}.yaml"), "--no-report", stdout=sys.stderr)
     from ml_models import selectors
 
     return selectors.get_config(version)

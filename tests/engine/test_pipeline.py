@@ -28,15 +28,14 @@ def pipeline(demo_pack: dict[str, Artifact]) -> Pipeline:
 
 
 @pytest.mark.parametrize("quarters", [1, 2, 3])
-def test_attacks_are_looked_for_in_the_picture_upright(
-    pipeline: Pipeline, portraits: Portraits, quarters: int
-) -> None:
+def test_attacks_are_looked_for_in_the_picture_upright(pipeline: Pipeline, portraits: Portraits, quarters: int) -> None:
     image = opened(portraits.eileen_collins)
     turned = Image.fromarray(np.rot90(np.asarray(image), quarters))
 
     upright, righted = (pipeline.extract(encoded(each, "PNG")).presentation for each in (image, turned))
 
-    assert upright is not None and righted is not None
+    assert upright is not None
+    assert righted is not None
     assert righted.logit == pytest.approx(upright.logit, abs=1e-3)
 
 
