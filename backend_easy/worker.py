@@ -1,8 +1,8 @@
-"""gunicorn's ASGI worker, with what it leaves to others: what is no HTTP is answered with a problem document, and a
-client that never comes to the end of its headers is not waited for.
+"""gunicorn's ASGI worker, with what it leaves to others: what is no HTTP is answered with a problem document, a client
+that never comes to the end of its headers is not waited for, and no request is lost on a connection that was idle.
 
-Both reach into gunicorn's protocol class, whose version requirements.txt pins; tests/backend_easy/test_front.py notices
-when a later one has moved.
+They reach into gunicorn's protocol class, whose version requirements.txt pins; tests/backend_easy/test_front.py and
+test_worker.py notice when a later one has moved.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from gunicorn.asgi.protocol import ASGIProtocol
 from gunicorn.workers import gasgi
 
 HEAD_S = 30.0
+# of the time that gunicorn gives a process to end: how long an idle connection may be used. A proxy that keeps its
+# own for less loses no request, and what remains is for the last answers.
+_LAST_SHARE = 0.6
 
 
 class Protocol(ASGIProtocol):
@@ -23,7 +26,15 @@ class Protocol(ASGIProtocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self._head_timer = asyncio.get_running_loop().call_later(HEAD_S, self._close_transport)
+        self.worker.connections.add(self)
+        self._head_timer = self._close_in(HEAD_S)
+
+    def data_received(self, data: bytes) -> None:
+        # the beginning of a request: to close now because the idle time is over would lose it
+        if self._keepalive_handle:
+            self._cancel_keepalive_timer()
+            self._head_timer = self._close_in(HEAD_S)
+        super().data_received(data)
 
     def _on_headers_complete(self) -> Any:
         self._head_timer.cancel()
@@ -31,7 +42,18 @@ class Protocol(ASGIProtocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._head_timer.cancel()
+        self.worker.connections.discard(self)
         super().connection_lost(error)
+
+    def end(self, within_s: float) -> None:
+        """Its process stops: a request that begins within this time is answered, with `Connection: close`."""
+        if self._awaiting_request:
+            self._cancel_keepalive_timer()
+            self._head_timer.cancel()
+            self._head_timer = self._close_in(within_s)
+
+    def _close_in(self, seconds: float) -> asyncio.TimerHandle:
+        return asyncio.get_running_loop().call_later(seconds, self._keepalive_timeout)
 
     def _send_error_response(self, status: int, message: str, extra_headers: Any = ()) -> None:
         # `ml_models.api.errors` is not imported: it needs Django, and this module is read before it is set up
@@ -50,6 +72,15 @@ class Protocol(ASGIProtocol):
 class Worker(gasgi.ASGIWorker):
     """See the module."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.connections: set[Protocol] = set()
+
     def init_process(self) -> None:
         gasgi.ASGIProtocol = Protocol  # what the worker makes of each connection
         super().init_process()
+
+    async def _shutdown(self) -> None:
+        for connection in self.connections:
+            connection.end(_LAST_SHARE * self.cfg.graceful_timeout)
+        await super()._shutdown()

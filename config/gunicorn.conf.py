@@ -19,6 +19,8 @@ asgi_lifespan = "off"
 asgi_loop = "asyncio"
 # a process that says nothing for so long hangs, and is replaced
 timeout = int(os.environ.get("WEB_TIMEOUT", "60"))
+# longer than any proxy in front keeps an idle connection, or it sends a request into one that is closing: nginx 60 s
+keepalive = int(os.environ.get("WEB_KEEPALIVE", "75"))
 graceful_timeout = int(os.environ.get("WEB_GRACEFUL_TIMEOUT", "25"))
 accesslog = None
 # a thread and a socket file in the process that forks, for a tool we do not use

@@ -66,13 +66,12 @@ def gunicorn(folder: Path, changes: Mapping[str, str] | None = None) -> Iterator
     """For a test with `transaction=True`: the server sees what is committed."""
     port, log = free_port(), folder / "gunicorn.log"
     # the machine may have much else to do; and a network is set up in onnxruntime in a tenth of the time
-    ours = {"ML_MODELS_MAX_WAIT_S": "60", "ML_MODELS_INFERENCE": "onnxruntime"}
+    ours = {"ML_MODELS_MAX_WAIT_S": "60", "ML_MODELS_INFERENCE": "onnxruntime", "WEB_GRACEFUL_TIMEOUT": "1"}
     changed = {**ours, **os.environ, **(changes or {})}
     environment = {
         **changed,
         "DATABASE_URL": database_url(changed["DATABASE_URL"]),
         "PORT": str(port),
-        "WEB_GRACEFUL_TIMEOUT": "1",
     }
     with log.open("wb") as out:
         process = subprocess.Popen(
