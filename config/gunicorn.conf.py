@@ -1,6 +1,7 @@
 """One process with threads serves all cores: onnxruntime releases the GIL, and the weights are held once. Its event
 loop reads requests and refuses; Django runs in the threads of `backend_easy.front`: docs/decisions/server.md."""
 
+import gc
 import os
 import shutil
 import tempfile
@@ -87,6 +88,9 @@ def post_worker_init(worker: Any) -> None:
         except DatabaseError as error:  # let out of here, it would end the whole server
             worker.log.warning("the database does not answer (%s); loading in the background", type(error).__name__)
     runtime.start()
+    # what is imported stays: a full collection would walk it each time, a tenth of a second in which nobody is answered
+    gc.collect()
+    gc.freeze()
 
 
 def worker_exit(server: Any, worker: Any) -> None:

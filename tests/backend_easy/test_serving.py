@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import runpy
 import signal
@@ -62,9 +63,21 @@ def test_a_replacement_that_loads_for_minutes_tells_the_server_that_it_lives(mon
     monkeypatch.setattr(runtime, "refresh", load)
     monkeypatch.setattr(runtime, "start", lambda: loaded.append(len(told) >= 2))
     runpy.run_path(str(ROOT / "config" / "gunicorn.conf.py"))["post_worker_init"](worker)
+    gc.unfreeze()
     assert loaded == [True, True]
     time.sleep(1.2)
     assert len(told) == 2  # who has loaded speaks for itself again
+
+
+def test_what_is_imported_is_not_walked_by_each_full_collection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "start", lambda: None)
+    hooks = runpy.run_path(str(ROOT / "config" / "gunicorn.conf.py"))
+    gc.unfreeze()
+    try:
+        hooks["post_worker_init"](SimpleNamespace(age=1, notify=lambda: None))
+        assert gc.get_freeze_count() > 100_000
+    finally:
+        gc.unfreeze()
 
 
 @contextmanager

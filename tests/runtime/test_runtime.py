@@ -1,5 +1,6 @@
 """What a process loads, reports and answers with."""
 
+import gc
 import os
 import runpy
 import subprocess
@@ -117,6 +118,7 @@ def test_a_replacement_worker_loads_the_active_version_before_it_accepts(
     hooks = runpy.run_path(str(ROOT / "config" / "gunicorn.conf.py"))
     monkeypatch.setattr(runtime, "start", lambda: None)  # accepting begins when the hook returns
     hooks["post_worker_init"](SimpleNamespace(age=hooks["workers"] + 1, notify=lambda: None))
+    gc.unfreeze()
     assert Client().get("/readyz").json() == {
         "status": "ready",
         "degraded": ["Version 3 (rolling out): lost is not loaded: in progress."],
