@@ -12,7 +12,7 @@ from rest_framework.response import Response
 from ml_models.services import audit, groups
 
 from . import access, examples
-from .base import FaceView, audited, parse
+from .base import FaceView, audited, parse, written
 from .callers import caller
 from .fields import IdField, IdsField
 from .schema import operation
@@ -99,4 +99,4 @@ def _answer(roster: groups.Roster) -> Response:
         "subject_ids": roster.subject_ids,
         "not_enrolled": roster.not_enrolled,
     }
-    return Response(GroupAnswer(answer).data, status=201 if roster.created else 200)
+    return Response(written(GroupAnswer, answer), status=201 if roster.created else 200)

@@ -15,7 +15,7 @@ from ml_models.services.identification import MAX_SUBJECTS, Identified
 
 from . import access, attestation, examples
 from . import serializers as s
-from .base import FaceView, audited, parse, told
+from .base import FaceView, audited, parse, told, written
 from .callers import caller
 from .fields import IdField, IdsField
 from .schema import LIVE, PICTURE, operation
@@ -94,7 +94,7 @@ class IdentifyView(FaceView):
                 access.require_each(request.user, "identify", among)
             attestation.require(request)
         done = services.identify(who, data["image"], group_id=group, among=among, answer=data["answer"])
-        return Response(IdentifyAnswer(_answer(request, done)).data)
+        return Response(written(IdentifyAnswer, _answer(request, done)))
 
 
 def _answer(request: Request, done: Identified) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from ml_models.engine.turns import STEPS
 from ml_models.services import challenges, identification
 
 from . import access, examples
-from .base import FaceView, parse
+from .base import FaceView, parse, written
 from .callers import caller
 from .fields import IdField, IdsField, OneOfField, SubjectIdField
 from .schema import operation
@@ -83,4 +83,4 @@ class ChallengeView(FaceView):
             "steps": [{"step": step, "text": challenges.TEXTS[step]} for step in issued.steps],
             "expires_at": issued.expires_at,
         }
-        return Response(ChallengeAnswer(answer).data, status=201)
+        return Response(written(ChallengeAnswer, answer), status=201)

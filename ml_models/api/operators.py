@@ -18,7 +18,7 @@ from ml_models.services.callers import By
 
 from . import examples
 from .access import holds
-from .base import FaceView, parse
+from .base import FaceView, parse, written
 from .callers import caller
 from .schema import OPERATOR, operation
 
@@ -90,7 +90,7 @@ class ConfigsView(FaceView):
             }
             for config in selectors.configs()
         ]
-        return Response(ConfigSummary(rows, many=True).data)
+        return Response([written(ConfigSummary, row) for row in rows])
 
 
 class ValidateView(FaceView):
@@ -120,7 +120,7 @@ class ActivateView(FaceView):
         hold = parse(ActivateRequest, request)["hold_for_approval"]
         rollout = rollouts.open_rollout(rollouts.get_config(version), caller(request), hold)
         tasks.nudge()
-        return Response(ActivateAnswer({"rollout_id": rollout.pk}).data, status=202)
+        return Response(written(ActivateAnswer, {"rollout_id": rollout.pk}), status=202)
 
 
 class RollbackView(FaceView):
@@ -134,7 +134,7 @@ class RollbackView(FaceView):
 
 def _version(version: int) -> Response:
     config = rollouts.get_config(version)
-    return Response(VersionAnswer({"version": config.version, "state": config.state}).data)
+    return Response(written(VersionAnswer, {"version": config.version, "state": config.state}))
 
 
 class RolloutView(FaceView):
@@ -161,4 +161,4 @@ class SteerView(FaceView):
 
 def _rollout(rollout_id: UUID) -> Response:
     where = progress(rollouts.get_rollout(rollout_id))
-    return Response(RolloutAnswer({**asdict(where), "percent": where.percent}).data)
+    return Response(written(RolloutAnswer, {**asdict(where), "percent": where.percent}))

@@ -12,7 +12,7 @@ from rest_framework.response import Response
 from ml_models.services import quality
 
 from . import examples
-from .base import FaceView, parse
+from .base import FaceView, parse, written
 from .fields import ImageField, OneOfField
 from .schema import PICTURE, operation
 from .serializers import QualityAnswer
@@ -46,4 +46,4 @@ class QualityView(FaceView):
             "config_version": done.config.version,
             "quality": done.quality.to_json(),
         }
-        return Response(AssessmentAnswer(answer).data)
+        return Response(written(AssessmentAnswer, answer))

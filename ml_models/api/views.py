@@ -18,7 +18,7 @@ from ml_models.services.readiness import readiness
 
 from . import access, attestation, examples, idempotency
 from . import serializers as s
-from .base import Afterwards, FaceView, audited, parse, told
+from .base import Afterwards, FaceView, audited, parse, told, written
 from .callers import caller
 from .errors import problem
 from .fields import SubjectIdField
@@ -66,7 +66,7 @@ class EnrollView(FaceView):
             if not access.sees_candidate(request.user, error.subject_id):
                 raise
             return problem(error.code, str(error), subject_id=error.subject_id)
-        return Response(s.EnrollAnswer({"subject_id": data["subject_id"], **answer}).data, status=201)
+        return Response(written(s.EnrollAnswer, {"subject_id": data["subject_id"], **answer}), status=201)
 
 
 def _enrolled(done: services.Enrolled) -> dict[str, Any]:
@@ -107,7 +107,7 @@ class VerifyView(FaceView):
         scores = {}
         if request.user.has_perm("ml_models.view_scores"):
             scores = _scores(done.verification if done else selectors.verification(answer["verification_id"]))
-        body = s.VerifyAnswer({**answer, **scores}).data
+        body = written(s.VerifyAnswer, {**answer, **scores})
         return Afterwards(body, done.afterwards) if done else Response(body)
 
 
@@ -151,7 +151,7 @@ class SubjectView(FaceView):
             for r in subject.references.all()
         ]
         answer = {"subject_id": subject_id, "enrolled_at": subject.created_at, "references": references}
-        return Response(s.SubjectAnswer(answer).data)
+        return Response(written(s.SubjectAnswer, answer))
 
     @operation("erase_subject", {200: s.ErasedAnswer}, "not_found", example=examples.ERASED)
     def delete(self, request: Request, subject_id: str) -> Response:
@@ -160,7 +160,7 @@ class SubjectView(FaceView):
         with audited(audit.Kind.ERASE_SUBJECT, caller(request), subject_id):
             access.require(request.user, "erase", subject_id)
         count = services.erase_subject(caller(request), subject_id)
-        return Response(s.ErasedAnswer({"subject_id": subject_id, "references_erased": count}).data)
+        return Response(written(s.ErasedAnswer, {"subject_id": subject_id, "references_erased": count}))
 
 
 class ReleaseView(FaceView):
@@ -179,7 +179,7 @@ class ReleaseView(FaceView):
         with audited(audit.Kind.RELEASE, caller(request), subject_id):
             access.require(request.user, "release", subject_id)
         released = lockout.release(caller(request), subject_id)
-        return Response(s.ReleasedAnswer({"subject_id": subject_id, "released": released}).data)
+        return Response(written(s.ReleasedAnswer, {"subject_id": subject_id, "released": released}))
 
 
 class ReferenceView(FaceView):
@@ -227,7 +227,7 @@ class ConfigView(FaceView):
             "detector_sha256": config.detector.sha256,
             "noncommercial": conf.get("NONCOMMERCIAL"),
         }
-        return Response(s.ConfigAnswer(answer).data)
+        return Response(written(s.ConfigAnswer, answer))
 
 
 class HealthView(FaceView):
