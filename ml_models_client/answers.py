@@ -68,6 +68,40 @@ class VerifyAnswer(TypedDict):
     elapsed_ms: float
 
 
+class CandidateAnswer(TypedDict):
+    subject_id: str
+    score: NotRequired[float]
+
+
+class IdentifyAnswer(TypedDict):
+    live: NotRequired[Literal["yes", "no", "uncertain"]]
+    live_reasons: NotRequired[list[ReasonAnswer]]
+    identification_id: str
+    decision: Literal["match", "review", "no_match"]
+    subject_id: NotRequired[str]
+    candidates: NotRequired[list[CandidateAnswer]]
+    roster_size: int
+    searched: int
+    not_enrolled: int
+    not_embedded: int
+    score: NotRequired[float]
+    threshold: NotRequired[float]
+    margin: NotRequired[float]
+    config_version: int
+    voters: list[str]
+    quality: QualityAnswer
+    frames_dropped: list[FrameDropped]
+    members: NotRequired[list[MemberSimilarity]]
+    elapsed_ms: float
+
+
+class GroupAnswer(TypedDict):
+    group_id: str
+    size: int
+    subject_ids: list[str]
+    not_enrolled: list[str]
+
+
 class AssessmentAnswer(TypedDict):
     acceptable: bool
     config_version: int

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 from urllib.parse import quote
 
-from .answers import AssessmentAnswer, ChallengeAnswer, EnrollAnswer, ErasedAnswer, SubjectAnswer, VerifyAnswer
+from .answers import (
+    AssessmentAnswer,
+    ChallengeAnswer,
+    EnrollAnswer,
+    ErasedAnswer,
+    GroupAnswer,
+    IdentifyAnswer,
+    SubjectAnswer,
+    VerifyAnswer,
+)
 
 T = TypeVar("T")
 
@@ -44,10 +53,12 @@ def enroll(
         capture_point: where the pictures were taken, for the audit.
         key: of an earlier attempt that is repeated by another process, with the very same arguments.
     """
-    fields = {"override": "true"} if override else {}
+    asked = {"subject_id": subject_id}
+    if override:
+        asked["override"] = "true"
     if group is not None:
-        fields["group"] = group
-    return _attempt("enroll", subject_id, images, challenge, capture_point, key, fields)
+        asked["group"] = group
+    return _attempt("enroll", asked, images, challenge, capture_point, key or str(uuid.uuid4()))
 
 
 def verify(
@@ -58,7 +69,24 @@ def verify(
     key: str | None = None,
 ) -> Call[VerifyAnswer]:
     """Is the face in the frames the subject's? One to five frames of one attempt; the rest as in `enroll`."""
-    return _attempt("verify", subject_id, images, challenge, capture_point, key, {})
+    return _attempt("verify", {"subject_id": subject_id}, images, challenge, capture_point, key or str(uuid.uuid4()))
+
+
+def identify(
+    roster: str | Iterable[str],
+    *images: bytes,
+    challenge: ChallengeAnswer | None = None,
+    capture_point: str = "",
+) -> Call[IdentifyAnswer]:
+    """Who of a roster is the face in the frames? Sent again after a lost answer it is a search of its own.
+
+    Args:
+        roster: the host's id of a group; or the ids of up to 200 subjects.
+        images: as in `verify`.
+        challenge: of `ask_identify_challenge`, for the same roster.
+    """
+    asked: dict[str, Any] = {"group": roster} if isinstance(roster, str) else {"subject_id": [*roster]}
+    return _attempt("identify", asked, images, challenge, capture_point, None)
 
 
 def assess_quality(image: bytes, purpose: Literal["verify", "enroll"] = "verify") -> Call[AssessmentAnswer]:
@@ -69,6 +97,32 @@ def assess_quality(image: bytes, purpose: Literal["verify", "enroll"] = "verify"
 def ask_challenge(purpose: Literal["verify", "enroll"], subject_id: str) -> Call[ChallengeAnswer]:
     """Steps to be shown before the camera, for one attempt."""
     return Call("POST", "liveness/challenges", {"purpose": purpose, "subject_id": subject_id})
+
+
+def ask_identify_challenge(roster: str | Iterable[str]) -> Call[ChallengeAnswer]:
+    """As `ask_challenge`, for an `identify` of this roster."""
+    asked: dict[str, Any] = {"group": roster} if isinstance(roster, str) else {"subject_ids": [*roster]}
+    return Call("POST", "liveness/challenges", {"purpose": "identify", **asked})
+
+
+def put_group(group_id: str, subject_ids: Iterable[str]) -> Call[GroupAnswer]:
+    """Make a group of just these subjects, enrolled or not, in place of whoever was in it."""
+    return Call("PUT", f"groups/{quote(group_id)}", {"subject_ids": [*subject_ids]})
+
+
+def change_group(group_id: str, add: Iterable[str] = (), remove: Iterable[str] = ()) -> Call[GroupAnswer]:
+    """Add members to a group, and remove others."""
+    return Call("PATCH", f"groups/{quote(group_id)}", {"add": [*add], "remove": [*remove]})
+
+
+def get_group(group_id: str) -> Call[GroupAnswer]:
+    """Who is in a group, and who of them is not enrolled."""
+    return Call("GET", f"groups/{quote(group_id)}")
+
+
+def erase_group(group_id: str) -> Call[None]:
+    """Delete a group; its members stay enrolled. Sent again as `erase_subject`."""
+    return Call("DELETE", f"groups/{quote(group_id)}")
 
 
 def get_subject(subject_id: str) -> Call[SubjectAnswer]:
@@ -88,14 +142,12 @@ def erase_reference(reference_id: str) -> Call[None]:
 
 def _attempt(
     path: str,
-    subject_id: str,
+    asked: Mapping[str, Any],
     images: tuple[bytes, ...],
     challenge: ChallengeAnswer | None,
     capture_point: str,
     key: str | None,
-    fields: Mapping[str, str],
 ) -> Call[Any]:
     answered = {"challenge_id": challenge["challenge_id"], "nonce": challenge["nonce"]} if challenge else {}
     where = {"capture_point": capture_point} if capture_point else {}
-    asked = {"subject_id": subject_id, **fields, **answered, **where}
-    return Call("POST", path, asked, images, key or str(uuid.uuid4()))
+    return Call("POST", path, {**asked, **answered, **where}, images, key)

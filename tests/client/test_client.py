@@ -7,15 +7,17 @@ from typing import Any
 
 import httpx
 import pytest
+from django.contrib.auth.models import User
 from rest_framework.authtoken.models import Token
 from rest_framework.test import APIClient
 
 import ml_models_client as faces
 from devstack.turned import shown
 from ml_models.api.schema import WAITS
-from ml_models.models import EnsembleConfig, Reference, Verification
+from ml_models.models import EnsembleConfig, Identification, Reference, Verification
 from ml_models.services import challenges
 from ml_models_client import answers, client
+from tests.api.test_identify import block
 from tests.conftest import Portraits
 from tests.support.challenges import TURNED
 from tests.support.openapi import document
@@ -127,21 +129,55 @@ def test_a_challenge_is_answered_asynchronously(
     portraits: Portraits,
     live_server: Any,
     monkeypatch: pytest.MonkeyPatch,
+    grant: Callable[..., Any],
 ) -> None:
-    rewrite(liveness={"turned": TURNED})
+    rewrite(liveness={"turned": TURNED}, identification=block())
+    grant(User.objects.get(username="kiosk"), "identify_group", "identify_subject", "write_group")
     monkeypatch.setattr(challenges, "draw", lambda: ["front", "left", "right"])
     token = Token.objects.get(user__username="kiosk").key
 
-    async def attempt() -> faces.VerifyAnswer:
+    async def attempt() -> tuple[faces.VerifyAnswer, faces.IdentifyAnswer]:
         async with faces.AsyncClient(live_server.url, token, scheme="Token") as door:
             assert (await door.send(faces.assess_quality(portraits.eileen_collins, "enroll")))["acceptable"]
             await door.send(faces.enroll("child-1", portraits.eileen_collins))
             challenge = await door.send(faces.ask_challenge("verify", "child-1"))
             pictures = shown(portraits.eileen_collins, [step["step"] for step in challenge["steps"]])
-            return await door.send(faces.verify("child-1", *pictures, challenge=challenge))
+            verified = await door.send(faces.verify("child-1", *pictures, challenge=challenge))
+            await door.send(faces.put_group("bus/7", ["child-1"]))
+            challenge = await door.send(faces.ask_identify_challenge("bus/7"))
+            return verified, await door.send(faces.identify("bus/7", *pictures, challenge=challenge))
 
-    answer = asyncio.run(attempt())
-    assert (answer["decision"], answer["live"]) == ("match", "yes")
+    verified, identified = asyncio.run(attempt())
+    assert (verified["decision"], verified["live"]) == ("match", "yes")
+    assert (identified["subject_id"], identified["live"]) == ("child-1", "yes")
+
+
+def test_rosters_are_kept_and_searched(
+    connect: Callable[..., faces.Client], portraits: Portraits, grant: Callable[..., Any]
+) -> None:
+    rewrite(identification=block())
+    rights = ("identify_group", "identify_subject", "read_group", "write_group", "erase_group")
+    grant(User.objects.get(username="kiosk"), *rights)
+    picture = portraits.eileen_collins
+    with connect() as door:
+        door.send(faces.enroll("child 1", picture))
+        made = door.send(faces.put_group("bus 7/north", ["child-2", "child 1"]))
+        assert (made["size"], made["not_enrolled"]) == (2, ["child-2"])
+        found = door.send(faces.identify("bus 7/north", picture, picture, capture_point="front door"))
+        assert (found["decision"], found["subject_id"], found["roster_size"]) == ("match", "child 1", 2)
+        row = Identification.objects.get()
+        assert (str(row.pk), row.capture_point, row.frames) == (found["identification_id"], "front door", 2)
+        assert door.send(faces.identify(["child 1", "child-3"], picture))["subject_id"] == "child 1"
+        assert door.send(faces.identify(("child 1",), picture))["roster_size"] == 1
+        challenge = door.send(faces.ask_identify_challenge(["child 1", "child-3"]))
+        assert challenge["steps"]
+        changed = door.send(faces.change_group("bus 7/north", add=["child-3"], remove=["child-2"]))
+        assert changed["subject_ids"] == ["child 1", "child-3"]
+        assert door.send(faces.get_group("bus 7/north")) == changed
+        door.send(faces.erase_group("bus 7/north"))
+        with pytest.raises(faces.Problem) as gone:
+            door.send(faces.identify("bus 7/north", picture))
+        assert gone.value.code == "not_found"
 
 
 def test_the_types_are_those_of_the_document() -> None:
