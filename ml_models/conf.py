@@ -51,8 +51,8 @@ DEFAULTS: dict[str, Any] = {
     "BINDING": "bind",
     # (uses, seconds) for one caller over all calls, for one subject over all callers, and for one credential's
     # candidates and searches: identifying among N people is N guesses, and among a few, n, as good as 50/n searches
-    # for a chosen one of them. None for no limit
-    "LIMITS": {"caller": (3000, 60), "subject": (600, 60), "candidates": (30_000, 60), "searches": (600, 60)},
+    # for a chosen one of them, over ten minutes, since a bus is boarded in a rush. None for no limit
+    "LIMITS": {"caller": (3000, 60), "subject": (600, 60), "candidates": (30_000, 60), "searches": (6000, 600)},
     # so many `no_match` on a subject lock it, first for LOCKOUT_S, then twice as long each time, at most LOCKOUT_MAX_S;
     # a day forgets one of them, and half of the length. LOCKOUT_AFTER 0: nothing is counted, nobody locked or slowed
     "LOCKOUT_AFTER": 5,

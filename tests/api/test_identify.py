@@ -16,7 +16,7 @@ from rest_framework.test import APIClient
 from ml_models import crypto, metrics, runtime, services, signals
 from ml_models.exceptions import ConfigChanged, LockedOut, NotReady
 from ml_models.models import AuditEvent, Embedding, EnsembleConfig, Group, Identification, Reference, Subject
-from ml_models.services import erasure, groups, identification, retention, rosters, rotation
+from ml_models.services import erasure, groups, identification, limits, retention, rosters, rotation
 from ml_models.services.attempts import Attempt
 from tests.conftest import Portraits
 from tests.support.keys import keyset
@@ -220,6 +220,24 @@ def test_a_search_among_few_is_a_better_guess_at_each_and_counts_for_more(
     assert among_one[1].json()["code"] == "throttled"
 
 
+def test_a_child_boards_every_three_seconds_where_one_is_enrolled_and_a_guesser_gains_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [6_000_000.0]
+    monkeypatch.setattr("ml_models.services.limits.time.time", lambda: now[0])
+
+    def search() -> int | None:
+        return limits.spend("searches", "door", 50)
+
+    for _ in range(100):  # five minutes
+        assert search() is None
+        now[0] += 3
+    told = 100
+    while search() is None:
+        told += 1
+    assert (told, search()) == (120, 300)
+
+
 def test_a_search_for_one_alone_is_counted_as_a_verify(door: APIClient, roster: str, portraits: Portraits) -> None:
     """Or it would be the way around the lock-out."""
     asked = [identify(door, portraits.grace_hopper, subject_id="child-1").json() for _ in range(3)]
@@ -319,6 +337,19 @@ class TestRaces:
             found.result(LONG_S)
         assert not Identification.objects.exists()
         assert events() == [("config_changed", False)]
+
+    def test_who_of_a_list_was_erased_meanwhile_is_not_named(
+        self, roster: str, portraits: Portraits, monkeypatch: pytest.MonkeyPatch, background: Callable[..., Any]
+    ) -> None:
+        parking = Parking(monkeypatch, Attempt, "extract", after=True)
+        images, among = [portraits.eileen_collins], ["child-1", "child-2"]
+        found = background(lambda: services.identify(services.NOBODY, images, among=among))
+        parking.arrive()
+        erasure.erase_subject(services.NOBODY, "child-1")
+        parking.let_go()
+        with pytest.raises(ConfigChanged):
+            found.result(LONG_S)
+        assert not Identification.objects.exists()
 
     @pytest.mark.parametrize("change", ["taken off", "group deleted"])
     def test_who_left_the_roster_meanwhile_is_not_named(self, searching: tuple[Parking, Any], change: str) -> None:
