@@ -18,8 +18,8 @@ from ml_models.services import subject_ids
 
 # base64 as clients write it: either alphabet, lines, no padding
 _STANDARD, _BLANKS = bytes.maketrans(b"-_", b"+/"), b" \t\r\n\v\f"
-# of a data URL; its other characters need none
-_ESCAPES = [(f"%{code}", digit) for digit in "+/=" for code in (f"{ord(digit):02X}", f"{ord(digit):02x}")]
+# of a data URL, perhaps of base64 in lines; its other characters need none
+_ESCAPES = [(f"%{code}", sign) for sign in "+/=\r\n " for code in {f"{ord(sign):02X}", f"{ord(sign):02x}"}]
 
 
 @extend_schema_field(OpenApiTypes.BINARY)
@@ -53,8 +53,8 @@ class ImageField(serializers.Field):
             head, _, text = text.partition(",")
             if head.lower().replace(" ", "")[-7:] != ";base64":
                 self.fail("invalid")
-            for escape, digit in _ESCAPES:
-                text = text.replace(escape, digit)
+            for escape, sign in _ESCAPES:
+                text = text.replace(escape, sign)
         try:
             digits = text.encode("ascii").translate(_STANDARD, _BLANKS).rstrip(b"=")
             return binascii.a2b_base64(digits + b"=" * (-len(digits) % 4), strict_mode=True)

@@ -105,7 +105,8 @@ def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 class MultiPartParser(BaseParser):
-    """multipart/form-data: a part with a file's name is bytes; one without is text, or bytes where it cannot be text.
+    """multipart/form-data: an `image` with a file's name is bytes; any other part is text, or bytes where it cannot be
+    text. Some clients give each part a file's name, an id's too.
 
     `image[]` and `image[0]`, as several libraries name the parts of a list, are `image`.
     """
@@ -120,7 +121,7 @@ class MultiPartParser(BaseParser):
             header = f"{kind.lower()};{parameters}"
             reader = _Parts({"CONTENT_TYPE": header, "CONTENT_LENGTH": 0}, stream, [])
             for name, value in reader:
-                parts.appendlist(_INDEX.sub("", name), value)
+                parts.appendlist(name, value)
         except (MultiPartParserError, SuspiciousMultipartForm):  # what they say repeats the header
             raise ParseError("The body is not multipart/form-data with the boundary that its header names.") from None
         return parts
@@ -139,9 +140,9 @@ class _Parts(DjangoMultiPartParser):
             if count > MAX_PARTS:
                 raise ParseError(f"The request has more than {MAX_PARTS} parts.")
             disposition: dict[str, Any] = headers.get("content-disposition", ("", {}))[1]
-            name = disposition.get("name", b"").decode(errors="replace").strip()
+            name = _INDEX.sub("", disposition.get("name", b"").decode(errors="replace").strip())
             if name:
-                is_file = bool(disposition.get("filename"))
+                is_file = name == "image" and bool(disposition.get("filename"))
                 yield name, _value(part, headers.get("content-transfer-encoding", ("", {}))[0].strip(), is_file)
 
 

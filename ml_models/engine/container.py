@@ -102,20 +102,25 @@ def _jpeg(data: bytes) -> Photo:
         raise UndecodableImage(_DAMAGED)
     if not scanned or at > len(data):
         raise UndecodableImage(_DAMAGED)
-    return Photo("JPEG", b"".join([*coded, data[copied:]]), len(data), exif, ended=False)
+    # half an end marker would make one of what is put in its place
+    return Photo("JPEG", b"".join([*coded, data[copied:].rstrip(b"\xff")]), len(data), exif, ended=False)
 
 
 # --- PNG, WebP --------------------------------------------------------------------------------------------------------
 
 # beside the critical ones, whose names begin with a capital: what a colour means, and whether it is animated
 _PNG_KEPT = (b"tRNS", b"iCCP", b"acTL")
+_PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 
 
 def _png(data: bytes) -> Photo:
     coded, exif, at = [data[:8]], b"", 8
     for _ in range(_MAX_PARTS):
-        if at + 12 > len(data):
+        if at > len(data):
             break
+        if at + 12 > len(data):
+            # only the end is missing, or part of it: the decoder refuses pixels that are not all there
+            return Photo("PNG", b"".join([*coded, _PNG_END]), len(data), exif)
         length, name = struct.unpack_from(">I4s", data, at)
         start, at = at, at + 12 + length
         if name == b"eXIf":

@@ -11,6 +11,9 @@ from ..models import Subject
 MAX_LENGTH = 200
 """Characters, as the database has it."""
 _CONTROLS = {"Cc", "Cs", "Zl", "Zp"}
+# drawn as nothing, though Unicode calls them letters, a mark and a symbol: the fillers of Hangul and Khmer, the joiner
+# of graphemes and Braille's empty cell. What picks the shape of the character before it may be last.
+_EMPTY = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
 # they turn what stands behind them round, in a list beside other ids, too
 _BIDIRECTIONAL = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 
@@ -20,7 +23,7 @@ def trouble(subject_id: str, what: str = "subject") -> str | None:
     addresses, logs and lists: what one of them would change or cut there names another subject, or none."""
     if not 1 <= len(subject_id) <= MAX_LENGTH:
         return f"A {what}'s id has 1 to {MAX_LENGTH} characters; this one has {len(subject_id)}."
-    if subject_id != subject_id.strip() or "Cf" in map(unicodedata.category, (subject_id[0], subject_id[-1])):
+    if subject_id != subject_id.strip() or _is_invisible(subject_id[0]) or _is_invisible(subject_id[-1]):
         return f"A {what}'s id neither begins nor ends with a blank or an invisible character."
     for place, character in enumerate(subject_id):
         if _is_control(character):
@@ -29,6 +32,10 @@ def trouble(subject_id: str, what: str = "subject") -> str | None:
     if not {"", ".", ".."}.isdisjoint(subject_id.split("/")):
         return f"A {what}'s id, and each of its parts between slashes, is neither empty nor “.” nor “..”."
     return None
+
+
+def _is_invisible(character: str) -> bool:
+    return character in _EMPTY or unicodedata.category(character) == "Cf"
 
 
 def _is_control(character: str) -> bool:

@@ -124,6 +124,8 @@ BASE64: dict[str, str] = {
     "a data URL with blanks": f" \n data:image/jpeg; base64 , {TEXT}",
     "a data URL with escapes": "data:image/jpeg;base64," + quote(TEXT, safe=""),
     "a data URL with small escapes": "data:image/jpeg;base64," + quote(TEXT, safe="").replace("%2F", "%2f"),
+    "a data URL of lines with escapes": "data:image/jpeg;base64,"
+    + quote(base64.encodebytes(PICTURE).decode(), safe=""),
     "a data URL in lines": "data:image/jpeg;base64," + base64.encodebytes(PICTURE).decode(),
 }
 
@@ -189,6 +191,12 @@ def enrolled(service: APIClient, monkeypatch: pytest.MonkeyPatch) -> Callable[[b
 @pytest.mark.parametrize("name", IMAGE)
 def test_a_part_as_clients_name_it_is_the_picture(enrolled: Callable[[bytes], list[Any]], name: str) -> None:
     assert enrolled(SUBJECT + IMAGE[name]) == [("child-1", [PICTURE])] * 2
+
+
+def test_an_id_may_come_as_a_file_s_part(enrolled: Callable[[bytes], list[Any]]) -> None:
+    """A Blob's, in a browser, or that of a library that knows no other parts."""
+    subject = part('name="subject_id"; filename="blob"', "Zoë".encode(), "Content-Type: text/plain; charset=utf-8")
+    assert enrolled(subject + IMAGE["a file"]) == [("Zoë", [PICTURE])] * 2
 
 
 def test_several_parts_are_frames_in_their_order(enrolled: Callable[[bytes], list[Any]]) -> None:

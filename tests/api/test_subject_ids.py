@@ -36,6 +36,9 @@ BAD: dict[str, str] = {
     "\ufefflead": "invisible",
     "trail\u200b": "invisible",
     "\u202elead": "invisible",
+    "\u3164": "invisible",
+    "\u2800lead": "invisible",
+    "trail\uffa0": "invisible",
     "a\u202eb": "character 1 is U+202E",
     "a\u2066b": "character 1 is U+2066",
     "\ufdd0": "U+FDD0",
@@ -49,6 +52,7 @@ BAD: dict[str, str] = {
     "x" * 201: "this one has 201",
 }
 GOOD = [
+    "❤\ufe0f",
     "child-1",
     "7",
     "school/7",

@@ -88,6 +88,20 @@ def test_a_JPEG_that_lacks_its_end_marker_is_read() -> None:
                 decode(whole[:-missing])
 
 
+def test_half_an_end_marker_is_none() -> None:
+    whole = encoded(faceless())
+    np.testing.assert_array_equal(decode(whole[:-1]), decode(whole))
+
+
+def test_a_PNG_that_lacks_its_end_is_read_and_one_that_lacks_pixels_is_not() -> None:
+    whole = encoded(faceless(), "PNG")
+    for missing in (12, 9, 1):
+        np.testing.assert_array_equal(decode(whole[:-missing]), decode(whole))
+    for missing in (13, 16, 40, 4000, len(whole) - 33, len(whole) - 8):
+        with pytest.raises(UndecodableImage):
+            decode(whole[:-missing])
+
+
 def test_a_grid_of_tiles_is_put_together() -> None:
     assert decode(tiled_heic(2, 3, faceless(128, 128))).shape == (256, 384, 3)
 
