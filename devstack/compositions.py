@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from devstack.dev_eval import in_threads, loaded, png, samples
+from devstack.prepare import FIRST_ACTIVE
 
 SIDE, FACE = 1000, 200
 RATIOS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -46,7 +47,7 @@ def main() -> int:
     parser.add_argument("--pairs", type=int, default=12, help="of a person and a print, for each ratio and place")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    pipeline, rule = loaded()
+    pipeline, rule = loaded(FIRST_ACTIVE)
     drawn = random.Random(options.seed)  # noqa: S311
     known = [one for one in in_threads(lambda path: sample(pipeline, path), samples(60, options.seed)) if one]
     shown = [

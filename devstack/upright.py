@@ -3,9 +3,9 @@
     python -m devstack exec python -m devstack.upright --images 0
 
 Of every development set some pictures are drawn, or all. Each is verified against another of its listed pairs, with
-version 2's own numbers, as it is and turned. A turned picture's outcome is its decision, or the code it is refused
-with. Then every picture of the lists is looked at as it is, to count those that are turned or refused though they are
-upright, and the same under the stresses of `ml_models.evaluation`.
+the numbers of the version that ships active, as it is and turned. A turned picture's outcome is its decision, or the
+code it is refused with. Then every picture of the lists is looked at as it is, to count those that are turned or
+refused though they are upright, and the same under the stresses of `ml_models.evaluation`.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from unittest.mock import patch
 import numpy as np
 
 from devstack.dev_eval import DATA, in_threads, loaded, png, rows
+from devstack.prepare import FIRST_ACTIVE
 from devstack.state import say
 
 SETS = {
@@ -56,10 +57,10 @@ def main() -> int:
 
 
 class Measured:
-    """Version 2, its pipeline and its rule."""
+    """The version that ships active, its pipeline and its rule."""
 
     def __init__(self, seed: int) -> None:
-        self._pipeline, self._rule = loaded()
+        self._pipeline, self._rule = loaded(FIRST_ACTIVE)
         self._seed = seed
         self._turned: set[Path] = set()
 

@@ -88,11 +88,14 @@ def stand(detector: Detector, image: Image, faces: Sequence[DetectedFace] | None
         return next((look.view for look in looks if look.view.faces), first.view)
     best = max(certain, key=lambda quarters: looks[quarters].merit)
     angle = _in_picture(looks, best)
-    agreeing = [quarters for quarters in certain if _apart(_in_picture(looks, quarters), angle) < _SAME_DEG]
+    seen = [quarters for quarters, look in enumerate(looks) if look.view.faces]
+    agreeing = [quarters for quarters in seen if _apart(_in_picture(looks, quarters), angle) < _SAME_DEG]
     rivals = [looks[quarters].merit for quarters in certain if quarters not in agreeing]
     if rivals and max(rivals) > looks[best].merit - _MIN_LEAD:
         return replace(looks[best].view, upright=False)
-    return looks[0 if 0 in agreeing and abs(first.roll_deg) <= _MAX_TILT_DEG else best].view
+    # as it came; else where the head is tilted least of what says the same, certain by itself or not
+    turns = [turn for turn in (0, best, *agreeing) if turn in agreeing and abs(looks[turn].roll_deg) <= _MAX_TILT_DEG]
+    return replace(looks[turns[0] if turns else best].view, upright=True)
 
 
 def _look(detector: Detector, image: Image, quarters: int, faces: Sequence[DetectedFace] | None = None) -> _Look:

@@ -77,6 +77,27 @@ def test_a_face_that_cannot_be_made_out_alone_is_looked_at_from_nearer() -> None
     np.testing.assert_array_equal(view.image, bright_above())
 
 
+class Honest(Compass):
+    """One that gives a lying face landmarks that lie, and is certain of which way up it is there alone."""
+
+    def detect(self, image: Image, score_threshold: float | None = None) -> list[DetectedFace]:
+        if len(image) == 400:  # the picture itself
+            lies = int(image[:, :200].mean() > 150) - int(image[:, 200:].mean() > 150)
+            self.scores = (0.93, 0.4, 0.5 if lies else 0.93, 0.4)
+            (face,) = super().detect(image, score_threshold)
+            across, down = (face.landmarks - 200).T
+            turned = np.column_stack([lies * down, -lies * across]) if lies else face.landmarks - 200
+            return [replace(face, landmarks=(turned + 200).astype(np.float32))]
+        return super().detect(image, score_threshold)
+
+
+@pytest.mark.parametrize("quarters", [UP, LEFT, DOWN, RIGHT])
+def test_a_face_that_is_certain_only_where_it_lies_is_not_left_lying(quarters: int) -> None:
+    view = stand(Honest((), (0.9,) * 4), np.rot90(bright_above(), quarters))
+    assert view.upright
+    np.testing.assert_array_equal(view.image, bright_above())
+
+
 def test_nobody_is_nobody_in_every_turn() -> None:
     assert stand(Compass((0.1, 0.1, 0.1, 0.1)), bright_above()).faces == ()
 
