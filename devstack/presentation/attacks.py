@@ -14,9 +14,9 @@ VIEWS = [(yaw, pitch) for yaw in (-60, -40, -20, 0, 20, 40, 60) for pitch in (0,
 ATTACKS = f"""
 ## Pictures instead of a person
 
-A print is 20 cm wide, 40 cm before the camera, and turned in {len(VIEWS)} ways (bent ones, and three-quarter views, in
-7). It counts as accepted when it shows a front, a left and a right view in any of them, though nobody's face was asked
-for.
+A print is 20 cm wide, 40 cm before the camera, and turned in {len(VIEWS)} ways (bent ones, and three-quarter views,
+in 7). Of a cut-out nothing is left but the head, with living eyes behind holes. It counts as accepted when it shows a
+front, a left and a right view in any of them, though nobody's face was asked for.
 
 | attack | tried | accepted | |
 | --- | --- | --- | --- |"""
@@ -31,13 +31,16 @@ def attacks(m: Measured) -> Iterator[str]:
     neutral = [one for one in m.london if one.expression == "neutral"]
     fronts = [one for one in neutral if one.step == "front"]
     sheets = {
-        "flat print of a front view": (fronts, math.inf),
-        "flat print of a three-quarter view": ([one for one in neutral if one.step != "front"], math.inf),
-        "print bent to 25 cm": (fronts, 25.0),
-        "print bent to 12 cm": (fronts, 12.0),
+        "flat print of a front view": (fronts, math.inf, False),
+        "flat print of a three-quarter view": ([one for one in neutral if one.step != "front"], math.inf, False),
+        "print bent to 25 cm": (fronts, 25.0, False),
+        "print bent to 12 cm": (fronts, 12.0, False),
+        "flat cut-out": (fronts, math.inf, True),
+        "cut-out bent to 25 cm": (fronts, 25.0, True),
+        "cut-out bent to 12 cm": (fronts, 12.0, True),
     }
-    for name, (ones, radius) in sheets.items():
-        reached = [*in_threads(partial(reaches, m, radius), ones)]
+    for name, (ones, radius, cut_out) in sheets.items():
+        reached = [*in_threads(partial(reaches, m, radius, cut_out), ones)]
         people = len({one.subject for one, ok in zip(ones, reached, strict=True) if ok})
         yield f"| {name} | {len(ones)} | {share(sum(reached), len(ones))} | of {people} of {len(m.people)} people |"
     sides = [one for one in m.london if one.step == "left"]
@@ -55,13 +58,15 @@ def still_passes(value: float) -> bool:
     return not unlike_steps([value] * 3, ["front", "left", "right"])
 
 
-def reaches(m: Measured, radius: float, one: Shown) -> bool:
+def reaches(m: Measured, radius: float, cut_out: bool, one: Shown) -> bool:
     """Whether a sheet, turned before the camera as it may, shows every step at least once."""
     from ml_models.engine.turns import STEPS, unlike_steps
-    from ml_models.evaluation.pictures.attacks import held, photographed, printed
+    from ml_models.evaluation.pictures.attacks import cut, held, photographed, printed
 
     rng = np.random.default_rng(int(one.subject))
     sheet = printed(picture_of(one), rng)
+    if cut_out:
+        sheet = cut(m.scene(one), sheet, outline=True, eyes=True, shadow=0.85)
     views = [(yaw, pitch) for yaw, pitch in VIEWS if not pitch or (one.step == "front" and radius == math.inf)]
     seen = [m.turn_of(photographed(held(sheet, yaw, pitch, radius), rng)) for yaw, pitch in views]
     turns = [value for value in seen if value is not None]

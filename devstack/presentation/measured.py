@@ -60,6 +60,14 @@ class Measured:
         except ImageError:
             return None
 
+    def scene(self, one: Shown) -> Any:
+        """A person's picture with its face, as attacks are drawn from it."""
+        from ml_models.engine.upright import stand
+        from ml_models.evaluation.pictures.scene import Scene
+
+        view = stand(self.pipeline.detector, picture_of(one))
+        return Scene.of(view.image, view.faces[0].landmarks)
+
     def turn_of(self, image: Any) -> float | None:
         """How far the face in a picture, RGB, is turned; None where a challenge would not take it for a face."""
         from ml_models.engine.turns import turn

@@ -5,16 +5,17 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from devstack.dev_eval import in_threads, png
-from devstack.presentation.measured import Measured, Shown, picture_of
+from devstack.presentation.measured import Measured, Shown
 
 PASSIVE = """
 ## The network that looks for attacks
 
-At the version's threshold. Its calibration and threshold were fitted on these people and these drawings: the figures
-show what the numbers mean, and not what a real attack meets. With real attacks and other cameras this network was
-measured elsewhere with an AUC of 0.85 to 1.00 by set, 0 to 55 % of genuine people refused and 0 to 25 % of attacks
-accepted at its default cut. Never enforce it before it was measured on your own cameras (`manage.py
-evaluate_presentation`).
+At the version's threshold. Its calibration and threshold were fitted on these people and these drawings (the cut-out
+came later): the figures show what the numbers mean, and not what a real attack meets. A cut-out is flat or bent up to
+10 cm; its outline, its eyes or both are cut out, and through the holes look the person's own eyes, not printed. With
+real attacks and other cameras this network was measured elsewhere with an AUC of 0.85 to 1.00 by set, 0 to 55 % of
+genuine people refused and 0 to 25 % of attacks accepted at its default cut. Never enforce it before it was measured on
+your own cameras (`manage.py evaluate_presentation`).
 
 | presentations | of | rate (95 % over subjects) |
 | --- | --- | --- |"""
@@ -32,7 +33,7 @@ def passive(m: Measured) -> Iterator[str]:
         face = one.face
         if name != "bona_fide":
             seed = int(one.subject) * 2 + (one.expression == "smiling")
-            face = m.extract(png(SPECIES[name](picture_of(one), np.random.default_rng(seed))))
+            face = m.extract(png(SPECIES[name](m.scene(one), np.random.default_rng(seed))))
         seen = [face.presentation] if face and face.presentation else []
         assert m.passive  # noqa: S101 - of a version with a detector
         verdict, score = m.passive.judge(seen)

@@ -13,7 +13,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ...engine.align import TEMPLATE, similarity_transform
 from ...engine.types import Image
+from .scene import Scene
 
 REVISION = 1
 """Raise it when a picture comes out otherwise, so that figures are not compared across it."""
@@ -21,13 +23,17 @@ REVISION = 1
 # A sheet as wide as this, held so far away, fills this part of the camera's picture.
 _WIDTH_CM, _DISTANCE_CM, _SHARE, _SIDE = 20.0, 40.0, 0.8, 640
 _GROUND = (96, 104, 110)
+# In pixels of the 112×112 template: middle and half axes of a head with its hair; half axes of a hole for an eye.
+_HEAD, _HEAD_HALF = np.array([56.0, 56.0], np.float32), np.array([44.0, 66.0], np.float32)
+_EYE_HALF = np.array([10.0, 5.5], np.float32)
 
 
 def held(picture: Image, yaw_deg: float = 0.0, pitch_deg: float = 0.0, radius_cm: float = math.inf) -> Image:
     """A picture held before a camera, flat or bent about its upright middle line, then turned.
 
     Args:
-        picture: RGB, uint8, (H, W, 3); its longer side becomes 20 cm.
+        picture: RGB, uint8, (H, W, 3); its longer side becomes 20 cm. A fourth channel, 0–255, is 0 where the sheet was
+            cut away.
         yaw_deg, pitch_deg: how the sheet is turned; 0, 0 faces the camera.
         radius_cm: of the cylinder that it is bent to, towards the camera; inf for flat.
 
@@ -45,7 +51,8 @@ def held(picture: Image, yaw_deg: float = 0.0, pitch_deg: float = 0.0, radius_cm
     u, v = across * scale + (columns - 1) / 2, down * scale + (rows - 1) / 2
     seen &= (u >= 0) & (u <= columns - 1) & (v >= 0) & (v <= rows - 1)
     sheet = cv2.remap(_reduced(picture, scale, focal), *_at(u, v, picture, scale, focal), cv2.INTER_LINEAR)
-    return np.where(seen[..., None], sheet, np.array(_GROUND)).astype(np.uint8)
+    paper = seen[..., None] * (sheet[..., 3:] / 255 if picture.shape[2] == 4 else 1.0)
+    return np.asarray((paper * sheet[..., :3] + (1 - paper) * np.array(_GROUND)).round(), np.uint8)
 
 
 def _turned(yaw_deg: float, pitch_deg: float) -> NDArray[np.float64]:
@@ -127,38 +134,77 @@ def _grey_levels(light: NDArray[np.float32]) -> Image:
     return np.asarray(np.rint(light).clip(0, 255), np.uint8)
 
 
-def flat_print(picture: Image, rng: np.random.Generator) -> Image:
-    return photographed(held(printed(picture, rng), rng.uniform(-20, 20), rng.uniform(-12, 12)), rng)
+def cut(scene: Scene, sheet: Image, outline: bool, eyes: bool, shadow: float) -> Image:
+    """A sheet cut for a deceiver to look through, or to have no edge in sight.
+
+    Args:
+        sheet: the scene's picture as printed, RGB, uint8, (H, W, 3).
+        outline: whether all but the head is cut away.
+        eyes: whether the eyes are cut out. Living ones are behind the holes: the scene's own, not printed.
+        shadow: how much light reaches those, in [0, 1].
+
+    Returns: RGB and where the sheet is left, uint8, (H, W, 4).
+    """
+    whole = np.ones(sheet.shape[:2], np.float32)
+    left = _oval(scene, _HEAD, _HEAD_HALF) if outline else whole
+    holes = sum(_oval(scene, eye, _EYE_HALF) for eye in TEMPLATE[:2])[..., None] if eyes else 0 * whole[..., None]
+    seen = holes * (shadow * scene.image) + (1 - holes) * sheet
+    return np.dstack([_grey_levels(seen.astype(np.float32)), _grey_levels(255 * left)])
 
 
-def bent_print(picture: Image, rng: np.random.Generator, radius_cm: float = 12.0) -> Image:
-    return photographed(held(printed(picture, rng), rng.uniform(-25, 25), rng.uniform(-12, 12), radius_cm), rng)
+def _oval(scene: Scene, centre: NDArray[np.float32], half: NDArray[np.float32]) -> NDArray[np.float32]:
+    """1 within an ellipse that is upright in the template's crop, in whose pixels it is given; shape (H, W)."""
+    angle = np.linspace(0, 2 * math.pi, 64, endpoint=False)
+    points = centre + half * np.column_stack([np.cos(angle), np.sin(angle)])
+    matrix = similarity_transform(TEMPLATE, scene.landmarks)
+    drawn = np.zeros(scene.image.shape[:2], np.uint8)
+    # shift 4: sixteenths of a pixel
+    at = np.round((points @ matrix[:, :2].T + matrix[:, 2]) * 16).astype(np.int32)
+    cv2.fillPoly(drawn, [at], 255, cv2.LINE_AA, 4)
+    return drawn.astype(np.float32) / 255
 
 
-def screen(picture: Image, rng: np.random.Generator) -> Image:
+def flat_print(scene: Scene, rng: np.random.Generator) -> Image:
+    return photographed(held(printed(scene.image, rng), rng.uniform(-20, 20), rng.uniform(-12, 12)), rng)
+
+
+def bent_print(scene: Scene, rng: np.random.Generator, radius_cm: float = 12.0) -> Image:
+    return photographed(held(printed(scene.image, rng), rng.uniform(-25, 25), rng.uniform(-12, 12), radius_cm), rng)
+
+
+def cut_out(scene: Scene, rng: np.random.Generator) -> Image:
+    """A print with its outline, its eyes or both cut out, flat or bent about the face behind it, and turned."""
+    outline, eyes = ((True, False), (False, True), (True, True))[rng.integers(3)]
+    sheet = cut(scene, printed(scene.image, rng), outline, eyes, rng.uniform(0.7, 1.0))
+    radius_cm = 1 / rng.uniform(1 / 1000, 1 / 10)
+    return photographed(held(sheet, rng.uniform(-20, 20), rng.uniform(-12, 12), radius_cm), rng)
+
+
+def screen(scene: Scene, rng: np.random.Generator) -> Image:
     """A phone or tablet with its dark rim in sight."""
-    rim = max(4, round(rng.uniform(0.03, 0.06) * max(picture.shape[:2])))
-    framed = cv2.copyMakeBorder(picture, rim, rim, rim, rim, cv2.BORDER_CONSTANT, value=(12, 12, 14))
+    rim = max(4, round(rng.uniform(0.03, 0.06) * max(scene.image.shape[:2])))
+    framed = cv2.copyMakeBorder(scene.image, rim, rim, rim, rim, cv2.BORDER_CONSTANT, value=(12, 12, 14))
     return photographed(
         on_screen(held(np.asarray(framed, np.uint8), rng.uniform(-15, 15), rng.uniform(-10, 10)), rng), rng
     )
 
 
-def full_screen(picture: Image, rng: np.random.Generator) -> Image:
+def full_screen(scene: Scene, rng: np.random.Generator) -> Image:
     """So near that nothing but the screen is in the picture."""
-    return photographed(on_screen(picture, rng), rng)
+    return photographed(on_screen(scene.image, rng), rng)
 
 
-def uploaded_again(picture: Image, rng: np.random.Generator) -> Image:
+def uploaded_again(scene: Scene, rng: np.random.Generator) -> Image:
     """A file as networks of friends give it back: smaller, and saved anew."""
     by = rng.uniform(0.4, 0.7)
-    size = (max(1, round(picture.shape[1] * by)), max(1, round(picture.shape[0] * by)))
+    rows, columns = scene.image.shape[:2]
+    size = (max(1, round(columns * by)), max(1, round(rows * by)))
     return saved(
-        np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8), int(rng.integers(60, 80))
+        np.asarray(cv2.resize(scene.image, size, interpolation=cv2.INTER_AREA), np.uint8), int(rng.integers(60, 80))
     )
 
 
-SPECIES: dict[str, Callable[[Image, np.random.Generator], Image]] = {
-    attack.__name__: attack for attack in (flat_print, bent_print, screen, full_screen, uploaded_again)
+SPECIES: dict[str, Callable[[Scene, np.random.Generator], Image]] = {
+    attack.__name__: attack for attack in (flat_print, bent_print, cut_out, screen, full_screen, uploaded_again)
 }
-"""By name: a picture, RGB uint8 (H, W, 3), and a generator that draws everything that is left to chance."""
+"""By name: a picture with its face, and a generator that draws everything that is left to chance."""
