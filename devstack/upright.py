@@ -202,12 +202,12 @@ class Measured:
         return [row["same"] == "1" for row in rows("/".join(SETS[name][:2]))]
 
 
-def as_it_is(detector: Any, image: Any) -> Any:
+def as_it_is(detector: Any, image: Any, faces: Any = None) -> Any:
     """What `stand` gave before it turned anything."""
     from ml_models.engine.detect import most_prominent
     from ml_models.engine.upright import View
 
-    faces = detector.detect(image)
+    faces = detector.detect(image) if faces is None else faces
     if not faces:
         return View(image, (), upright=True)
     first = most_prominent(faces, image.shape)
@@ -227,13 +227,13 @@ def remembering(look: Callable[..., Any]) -> Callable[..., Any]:
     """The engine's look at a turned picture, taken once of every turn: what it sees comes of the pixels alone."""
     thread = threading.local()
 
-    def remembered(detector: Any, image: Any, quarters: int) -> Any:
+    def remembered(detector: Any, image: Any, quarters: int, faces: Any = None) -> Any:
         pixels = np.rot90(image, quarters)
         key = (pixels.shape, pixels.tobytes())
         looks = getattr(thread, "looks", {})
         if key not in looks:
             # of no more than the last picture's turns
-            thread.looks = looks = {**(looks if len(looks) < 4 else {}), key: look(detector, image, quarters)}
+            thread.looks = looks = {**(looks if len(looks) < 4 else {}), key: look(detector, image, quarters, faces)}
         return looks[key]
 
     return remembered

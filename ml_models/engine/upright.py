@@ -93,7 +93,7 @@ def stand(detector: Detector, image: Image, faces: Sequence[DetectedFace] | None
     rivals = [looks[quarters].merit for quarters in certain if quarters not in agreeing]
     if rivals and max(rivals) > looks[best].merit - _MIN_LEAD:
         return replace(looks[best].view, upright=False)
-    # as it came; else where the head is tilted least of what says the same, certain by itself or not
+    # as it came, or as in the best turn, or as in one that says the same: where the head is not tilted too far
     turns = [turn for turn in (0, best, *agreeing) if turn in agreeing and abs(looks[turn].roll_deg) <= _MAX_TILT_DEG]
     return replace(looks[turns[0] if turns else best].view, upright=True)
 

@@ -50,7 +50,7 @@ def calibrate(config: EnsembleConfig, sources: Sources, watcher: Watcher, output
     if draft:
         numbers.store(config, fitted, people)
     if output:
-        _write(output, _content(config, fitted, people))
+        write_file(output, _content(config, fitted, people))
     names = [_named(name, under) for under in ("", *stressed) for name in study.listed.names]
     return {
         "config": config.version,
@@ -87,7 +87,7 @@ def calibrate_identification(
     block = identifying.fit(config, fusion, study)
     if not block:
         raise CannotCalibrate("There are too few people in these lists for thresholds by the roster's size.")
-    _write(output, files.normalised({**files.export(config), "identification": block}))
+    write_file(output, files.normalised({**files.export(config), "identification": block}))
     return {"config": config.version, "identification": block, "output": str(output)}
 
 
@@ -124,7 +124,7 @@ def _content(config: EnsembleConfig, fitted: dict[str, Any], people: dict[str, A
     return files.normalised({**content, **rules, "calibrated_on": people})
 
 
-def _write(path: Path, content: dict[str, Any]) -> None:
+def write_file(path: Path, content: dict[str, Any]) -> None:
     """The ensemble file, keeping the comment that a file of this name begins with."""
     head = re.match(r"(#.*\n)*", path.read_text()) if path.exists() else None
     path.write_text((head.group() if head else "") + files.dump(content))

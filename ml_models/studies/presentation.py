@@ -1,27 +1,30 @@
-"""A version shown people and attacks from a manifest: its error rates, kept as evidence. See
-`evaluation.rates.presentation`."""
+"""A version's attack detector shown people and attacks from a manifest: its numbers fitted, its error rates kept as
+evidence. See `evaluation.rates.presentation` and `evaluation.calibration.presentation`."""
 
 from __future__ import annotations
 
 import csv
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..engine.errors import ImageError
-from ..engine.pipeline import Pipeline
 from ..engine.presentation import PassiveRule
-from ..engine.quality import QualityLimits
-from ..engine.types import canonical_json
+from ..engine.types import Presentation, canonical_json
+from ..evaluation.calibration import presentation as fitting
+from ..evaluation.lists.pairs import namespace, subject_hashes
 from ..evaluation.rates.presentation import BONA_FIDE, Presented, changes, rates
 from ..evaluation.report.page import presentation_page
-from ..exceptions import ConfigInvalid, InvalidRequest
+from ..exceptions import ConfigChanged, ConfigInvalid, InvalidRequest
 from ..models import EnsembleConfig
-from ..versions import evidence, numbers
+from ..versions import evidence, files, numbers
 from . import loading
+from .calibrating import write_file
 from .pictures import Watcher
 
 COLUMNS = ("file", "subject", "session", "camera", "kind")
@@ -30,9 +33,11 @@ _KIND = re.compile(r"[a-z0-9_]{1,40}")
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of a manifest; an empty session or camera is one of its own name."""
+    """One line of a manifest; an empty session or camera is one of its own name. `person` is the subject with the
+    pictures' folder, as pair lists name people: subject 001 of two sets is two people."""
 
     file: Path
+    person: str
     subject: str
     session: str
     camera: str
@@ -69,7 +74,14 @@ def _row(manifest: Path, images: Path, number: int, line: dict[str, str | None])
         )
     if not file.resolve().is_relative_to(images.resolve()) or not file.is_file():
         raise InvalidRequest(f"{manifest.name}, line {number}: there is no such file under {images}.")
-    return Row(file, texts["subject"], texts["session"], texts["camera"], texts["kind"])
+    return Row(
+        file,
+        f"{namespace(images)}/{texts['subject']}",
+        texts["subject"],
+        texts["session"],
+        texts["camera"],
+        texts["kind"],
+    )
 
 
 def evaluate_presentation(
@@ -90,22 +102,54 @@ def evaluate_presentation(
     return result, presentation_page(result)
 
 
+def calibrate_presentation(
+    config: EnsembleConfig, rows: Sequence[Row], bpcer: float, watcher: Watcher, output: Path | None = None
+) -> dict[str, Any]:
+    """Fit the numbers that a version judges its attack detector by, with whom they were fitted on: into a draft, and
+    with `output` into a copy of its ensemble file.
+
+    Args:
+        bpcer: of the people shown, at most this share is taken for attacks.
+
+    Returns: the object of `calibrate_presentation --json`.
+
+    Raises:
+        ConfigChanged: the version is no draft, and no output is given.
+        ConfigInvalid: it has no attack detector.
+        InvalidRequest: there is nobody, or no attack, in the rows.
+        CannotCalibrate: see `evaluation.calibration.presentation`.
+    """
+    draft = config.state == EnsembleConfig.State.DRAFT
+    if not draft and output is None:
+        raise ConfigChanged(f"Version {config.version} is {config.state} and cannot change: give an --output FILE.")
+    seen = [(row, look) for row, looks in _looks(config, rows, watcher) for look in looks or () if look.enough]
+    bona_fide = np.array([row.kind == BONA_FIDE for row, _ in seen], np.bool_)
+    calibration, threshold = fitting.fit(np.array([look.logit for _, look in seen], np.float64), bona_fide, bpcer)
+    people = subject_hashes(row.person for row, _ in seen)
+    passive = {**asdict(calibration), "threshold": threshold, "subjects": " ".join(people)}
+    config.liveness = {**config.liveness, "passive": passive}
+    if draft:
+        config.save(update_fields=["liveness"])
+    if output:
+        write_file(output, files.export(config))
+    people_seen = int(bona_fide.sum())
+    counts = {"bona_fide": people_seen, "attacks": len(seen) - people_seen, "left_out": len(rows) - len(seen)}
+    return {
+        "config": config.version,
+        **passive,
+        "subjects": len(people),
+        **counts,
+        "stored": draft,
+        "output": output and str(output),
+    }
+
+
 def _measured(config: EnsembleConfig, rows: Sequence[Row], watcher: Watcher) -> tuple[dict[str, Any], list[Presented]]:
     passive = numbers.passive(config)
     if passive is None:
-        raise ConfigInvalid([f"Version {config.version} has no network that looks for presentation attacks."])
-    kinds = {row.kind for row in rows}
-    if BONA_FIDE not in kinds or len(kinds) < 2:
-        raise InvalidRequest(f"A manifest needs rows of {BONA_FIDE} and of at least one attack.")
+        raise _without_detector(config)
     digest = evidence.liveness_digest(config)
-    pipeline, limits = loading.pipeline(config), numbers.quality_limits(config, "verify")
-    progress = watcher.progress(f"showing presentations to version {config.version}")
-    presented, shown = [], []
-    for number, row in enumerate(rows, 1):
-        data = row.file.read_bytes()
-        presented.append(_presented(pipeline, limits, passive, row, data))
-        shown.append([hashlib.sha256(data).hexdigest(), row.subject, row.session, row.camera, row.kind])
-        progress(number, len(rows))
+    presented = [_presented(passive, row, looks) for row, looks in _looks(config, rows, watcher)]
     result = {
         "config": config.version,
         "digest": digest,
@@ -114,15 +158,50 @@ def _measured(config: EnsembleConfig, rows: Sequence[Row], watcher: Watcher) -> 
         "sessions": len({(row.subject, row.session) for row in rows}),
         **rates(presented),
     }
-    manifest_digest = hashlib.sha256(canonical_json({"shown": sorted(shown)}).encode()).hexdigest()
-    lines = evidence.store_presentation(config, result, manifest_digest)
+    people = subject_hashes(row.person for row in rows)
+    lines = evidence.store_presentation(config, {**result, "people": people}, _digest(rows))
     return {**result, "evidence": [asdict(line) for line in lines]}, presented
 
 
-def _presented(pipeline: Pipeline, limits: QualityLimits, passive: PassiveRule, row: Row, data: bytes) -> Presented:
-    try:
-        seen = pipeline.extract(data, limits).presentation
-    except ImageError:
+def _looks(
+    config: EnsembleConfig, rows: Sequence[Row], watcher: Watcher
+) -> Iterator[tuple[Row, list[Presentation] | None]]:
+    """What the version's attack detector says of each picture; None where no face in it can be used.
+
+    Raises:
+        ConfigInvalid, InvalidRequest: see `evaluate_presentation`.
+    """
+    if config.presentation_id is None:
+        raise _without_detector(config)
+    kinds = {row.kind for row in rows}
+    if BONA_FIDE not in kinds or len(kinds) < 2:
+        raise InvalidRequest(f"A manifest needs rows of {BONA_FIDE} and of at least one attack.")
+    pipeline, limits = loading.pipeline(config), numbers.quality_limits(config, "verify")
+    progress = watcher.progress(f"showing presentations to version {config.version}")
+    for number, row in enumerate(rows, 1):
+        try:
+            seen = pipeline.extract(row.file.read_bytes(), limits).presentation
+            yield row, [seen] if seen else []
+        except ImageError:
+            yield row, None
+        progress(number, len(rows))
+
+
+def _without_detector(config: EnsembleConfig) -> ConfigInvalid:
+    return ConfigInvalid([f"Version {config.version} has no network that looks for presentation attacks."])
+
+
+def _presented(passive: PassiveRule, row: Row, looks: Sequence[Presentation] | None) -> Presented:
+    if looks is None:
         return Presented(row.subject, row.camera, row.kind, "no_response", None)
-    verdict, score = passive.judge([seen] if seen else [])
+    verdict, score = passive.judge(looks)
     return Presented(row.subject, row.camera, row.kind, verdict, score)
+
+
+def _digest(rows: Sequence[Row]) -> str:
+    """sha256 of what is shown, whatever its files are called."""
+    shown = [
+        [hashlib.sha256(row.file.read_bytes()).hexdigest(), row.subject, row.session, row.camera, row.kind]
+        for row in rows
+    ]
+    return hashlib.sha256(canonical_json({"shown": sorted(shown)}).encode()).hexdigest()

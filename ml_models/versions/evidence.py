@@ -13,7 +13,7 @@ from django.db.models import QuerySet
 from .. import conf
 from ..engine.types import canonical_json
 from ..models import EnsembleConfig, EvaluationReport, PresentationReport
-from . import files
+from . import files, numbers
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +43,22 @@ class Line:
     says: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Fit:
+    """What was fitted on some people and is measured on others, and the commands that do it."""
+
+    what: str
+    calibrate: str
+    evaluate: str
+    advice: str
+
+
+_VERSION = _Fit("the version", "calibrate", "evaluate", "Measure on others, by --part for example.")
+_ATTACK_DETECTOR = _Fit(
+    "the attack detector", "calibrate_presentation", "evaluate_presentation", "Show it others of your own."
+)
+
+
 def config_digest(config: EnsembleConfig) -> str:
     """sha256 of everything that a version decides whose face it is with: detector, members with their files and
     contracts, weights, calibration, thresholds, aggregation, quality limits. Two versions that decide alike have the
@@ -63,7 +79,7 @@ def liveness_digest(config: EnsembleConfig) -> str:
     whole = {
         "comparing": config_digest(config),
         "presentation": [detector.sha256, detector.contract] if detector else [],
-        "liveness": config.liveness,
+        "liveness": numbers.deciding_liveness(config),
     }
     return hashlib.sha256(canonical_json(whole).encode()).hexdigest()
 
@@ -177,7 +193,7 @@ def store_presentation(config: EnsembleConfig, data: Mapping[str, Any], manifest
     PresentationReport.objects.update_or_create(
         config=config, digest=data["digest"], manifest_digest=manifest_digest, defaults={"data": data}
     )
-    return _of_attacks(data)
+    return _of_attacks(config, data)
 
 
 def _of_presentation(config: EnsembleConfig) -> list[Line]:
@@ -195,14 +211,15 @@ def _of_presentation(config: EnsembleConfig) -> list[Line]:
         changed = "was changed since its attacks were measured" if config.presentation_reports.exists() else "has none"
         says = f"{why}, which takes a report on attacks for just this network and these numbers. Version"
         return [Line(False, f"{says} {config.version} {changed}. Run evaluate_presentation.")]
-    return _of_attacks(report.data)
+    return _of_attacks(config, report.data)
 
 
-def _of_attacks(data: Mapping[str, Any]) -> list[Line]:
+def _of_attacks(config: EnsembleConfig, data: Mapping[str, Any]) -> list[Line]:
     people, species = data["bona_fide"], data["species"]
     most, refused = conf.get("APCER_LIMIT"), conf.get("BPCER_LIMIT")
     return [
         _count(people, "subjects", "people shown to the attack detector", MIN_BONA_FIDE),
+        _apart(numbers.passive_people(config), data.get("people"), _ATTACK_DETECTOR),
         _rate(people["error"], "value", "The BPCER", refused, _OWN_CAMERAS),
         _rate(people["non_response"], "value", "The BPNRR", refused, "Bring larger pictures of faces."),
         *(
@@ -218,7 +235,7 @@ def _of(report: EvaluationReport, config: EnsembleConfig) -> list[Line]:
         _count(data, "subjects", "subjects", MIN_SUBJECTS),
         _count(data, "mated", "mated comparisons", MIN_MATED),
         _count(data, "non_mated", "non-mated comparisons", MIN_NON_MATED),
-        _apart(config.calibrated_on.get("subjects"), report.measured_on.get("subjects")),
+        _apart(config.calibrated_on.get("subjects"), report.measured_on.get("subjects"), _VERSION),
         _rate(
             data.get("fmr"), "high", "The upper 95 % bound of the FMR", limits[0], "Calibrate at a lower target_fmr."
         ),
@@ -258,18 +275,15 @@ def _count(data: Mapping[str, Any], key: str, words: str, needed: int) -> Line:
     return Line(count >= needed, f"{count:,} {words} of at least {needed:,}.{advice}")
 
 
-def _apart(calibrated: Sequence[str] | None, measured: Sequence[str] | None) -> Line:
+def _apart(calibrated: Sequence[str] | None, measured: Sequence[str] | None, fit: _Fit) -> Line:
     if not calibrated:
-        return Line(False, "Nobody recorded on whom the version was calibrated. Run calibrate.")
+        return Line(False, f"Nobody recorded on whom {fit.what} was calibrated. Run {fit.calibrate}.")
     if not measured:
-        return Line(False, "Nobody recorded on whom the version was measured. Run evaluate.")
+        return Line(False, f"Nobody recorded on whom {fit.what} was measured. Run {fit.evaluate}.")
     shared = len(set(calibrated) & set(measured))
     if shared:
-        return Line(
-            False,
-            f"{shared:,} of the people measured were used to calibrate. Measure on others, by --part for example.",
-        )
-    return Line(True, "None of the people measured was used to calibrate.")
+        return Line(False, f"{shared:,} of the people measured were used to calibrate {fit.what}. {fit.advice}")
+    return Line(True, f"None of the people measured was used to calibrate {fit.what}.")
 
 
 def _rate(rate: Mapping[str, float] | None, side: str, words: str, limit: float, advice: str) -> Line:

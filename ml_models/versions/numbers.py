@@ -145,6 +145,19 @@ def passive(config: EnsembleConfig) -> PassiveRule | None:
         ) from error
 
 
+def passive_people(config: EnsembleConfig) -> list[str]:
+    """Whom the passive rule was fitted on, as hashes (see `evaluation.lists.pairs`); empty where nobody recorded it."""
+    return str((config.liveness.get("passive") or {}).get("subjects") or "").split()
+
+
+def deciding_liveness(config: EnsembleConfig) -> dict[str, Any]:
+    """The liveness block without whom it was fitted on, which decides nothing."""
+    liveness = dict(config.liveness)
+    if isinstance(passive := liveness.get("passive"), Mapping):
+        liveness["passive"] = {key: value for key, value in passive.items() if key != "subjects"}
+    return liveness
+
+
 def turned(config: EnsembleConfig) -> TurnedRule | None:
     """How the version judges the frames of a challenge; None where it has no numbers for it.
 

@@ -3,8 +3,11 @@
 from collections.abc import Sequence
 from typing import cast
 
+import numpy as np
 import pytest
 
+from ml_models.evaluation.calibration.presentation import fit
+from ml_models.evaluation.calibration.rules import CannotCalibrate
 from ml_models.evaluation.rates.intervals import clopper_pearson
 from ml_models.evaluation.rates.presentation import Presented, Verdict, changes, rates
 
@@ -94,3 +97,20 @@ def test_cameras_are_told_apart() -> None:
     assert found["cameras"]["door"]["bona_fide"]["error"]["value"] == 0.0
     assert found["cameras"]["bus"]["species"] == {}
     assert found["bona_fide"]["error"]["value"] == 0.5
+
+
+def test_a_fitted_logit_is_a_likelihood_ratio_and_the_threshold_refuses_no_more_people_than_asked() -> None:
+    rng = np.random.default_rng(1)
+    logits = np.concatenate([rng.normal(2.0, 2.0, 4000), rng.normal(-1.0, 2.0, 12_000)])
+    bona_fide = np.arange(16_000) < 4000
+    calibration, threshold = fit(logits, bona_fide, 0.05)
+    # of two normal distributions: the means' difference over the variance, and none between them
+    assert calibration.a == pytest.approx(3 / 4, rel=0.05)
+    assert calibration(0.5) == pytest.approx(0.0, abs=0.05)
+    refused = float(np.mean(np.asarray(calibration(logits[bona_fide])) < threshold))
+    assert 0.045 < refused <= 0.05
+    assert np.all(np.asarray(calibration(logits[bona_fide])) >= fit(logits, bona_fide, 0.0)[1])
+    with pytest.raises(CannotCalibrate, match="no higher"):
+        fit(-logits, bona_fide, 0.05)
+    with pytest.raises(CannotCalibrate, match="bring both"):
+        fit(logits, np.ones(16_000, np.bool_), 0.05)

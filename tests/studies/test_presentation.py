@@ -1,4 +1,4 @@
-"""evaluate_presentation: pictures of people and attacks from a manifest, through a version's own pipeline."""
+"""evaluate_presentation, calibrate_presentation: a manifest's pictures through a version's own pipeline."""
 
 import io
 import json
@@ -35,11 +35,11 @@ def folder(tmp_path: Path, portraits: Portraits) -> Path:
     return tmp_path
 
 
-def run(folder: Path, lines: str, *options: str, version: int = 3) -> str:
+def run(folder: Path, lines: str, *options: str, version: int = 3, command: str = "evaluate_presentation") -> str:
     manifest = folder / "manifest.csv"
     manifest.write_text(lines)
     out = io.StringIO()
-    call_command("evaluate_presentation", str(manifest), "--config", str(version), *options, stdout=out)
+    call_command(command, str(manifest), "--config", str(version), *options, stdout=out)
     return out.getvalue()
 
 
@@ -66,7 +66,7 @@ def test_each_picture_is_taken_as_a_verify_takes_it(version: EnsembleConfig, fol
     assert set(report["cameras"]) == {"door", "bus"}
     kept = PresentationReport.objects.get(config=version)
     assert (kept.config, kept.digest, kept.data["species"]) == (version, report["digest"], report["species"])
-    assert [line["met"] for line in report["evidence"]] == [False, True, False, False]
+    assert [line["met"] for line in report["evidence"]] == [False, False, True, False, False]
     page = (folder / "report" / "presentation.html").read_text()
     assert "print (APCER)" in page
     assert "a.jpg" not in page
@@ -99,3 +99,48 @@ def test_a_manifest_that_says_too_little_is_refused(
 def test_a_version_without_the_network_has_nothing_to_measure(version: EnsembleConfig, folder: Path) -> None:
     with pytest.raises(CommandError, match="no network that looks for presentation attacks"):
         run(folder, HEAD + "a.jpg,one,,,bona_fide\nb.jpg,two,,,print\n", version=2)
+
+
+def test_numbers_are_fitted_and_those_they_were_fitted_on_prove_nothing(version: EnsembleConfig, folder: Path) -> None:
+    lines = HEAD + "a.jpg,one,,,bona_fide\nb.jpg,two,,,print\nnobody.jpg,three,,,bona_fide\n"
+    other = files.load(write(folder, ensemble(4, **PASSIVE)))[0]
+    options = ("--json", "--output", str(folder / "v3.yaml"))
+    fitted = json.loads(run(folder, lines, *options, command="calibrate_presentation"))
+    assert (fitted["subjects"], fitted["bona_fide"], fitted["attacks"], fitted["left_out"]) == (2, 1, 1, 1)
+    version.refresh_from_db()
+    passive = version.liveness["passive"]
+    assert passive["a"] == fitted["a"] > 0
+    assert len(passive["subjects"].split()) == 2
+    assert files.load(folder / "v3.yaml")[1] == "unchanged"
+    report = json.loads(run(folder, lines, "--json"))
+    assert report["bona_fide"]["error"]["value"] == 0.0  # the one person shown is just accepted
+    assert "2 of the people measured were used" in report["evidence"][1]["says"]
+    elsewhere = json.loads(run(folder, lines.replace("one", "1").replace("two", "2"), "--json"))
+    assert elsewhere["evidence"][1] == {
+        "met": True,
+        "says": "None of the people measured was used to calibrate the attack detector.",
+    }
+
+    assert (
+        json.loads(run(folder, lines, "--json", command="calibrate_presentation"))["threshold"] == fitted["threshold"]
+    )
+    swapped = lines.replace("print", "-").replace("bona_fide", "print").replace("-", "bona_fide")
+    with pytest.raises(CommandError, match="no higher logits"):
+        run(folder, swapped, version=4, command="calibrate_presentation")
+    with pytest.raises(CommandError, match="large enough"):
+        run(folder, HEAD + "a.jpg,one,,,bona_fide\nnobody.jpg,two,,,print\n", command="calibrate_presentation")
+    other.refresh_from_db()
+    assert other.liveness == PASSIVE["liveness"]
+
+
+def test_numbers_of_a_version_that_is_no_draft_are_written_to_a_file_alone(
+    version: EnsembleConfig, folder: Path
+) -> None:
+    lines = HEAD + "a.jpg,one,,,bona_fide\nb.jpg,two,,,print\n"
+    EnsembleConfig.objects.filter(pk=version.pk).update(state="validated")
+    with pytest.raises(CommandError, match="cannot change"):
+        run(folder, lines, command="calibrate_presentation")
+    run(folder, lines, "--output", str(folder / "v9.yaml"), command="calibrate_presentation")
+    version.refresh_from_db()
+    assert version.liveness == PASSIVE["liveness"]
+    assert "subjects:" in (folder / "v9.yaml").read_text()

@@ -14,13 +14,14 @@ from tests.support.served import ensemble, write
 
 pytestmark = pytest.mark.django_db
 
-PASSIVE = {"a": 1.0, "b": 0.0, "threshold": -2.0}
+PASSIVE = {"a": 1.0, "b": 0.0, "threshold": -2.0, "subjects": f"{'a' * 16} {'c' * 16}"}
 WITH = {"presentation": "fr_liveness", "liveness": {"passive": PASSIVE}}
 GOOD = {"value": 0.01, "low": 0.0, "high": 0.05}
 PEOPLE = {"count": 80, "subjects": 40, "error": {**GOOD, "value": 0.05}, "non_response": {**GOOD, "value": 0.05}}
 FIGURES: dict[str, Any] = {
     "bona_fide": PEOPLE,
     "species": {name: {"count": 80, "subjects": 40, "error": GOOD, "non_response": GOOD} for name in ("print", "mask")},
+    "people": ["b" * 16],
 }
 
 
@@ -99,6 +100,8 @@ def test_a_report_on_other_numbers_or_another_network_is_none(
             {"species": {**FIGURES["species"], "mask": {**PEOPLE, "error": {**GOOD, "high": 0.0501}}}},
             "APCER of mask is 5.010%",
         ),
+        ({"people": ["b" * 16, "c" * 16]}, "1 of the people measured were used to calibrate the attack detector"),
+        ({"people": None}, "on whom the attack detector was measured"),
     ],
 )
 def test_figures_over_a_limit_are_refused_and_the_newest_report_counts(
@@ -111,7 +114,19 @@ def test_figures_over_a_limit_are_refused_and_the_newest_report_counts(
     (refused,) = evidence.refusals(draft)
     assert says in refused
     settings.ML_MODELS = {**settings.ML_MODELS, "APCER_LIMIT": 0.06, "BPCER_LIMIT": 0.06}
-    assert bool(evidence.missing(draft)) == ("39" in says)
+    assert bool(evidence.missing(draft)) == ("%" not in says)
     store(draft, "1" * 64)  # shown the same again: replaced, and the newest
     assert PresentationReport.objects.count() == 2
     assert evidence.missing(draft) == []
+
+
+def test_on_whom_the_numbers_were_fitted_must_be_known_and_decides_nothing(
+    load: Callable[..., EnsembleConfig], policy: Callable[..., None]
+) -> None:
+    policy(verify="enforce")
+    digest = evidence.liveness_digest(load())
+    nobody = load(liveness={"passive": {**PASSIVE, "subjects": ""}})
+    assert evidence.liveness_digest(nobody) == digest
+    store(nobody)
+    (refused,) = evidence.missing(nobody)
+    assert "on whom the attack detector was calibrated. Run calibrate_presentation" in refused

@@ -145,11 +145,12 @@ def cut(scene: Scene, sheet: Image, outline: bool, eyes: bool, shadow: float) ->
 
     Returns: RGB and where the sheet is left, uint8, (H, W, 4).
     """
-    whole = np.ones(sheet.shape[:2], np.float32)
-    left = _oval(scene, _HEAD, _HEAD_HALF) if outline else whole
-    holes = sum(_oval(scene, eye, _EYE_HALF) for eye in TEMPLATE[:2])[..., None] if eyes else 0 * whole[..., None]
-    seen = holes * (shadow * scene.image) + (1 - holes) * sheet
-    return np.dstack([_grey_levels(seen.astype(np.float32)), _grey_levels(255 * left)])
+    left = _oval(scene, _HEAD, _HEAD_HALF) if outline else np.ones(sheet.shape[:2], np.float32)
+    seen = sheet.astype(np.float32)
+    for eye in TEMPLATE[:2] if eyes else ():
+        hole = _oval(scene, eye, _EYE_HALF)[..., None]
+        seen = hole * (np.float32(shadow) * scene.image) + (1 - hole) * seen
+    return np.dstack([_grey_levels(seen), _grey_levels(255 * left)])
 
 
 def _oval(scene: Scene, centre: NDArray[np.float32], half: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -161,7 +162,7 @@ def _oval(scene: Scene, centre: NDArray[np.float32], half: NDArray[np.float32]) 
     # shift 4: sixteenths of a pixel
     at = np.round((points @ matrix[:, :2].T + matrix[:, 2]) * 16).astype(np.int32)
     cv2.fillPoly(drawn, [at], 255, cv2.LINE_AA, 4)
-    return drawn.astype(np.float32) / 255
+    return drawn.astype(np.float32) / np.float32(255)
 
 
 def flat_print(scene: Scene, rng: np.random.Generator) -> Image:
