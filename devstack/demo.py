@@ -22,7 +22,7 @@ from PIL import Image, ImageEnhance, ImageFilter, ImageStat
 
 from devstack.portraits import eileen_collins, grace_hopper
 from devstack.state import ROOT
-from devstack.turned import shown
+from devstack.turned import printed, shown
 from ml_models.engine.align import TEMPLATE, similarity_transform
 from ml_models.engine.detect import Detector
 from ml_models.engine.types import DetectedFace
@@ -186,6 +186,8 @@ def challenged(service: Service, subject: str) -> Iterator[bool]:
     yield verify(service, subject, "the same challenge again", "challenge_used", pictures, **answer)
     answer, steps = service.challenge(subject)
     yield verify(service, subject, "a challenge, one photo", "challenge_failed", [own] * len(steps), **answer)
+    answer, steps = service.challenge(subject)
+    yield verify(service, subject, "a challenge, a print turned", "challenge_failed", printed(own, steps), **answer)
     answer, steps = service.challenge(subject)
     mixed = [*shown(own, steps)[:-1], shown(other, steps)[-1]]
     yield verify(service, subject, "a challenge, two people", "challenge_failed", mixed, **answer)

@@ -13,6 +13,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from ml_models.evaluation.pictures import attacks
+
 # where the faces of the two portraits are, as shares of the picture: middle, half width, half height
 _FACES = {(512, 512): (0.436, 0.233, 0.132, 0.188), (512, 600): (0.523, 0.378, 0.25, 0.301)}
 _DEPTH = 1.9
@@ -55,4 +57,20 @@ def shown(portrait: bytes, steps: Sequence[str]) -> list[bytes]:
         counts[step] += 1
         angle = 9 * again if step == "front" else 45 + 6 * again
         pictures.append(turned(portrait, -angle if step == "right" else angle))
+    return pictures
+
+
+def printed(portrait: bytes, steps: Sequence[str]) -> list[bytes]:
+    """A drawn print of the portrait's head, held before a camera and turned as each step of a challenge asks."""
+    rng, image = np.random.default_rng(0), Image.open(io.BytesIO(portrait)).convert("RGB")
+    x, y, half_width, half_height = _FACES[image.size]
+    (width, height), sides = image.size, (2 * half_width, 1.5 * half_height)
+    left, top = round((x - sides[0]) * width), round((y - sides[1]) * height)
+    head = image.crop((left, top, left + round(2 * sides[0] * width), top + round(2 * sides[1] * height)))
+    sheet, turns = attacks.printed(np.asarray(head), rng), {"front": 0.0, "left": -40.0, "right": 40.0}
+    pictures = []
+    for step in steps:
+        jpeg = io.BytesIO()
+        Image.fromarray(attacks.photographed(attacks.held(sheet, turns[step]), rng)).save(jpeg, "JPEG", quality=95)
+        pictures.append(jpeg.getvalue())
     return pictures

@@ -147,7 +147,8 @@ def passive(config: EnsembleConfig) -> PassiveRule | None:
 
 def passive_people(config: EnsembleConfig) -> list[str]:
     """Whom the passive rule was fitted on, as hashes (see `evaluation.lists.pairs`); empty where nobody recorded it."""
-    return str((config.liveness.get("passive") or {}).get("subjects") or "").split()
+    passive = config.liveness.get("passive")
+    return str(passive.get("subjects") or "").split() if isinstance(passive, Mapping) else []
 
 
 def deciding_liveness(config: EnsembleConfig) -> dict[str, Any]:

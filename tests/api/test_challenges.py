@@ -14,7 +14,7 @@ from PIL import Image
 from rest_framework.authtoken.models import Token
 from rest_framework.test import APIClient
 
-from devstack.turned import shown, turned
+from devstack.turned import printed, shown, turned
 from ml_models.engine import decode, pipeline
 from ml_models.models import Challenge, CredentialCount, EnsembleConfig, Reference, Subject, Verification
 from ml_models.services import challenges, retention
@@ -139,6 +139,14 @@ def test_a_still_photograph_for_all_steps_fails_and_uses_the_challenge_up(
     assert codes(response) == [("not_turned_left", 1), ("not_turned_right", 2)]
     assert not Subject.objects.get(subject_id=child).failures
     refused(answer(service, child, challenge, shown(portraits.eileen_collins, three)), "challenge_used")
+
+
+def test_a_print_that_is_turned_shows_no_turned_head(
+    service: APIClient, child: str, portraits: Portraits, three: list[str]
+) -> None:
+    response = answer(service, child, ask(service, child), printed(portraits.eileen_collins, three))
+    refused(response, "challenge_failed")
+    assert codes(response) == [("not_turned_left", 1), ("not_turned_right", 2)]
 
 
 def test_a_mirrored_camera_is_recognised(

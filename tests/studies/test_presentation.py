@@ -69,6 +69,9 @@ def test_each_picture_is_taken_as_a_verify_takes_it(version: EnsembleConfig, fol
     assert [line["met"] for line in report["evidence"]] == [False, False, True, False, False]
     page = (folder / "report" / "presentation.html").read_text()
     assert "print (APCER)" in page
+    assert "a virtual camera; a live face swap; a mask" in page
+    assert "✗ 1 people shown to the attack detector of at least 40" in page
+    assert "Against version 4" in page
     assert "a.jpg" not in page
     again = run(folder, lines)
     assert "print, 2: APCER 50.000%" in again
