@@ -95,10 +95,17 @@ openapi: $(INSTALLED)  ## renew docs/openapi.yaml
 translations: $(INSTALLED)  ## compile ml_models/locale after a text was changed
 	@exec $(PY) -m devstack.translations --write
 
-snippets:  ## type-check the TypeScript of docs/mobile.md, with npm
+snippets:  ## type-check the TypeScript and compile the Kotlin of docs/mobile.md, with npm, and Java for Kotlin's compiler
 	@mkdir -p build
 	@sed -n '/^```typescript/,/^```$$/{/^```/d;p}' docs/mobile.md > build/mobile.ts
+	@test -s build/mobile.ts
 	@npx --yes --package typescript@5.9.3 tsc --noEmit --strict --target es2022 --lib es2022,dom build/mobile.ts
+	@command -v java > /dev/null || { echo "Java is missing for the Kotlin; on Debian and Ubuntu: apt install default-jre-headless"; exit 1; }
+	@sed -n '/^```kotlin/,/^```$$/{/^```/d;p}' docs/mobile.md > build/mobile.kt
+	@test -s build/mobile.kt
+	@npm install --silent --no-save --prefix build/kotlin kotlin-compiler@2.4.20
+	@build/kotlin/node_modules/kotlin-compiler/bin/kotlinc -Werror -d build/kotlin/out \
+		build/mobile.kt tests/client/okhttp.kt tests/client/json.kt
 
 lock: $(INSTALLED)  ## recompile the pinned requirements
 	@$(PY) -m pip install --quiet uv

@@ -1,0 +1,5 @@
+package org.json
+
+class JSONObject(json: String) {
+    fun getString(name: String): String = TODO()
+}
