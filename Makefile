@@ -17,7 +17,7 @@ ARGS ?=
 MANAGE_PY := $(if $(filter convert_adaface,$(ARGS)),$(CONVERT_PY),$(PY))
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo manage test coverage test-drill test-convert convert-env fuzz check bench accuracy rollout-drill faults soak two-hosts restore-drill docs sbom audit hooks format openapi snippets translations lock install
+.PHONY: help run demo manage test coverage test-drill study-drill test-convert convert-env fuzz check bench accuracy rollout-drill faults soak two-hosts restore-drill docs sbom audit hooks format openapi snippets translations lock install
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##/  make \1\t/p' Makefile | expand -t 24
@@ -41,6 +41,9 @@ coverage: $(INSTALLED)  ## the tests, a third slower, then what they cover least
 
 test-drill: $(INSTALLED)  ## the rollout drill in its shortest form, as a test
 	@exec $(PY) -m pytest tests/e2e/test_drill.py $(ARGS)
+
+study-drill: $(INSTALLED)  ## a version calibrated and measured from the panel on pictures of 40 people: a browser and a worker
+	@exec $(PY) -m pytest tests/browser/test_worker.py -m drill $(ARGS)
 
 fuzz: $(INSTALLED)  ## 100,000 damaged pictures against the decoder, 20,000 bodies against the REST door, 20,000 calls of every role: make fuzz ARGS="--seed 1"
 	@$(PY) -m tests.fuzz $(ARGS)

@@ -1,5 +1,6 @@
-"""A study sent up in the browser, done by a worker with processes of its own; and that worker, frozen."""
+"""Studies sent up in the browser, done by a worker with processes of its own; and that worker, frozen."""
 
+import itertools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,16 +12,18 @@ from playwright.sync_api import Page, expect
 
 from ml_models import conf, runtime, tasks
 from ml_models.models import EnsembleConfig, EvaluationReport, StudyJob
-from ml_models.versions import files
+from ml_models.versions import files, numbers
 from tests.conftest import Portraits
 from tests.support.panel import page as address
-from tests.support.panel import shoot
-from tests.support.studies import two_people_packed
+from tests.support.panel import serious, shoot
+from tests.support.served import FULL_SET, ROOT
+from tests.support.studies import packed, two_people_often, two_people_packed
 from tests.support.worker import Worker, celery_worker
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True), pytest.mark.xdist_group("browser")]
 
 SHOWN_WITHIN_S = 40
+LONDON = ROOT.parent / "shared" / "data" / "dev_eval" / "london" / "images"
 # what a page asks for every so often, it asks for ten times as often; and it keeps what its live regions said
 QUICK = """const every = window.setInterval;
 window.setInterval = (callback, ms) => every(callback, ms / 10);
@@ -38,16 +41,39 @@ def worker(served: EnsembleConfig, live_server: Any, settings: Any, tmp_path: Pa
         yield running
 
 
-def start(panel: Page, config: EnsembleConfig, what: str, zipped: bytes) -> StudyJob:
+def start(
+    panel: Page, config: EnsembleConfig, what: str, zipped: bytes, people: str = "Two astronauts", *ticked: str
+) -> StudyJob:
     panel.goto(address("ensembleconfig", "change", config.pk))
     panel.get_by_role("link", name="Calibrate or evaluate").click()
     panel.get_by_label(what).check()
     panel.get_by_label("ZIP archive").set_input_files(
         {"name": "people.zip", "mimeType": "application/zip", "buffer": zipped}
     )
-    panel.get_by_label("Whom the pictures show").fill("Two astronauts")
+    panel.get_by_label("Whom the pictures show").fill(people)
+    for box in ticked:
+        panel.get_by_label(box).check()
     panel.get_by_role("button", name="Start").click()
     return StudyJob.objects.latest("opened_at")
+
+
+def tune(panel: Page, config: EnsembleConfig, target_fmr: str) -> None:
+    panel.goto(address("ensembleconfig", "change", config.pk))
+    panel.get_by_role("link", name="Tune its numbers").click()
+    panel.get_by_label("target FMR").fill(target_fmr)
+    panel.get_by_role("button", name="Save the numbers").click()
+
+
+def read_report(panel: Page, people: str) -> None:
+    """Follow the link of a study that is done, and read."""
+    with panel.context.expect_page() as opened:  # in a tab of its own, which has no script of the test's
+        panel.get_by_role("link", name="Evaluation report", exact=True).click(modifiers=["Control"], timeout=120_000)
+    report = opened.value
+    expect(report.get_by_role("heading", level=1)).to_contain_text("measured")
+    expect(report.locator("main")).to_contain_text(people)
+    expect(report.locator("main")).to_contain_text("uploaded/pairs")
+    expect(report.get_by_role("img", name="DET")).to_be_visible()
+    report.close()
 
 
 def test_studies_run_in_a_worker_and_a_frozen_worker_shows(
@@ -61,9 +87,7 @@ def test_studies_run_in_a_worker_and_a_frozen_worker_shows(
     expect(report).to_be_visible(timeout=120_000)
     shoot(panel, pictures, "study-done")
     assert [text for text in panel.evaluate("window.heard") if "embedding" in text and "%" in text]
-    linked = panel.request.get(str(report.get_attribute("href"))).text()
-    assert "Two astronauts" in linked
-    assert "uploaded/pairs" in linked
+    read_report(panel, "Two astronauts")
     job.refresh_from_db()
     assert (job.state, job.archive) == ("done", None)
 
@@ -73,6 +97,17 @@ def test_studies_run_in_a_worker_and_a_frozen_worker_shows(
     shoot(panel, pictures, "study-failed")
     failed.refresh_from_db()
     assert (failed.state, failed.archive) == ("failed", None)
+    tune(panel, draft, "0.01")  # the reason says how many comparisons would do, and these are enough for that
+    start(panel, draft, "Calibrate:", two_people_often(portraits))
+    expect(panel.get_by_role("row", name="uploaded/pairs")).to_contain_text("324", timeout=120_000)
+    shoot(panel, pictures, "study-calibrated")
+    assert not serious(panel)
+    calibrated = EnsembleConfig.objects.get(pk=draft.pk)
+    assert numbers.fusion(calibrated).voter_sets[FULL_SET] != numbers.fusion(served).voter_sets[FULL_SET]
+    assert len(calibrated.calibrated_on["subjects"]) == 2
+    step = calibrated.steps.latest("at")
+    assert (step.reason, str(step.by)) == ("calibrated in the panel", "operator")
+
     finished_at = job.finished_at
     job.refresh_from_db()
     assert (job.finished_at, EvaluationReport.objects.count()) == (finished_at, 1)
@@ -86,3 +121,32 @@ def test_studies_run_in_a_worker_and_a_frozen_worker_shows(
     # three heartbeats are missed, and then the page looks again
     expect(silent).to_be_visible()
     assert 3 * conf.DEFAULTS["HEARTBEAT_S"] + period_s <= SHOWN_WITHIN_S
+
+
+@pytest.mark.drill
+@pytest.mark.skipif(not LONDON.is_dir(), reason="the development sets are not beside the project")
+def test_twenty_people_calibrate_a_version_and_twenty_others_measure_it(
+    worker: Worker, panel: Page, served: EnsembleConfig, pictures: Path
+) -> None:
+    names = sorted({path.name[:3] for path in LONDON.iterdir()})
+    draft = files.clone(served)
+    tune(panel, draft, "0.01")
+    start(panel, draft, "Calibrate:", volunteers(names[::2]), "Volunteers in a studio")
+    expect(panel.get_by_role("row", name="uploaded/pairs")).to_contain_text("760", timeout=120_000)
+
+    job = start(panel, draft, "Evaluate:", volunteers(names[1::2]), "Others of them", "Evaluate every picture")
+    read_report(panel, "Others of them")
+    shoot(panel, pictures, "study-of-volunteers")
+    job.refresh_from_db()
+    assert job.report
+    assert (job.report.data["mated"], job.report.data["non_mated"]) == (20, 760)
+
+
+def volunteers(names: list[str]) -> bytes:
+    lines = [f"1,{name}_neutral.jpg,{name}_smiling.jpg" for name in names]
+    lines += [f"0,{a}_neutral.jpg,{b}_neutral.jpg" for a, b in itertools.pairwise(names)]
+    images = {f"images/{name}_{face}.jpg" for name in names for face in ("neutral", "smiling")}
+    return packed(
+        **{"pairs.csv": "\n".join(["same,a,b", *lines]).encode()},
+        **{image: (LONDON.parent / image).read_bytes() for image in images},
+    )
