@@ -76,3 +76,8 @@ def _own_pages() -> set[str]:
 
 def icon(request: HttpRequest) -> str:
     return static("ml_models/icon.svg")
+
+
+def styles(request: HttpRequest) -> str:
+    """On the pages of accounts and keys, too, which are not the app's."""
+    return static("ml_models/panel.css")

@@ -236,6 +236,7 @@ UNFOLD = {
     "SITE_HEADER": "Face verification",
     "SITE_SYMBOL": "familiar_face_and_zone",
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "backend_easy.panel.icon"}],
+    "STYLES": ["backend_easy.panel.styles"],
     "SIDEBAR": {"navigation": "backend_easy.panel.sidebar"},
 }
 

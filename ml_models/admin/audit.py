@@ -8,7 +8,7 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import BooleanField, ExpressionWrapper, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.urls import URLPattern, path
+from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
@@ -52,13 +52,17 @@ class AttemptAdmin(FindingPanel):
     sortable_by = ["at"]
     ordering = ["-at"]
 
+    readonly_fields = ["person"]
+
+    # the host's id is for who may see subjects; others tell them apart by their rows
+
     def get_list_display(self, request: HttpRequest) -> list[str]:
-        # the host's id is for who may see subjects; others tell them apart by their rows
         named = request.user.has_perm("ml_models.view_subject")
         return [name if named or name != "who" else "subject" for name in self._seen(request, self.list_display)]
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
-        return self._seen(request, self.fields)
+        named = request.user.has_perm("ml_models.view_subject")
+        return [name if not named or name != "subject" else "person" for name in self._seen(request, self.fields)]
 
     def _seen(self, request: HttpRequest, names: Any) -> list[str]:
         sees = request.user.has_perm("ml_models.view_scores")
@@ -75,6 +79,13 @@ class AttemptAdmin(FindingPanel):
     @admin.display(description="subject")
     def who(self, row: Any) -> str:
         return row.subject.subject_id if row.subject else "–"
+
+    @admin.display(description="subject")
+    def person(self, row: Any) -> SafeString | str:
+        if row.subject is None:
+            return "–"
+        at = reverse("admin:ml_models_subject_change", args=[row.subject_id])
+        return format_html('<a href="{}">{}</a>', at, row.subject.subject_id)
 
 
 @admin.register(Verification)
@@ -189,7 +200,7 @@ class ErasureAdmin(Panel):
 @admin.register(EvaluationReport)
 class EvaluationReportAdmin(Panel):
     nothing = "No version was measured yet. Start a study from a version's page, or run evaluate."
-    list_display = ["created_at", "config", "line", "digest", "opened"]
+    list_display = ["created_at", "config", "line", "short_digest", "opened"]
     list_select_related = ["config"]
     list_filter = ["config"]
     fields = ["config", "created_at", "opened", "line", "lists", "people", "digest", "list_digest"]
@@ -211,6 +222,10 @@ class EvaluationReportAdmin(Panel):
     @admin.display(description="headline")
     def line(self, report: EvaluationReport) -> str:
         return headline(report)
+
+    @admin.display(description="digest", ordering="digest")
+    def short_digest(self, report: EvaluationReport) -> str:
+        return report.digest[:12]
 
     @admin.display(description="measured on")
     def lists(self, report: EvaluationReport) -> str:

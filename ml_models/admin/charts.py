@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from django.utils.html import format_html_join
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+
+from .display import words
 
 # colours that people who see red and green alike tell apart (Okabe and Ito)
 FILLS = {
@@ -37,3 +39,9 @@ def stacked(columns: Sequence[Mapping[str, int]], most: float, width: int, heigh
                 x, y = f"{place * wide + gap / 2:.1f}", f"{base:.1f}"
                 parts.append((x, y, f"{wide - gap:.1f}", f"{tall:.1f}", fill))
     return format_html_join("", '<rect x="{}" y="{}" width="{}" height="{}" fill="{}"/>', parts)
+
+
+def key(name: str) -> SafeString:
+    """A name in `FILLS` behind the colour of its bars."""
+    swatch = '<svg class="fv-key" viewBox="0 0 1 1" aria-hidden="true"><rect width="1" height="1" fill="{}"/></svg> {}'
+    return format_html(swatch, FILLS[name], words(name))

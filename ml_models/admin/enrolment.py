@@ -41,7 +41,8 @@ def _ask_erase_subject(subject: Subject) -> Asked:
     return Asked(
         "Face images and the embeddings of every version are deleted and cannot be brought back. What remains is that "
         "somebody was erased, when and by whom.",
-        [("Subject", subject.subject_id), ("References", str(subject.references.count()))],
+        [("References", str(subject.references.count()))],
+        title=f"Erase {subject.subject_id}",
     )
 
 
@@ -55,7 +56,8 @@ def _ask_release(subject: Subject) -> Asked:
     return Asked(
         "Do it only where somebody on the spot knows who stands there. The counts begin anew; whoever guesses on is "
         "locked out longer than before.",
-        [("Subject", subject.subject_id), ("Locked until", moment(until) if until else "not locked")],
+        [("Locked until", moment(until) if until else "not locked")],
+        title=f"Release {subject.subject_id}",
     )
 
 
@@ -68,12 +70,14 @@ def _ask_cannot_turn(subject: Subject) -> Asked:
     return Asked(
         "Challenges will ask for no turn of the head. Where they are enforced, a match is answered as review: somebody "
         "on the spot has to look each time.",
-        [("Subject", subject.subject_id)],
+        title=f"Cannot turn the head: {subject.subject_id}",
     )
 
 
 def _ask_can_turn(subject: Subject) -> Asked:
-    return Asked("Challenges will ask for turns of the head again.", [("Subject", subject.subject_id)])
+    return Asked(
+        "Challenges will ask for turns of the head again.", title=f"Can turn the head again: {subject.subject_id}"
+    )
 
 
 def _erase_reference(reference: Reference, request: HttpRequest) -> Done:
@@ -84,7 +88,8 @@ def _erase_reference(reference: Reference, request: HttpRequest) -> Done:
 def _ask_erase_reference(reference: Reference) -> Asked:
     return Asked(
         "This face image and its embeddings of every version are deleted and cannot be brought back.",
-        [("Reference", str(reference.pk)), ("Subject", reference.subject.subject_id)],
+        [("Reference", str(reference.pk))],
+        title=f"Erase a reference of {reference.subject.subject_id}",
     )
 
 

@@ -22,7 +22,7 @@ from ml_models.versions import evidence
 
 from . import finding
 from .base import Panel
-from .charts import FILLS, stacked
+from .charts import key, stacked
 from .display import moment, words
 from .notices import notices
 
@@ -48,6 +48,9 @@ def page(panel: Panel, request: HttpRequest) -> HttpResponse:
     active = selectors.configs().filter(state=EnsembleConfig.State.ACTIVE).first() if may("ensembleconfig") else None
     context = {
         "title": "Overview",
+        # the theme's header would name the model that this page is an address of
+        "opts": None,
+        "content_title": "Overview",
         "notices": notices(of_evidence=False),
         "needs": list(_needs(may, health, active)),
         "active": active,
@@ -124,7 +127,7 @@ def _health(health: Health) -> list[tuple[str, str, bool]]:
 def _traffic(attempts: Attempts) -> dict[str, Any]:
     lately, before = attempts.lately, attempts.before
     return {
-        "rows": [(_key(outcome), lately[outcome], before[outcome]) for outcome in overview.OUTCOMES],
+        "rows": [(key(outcome), lately[outcome], before[outcome]) for outcome in overview.OUTCOMES],
         "total": (lately.total(), before.total()),
         "chart": _bars(attempts.hours),
     }
@@ -148,12 +151,6 @@ def _bars(hours: list[Counter[str]]) -> SafeString:
         _WIDTH,
         _HEIGHT + 14,
     )
-
-
-def _key(outcome: str) -> SafeString:
-    """An outcome's name behind the colour of its bars."""
-    swatch = '<svg class="fv-key" viewBox="0 0 1 1" aria-hidden="true"><rect width="1" height="1" fill="{}"/></svg> {}'
-    return format_html(swatch, FILLS[outcome], words(outcome))
 
 
 def _many(count: int, what: str) -> str:

@@ -16,8 +16,8 @@ from ml_models.services import traffic
 from ml_models.services.traffic import Day, Span
 from ml_models.versions import evidence
 
-from .charts import stacked
-from .display import label, share, words
+from .charts import key, stacked
+from .display import share, words
 
 
 def span_of(request: HttpRequest) -> Span:
@@ -124,4 +124,4 @@ def _date(text: str | None) -> date | None:
 
 
 def legend() -> list[SafeString]:
-    return [label(decision) for decision in ("match", "review", "no_match")]
+    return [key(decision) for decision in ("match", "review", "no_match")]

@@ -165,8 +165,8 @@ def _reports(config: EnsembleConfig) -> list[EvaluationReport]:
 def _no_report(config: EnsembleConfig) -> str:
     if cross_validated(config):
         return (
-            f"No report of people who took no part is on what version {config.version} decides with, only a "
-            "cross-validated one, which does not count. Run evaluate on others."
+            f"What version {config.version} decides with was measured only on people who helped to fit it "
+            "(cross-validated), which does not count. Run evaluate on others."
         )
     why = "the version was changed since it was measured" if config.reports.exists() else "it was never measured"
     return f"No report is on what version {config.version} decides with: {why}. Run evaluate."

@@ -10,7 +10,16 @@ from django.test import Client
 from django.urls import reverse
 
 from ml_models import rollouts
-from ml_models.models import CredentialCount, EnsembleConfig, JobRun, Reference, RolloutFailure, ServingProcess, Subject
+from ml_models.models import (
+    CredentialCount,
+    EnsembleConfig,
+    JobRun,
+    Reference,
+    RolloutFailure,
+    ServingProcess,
+    Subject,
+    Verification,
+)
 from ml_models.services import overview
 from tests.support.panel import page
 
@@ -144,3 +153,10 @@ def test_a_subjects_page_tells_its_attempts_in_words(
     address = page("subject", "change", subject.pk)
     assert "no match, front door</a>, 0\xa0minutes ago" in viewer.get(address).content.decode()
     assert "front door" not in staff("view_subject").get(address).content.decode()
+    attempt = page("verification", "change", Verification.objects.get().pk)
+    named = f'<a href="{address}">child-1</a>'
+    assert named in viewer.get(attempt).text
+    assert "child-1" not in staff("view_verification").get(attempt).text
+    releaser = staff("view_subject", "release_subject")
+    Subject.objects.update(locked_until=Now() + timedelta(hours=1))
+    assert "Release child-1" in releaser.get(page("subject", "release", subject.pk)).text

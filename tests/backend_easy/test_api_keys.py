@@ -90,7 +90,7 @@ def test_the_command_makes_lists_and_revokes(kiosk: Any) -> None:
 
 
 def test_the_admin_shows_a_new_key_once_and_revokes_it(kiosk: Any, admin_client: Client) -> None:
-    page = admin_client.post("/admin/api_keys/apikey/add/", {"name": "gate", "user": kiosk.pk}, follow=True)
+    page = admin_client.post("/admin/api_keys/apikey/add/", {"name": "gate", "user": kiosk.username}, follow=True)
     key = ApiKey.objects.get()
     shown = page.content.decode().partition("shown this once: ")[2].split("<")[0].strip()
     assert shown.startswith(key.prefix + ".")
@@ -116,7 +116,7 @@ def rights(account: Any, *codenames: str) -> Any:
 def make_key(maker: Any, account: Any) -> Any:
     client = Client()
     client.force_login(maker)
-    return client.post("/admin/api_keys/apikey/add/", {"name": "gate", "user": account.pk}, follow=True)
+    return client.post("/admin/api_keys/apikey/add/", {"name": "gate", "user": account.username}, follow=True)
 
 
 def test_a_key_is_made_for_an_account_with_no_more_rights_than_its_makers(maker: Any, django_user_model: Any) -> None:

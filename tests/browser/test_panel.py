@@ -5,15 +5,28 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.db.models.functions import Now
 from django.urls import reverse
 from playwright.sync_api import Page, expect
 from rest_framework.test import APIClient
 
+from backend_easy.api_keys.models import ApiKey
 from ml_models import rollouts, runtime
-from ml_models.models import EnsembleConfig, Reference, RolloutChunk, RolloutFailure, ServingProcess, Verification
+from ml_models.models import (
+    CredentialCount,
+    EnsembleConfig,
+    Group,
+    Reference,
+    Rollout,
+    RolloutChunk,
+    RolloutFailure,
+    ServingProcess,
+    Verification,
+)
 from ml_models.rollouts import backfill
+from ml_models.services import NOBODY, groups
 from ml_models.versions import files
 from tests.admin.test_hidden_fields import PANELS
 from tests.conftest import Portraits
@@ -98,6 +111,7 @@ def test_pause_resume_and_abort_with_failures_on_the_page(
     failure = panel.locator("[data-list=failures] a")
     expect(failure).to_have_text("unreadable chip: 1")
     shoot(panel, pictures, "failures")
+    assert not serious(panel)
 
     # an operator elsewhere: this page notices by itself
     rollouts.abort(rollouts.get_rollout(rollout.pk))
@@ -194,6 +208,9 @@ def test_every_page_fits_a_desktop_and_a_phone(
     shoot(panel, pictures, "traffic")
     active = EnsembleConfig.objects.get()
     clone = files.clone(active)
+    groups.put(NOBODY, "bus/7", [*people, "child-9"])
+    CredentialCount.objects.update_or_create(credential="key:1", defaults={"failures": 3, "slowed_until": Now()})
+    key, _ = ApiKey.objects.issue(get_user_model().objects.get(username="kiosk"), "front door")
     grave: list[str] = []
     for where in (
         reverse("admin:ml_models_overview"),
@@ -209,6 +226,15 @@ def test_every_page_fits_a_desktop_and_a_phone(
         address("ensembleconfig", "tune", clone.pk),
         address("ensembleconfig", "study", active.pk),
         address("ensembleconfig", "validate", clone.pk),
+        address("group", "changelist"),
+        address("group", "change", Group.objects.get().pk),
+        address("credentialcount", "changelist"),
+        address("credentialcount", "change", "key:1"),
+        address("verification", "change", Verification.objects.all()[0].pk),
+        address("rollout", "change", Rollout.objects.get().pk),
+        reverse("admin:api_keys_apikey_changelist"),
+        reverse("admin:api_keys_apikey_add"),
+        reverse("admin:api_keys_apikey_change", args=[key.pk]),
     ):
         panel.goto(where)
         grave += [f"{where} {what}" for what in serious(panel)]

@@ -103,7 +103,7 @@ def test_the_gate_does_not_count_it(load: Load, shipped: Path, settings: Any) ->
     EvaluationReport.objects.update(measured_on={"lists": ["others"], "subjects": ["cccccccccccccccc"]})
     assert evidence.best(draft()) is None
     (lacking,) = evidence.missing(draft())
-    assert "only a cross-validated one, which does not count" in lacking
+    assert "only on people who helped to fit it (cross-validated), which does not count" in lacking
     with pytest.raises(ConfigInvalid, match="cross-validated"):
         rollouts.validate(draft())
     # the same figures of people who took no part suffice
@@ -181,7 +181,7 @@ def test_make_run_says_what_is_known_and_what_is_not(load: Load, shipped: Path) 
     assert "Known of version 3, which is active: Adults: two women. Cross-validated by subject" in told
     assert "- people/pairs: 2 people, FMR 0.000 % (" in told
     assert "Not known: - Children: nobody measured is one." in told
-    assert "only a cross-validated one, which does not count" in told
+    assert "only on people who helped to fit it (cross-validated), which does not count" in told
     EvaluationReport.objects.all().delete()
     assert "nothing: no report is kept with it" in evidence_in_words(prepare.evidence_of_active())
 

@@ -9,6 +9,9 @@ from django.test import Client
 from django.urls import reverse
 from playwright.sync_api import Page
 
+WIDTHS = (1440, 390)
+MIN_VALUE_PX = 80
+
 
 def page(model: str, name: str, *args: Any) -> str:
     return reverse(f"admin:ml_models_{model}_{name}", args=args)
@@ -24,27 +27,33 @@ def told(answer: Any) -> str:
 
 
 def serious(page: Page) -> list[str]:
-    """What axe finds of the two gravest kinds, in the light theme and in the dark one."""
-    found = []
-    for dark in (False, True):
-        _theme(page, dark)
-        violations = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
-        found += [
-            f"{'dark' if dark else 'light'}, {violation['id']}: {node['html'][:120]}"
-            for violation in violations
-            if violation["impact"] in ("serious", "critical")
-            for node in violation["nodes"]
-        ]
+    """What axe finds of the two gravest kinds, on a desktop and on a phone, in the light theme and in the dark one."""
+    found, before = [], page.viewport_size
+    for width in WIDTHS:
+        page.set_viewport_size({"width": width, "height": 900})
+        for dark in (False, True):
+            _theme(page, dark)
+            violations = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
+            found += [
+                f"{width} px, {'dark' if dark else 'light'}, {violation['id']}: {node['html'][:120]}"
+                for violation in violations
+                if violation["impact"] in ("serious", "critical")
+                for node in violation["nodes"]
+            ]
     _theme(page, dark=False)
+    page.set_viewport_size(before or {"width": WIDTHS[0], "height": 900})
     return found
 
 
 def shoot(panel: Page, folder: Path, name: str) -> None:
     """The page as a desktop and as a phone show it: neither may scroll sideways. Pictures of both, in both themes, are
     taken where somebody wants to look at them: `SCREENSHOTS=folder make test ARGS=tests/browser`."""
-    for width in (1440, 390):
+    for width in WIDTHS:
         panel.set_viewport_size({"width": width, "height": 900})
         assert panel.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), (name, width)
+        # nor may a long name beside it leave a value room for a letter a line
+        values = panel.evaluate("[...document.querySelectorAll('.fv-facts dd')].map(value => value.clientWidth)")
+        assert all(value >= MIN_VALUE_PX for value in values), (name, width)
         for dark in (False, True) if "SCREENSHOTS" in os.environ else ():
             _theme(panel, dark)
             panel.screenshot(path=folder / f"{name}-{width}{'-dark' * dark}.png", full_page=True)
