@@ -20,7 +20,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from .. import conf, metrics
+from .. import conf, metrics, tracing
 from ..engine.lanes import Lanes
 from ..engine.processor import cores
 from ..runtime import PerProcess
@@ -102,7 +102,7 @@ def admitted(kind: Kind) -> Iterator[Lanes]:
     came = threading.Event()
     turn = process.line.join(kind.urgency, kind.patience(), came.set)
     try:
-        with metrics.waiting(kind.name):
+        with metrics.waiting(kind.name), tracing.span("wait"):
             # a place that comes at the very end is taken all the same
             if turn.since is None and not came.wait(_timeout(until)) and turn.since is None:
                 raise process.line.refusal()

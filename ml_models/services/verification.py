@@ -10,7 +10,7 @@ from typing import Any
 
 from django.db import DatabaseError
 
-from .. import runtime, selectors, signals
+from .. import runtime, selectors, signals, tracing
 from ..engine.quality import advised
 from ..engine.types import Decision, Quality
 from ..exceptions import NotEnrolled, Overloaded
@@ -62,7 +62,8 @@ def verify(caller: Caller, subject_id: str, images: Sequence[bytes], answer: Ans
     try:
         subject_ids.require(subject_id)
         require_frames(images)
-        return _verify(caller, subject_id, images, answer, attempt)
+        with tracing.span("verify"):
+            return _verify(caller, subject_id, images, answer, attempt)
     except (DatabaseError, Overloaded):  # nor would the event be written; nobody looked at the pictures
         raise
     except Exception as error:
@@ -76,24 +77,30 @@ def _verify(
     started = time.perf_counter()
     version = runtime.active()
     config = attempt.config = version.config
-    template = attempt.template = selectors.template(subject_id, config, caller.credential_id)
+    with tracing.span("verify.template"):
+        template = attempt.template = selectors.template(subject_id, config, caller.credential_id)
     if template is None:
         raise NotEnrolled
     dropped = attempt.dropped
     lockout.require_free(template)
-    live, shown = liveness.take(attempt, caller, version, "verify", subject_id, answer, images)
-    decision = attempt.decide(version, template)
+    with tracing.span("verify.pictures"):
+        live, shown = liveness.take(attempt, caller, version, "verify", subject_id, answer, images)
+        timings = steps_ms(shown)
+        tracing.note(**{f"{step}_ms": ms for step, ms in timings.items()})
+    with tracing.span("verify.decide"):
+        decision = attempt.decide(version, template)
     if decision.decision == "match":
         live.require_subject(caller, version, shown, template.embeddings)
     best = advised(attempt.quality, decision.probe_condition)
     lockout.settle(caller, template.subject, subject_id, decision.decision)
     decision = live.reviewed(decision)
-    timings = steps_ms(shown)
     elapsed_ms = (time.perf_counter() - started) * 1000
     timings["total"] = elapsed_ms
-    row = audit.record_decision(
-        caller, subject_id, config, template, decision, best, len(shown), dropped, timings, live.to_json()
-    )
+    with tracing.span("verify.audit"):
+        row = audit.record_decision(
+            caller, subject_id, config, template, decision, best, len(shown), dropped, timings, live.to_json()
+        )
+    tracing.note(decision=decision.decision, config_version=config.version, frames=len(images), dropped=len(dropped))
     signals.after_commit(
         signals.verification_decided,
         verification_id=row.pk,
