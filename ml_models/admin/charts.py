@@ -43,5 +43,5 @@ def stacked(columns: Sequence[Mapping[str, int]], most: float, width: int, heigh
 
 def key(name: str) -> SafeString:
     """A name in `FILLS` behind the colour of its bars."""
-    swatch = '<svg class="fv-key" viewBox="0 0 1 1" aria-hidden="true"><rect width="1" height="1" fill="{}"/></svg> {}'
-    return format_html(swatch, FILLS[name], words(name))
+    swatch = '<svg class="fv-key" viewBox="0 0 1 1" aria-hidden="true"><rect width="1" height="1" fill="{}"/></svg>'
+    return format_html('<span class="fv-member">' + swatch + " {}</span>", FILLS[name], words(name))
