@@ -11,8 +11,10 @@ from typing import Any
 
 try:
     from opentelemetry import trace
-except ImportError:  # the extra `tracing` is not installed
-    trace = None  # type: ignore[assignment]
+except ImportError:  # without the extra `tracing`
+    installed = False
+else:
+    installed = True
 
 _NOTHING = nullcontext()
 
@@ -30,7 +32,7 @@ def note(**facts: str | int | float) -> None:
 
 def _wanted() -> bool:
     # asked each time, not kept: the host may configure its provider after our import, and after a fork
-    return trace is not None and not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+    return installed and not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
 
 
 @contextmanager
