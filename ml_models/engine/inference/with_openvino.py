@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections import deque
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
+from queue import LifoQueue
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
@@ -62,8 +62,7 @@ class OpenVinoGraph:
     Args:
         threads: OpenVINO's threads for one call.
         shape: of the input; the file's own, one at a time, when None.
-        calls: how many calls run at the same time, each in a stream; as many as cores when None. With one call of one
-            thread the network runs in the caller's thread.
+        calls: how many calls run at the same time, each in a copy of its own; as many as cores when None.
         precision: bfloat16 where the processor has it, if the file's contract allows it.
 
     Raises:
@@ -86,14 +85,14 @@ class OpenVinoGraph:
         # only here: hosts without it run everything else, and those that never choose it do not pay for the import
         import openvino
 
-        calls = calls or cores()
         options = {
             # a processor that has bfloat16 would be made to use it: other vectors, and nobody told
             "INFERENCE_PRECISION_HINT": _HINTS[precision],
             "EXECUTION_MODE_HINT": "ACCURACY",
-            "NUM_STREAMS": calls,
-            "INFERENCE_NUM_THREADS": calls * threads,
-            # pinned, the streams of every network would take turns on the same cores
+            # one thread is the caller's own: handing a call to another one takes as long as a small network
+            "NUM_STREAMS": 1,
+            "INFERENCE_NUM_THREADS": threads,
+            # pinned, all networks would take turns on the same cores
             "ENABLE_CPU_PINNING": False,
         }
         core = openvino.Core()
@@ -102,36 +101,39 @@ class OpenVinoGraph:
             self.inputs, self.outputs = _tensors(network.inputs), _tensors(network.outputs)
             network.reshape({port: shape or [1, *list(port.partial_shape)[1:]] for port in network.inputs})
             self._at_once = shape[0] if shape else 1
-            self._compiled = core.compile_model(network, "CPU", options)
-            self._wanted = [self._compiled.output(name) for name in outputs]
-            computes_in = self._compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
-        except RuntimeError as error:
+            copies = [core.compile_model(network, "CPU", options) for _ in range(calls or cores())]
+            places = {name: place for place, port in enumerate(network.outputs) for name in port.names}
+            self._wanted = [places[name] for name in outputs]
+            computes_in = copies[0].get_property("INFERENCE_PRECISION_HINT").to_string()
+        except (RuntimeError, KeyError) as error:
             raise ContractMismatch("The file is not a network that OpenVINO can load.") from error
         if computes_in not in ("f32", _HINTS[precision]):
             raise ContractMismatch(f"OpenVINO would compute in {computes_in}, not in {_HINTS[precision]}.")
         if computes_in != "f32":
             self.engine = f"{self.engine}, {precision}"
-        # a request carries one call at a time, and the next call writes into its answers
-        self._idle: deque[openvino.InferRequest] = deque()
+        # a request carries one call at a time, and the next call writes into its answers; the last one used comes
+        # first, since the caches still have it
+        self._idle: LifoQueue[openvino.InferRequest] = LifoQueue()
+        for copy in copies:
+            self._idle.put(copy.create_infer_request())
         self._pid = os.getpid()
         _loaded.add(self)
 
     def run(self, batch: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         if self._pid != os.getpid():
             raise InferenceFailed("The network was loaded before a fork. Load it in the process that uses it.")
-        try:
-            request = self._idle.pop()
-        except IndexError:
-            request = self._compiled.create_infer_request()
         steps = range(0, len(batch), self._at_once)
-        rows = [self._run_one(request, batch[i : i + self._at_once]) for i in steps]
-        self._idle.append(request)
+        request = self._idle.get()
+        try:
+            rows = [self._run_one(request, batch[i : i + self._at_once]) for i in steps]
+        finally:
+            self._idle.put(request)
         return [np.concatenate(answers) for answers in zip(*rows, strict=True)]
 
     def _run_one(self, request: openvino.InferRequest, one: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         try:
             request.infer([one], share_inputs=True)
-            return [request.get_tensor(port).data.copy() for port in self._wanted]
+            return [request.get_output_tensor(place).data.copy() for place in self._wanted]
         except RuntimeError as error:
             raise InferenceFailed("A network failed on a face.") from error
 
