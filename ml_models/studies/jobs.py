@@ -6,9 +6,11 @@ import io
 import logging
 import threading
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from lzma import LZMAError
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,7 +23,7 @@ from .. import crypto, selectors
 from ..engine.errors import EngineError
 from ..evaluation.errors import StudyRefused
 from ..evaluation.pictures.stress import STRESSES
-from ..exceptions import ServiceError
+from ..exceptions import InvalidRequest, ServiceError
 from ..models import ConfigStep, EnsembleConfig, StudyJob
 from ..services import admission
 from ..services.studies import ATTRIBUTES, LIST, contents
@@ -35,6 +37,8 @@ State = StudyJob.State
 _BEAT_S = 5.0
 # a file system in memory: no face lies on a disk
 _MEMORY = Path("/dev/shm")  # noqa: S108 - each study makes a folder of its own there, for its user alone
+# what unpacking raises over damaged data, names that a file system does not take, and a full memory
+_NOT_UNPACKED = (zipfile.BadZipFile, zlib.error, LZMAError, EOFError, OSError, RuntimeError)
 
 
 def run(job_id: UUID) -> bool:
@@ -98,10 +102,19 @@ def _unpacked(job: StudyJob) -> Iterator[Path]:
     with TemporaryDirectory(prefix="ml_models-study-", dir=_MEMORY if _MEMORY.is_dir() else None) as name:
         # the report names a list by its folder
         folder = Path(name) / "uploaded"
+        _extract(archive, folder)
+        yield folder
+
+
+def _extract(archive: bytes, folder: Path) -> None:
+    """Raises: InvalidRequest"""
+    try:
         with zipfile.ZipFile(io.BytesIO(archive)) as pack:
             for entry in contents(archive):
                 pack.extract(entry, folder)
-        yield folder
+    except _NOT_UNPACKED:
+        # without its cause, which names a file of a person's, and would be logged
+        raise InvalidRequest("A file of the archive is damaged, or cannot be unpacked. Pack it again.") from None
 
 
 def _done(job: StudyJob, folder: Path) -> dict[str, Any]:

@@ -116,6 +116,25 @@ def test_what_is_no_archive_of_pictures_is_refused(
     assert (refused.status_code, "run_study" in refused.text) == (403, True)
 
 
+def test_what_cannot_be_unpacked_is_said_to_be_so_and_no_persons_file_is_named(
+    served: EnsembleConfig, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = packed(**{"pairs.csv": b"", "images/tom.jpg": bytes(5000)})
+    content = whole.index(b"images/tom.jpg") + len(b"images/tom.jpg")
+    for damaged in (
+        whole[:content] + b"\xff" * 4 + whole[content + 4 :],
+        whole.replace(b"images/tom.jpg", b"images/tim.jpg", 1),
+        packed(**{"pairs.csv": b"", "images/tom.jpg": b"", "images/tom.jpg/a": b""}),
+        packed(**{"pairs.csv": b"", f"images/tom{'m' * 300}.jpg": b""}),
+    ):
+        job = studies.open_study(served, "evaluate", damaged, NOBODY)
+        assert jobs.run(job.pk)
+        job.refresh_from_db()
+        assert (job.state, job.archive) == ("failed", None)
+        assert "damaged, or cannot be unpacked" in job.reason
+        assert "tom" not in job.reason + caplog.text + "".join(capfd.readouterr())
+
+
 def test_one_study_runs_at_a_time_and_one_whose_worker_ended_is_given_up(
     served: EnsembleConfig, archive: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
