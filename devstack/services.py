@@ -52,6 +52,8 @@ def start_postgres(supervisor: Supervisor, state: State, *, durable: bool) -> st
         _init_postgres(binaries, data, password)
     safety = [] if durable else ["-c", "fsync=off", "-c", "full_page_writes=off", "-c", "synchronous_commit=off"]
     sockets = ["-c", "unix_socket_directories="]  # their paths may be no longer than 107 bytes
+    # a statement that fails would be logged with its values: subjects' ids, and the keys of their pseudonyms
+    log = ["-c", "log_min_error_statement=panic", "-c", "log_error_verbosity=terse"]
     command = [
         str(binaries / "postgres"),
         "-D",
@@ -61,6 +63,7 @@ def start_postgres(supervisor: Supervisor, state: State, *, durable: bool) -> st
         "-p",
         str(port),
         *sockets,
+        *log,
         *safety,
     ]
     # SIGINT is PostgreSQL's fast shutdown: it does not wait for clients

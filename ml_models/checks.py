@@ -5,8 +5,9 @@ from typing import Any
 
 from django.conf import settings
 from django.core import checks
-from django.core.checks import CheckMessage, Error, register
+from django.core.checks import CheckMessage, Error, Tags, register
 from django.core.exceptions import ImproperlyConfigured
+from django.db import DatabaseError, connection
 from django.utils.module_loading import import_string
 
 from . import conf, crypto
@@ -16,6 +17,8 @@ from .services import challenges
 from .versions import evidence
 
 _MIN_TOKEN = 20
+# of the PostgreSQL server: what it writes into its own log of a statement that fails
+_SILENT_LOG = {"log_min_error_statement": "panic", "log_error_verbosity": "terse"}
 
 
 @register()
@@ -24,6 +27,20 @@ def check_database(**_: Any) -> list[CheckMessage]:
         return []
     hint = "Partial constraints, row locks and advisory locks carry the rollouts; other databases lack some of them."
     return [Error("ml_models needs PostgreSQL as the default database.", hint=hint, id="ml_models.E001")]
+
+
+@register(Tags.database)
+def check_database_log(**_: Any) -> list[CheckMessage]:
+    """Run by `migrate`, and by `check --database default`."""
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT name, setting FROM pg_settings WHERE name = ANY(%s)", [list(_SILENT_LOG)])
+            logs = dict(cursor.fetchall()) != _SILENT_LOG
+    except DatabaseError:  # whoever asks for it says so
+        return []
+    hint = "Set " + " and ".join(f"{name} = {value}" for name, value in _SILENT_LOG.items()) + " on the server."
+    text = "The database server's log names subjects: it writes statements that fail, with their values."
+    return [checks.Warning(text, hint=hint, id="ml_models.W004")] if logs else []
 
 
 @register()
