@@ -28,6 +28,13 @@ class Phones:
         return token == f"genuine, {(data.get('subject_id') or data['group'])[0]}"
 
 
+class Everybody:
+    """Accepts all that it is asked about: who sends no token is no question for it."""
+
+    def accepts(self, token: str, request: Request) -> bool:
+        return True
+
+
 class Nothing:
     """No method of that name."""
 
@@ -65,7 +72,7 @@ def send(client: APIClient, call: str, picture: bytes, token: str | None = None,
 
 @pytest.mark.parametrize("call", ["enroll", "verify", "identify"])
 def test_without_a_good_token_nothing_is_decoded_and_an_event_is_left(
-    kiosk: APIClient, portraits: Portraits, asked: list[bytes], call: str
+    kiosk: APIClient, portraits: Portraits, asked: list[bytes], call: str, settings: Any
 ) -> None:
     before = AuditEvent.objects.count()
     tokens = (None, "", "genuine", "genuine, child-2")
@@ -78,6 +85,9 @@ def test_without_a_good_token_nothing_is_decoded_and_an_event_is_left(
     assert [(event.kind, event.code) for event in events] == [(call, "not_attested")] * len(tokens)
     assert not Verification.objects.exists()
     assert CredentialCount.objects.filter(failures__gt=0).count() == 0
+    settings.ML_MODELS = {**settings.ML_MODELS, "ATTESTATION": f"{__name__}.Everybody"}
+    for token in (None, ""):
+        assert send(kiosk, call, portraits.eileen_collins, token).json()["code"] == "not_attested"
 
 
 def test_a_good_token_opens_and_unset_nothing_is_asked(
