@@ -115,7 +115,8 @@ def test_probes_and_refusals_do_not_wait_behind_pictures(
         for path in ("/healthz", "/readyz"):
             status, _, seconds = ask(server, "GET", path)
             assert status == 200
-            assert seconds < 0.5
+            # behind a picture it would be the 4 s that those wait; the rest is room for a slow machine
+            assert seconds < 2
         status, answer, seconds = ask(server, "GET", "/api/v1/face/config")
         assert (status, answer["code"]) == (401, "not_authenticated")
         answers = [work.result() for work in verifies]

@@ -15,7 +15,8 @@ from tests.support.memory import MAX_MORE_MIB
 from tests.support.pictures import encoded, faceless
 from tests.support.served import ROOT
 
-MAX_S = 1.0
+# as often as an honest picture of the most pixels: a ratio, since machines differ by far more
+MAX_TIMES = 4
 
 # The child has read the file and decoded a small one before it measures: what counts is what this picture costs.
 _CHILD = """
@@ -50,14 +51,19 @@ def cost(data: bytes) -> tuple[str, float, float]:
     return outcome.decode(), float(taken_s), float(more_mib)
 
 
+@pytest.fixture(scope="module")
+def honest_s() -> float:
+    return cost(HOSTILE["a PNG just under the cap"][0])[1]
+
+
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_file_costs_little(name: str) -> None:
+def test_a_hostile_file_costs_little(name: str, honest_s: float) -> None:
     data, code = HOSTILE[name]
     outcome, taken_s, more_mib = cost(data)
     assert outcome == (code or "read")
     assert more_mib < MAX_MORE_MIB
     # of one core: other tests run beside this one
-    assert taken_s < MAX_S
+    assert taken_s < MAX_TIMES * honest_s
 
 
 def test_a_JPEG_is_decoded_at_the_scale_that_is_needed() -> None:
