@@ -22,6 +22,8 @@ from devstack.processes import Child, Interruption, StackError, Supervisor
 from devstack.state import ROOT, State, say, service_environment
 
 READY_TIMEOUT_S = 120.0
+# stands in the logs, where `leaks` looks for the subjects' ids ("drill-7"): a folder may not look like one
+FOLDER = "stack-"
 
 
 class Stack:
@@ -96,7 +98,7 @@ def pool_process(worker: Child) -> psutil.Process:
 @contextmanager
 def stack(interruption: Interruption) -> Iterator[Stack]:
     """Services with crash safety on, in a folder of their own that is gone afterwards; Django set up on them."""
-    folder = Path(tempfile.mkdtemp(prefix="drill-"))
+    folder = Path(tempfile.mkdtemp(prefix=FOLDER))
     state = State(folder)
     state.create()
     (folder / "metrics").mkdir()

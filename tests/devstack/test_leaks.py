@@ -13,6 +13,7 @@ import redis
 
 from devstack.drill.leaks import leaked
 from devstack.drill.people import Photo
+from devstack.drill.stack import FOLDER
 from devstack.drill.traffic import Answer
 from tests.conftest import Portraits
 
@@ -33,7 +34,9 @@ def answer(status: int, body: dict[str, Any]) -> Answer:
 
 
 def test_bytes_of_people_are_found_in_each_place(stack: Any, portraits: Portraits, tmp_path: Path) -> None:
-    (tmp_path / "logs" / "web.log").write_text("enrolled reference 0947aedc\n")
+    (tmp_path / "logs" / "web.log").write_text(
+        f"enrolled reference 0947aedc\n--- postgres -D /tmp/{FOLDER}7abc/postgres\n"
+    )
     (tmp_path / "cache" / f"{'a' * 64}.onnx").write_bytes(b"network")
     (tmp_path / "metrics" / "counter_1.db").write_bytes(b"ml_models_decisions")
     told = [answer(200, {"subject_id": "drill-1"}), answer(503, {"code": "not_ready"})]
