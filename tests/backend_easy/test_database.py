@@ -72,7 +72,7 @@ def test_a_server_that_answers_nobody_or_is_not_there_does_not_live(proxied: tup
 @pytest.mark.django_db
 @pytest.mark.parametrize(("name", "value"), [("log_min_error_statement", "error"), ("log_error_verbosity", "default")])
 def test_a_server_that_logs_failed_statements_is_warned_of(name: str, value: str) -> None:
-    """PostgreSQL's log had ids of subjects, and the keys of their pseudonyms, in statements that a timeout ended."""
+    """PostgreSQL's log had ids of subjects, and the keys of their pseudonyms, in statements that lost a race."""
     assert check_database_log() == []
     with connection.cursor() as cursor:
         cursor.execute(f"SET LOCAL {name} = '{value}'")
