@@ -22,8 +22,16 @@ def sealed() -> bytes:
     return crypto.seal_vector(EMBEDDING, REFERENCE, "space", CHILD, VECTOR)
 
 
+def together(embedding: uuid.UUID, reference: uuid.UUID, space: str, owner: crypto.Owner, data: bytes) -> bytes:
+    row = (str(embedding), str(reference), str(owner.row), owner.subject_id, data)
+    return bytes(crypto.open_vectors(space, [row, row], len(VECTOR)))
+
+
 def test_what_was_sealed_opens(sealed: bytes) -> None:
     assert crypto.open_vector(EMBEDDING, REFERENCE, "space", CHILD, sealed) == VECTOR
+    assert together(EMBEDDING, REFERENCE, "space", CHILD, sealed) == 2 * VECTOR
+    with pytest.raises(ValueError, match="different structures"):
+        crypto.open_vectors("space", [(EMBEDDING, REFERENCE, SUBJECT, "child-1", sealed)], len(VECTOR) - 4)
     chip = crypto.seal_chip(REFERENCE, CHILD, b"chip")
     assert crypto.open_chip(REFERENCE, CHILD, chip) == b"chip"
     assert VECTOR[:16] not in sealed
@@ -47,8 +55,9 @@ def test_the_same_vector_never_gives_the_same_ciphertext(sealed: bytes) -> None:
 def test_a_ciphertext_that_was_moved_is_refused(
     sealed: bytes, row: tuple[uuid.UUID, uuid.UUID, str, crypto.Owner]
 ) -> None:
-    with pytest.raises(CryptoError):
-        crypto.open_vector(*row, sealed)
+    for opener in (crypto.open_vector, together):
+        with pytest.raises(CryptoError):
+            opener(*row, sealed)
 
 
 def test_a_chip_moved_to_another_subject_or_read_as_a_vector_is_refused() -> None:
@@ -64,8 +73,9 @@ def test_a_flipped_bit_is_refused_wherever_it_is(sealed: bytes) -> None:
     for place in range(len(sealed)):
         damaged = bytearray(sealed)
         damaged[place] ^= 1 << (place % 8)
-        with pytest.raises(CryptoError):
-            crypto.open_vector(EMBEDDING, REFERENCE, "space", CHILD, bytes(damaged))
+        for opener in (crypto.open_vector, together):
+            with pytest.raises(CryptoError):
+                opener(EMBEDDING, REFERENCE, "space", CHILD, bytes(damaged))
 
 
 def test_a_ciphertext_that_was_cut_is_refused(sealed: bytes) -> None:

@@ -3,39 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
-from uuid import UUID
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, cast
 
 import numpy as np
-from django.db import DatabaseError, transaction
-from django.db.models import DurationField, ExpressionWrapper, F
-from django.db.models.functions import Now
+from django.db import DatabaseError
 
-from .. import crypto, metrics, runtime, signals
+from .. import runtime
 from ..engine import identify as engine
 from ..engine.compare import by_member
-from ..engine.errors import EngineError
 from ..engine.quality import advised
 from ..engine.types import Decision, Quality
-from ..exceptions import (
-    ConfigChanged,
-    InvalidRequest,
-    LockedOut,
-    NotEnrolled,
-    NotLive,
-    NotReady,
-    Overloaded,
-    SearchedTooMuch,
-)
-from ..models import EnsembleConfig, Identification, Membership, Subject, actor_id
-from . import audit, challenges, groups, limits, liveness, lockout, rosters, subject_ids
-from .attempts import Attempt, require_frames, steps_ms
+from ..exceptions import InvalidRequest, NotEnrolled, NotReady, Overloaded, SearchedTooMuch
+from ..models import EnsembleConfig, Identification
+from . import challenges, groups, limits, liveness, lockout, rosters, searches, subject_ids
+from .attempts import require_frames, steps_ms
 from .callers import Caller
 from .challenges import Answer
 from .liveness import Live
 from .rosters import Candidate, Roster
+from .searches import Search
 
 MAX_SUBJECTS = 200
 """Who is searched without a group is named in the request."""
@@ -71,18 +60,6 @@ class Identified:
     live: Live
 
 
-@dataclass(slots=True)
-class _Search:
-    """What is known of an attempt so far, for its audit row; filled even where it fails."""
-
-    caller: Caller
-    subject_ids: tuple[str, ...] = ()
-    group: UUID | None = None
-    roster: Roster | None = None
-    best: Candidate | None = None
-    attempt: Attempt = field(default_factory=Attempt)
-
-
 def identify(
     caller: Caller,
     images: Sequence[bytes],
@@ -114,7 +91,7 @@ def identify(
         ImageError: no frame could be used; the first one's reason.
         CryptoError, InferenceFailed, MissingThreshold: never a decision.
     """
-    search = _Search(caller)
+    search = Search(caller)
     try:
         if (group_id is None) == (not among):
             raise InvalidRequest("Name a group, or the subjects.")
@@ -127,12 +104,12 @@ def identify(
     except (DatabaseError, Overloaded):  # nor would the event be written; nobody looked at the pictures
         raise
     except Exception as error:
-        _record_failure(search, error)
+        searches.record_failure(search, error)
         raise
 
 
 def _identify(
-    search: _Search, images: Sequence[bytes], group_id: str | None, among: Sequence[str], answer: Answer | None
+    search: Search, images: Sequence[bytes], group_id: str | None, among: Sequence[str], answer: Answer | None
 ) -> Identified:
     started = time.perf_counter()
     version = runtime.active()
@@ -143,16 +120,12 @@ def _identify(
     lockout.require_not_slowed(search.caller)
     if wait_s := limits.spend("candidates", search.caller.credential_id, len(search.subject_ids)):
         raise SearchedTooMuch(wait_s)
-    roster = search.roster = rosters.read(search.subject_ids, config)
-    read_ms = (time.perf_counter() - started) * 1000
-    if not roster.candidates:
-        if roster.not_embedded:
-            raise NotReady("Nobody on this roster is embedded for the active version yet.")
-        raise NotEnrolled("Nobody on this roster has a reference. Enroll them first.")
+    claim = group_id or challenges.among(among)
+    reading = partial(_read, search, rosters.reader(search.subject_ids, config))
+    live, shown = liveness.take(attempt, search.caller, version, "identify", claim, answer, images, [reading])
+    roster = cast(Roster, search.roster)  # by now it is read
     if wait_s := limits.spend("searches", search.caller.credential_id, max(1, _MANY // len(roster.candidates))):
         raise SearchedTooMuch(wait_s)
-    claim = group_id or challenges.among(among)
-    live, shown = liveness.take(attempt, search.caller, version, "identify", claim, answer, images)
     began = time.perf_counter()
     faces = by_member(attempt.frames)
     scores = engine.score(version.rule, roster.templates, faces, attempt.quality.score)
@@ -170,10 +143,10 @@ def _identify(
     ranked = tuple(Ranked(roster.candidates[i], float(scores.score[i])) for i in order[:reviewed])
     timings = steps_ms(shown)
     elapsed_ms = (time.perf_counter() - started) * 1000
-    timings |= {"roster": read_ms, "search": (time.perf_counter() - began) * 1000, "total": elapsed_ms}
+    timings |= {"roster": search.read_ms, "search": (time.perf_counter() - began) * 1000, "total": elapsed_ms}
     quality = advised(attempt.quality, decided.probe_condition)
-    search.best = ranked[0].candidate if ranked else None
-    row = _settle(search, decided, margin, ranked, quality, timings)
+    search.shown = tuple(one.candidate for one in ranked)
+    row = searches.record_decision(search, decided, margin, quality, timings)
     named = ranked[0].candidate.subject_id if decided.decision == "match" else None
     reviewable = ranked if decided.decision == "review" else ()
     return Identified(
@@ -181,13 +154,30 @@ def _identify(
     )
 
 
-def _name_roster(search: _Search, group_id: str | None, among: Sequence[str]) -> None:
+def _name_roster(search: Search, group_id: str | None, among: Sequence[str]) -> None:
     if group_id is None:
         search.subject_ids = tuple(sorted(set(among)))
         return
     group = groups.existing(group_id)
     search.group = group.pk
     search.subject_ids = tuple(group.memberships.order_by("subject_id").values_list("subject_id", flat=True))
+
+
+def _read(search: Search, reader: Callable[[], Roster]) -> None:
+    """Read the roster, in any thread.
+
+    Raises:
+        NotReady, NotEnrolled: nobody on it can be searched.
+        CryptoError, InferenceFailed: see `rosters.read`.
+    """
+    started = time.perf_counter()
+    roster = search.roster = reader()
+    search.read_ms = (time.perf_counter() - started) * 1000
+    if roster.candidates:
+        return
+    if roster.not_embedded:
+        raise NotReady("Nobody on this roster is embedded for the active version yet.")
+    raise NotEnrolled("Nobody on this roster has a reference. Enroll them first.")
 
 
 def _decide(margins: Any, best: Decision, offset: engine.Offset) -> tuple[Decision, int]:
@@ -208,101 +198,3 @@ def _decide(margins: Any, best: Decision, offset: engine.Offset) -> tuple[Decisi
     if to_review:
         return replace(raised, decision="review"), min(MOST_CANDIDATES, to_review)
     return raised, 0
-
-
-def _settle(
-    search: _Search,
-    decision: Decision,
-    margin: float | None,
-    ranked: Sequence[Ranked],
-    quality: Quality,
-    timings_ms: dict[str, float],
-) -> Identification:
-    """Write the audit row, where whoever is named is still there, on the roster and not locked.
-
-    Raises:
-        LockedOut, ConfigChanged
-    """
-    named = ranked[0].candidate if decision.decision == "match" else None
-    with transaction.atomic():
-        if ranked:
-            _require_present(search, [one.candidate for one in ranked])
-        metrics.identified(decision.decision, timings_ms, search.attempt.dropped)
-        row = _write(
-            search,
-            named,
-            _about(named),
-            decision.decision,
-            event=named is None or named.overridden,
-            decision=decision.decision,
-            score=decision.score,
-            threshold=decision.threshold,
-            margin=margin,
-            condition=decision.condition,
-            voters=list(decision.voters),
-            quality=quality.to_json(),
-            frames=len(search.attempt.frames),
-            frames_dropped=list(search.attempt.dropped),
-            timings_ms={step: round(ms, 2) for step, ms in timings_ms.items()},
-        )
-        signals.after_commit(
-            signals.identification_decided,
-            identification_id=row.pk,
-            subject_id=named.subject_id if named else None,
-            decision=decision.decision,
-            config_version=row.config.version if row.config else None,
-        )
-    return row
-
-
-def _require_present(search: _Search, shown: Sequence[Candidate]) -> None:
-    """Hold whoever is named or told of, and look again: nobody waits for a picture to be read with a lock held."""
-    pks = [candidate.subject for candidate in shown]
-    left = ExpressionWrapper(F("locked_until") - Now(), DurationField())
-    rows = Subject.objects.select_for_update(no_key=True).filter(pk__in=pks).order_by("pk").annotate(left=left)
-    held = {subject.pk: subject.left for subject in rows}
-    members = Membership.objects.filter(group=search.group, subject_id__in=[one.subject_id for one in shown])
-    if len(held) < len(pks) or (search.group and members.count() < len(pks)):
-        raise ConfigChanged("The roster changed while the picture was processed. Try again.")
-    lockout.require_unlocked(held[pks[0]])
-
-
-def _record_failure(search: _Search, error: Exception) -> None:
-    """The event of a search that came to no decision; and its row, where it failed over the face or the lock."""
-    code = audit.code_of(error)
-    metrics.identified(code, {}, search.attempt.dropped)
-    if search.roster and isinstance(error, EngineError | LockedOut | NotLive):
-        locked = search.best if isinstance(error, LockedOut) else None
-        dropped = list(search.attempt.dropped)
-        _write(search, None, _about(locked), code, event=True, code=code, frames_dropped=dropped)
-    else:
-        audit.record(audit.Kind.IDENTIFY, search.caller, code=code)
-
-
-def _about(named: Candidate | None) -> audit.Named:
-    return audit.named_by_row(named.subject, named.subject_id, named.audit_key) if named else audit.NO_SUBJECT
-
-
-def _write(
-    search: _Search, named: Candidate | None, about: audit.Named, outcome: str, event: bool, **facts: Any
-) -> Identification:
-    caller = search.caller
-    with transaction.atomic():
-        row = Identification.objects.create(
-            caller_id=actor_id(caller.account),
-            credential_id=about.who(caller)[1],
-            capture_point=caller.capture_point,
-            group=search.group,
-            roster_digest=crypto.roster_digest(search.subject_ids),
-            roster_size=len(search.subject_ids),
-            candidates=len(search.roster.candidates) if search.roster else 0,
-            subject_id=named.subject if named else None,
-            config=search.attempt.config,
-            **facts,
-        )
-        if event:
-            overridden = {"overridden": True} if named else {}
-            version = search.attempt.config and search.attempt.config.version
-            more = {"identification": str(row.pk), "config_version": version, **overridden}
-            audit.record(audit.Kind.IDENTIFY, caller, about, outcome, **more)
-    return row

@@ -14,7 +14,7 @@ subject, whom an attacker could lock out otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
@@ -210,23 +210,33 @@ def take(
     claim: str,
     answer: Answer | None,
     images: Sequence[bytes],
+    beside: Sequence[Callable[[], object]] = (),
 ) -> tuple[Live, list[Extraction]]:
     """Wait for a core, find the face in each picture and look whether somebody is there. Then the attempt's frames are
     the front ones.
 
+    Args:
+        beside: what else is to be done, while a core is idle beside the pictures, else before them. In any thread, so
+            that nothing in it may ask Django for a connection.
+
     Returns: what was seen of it, and all frames.
 
     Raises:
+        what the works `beside` raise, before all that comes of the pictures.
         Overloaded: see `admission.admitted`.
         ImageError: see `Attempt.extract`.
         NotLive and others: see `begin`, `Live.extract` and `Live.examine`.
     """
     with admission.admitted(admission.VERIFY) as lanes:
         live = begin(caller, purpose, claim, answer, len(images))
-        if live.steps:
-            attempt.frames = live.extract(version, images, lanes)
-        else:
-            attempt.extract(version, images, lanes, live.looks)
+
+        def look() -> None:
+            if live.steps:
+                attempt.frames = live.extract(version, images, lanes)
+            else:
+                attempt.extract(version, images, lanes, live.looks)
+
+        lanes.run([*beside, look])
         live.examine(caller, version, attempt.frames)
     shown = attempt.frames
     attempt.frames = live.front(shown)

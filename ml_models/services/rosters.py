@@ -3,46 +3,54 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import Any
+from functools import partial
+from itertools import chain
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import numpy as np
 import psycopg
-from django.db import connection
+from django.db import DEFAULT_DB_ALIAS, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 
-from .. import crypto, selectors
+from .. import crypto
 from ..engine.errors import InferenceFailed
 from ..engine.identify import Templates
 from ..engine.types import Embeddings
 from ..models import EnsembleConfig, EnsembleMember
 
 Row = tuple[Any, ...]
-"""A reference with one of its vectors, as `_ROWS` has it. Subject and reference are as text, and the vector is None
-where the reference has none of the version's."""
-# By hand, as `selectors` has it for one subject. Not sorted: the database would sort the vectors with it, on its disk.
+"""A reference as `_ROWS` has it. Keys are text, because to make UUIDs of them and text of those again takes longer than
+to open a vector."""
+# By hand, as `selectors` has it for one subject, and a row for a reference: rows cost more than what is in them. Not
+# sorted: the database would sort the vectors with it, on its disk.
 _ROWS = """
-SELECT subject.id::text, subject.subject_id, subject.locked_until - statement_timestamp(), subject.audit_key,
-       reference.id::text, reference.overridden, embedding.id::text, embedding.space, embedding.vector
+SELECT subject.id::text, subject.subject_id, subject.audit_key, reference.id::text, reference.overridden{columns}
 FROM ml_models_subject subject
-JOIN ml_models_reference reference ON reference.subject_id = subject.id
-LEFT JOIN ml_models_embedding embedding ON embedding.reference_id = reference.id AND embedding.space = ANY(%(spaces)s)
+JOIN ml_models_reference reference ON reference.subject_id = subject.id{joins}
 WHERE subject.subject_id = ANY(%(subject_ids)s)
 """
-_SUBJECT_ID, _REFERENCE, _OVERRIDDEN, _SPACE = 1, 4, 5, 7
+_SUBJECT, _SUBJECT_ID, _AUDIT_KEY, _REFERENCE, _OVERRIDDEN, _VECTORS = range(6)
+# two for each member, None where the reference has no vector of it
+_COLUMNS = ", v{n}.id::text, v{n}.vector"
+_JOIN = """
+LEFT JOIN ml_models_embedding v{n} ON v{n}.reference_id = reference.id AND v{n}.space = %(space{n})s"""
+_CHIPS = "SELECT id::text, chip FROM ml_models_reference WHERE id = ANY(%(references)s::uuid[])"
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """Somebody who is searched; fields as in `selectors.Template`."""
+class Candidate(NamedTuple):
+    """Somebody who is searched; `row` is the subject's key as text, the rest as in `selectors.Template`."""
 
-    subject: UUID
+    row: str
     subject_id: str
-    lock_left: timedelta | None
     audit_key: bytes | None
     overridden: bool
+
+    @property
+    def subject(self) -> UUID:
+        return UUID(self.row)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,65 +74,71 @@ def read(subject_ids: Sequence[str], config: EnsembleConfig) -> Roster:
         CryptoError: a ciphertext does not open, or is another subject's: then nobody is searched.
         InferenceFailed: a vector is not of its member's dimension.
     """
-    members = {member.space: member for member in config.members.all()}
-    enrolled = _by_subject(_rows(subject_ids, tuple(members)))
+    return reader(subject_ids, config)()
+
+
+def reader(subject_ids: Sequence[str], config: EnsembleConfig) -> Callable[[], Roster]:
+    """What reads them, as `read`, in any thread: with this thread's connection, which has to rest meanwhile."""
+    database = connections[DEFAULT_DB_ALIAS]
+    database.ensure_connection()
+    return partial(_read, database, subject_ids, list(config.members.all()))
+
+
+def _read(database: BaseDatabaseWrapper, subject_ids: Sequence[str], members: Sequence[EnsembleMember]) -> Roster:
+    enrolled: dict[str, list[Row]] = defaultdict(list)
+    for row in _rows(database, subject_ids, [member.space for member in members]):
+        enrolled[row[_SUBJECT_ID]].append(row)
     candidates: list[Candidate] = []
-    counts: list[int] = []
-    owners: dict[str, crypto.Owner] = {}
-    sealed: dict[str, list[Row]] = {space: [] for space in members}
+    searched: list[list[Row]] = []
     for subject_id, references in sorted(enrolled.items()):
-        complete = [rows for rows in references.values() if len(rows) == len(members) and rows[0][_SPACE]]
-        if not complete:
-            continue
-        subject, _, lock_left, audit_key, *_ = complete[0][0]
-        overridden = any(rows[0][_OVERRIDDEN] for rows in references.values())
-        candidates.append(Candidate(UUID(subject), subject_id, lock_left, audit_key, overridden))
-        counts.append(len(complete))
-        owners[subject_id] = crypto.Owner(subject, subject_id)
-        for rows in complete:
-            for row in rows:
-                sealed[row[_SPACE]].append(row)
-    embeddings = {member.artifact.name: _opened(member, sealed[space], owners) for space, member in members.items()}
-    starts = np.cumsum([0, *counts[:-1]]) if counts else np.empty(0, np.intp)
+        complete = [row for row in references if None not in row[_VECTORS:]]
+        if complete:
+            first, overridden = complete[0], any(row[_OVERRIDDEN] for row in references)
+            candidates.append(Candidate(first[_SUBJECT], subject_id, first[_AUDIT_KEY], overridden))
+            searched.append(complete)
+    counts = np.array([len(references) for references in searched], np.intp)
+    columns = list(zip(*chain.from_iterable(searched), strict=True))
     return Roster(
         tuple(candidates),
-        Templates(embeddings, starts),
+        Templates(_opened(database, members, columns) if columns else {}, np.cumsum(counts) - counts),
         len(subject_ids) - len(enrolled),
         len(enrolled) - len(candidates),
     )
 
 
-def _by_subject(rows: Sequence[Row]) -> dict[str, dict[str, list[Row]]]:
-    """The rows by subject and by reference."""
-    subjects: dict[str, dict[str, list[Row]]] = defaultdict(dict)
-    for row in rows:
-        subjects[row[_SUBJECT_ID]].setdefault(row[_REFERENCE], []).append(row)
-    return subjects
+def _rows(database: BaseDatabaseWrapper, subject_ids: Sequence[str], spaces: Sequence[str]) -> list[Row]:
+    numbers = range(len(spaces))
+    columns, joins = ("".join(part.format(n=n) for n in numbers) for part in (_COLUMNS, _JOIN))
+    asked = {"subject_ids": list(subject_ids), **{f"space{n}": space for n, space in enumerate(spaces)}}
+    return _fetched(database, _ROWS.format(columns=columns, joins=joins), asked)
 
 
-def _rows(subject_ids: Sequence[str], spaces: Sequence[str]) -> list[Row]:
-    """Keys as text, because to make UUIDs of them and text of those again takes longer than to open the vector."""
-    connection.ensure_connection()
+def _fetched(database: BaseDatabaseWrapper, query: str, asked: Mapping[str, Any]) -> list[Row]:
     # Django's own cursor has every vector sent as hexadecimal text, and makes each row twice
-    with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as cursor:
-        asked = {"subject_ids": list(subject_ids), "spaces": list(spaces)}
-        return cursor.execute(_ROWS, asked, binary=True).fetchall()
+    with database.wrap_database_errors, psycopg.Cursor(database.connection) as cursor:
+        return cursor.execute(query, asked, binary=True).fetchall()
 
 
-def _opened(member: EnsembleMember, rows: Sequence[Row], owners: Mapping[str, crypto.Owner]) -> Embeddings:
-    """The vectors of one member, in the order of the rows."""
-    dimension = int(member.artifact.contract["dimension"])
-    unbound: dict[crypto.Owner, set[UUID]] = defaultdict(set)
-
-    def sealed() -> Iterator[crypto.SealedVector]:
-        for _, subject_id, _, _, reference, _, embedding, space, vector in rows:
-            if crypto.is_unbound(vector):
-                unbound[owners[subject_id]].add(UUID(reference))
-            yield embedding, reference, space, owners[subject_id], vector
-
-    opened = list(crypto.open_vectors(sealed()))
-    for owner, references in unbound.items():
-        selectors.require_own_chips(owner, references)
-    if any(len(data) != 4 * dimension for data in opened):
-        raise InferenceFailed(f"{member.artifact.name}: a stored vector has not {dimension} numbers.")
-    return Embeddings.of_features(np.frombuffer(b"".join(opened), "<f4").reshape(-1, dimension))
+def _opened(
+    database: BaseDatabaseWrapper, members: Sequence[EnsembleMember], columns: Sequence[Sequence[Any]]
+) -> dict[str, Embeddings]:
+    """Each member's vectors, in the order of the rows."""
+    references, subjects, subject_ids = columns[_REFERENCE], columns[_SUBJECT], columns[_SUBJECT_ID]
+    opened: dict[str, Embeddings] = {}
+    unbound: dict[str, crypto.Owner] = {}
+    for n, member in enumerate(members):
+        name, dimension = member.artifact.name, int(member.artifact.contract["dimension"])
+        keys, vectors = columns[_VECTORS + 2 * n], columns[_VECTORS + 2 * n + 1]
+        sealed = list(zip(keys, references, subjects, subject_ids, vectors, strict=True))
+        try:
+            data = crypto.open_vectors(member.space, sealed, 4 * dimension)
+        except ValueError:
+            raise InferenceFailed(f"{name}: a stored vector has not {dimension} numbers.") from None
+        opened[name] = Embeddings.of_features(np.frombuffer(data, "<f4").reshape(-1, dimension))
+        if any(map(crypto.is_unbound, vectors)):
+            rows = zip(references, subjects, subject_ids, vectors, strict=True)
+            unbound |= {ref: crypto.Owner(row, host) for ref, row, host, data in rows if crypto.is_unbound(data)}
+    if unbound:  # as `selectors.require_own_chips`
+        for reference, chip in _fetched(database, _CHIPS, {"references": list(unbound)}):
+            crypto.open_chip(reference, unbound[reference], chip)
+    return opened

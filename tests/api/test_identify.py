@@ -16,8 +16,7 @@ from rest_framework.test import APIClient
 from ml_models import crypto, metrics, runtime, services, signals
 from ml_models.exceptions import ConfigChanged, LockedOut, NotReady
 from ml_models.models import AuditEvent, Embedding, EnsembleConfig, Group, Identification, Reference, Subject
-from ml_models.services import erasure, groups, identification, limits, retention, rosters, rotation
-from ml_models.services.attempts import Attempt
+from ml_models.services import erasure, groups, identification, limits, liveness, retention, rosters, rotation
 from tests.conftest import Portraits
 from tests.support.keys import keyset
 from tests.support.pictures import another
@@ -172,6 +171,7 @@ def test_what_is_asked_wrongly_is_refused(door: APIClient, roster: str, portrait
     for body, status, code in asked:
         answer = identify(door, picture, **body)
         assert (answer.status_code, answer.json()["code"]) == (status, code), body
+    assert identify(door, b"no picture", group="new").json()["code"] == "not_enrolled"  # it comes first
     answer = identify(door, b"no picture", group=roster)
     assert (answer.status_code, answer.json()["code"]) == (422, "undecodable_image")
     assert [(row.code, row.candidates) for row in Identification.objects.all()] == [("undecodable_image", 2)]
@@ -323,7 +323,7 @@ class TestRaces:
     def searching(
         self, roster: str, portraits: Portraits, monkeypatch: pytest.MonkeyPatch, background: Callable[..., Any]
     ) -> tuple[Parking, Any]:
-        parking = Parking(monkeypatch, Attempt, "extract", after=True)
+        parking = Parking(monkeypatch, liveness, "take", after=True)
         images = [portraits.eileen_collins]
         found = background(lambda: services.identify(services.NOBODY, images, group_id=roster))
         parking.arrive()
@@ -341,7 +341,7 @@ class TestRaces:
     def test_who_of_a_list_was_erased_meanwhile_is_not_named(
         self, roster: str, portraits: Portraits, monkeypatch: pytest.MonkeyPatch, background: Callable[..., Any]
     ) -> None:
-        parking = Parking(monkeypatch, Attempt, "extract", after=True)
+        parking = Parking(monkeypatch, liveness, "take", after=True)
         images, among = [portraits.eileen_collins], ["child-1", "child-2"]
         found = background(lambda: services.identify(services.NOBODY, images, among=among))
         parking.arrive()
@@ -397,7 +397,7 @@ class TestRaces:
     def test_a_version_that_went_with_its_vectors_before_they_were_read_names_nobody(
         self, roster: str, portraits: Portraits, monkeypatch: pytest.MonkeyPatch, background: Any
     ) -> None:
-        parking = Parking(monkeypatch, rosters, "read")
+        parking = Parking(monkeypatch, rosters, "reader")
         found = background(lambda: services.identify(services.NOBODY, [portraits.eileen_collins], group_id=roster))
         parking.arrive()
         EnsembleConfig.objects.update(state=EnsembleConfig.State.RETIRED)

@@ -12,8 +12,10 @@ from django.db import connection
 from pytest_django import Settings
 from rest_framework.test import APIClient
 
-from ml_models import checks, crypto
+from ml_models import checks, crypto, selectors
+from ml_models.exceptions import CryptoError
 from ml_models.models import Embedding, EnsembleConfig, Reference, Subject
+from ml_models.services import rosters
 from tests.conftest import Portraits
 from tests.support.uploads import enroll, verify
 
@@ -66,6 +68,8 @@ def test_a_row_that_was_moved_gives_an_error_and_no_decision(
 ) -> None:
     assert enroll(service, "child-3", portraits.grace_hopper).status_code == 201
     attack()
+    with pytest.raises(CryptoError):
+        rosters.read(["child-2", "child-3"], selectors.active_config())
     answer = verify(service, "child-2", portraits.eileen_collins)
     assert (answer.status_code, answer.json()["code"]) == (500, "inference_failed")
     assert "decision" not in answer.json()
@@ -104,14 +108,20 @@ def test_old_rows_are_read_until_rotation_has_bound_them_and_refused_once_that_i
     old: APIClient, before: Callable[[str], None], portraits: Portraits
 ) -> None:
     def match() -> bool:
+        assert len(rosters.read(["child-1", "child-2"], selectors.active_config()).candidates) == 2
         return verify(old, "child-1", portraits.eileen_collins).json().get("decision") == "match"
+
+    def refused() -> bool:
+        with pytest.raises(CryptoError):
+            rosters.read(["child-1"], selectors.active_config())
+        return verify(old, "child-1", portraits.eileen_collins).status_code == 500
 
     unbound = {row.pk: bytes(row.vector) for row in Embedding.objects.all()}
     assert match()
     before("bind")
     assert match()
     before("require")
-    assert verify(old, "child-1", portraits.eileen_collins).status_code == 500
+    assert refused()
     before("bind")
     assert '"require"' in rotate()
     bound = {row.pk: bytes(row.vector) for row in Embedding.objects.all()}
@@ -123,7 +133,7 @@ def test_old_rows_are_read_until_rotation_has_bound_them_and_refused_once_that_i
     # a copy of an old ciphertext, put back: its own row, its own key, and refused all the same
     for pk, data in unbound.items():
         Embedding.objects.filter(pk=pk).update(vector=data)
-    assert verify(old, "child-1", portraits.eileen_collins).status_code == 500
+    assert refused()
 
 
 @pytest.mark.parametrize("mode", ["introduce", "bind"])
@@ -132,6 +142,8 @@ def test_an_old_reference_moved_to_another_subject_is_refused_by_its_chip(
 ) -> None:
     before(mode)
     _move_reference()
+    with pytest.raises(CryptoError):
+        rosters.read(["child-2"], selectors.active_config())
     assert verify(old, "child-2", portraits.eileen_collins).status_code == 500
 
 

@@ -1,0 +1,129 @@
+"""A search's audit row and event, whatever came of it; and who is named is still there when the row is written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import DurationField, ExpressionWrapper, F
+from django.db.models.functions import Now
+
+from .. import crypto, metrics, signals
+from ..engine.errors import EngineError
+from ..engine.types import Decision, Quality
+from ..exceptions import ConfigChanged, LockedOut, NotLive
+from ..models import Identification, Membership, Subject, actor_id
+from . import audit, lockout
+from .attempts import Attempt
+from .callers import Caller
+from .rosters import Candidate, Roster
+
+
+@dataclass(slots=True)
+class Search:
+    """What is known of an attempt so far; filled even where it fails. `shown` are whoever is named or told of, best
+    first."""
+
+    caller: Caller
+    subject_ids: tuple[str, ...] = ()
+    group: UUID | None = None
+    roster: Roster | None = None
+    read_ms: float = 0.0
+    shown: tuple[Candidate, ...] = ()
+    attempt: Attempt = field(default_factory=Attempt)
+
+
+def record_decision(
+    search: Search, decision: Decision, margin: float | None, quality: Quality, timings_ms: dict[str, float]
+) -> Identification:
+    """Write the audit row, where whoever is named is still there, on the roster and not locked.
+
+    Raises:
+        LockedOut, ConfigChanged
+    """
+    named = search.shown[0] if decision.decision == "match" else None
+    with transaction.atomic():
+        if search.shown:
+            _require_present(search, search.shown)
+        metrics.identified(decision.decision, timings_ms, search.attempt.dropped)
+        row = _write(
+            search,
+            named,
+            _about(named),
+            decision.decision,
+            event=named is None or named.overridden,
+            decision=decision.decision,
+            score=decision.score,
+            threshold=decision.threshold,
+            margin=margin,
+            condition=decision.condition,
+            voters=list(decision.voters),
+            quality=quality.to_json(),
+            frames=len(search.attempt.frames),
+            frames_dropped=list(search.attempt.dropped),
+            timings_ms={step: round(ms, 2) for step, ms in timings_ms.items()},
+        )
+        signals.after_commit(
+            signals.identification_decided,
+            identification_id=row.pk,
+            subject_id=named.subject_id if named else None,
+            decision=decision.decision,
+            config_version=row.config.version if row.config else None,
+        )
+    return row
+
+
+def _require_present(search: Search, shown: Sequence[Candidate]) -> None:
+    """Hold whoever is named or told of, and look again: nobody waits for a picture to be read with a lock held."""
+    pks = [candidate.subject for candidate in shown]
+    left = ExpressionWrapper(F("locked_until") - Now(), DurationField())
+    rows = Subject.objects.select_for_update(no_key=True).filter(pk__in=pks).order_by("pk").annotate(left=left)
+    held = {subject.pk: subject.left for subject in rows}
+    members = Membership.objects.filter(group=search.group, subject_id__in=[one.subject_id for one in shown])
+    if len(held) < len(pks) or (search.group and members.count() < len(pks)):
+        raise ConfigChanged("The roster changed while the picture was processed. Try again.")
+    lockout.require_unlocked(held[pks[0]])
+
+
+def record_failure(search: Search, error: Exception) -> None:
+    """The event of a search that came to no decision; and its row, where it failed over the face or the lock."""
+    code = audit.code_of(error)
+    metrics.identified(code, {}, search.attempt.dropped)
+    if search.roster and isinstance(error, EngineError | LockedOut | NotLive):
+        locked = search.shown[0] if search.shown and isinstance(error, LockedOut) else None
+        dropped = list(search.attempt.dropped)
+        _write(search, None, _about(locked), code, event=True, code=code, frames_dropped=dropped)
+    else:
+        audit.record(audit.Kind.IDENTIFY, search.caller, code=code)
+
+
+def _about(named: Candidate | None) -> audit.Named:
+    return audit.named_by_row(named.subject, named.subject_id, named.audit_key) if named else audit.NO_SUBJECT
+
+
+def _write(
+    search: Search, named: Candidate | None, about: audit.Named, outcome: str, event: bool, **facts: Any
+) -> Identification:
+    caller = search.caller
+    with transaction.atomic(savepoint=False):
+        row = Identification.objects.create(
+            caller_id=actor_id(caller.account),
+            credential_id=about.who(caller)[1],
+            capture_point=caller.capture_point,
+            group=search.group,
+            roster_digest=crypto.roster_digest(search.subject_ids),
+            roster_size=len(search.subject_ids),
+            candidates=len(search.roster.candidates) if search.roster else 0,
+            subject_id=named.subject if named else None,
+            config=search.attempt.config,
+            **facts,
+        )
+        if event:
+            overridden = {"overridden": True} if named else {}
+            version = search.attempt.config and search.attempt.config.version
+            more = {"identification": str(row.pk), "config_version": version, **overridden}
+            audit.record(audit.Kind.IDENTIFY, caller, about, outcome, **more)
+    return row
