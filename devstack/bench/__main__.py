@@ -32,9 +32,14 @@ def main() -> int:
         "--identifications", type=int, default=300, help="the same, on a roster of 200 (default 300; 0 for none)"
     )
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
-    parser.add_argument("--write", action="store_true", help="write docs/performance.md")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--rosters", action="store_true", help="only what is of rosters, as JSON")
+    what.add_argument("--write", action="store_true", help="write docs/performance.md")
     options = parser.parse_args()
     django.setup()
+    if options.rosters:
+        print(json.dumps(rosters.measure(eileen_collins(), options.runs, options.identifications), indent=2))
+        return 0
     result = measure(options.runs, options.seconds, options.verifies, options.identifications)
     print(json.dumps(result, indent=2) if options.json else report.text(result))
     if options.write:
