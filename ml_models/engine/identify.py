@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from .compare import Observation, require_comparable, require_finite, require_same_members
 from .errors import InferenceFailed, MissingThreshold
 from .fuse import Condition, Fusion, discriminants, raw_score
-from .types import Embeddings
+from .types import Embeddings, Vectors
 
 Values = NDArray[np.float64]
 MAX_CANDIDATES = 2000
+_ROWS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +160,11 @@ def _by_rule(
     return {key: np.array(subjects, np.intp) for key, subjects in alike.items()}
 
 
+def _product(vectors: Vectors, columns: Values) -> Values:
+    """(R, D) times (D, K), in float64: so few rows at a time that those stay in the processor's cache."""
+    return np.concatenate([vectors[i : i + _ROWS].astype(np.float64) @ columns for i in range(0, len(vectors), _ROWS)])
+
+
 def _observe(
     templates: Templates, frames: Mapping[str, Embeddings], conditions: Sequence[Condition]
 ) -> tuple[dict[str, Observation], dict[str, Values]]:
@@ -171,7 +177,7 @@ def _observe(
         require_comparable(name, references, probes)
         directions = {c.name: direction for c in conditions if (direction := c.direction(name)) is not None}
         columns = np.column_stack([probes.vectors.astype(np.float64).mean(0), *directions.values()])
-        cosines, *values = templates.means(references.vectors.astype(np.float64) @ columns).T
+        cosines, *values = templates.means(_product(references.vectors, columns)).T
         for condition, value in zip(directions, values, strict=True):
             stored[condition] += value
         shorter = np.minimum.outer(references.norms.astype(np.float64), probes.norms.astype(np.float64))

@@ -14,6 +14,7 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from ml_models import crypto, metrics, runtime, services, signals
+from ml_models.engine.errors import InferenceFailed
 from ml_models.exceptions import ConfigChanged, LockedOut, NotReady
 from ml_models.models import AuditEvent, Embedding, EnsembleConfig, Group, Identification, Reference, Subject
 from ml_models.services import erasure, groups, identification, limits, liveness, retention, rosters, rotation
@@ -132,6 +133,15 @@ def test_what_the_database_refuses_is_an_error_of_djangos(roster: str, served: E
     with connection.cursor() as cursor:
         cursor.execute("ALTER TABLE ml_models_embedding RENAME TO another")
     with pytest.raises(DatabaseError):
+        rosters.read(["child-1"], served)
+
+
+def test_a_vector_of_another_networks_length_is_refused(roster: str, served: EnsembleConfig) -> None:
+    row = Embedding.objects.filter(reference__subject__subject_id="child-1").select_related("reference__subject")[0]
+    owner = crypto.Owner(row.reference.subject.pk, "child-1")
+    row.vector = crypto.seal_vector(row.pk, row.reference.pk, row.space, owner, bytes(40))
+    row.save()
+    with pytest.raises(InferenceFailed, match="numbers"):
         rosters.read(["child-1"], served)
 
 
