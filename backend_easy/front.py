@@ -64,9 +64,8 @@ class _Late(Exception):
     """The body did not come in time."""
 
 
-class _NotUTF8(Exception):
-    """The address is in another encoding. Django would make “%EB” of such a byte, which is another subject's id: who
-    asks for an erasure would be told that there is nothing."""
+class _OddAddress(Exception):
+    """The address would be taken for another subject's; the message says what to do."""
 
 
 class Lane:
@@ -109,7 +108,7 @@ class Front:
         route = self._route(scope)
         body = _Arriving(self, scope, receive)
         try:
-            _require_utf8(scope)
+            _require_plain(scope)
             # before the body, for those who would only be refused after it
             route.lane.line.ask(route.urgency, route.patience_s())
             await body.read()
@@ -119,8 +118,8 @@ class Front:
                 metrics.answered(route.name, error.code, time.perf_counter() - began)
             await asyncio.sleep(_BREATH_S)
             await _send(send, _problem(error.code, str(error), retry_after(error.retry_after_s)))
-        except _NotUTF8:
-            await _send(send, _problem("invalid_request", "The address is not UTF-8. Escape the bytes of UTF-8 in it."))
+        except _OddAddress as error:
+            await _send(send, _problem("invalid_request", str(error)))
         except _Late:
             await _send(send, _problem("invalid_request", "The body did not arrive whole in time. Send it again."))
             return  # without the rest of it, the server closes the connection
@@ -264,12 +263,20 @@ def _in_origin_form(scope: Scope) -> Scope:
     return {**scope, "raw_path": raw, "path": unquote(raw), "headers": [*headers, (b"host", authority)]}
 
 
-def _require_utf8(scope: Scope) -> None:
-    """Raises: _NotUTF8"""
+def _require_plain(scope: Scope) -> None:
+    """Refuse an address that would be taken for another one's.
+
+    Raises: _OddAddress
+    """
+    raw = scope.get("raw_path") or b""
+    # Django would make “%EB” of a byte of another encoding: who asks for an erasure would hear that there is nothing
     try:
-        unquote_to_bytes(scope.get("raw_path") or b"").decode()
+        unquote_to_bytes(raw).decode()
     except UnicodeDecodeError:
-        raise _NotUTF8 from None
+        raise _OddAddress("The address is not UTF-8. Escape the bytes of UTF-8 in it.") from None
+    # unescaped it would be the last slash that an address may have: DELETE of the id “a/” would erase “a”
+    if raw[-3:].upper() == b"%2F":
+        raise _OddAddress("The address ends with an escaped slash, and no id does. Leave the slash out.")
 
 
 def _path(name: str) -> str:
