@@ -219,6 +219,19 @@ def test_a_tail_removed_and_written_anew_is_found_by_the_head_alone(kept: Path) 
         verified(kept)
 
 
+def test_events_of_two_chains_are_no_chain_though_each_has_its_place_and_its_hash(kept: Path) -> None:
+    """As by somebody who let the job write a tail anew, and put the old end back so that the head kept is there."""
+    old = list(AuditEvent.objects.filter(sequence__gt=8))
+    tamper(["DELETE sequence > 7"])
+    write(3)
+    chain.chain_all()
+    tamper(["DELETE sequence > 8"])
+    AuditEvent.objects.bulk_create(old)
+    assert [sequence for sequence, _ in places()] == list(range(1, 11))
+    with pytest.raises(CommandError, match="Event 9 "):
+        verified(kept)
+
+
 def test_a_head_that_is_none_is_refused(chained: None, tmp_path: Path) -> None:
     path = tmp_path / "head.json"
     for text in ("", "no head", "[]", '{"sequence": 3}'):
