@@ -90,7 +90,7 @@ def test_a_version_that_nobody_measured_is_refused(production: None, draft: Ense
         ({"fmr": None}, "was not measured"),
         ({"measured_on": {**MEASURED, "subjects": ["cccccccccccccccc", "aaaaaaaaaaaaaaaa"]}}, "1 of the people"),
         ({"measured_on": {}}, "on whom the version was measured"),
-        ({"cross_validated": "5"}, "No report"),
+        ({"cross_validated": "5"}, "measured only on people who helped to fit it"),
         ({"digest": "0" * 64}, "was changed since"),
     ],
 )
