@@ -2,6 +2,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from google.cloud.storage._bucket_metadata_cache import BucketMetadataCache
 from pytest_django import Settings
 
 from ml_models.artifacts import gcs
@@ -16,6 +17,13 @@ def _networks_opened_anew(monkeypatch: pytest.MonkeyPatch, settings: Settings) -
     """As in the service: at each load, and in the engine that was chosen."""
     settings.ML_MODELS = {**settings.ML_MODELS, "INFERENCE": "auto"}
     opened.anew(monkeypatch)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_asked_in_the_background(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Google's client asks where a bucket lies in a thread of its own, which tries again long after its test and
+    draws its waits from `random`: Hypothesis takes that for the strategy of whatever test runs then."""
+    monkeypatch.setattr(BucketMetadataCache, "_fetch_background", lambda *_: None)
 
 
 @pytest.fixture
