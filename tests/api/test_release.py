@@ -11,7 +11,7 @@ from django.test import Client
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from ml_models.models import CredentialCount, Subject
+from ml_models.models import AuditEvent, CredentialCount, Subject
 from ml_models.services import Caller, lockout
 from tests.support.panel import press, told
 
@@ -52,6 +52,9 @@ def test_a_supervisor_releases_over_rest_once(
     assert f"released subject {locked.pk}: True" in caplog.text
     assert "child-1" not in caplog.text
     assert release(supervisor, "child-1", end) == (200, {"subject_id": "child-1", "released": False})
+    event = AuditEvent.objects.get()  # the second one lifted nothing
+    assert (event.kind, event.code, bool(event.subject)) == ("release", "", True)
+    assert event.credential_id == f"account:{event.caller}"
 
 
 def test_who_is_not_there_or_has_no_id_is_not_released(supervisor: APIClient) -> None:
@@ -101,6 +104,7 @@ def test_a_credential_is_released_by_command_and_button_once(admin_client: Clien
 
     slowed()
     assert [run("credential", "key:bus"), run("credential", "key:bus")] == [{"released": True}, {"released": False}]
+    assert list(AuditEvent.objects.values_list("kind", "facts")) == [("release", {"credential": "key:bus"})]
     assert "begins anew" in told(press(admin_client, "credentialcount", "release", slowed().pk))
     child = Subject.objects.create(subject_id="child-1")
     lockout.settle(Caller(None, "key:bus"), child.pk, "child-1", "match")

@@ -111,6 +111,7 @@ UNSAFE = {
     "migrations.RenameField('reference', 'quality', 'measured')": "RENAMING columns",
     "migrations.AlterField('subject', 'subject_id', models.TextField(unique=True))": "ALTERING columns",
     "migrations.AddField('subject', 'name', models.CharField(max_length=9, default=''))": "NOT NULL constraint",
+    "migrations.AlterField('subject', 'audit_key', models.BinaryField())": "SET NOT NULL reads every row",
     "migrations.AddField('subject', 'age', models.PositiveIntegerField(null=True))": "a new column's check reads",
     "migrations.AddField('subject', 'key', models.UUIDField(db_default=RandomUUID()))": "rewrites the table",
     "migrations.AddField('subject', 'nick', models.IntegerField(null=True, unique=True))": "unique index is built",

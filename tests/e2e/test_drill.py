@@ -6,13 +6,16 @@ import sys
 from typing import Any
 
 import pytest
+from rest_framework.test import APIClient
 
-from devstack.drill import scale
+from devstack.drill import live, scale
 from devstack.drill.people import PHOTOS
 from devstack.drill.report import Report
 from devstack.state import ROOT
 from ml_models import rollouts
-from ml_models.models import EnsembleConfig
+from ml_models.models import EnsembleConfig, Verification
+from tests.conftest import Portraits
+from tests.support.uploads import verify
 
 
 def drill(test: Any) -> Any:
@@ -66,6 +69,22 @@ def test_a_rollout_a_purge_and_rollbacks_beside_enrolments(
     assert checks["rollback during the purge, slowest"].measured > 0
     assert {"during the cut-over", "during the purge"} <= {what.rpartition(" for the lock ")[2] for what in checks}
     assert {rollouts.get_config(version).state for version in (2, 3)} == {"active", "retired"}
+
+
+@pytest.mark.django_db
+def test_a_row_with_numbers_of_another_version_or_condition_is_counted_as_mixed(
+    people: list[str], served: EnsembleConfig, service: APIClient, portraits: Portraits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("OLD", "NEW", "REWEIGHTED"):
+        monkeypatch.setattr(live, name, served.version)
+    verify(service, "child-1", portraits.eileen_collins)
+    assert live.mixed(0) == 0
+    row = Verification.objects.get()
+    more = {"threshold": -1.0, "condition": "covered", "voters": [], "similarities": {}}
+    for name, value in more.items():
+        Verification.objects.update(**{name: value})
+        assert live.mixed(0) == 1, name
+        row.save()
 
 
 @drill

@@ -9,7 +9,8 @@ from django.db import transaction
 
 from ml_models.models import Embedding, EnsembleConfig, Reference
 from ml_models.rollouts import backfill, purging
-from tests.support.races import LONG_S
+from ml_models.versions import locks
+from tests.support.races import LONG_S, wait_for_a_lock
 
 pytestmark = pytest.mark.django_db
 
@@ -67,6 +68,20 @@ def test_a_row_that_an_erasure_holds_is_neither_waited_for_nor_lost(needed: set[
         assert background(lambda: sum(purging.purge())).result(LONG_S) == 3
     assert left() == needed | {held.pk}
     assert sum(purging.purge()) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_nothing_is_deleted_while_a_version_changes_that_may_need_it(
+    needed: set[uuid.UUID], background: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spaces_of = backfill.spaces_of
+    with transaction.atomic():
+        locks.change_versions()
+        purge = background(lambda: sum(purging.purge()))
+        wait_for_a_lock()  # it has looked, and begins
+        monkeypatch.setattr(purging, "spaces_of", lambda config: spaces_of(config) | set(UNNEEDED))
+    assert purge.result(LONG_S) == 0
+    assert len(left()) == len(needed) + 4
 
 
 def test_a_needed_version_is_served_warm_or_validated(needed: set[uuid.UUID], served: EnsembleConfig) -> None:

@@ -1,7 +1,6 @@
 """Operators and workers at the same moment: real threads, real transactions, real locks."""
 
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from ml_models.models import ConfigStep, Embedding, EnsembleConfig, Rollout, Rol
 from ml_models.rollouts import backfill, leasing, transitions
 from ml_models.versions import locks
 from tests.conftest import Portraits
-from tests.support.races import LONG_S, Parking
+from tests.support.races import LONG_S, Parking, wait_for_a_lock
 from tests.support.served import ensemble, write
 from tests.support.uploads import enroll
 from tests.support.work import work_off
@@ -151,19 +150,6 @@ def test_a_count_is_of_one_moment(
     with CaptureQueriesContext(connection) as queries:
         assert backfill.count_missing(mirrored) == 6
     assert len([query for query in queries if "count(" in query["sql"].lower()]) == 1
-
-
-def wait_for_a_lock() -> None:
-    """Until some transaction waits for another one's row."""
-    for _ in range(10 * LONG_S):
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-            )
-            if cursor.fetchone()[0]:
-                return
-        time.sleep(0.1)
-    raise AssertionError("Nobody waits.")
 
 
 def test_an_abort_in_the_middle_of_a_chunk_keeps_what_it_stores_and_stops_it(

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 from django.conf import settings as django_settings
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models.functions import Now
+from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
 from backend_easy.celery import app
@@ -34,7 +35,10 @@ def test_older_rows_go_in_batches_and_a_second_run_does_nothing(db: None, monkey
     young = [verified(0), verified(29)]
     for _ in range(5):
         verified(31)
-    tasks.remove_expired()
+    with CaptureQueriesContext(connection) as queries:
+        tasks.remove_expired()
+    deletes = [query for query in queries if query["sql"].startswith('DELETE FROM "ml_models_verification"')]
+    assert len(deletes) == 3
     assert set(Verification.objects.all()) == set(young)
     assert retention.remove_expired() == 0
     assert Verification.objects.count() == 2

@@ -1,9 +1,11 @@
 """Races, lost on purpose: a call stopped in the middle while others go on."""
 
 import threading
+import time
 from typing import Any
 
 import pytest
+from django.db import connection
 
 LONG_S = 120
 
@@ -35,3 +37,17 @@ class Parking:
 
     def let_go(self) -> None:
         self._go.set()
+
+
+def wait_for_a_lock() -> None:
+    """Until some transaction waits for another one's row or lock."""
+    for _ in range(10 * LONG_S):
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_stat_clear_snapshot()")  # a transaction is told the same all the time
+            cursor.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+            )
+            if cursor.fetchone()[0]:
+                return
+        time.sleep(0.1)
+    raise AssertionError("Nobody waits.")
