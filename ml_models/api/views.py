@@ -164,7 +164,7 @@ class SubjectView(FaceView):
 
 
 class ReleaseView(FaceView):
-    permission_classes = [access.holds("release_subject")]
+    permission_classes = [IsAuthenticated]
 
     def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
         if request.method == "POST":
@@ -177,6 +177,7 @@ class ReleaseView(FaceView):
         """Lift a subject's lock-out before its time: a person on the spot knows who it is."""
         subject_id = _subject_id(subject_id)
         with audited(audit.Kind.RELEASE, caller(request), subject_id):
+            access.require_permission(request.user, "release_subject")  # whatever the host's policy says
             access.require(request.user, "release", subject_id)
         released = lockout.release(caller(request), subject_id)
         return Response(written(s.ReleasedAnswer, {"subject_id": subject_id, "released": released}))

@@ -324,9 +324,10 @@ def test_a_caller_without_the_right_leaves_an_event(people: list[str], user: Any
         verify(stranger, "child-1", portraits.eileen_collins),
         stranger.delete(f"{SUBJECTS}/child-1"),
         stranger.delete(f"{REFERENCES}/{reference}"),
+        stranger.post(f"{SUBJECTS}/child-1/release"),
     ]
     assert {answer.status_code for answer in answers} == {403}
-    kinds = ["enroll", "override", "verify", "erase_subject", "erase_reference"]
+    kinds = ["enroll", "override", "verify", "erase_subject", "erase_reference", "release"]
     assert trace()[start:] == [(kind, "forbidden") for kind in kinds]
     assert last().caller == str(user.pk)
 
