@@ -143,6 +143,21 @@ def test_a_cut_over_that_counts_or_waits_for_a_tick_holds_up_no_enrolment(
     assert EnsembleConfig.objects.get(state="active").version == 3
 
 
+def test_inside_the_lock_a_cut_over_counts_no_whole_table(mirrored: EnsembleConfig) -> None:
+    rollout = rollouts.open_rollout(mirrored)
+    runtime.refresh()
+    runtime.report()
+    for chunk in rollouts.advance():
+        backfill.embed_chunk(chunk)
+    with CaptureQueriesContext(connection) as queries:
+        rollouts.cut_over(rollout)
+    asked = [query["sql"].lower() for query in queries]
+    lock = next(at for at, sql in enumerate(asked) if "pg_advisory_xact_lock(" in sql)
+    counts = ["count(" in sql and 'from "ml_models_reference"' in sql for sql in asked]
+    assert any(counts[:lock])
+    assert not any(counts[lock:])
+
+
 def test_a_count_is_of_one_moment(
     mirrored: EnsembleConfig, background: Any, service: Any, portraits: Portraits
 ) -> None:
