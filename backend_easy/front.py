@@ -17,7 +17,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import unquote, unquote_to_bytes
 
 from django.urls import NoReverseMatch, reverse
 
@@ -27,7 +26,7 @@ from ml_models.exceptions import Overloaded
 from ml_models.services import admission
 from ml_models.services.line import Line, Turn
 
-from . import threads
+from . import addresses, threads
 from .wsgi_call import Answer, Application, Pieces, Scope, call
 
 logger = logging.getLogger(__name__)
@@ -62,10 +61,6 @@ class _Gone(Exception):
 
 class _Late(Exception):
     """The body did not come in time."""
-
-
-class _OddAddress(Exception):
-    """The address would be taken for another subject's; the message says what to do."""
 
 
 class Lane:
@@ -104,11 +99,11 @@ class Front:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = time.perf_counter()
-        scope = _in_origin_form(scope)
+        scope = addresses.in_origin_form(scope)
         route = self._route(scope)
         body = _Arriving(self, scope, receive)
         try:
-            _require_plain(scope)
+            addresses.require_plain(scope)
             # before the body, for those who would only be refused after it
             route.lane.line.ask(route.urgency, route.patience_s())
             await body.read()
@@ -118,7 +113,7 @@ class Front:
                 metrics.answered(route.name, error.code, time.perf_counter() - began)
             await asyncio.sleep(_BREATH_S)
             await _send(send, _problem(error.code, str(error), retry_after(error.retry_after_s)))
-        except _OddAddress as error:
+        except addresses.OddAddress as error:
             await _send(send, _problem("invalid_request", str(error)))
         except _Late:
             await _send(send, _problem("invalid_request", "The body did not arrive whole in time. Send it again."))
@@ -250,33 +245,6 @@ def _work(
     except Exception:
         logger.exception("a call ended without an answer")
         answered(_problem("internal_error", "Something went wrong in the service. Try again."))
-
-
-def _in_origin_form(scope: Scope) -> Scope:
-    """A request whose target is a whole URL, as any other. Its host goes before the header's (RFC 9112, 3.2.2)."""
-    scheme, _, rest = (scope.get("raw_path") or b"").partition(b"://")
-    if not scheme.isalpha():
-        return scope
-    authority, slash, path = rest.partition(b"/")
-    headers = [(name, value) for name, value in scope["headers"] if name != b"host"]
-    raw = slash + path or b"/"
-    return {**scope, "raw_path": raw, "path": unquote(raw), "headers": [*headers, (b"host", authority)]}
-
-
-def _require_plain(scope: Scope) -> None:
-    """Refuse an address that would be taken for another one's.
-
-    Raises: _OddAddress
-    """
-    raw = scope.get("raw_path") or b""
-    # Django would make “%EB” of a byte of another encoding: who asks for an erasure would hear that there is nothing
-    try:
-        unquote_to_bytes(raw).decode()
-    except UnicodeDecodeError:
-        raise _OddAddress("The address is not UTF-8. Escape the bytes of UTF-8 in it.") from None
-    # unescaped it would be the last slash that an address may have: DELETE of the id “a/” would erase “a”
-    if raw[-3:].upper() == b"%2F":
-        raise _OddAddress("The address ends with an escaped slash, and no id does. Leave the slash out.")
 
 
 def _path(name: str) -> str:
