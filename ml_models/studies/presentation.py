@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 
 from ..engine.errors import ImageError
+from ..engine.pipeline import Pipeline
 from ..engine.presentation import PassiveRule
+from ..engine.quality import QualityLimits
 from ..engine.types import Presentation, canonical_json
 from ..evaluation.calibration import presentation as fitting
 from ..evaluation.lists.pairs import namespace, subject_hashes
@@ -122,7 +124,7 @@ def calibrate_presentation(
     draft = config.state == EnsembleConfig.State.DRAFT
     if not draft and output is None:
         raise ConfigChanged(f"Version {config.version} is {config.state} and cannot change: give an --output FILE.")
-    seen = [(row, look) for row, looks in _looks(config, rows, watcher) for look in looks or () if look.enough]
+    seen = [(row, look) for row, _, looks in _looks(config, rows, watcher) for look in looks or () if look.enough]
     bona_fide = np.array([row.kind == BONA_FIDE for row, _ in seen], np.bool_)
     calibration, threshold = fitting.fit(np.array([look.logit for _, look in seen], np.float64), bona_fide, bpcer)
     people = subject_hashes(row.person for row, _ in seen)
@@ -149,7 +151,11 @@ def _measured(config: EnsembleConfig, rows: Sequence[Row], watcher: Watcher) -> 
     if passive is None:
         raise _without_detector(config)
     digest = evidence.liveness_digest(config)
-    presented = [_presented(passive, row, looks) for row, looks in _looks(config, rows, watcher)]
+    presented: list[Presented] = []
+    shown: list[list[str]] = []
+    for row, sha256, looks in _looks(config, rows, watcher):
+        presented.append(_presented(passive, row, looks))
+        shown.append([sha256, row.subject, row.session, row.camera, row.kind])
     result = {
         "config": config.version,
         "digest": digest,
@@ -159,14 +165,17 @@ def _measured(config: EnsembleConfig, rows: Sequence[Row], watcher: Watcher) -> 
         **rates(presented),
     }
     people = subject_hashes(row.person for row in rows)
-    lines = evidence.store_presentation(config, {**result, "people": people}, _digest(rows))
+    # what is shown, whatever its files are called
+    manifest_digest = hashlib.sha256(canonical_json({"shown": sorted(shown)}).encode()).hexdigest()
+    lines = evidence.store_presentation(config, {**result, "people": people}, manifest_digest)
     return {**result, "evidence": [asdict(line) for line in lines]}, presented
 
 
 def _looks(
     config: EnsembleConfig, rows: Sequence[Row], watcher: Watcher
-) -> Iterator[tuple[Row, list[Presentation] | None]]:
-    """What the version's attack detector says of each picture; None where no face in it can be used.
+) -> Iterator[tuple[Row, str, list[Presentation] | None]]:
+    """The sha256 of each picture, and what the version's attack detector says of it; None where no face in it can be
+    used.
 
     Raises:
         ConfigInvalid, InvalidRequest: see `evaluate_presentation`.
@@ -179,12 +188,17 @@ def _looks(
     pipeline, limits = loading.pipeline(config), numbers.quality_limits(config, "verify")
     progress = watcher.progress(f"showing presentations to version {config.version}")
     for number, row in enumerate(rows, 1):
-        try:
-            seen = pipeline.extract(row.file.read_bytes(), limits).presentation
-            yield row, [seen] if seen else []
-        except ImageError:
-            yield row, None
+        data = row.file.read_bytes()
+        yield row, hashlib.sha256(data).hexdigest(), _look(pipeline, limits, data)
         progress(number, len(rows))
+
+
+def _look(pipeline: Pipeline, limits: QualityLimits, data: bytes) -> list[Presentation] | None:
+    try:
+        seen = pipeline.extract(data, limits).presentation
+    except ImageError:
+        return None
+    return [seen] if seen else []
 
 
 def _without_detector(config: EnsembleConfig) -> ConfigInvalid:
@@ -196,12 +210,3 @@ def _presented(passive: PassiveRule, row: Row, looks: Sequence[Presentation] | N
         return Presented(row.subject, row.camera, row.kind, "no_response", None)
     verdict, score = passive.judge(looks)
     return Presented(row.subject, row.camera, row.kind, verdict, score)
-
-
-def _digest(rows: Sequence[Row]) -> str:
-    """sha256 of what is shown, whatever its files are called."""
-    shown = [
-        [hashlib.sha256(row.file.read_bytes()).hexdigest(), row.subject, row.session, row.camera, row.kind]
-        for row in rows
-    ]
-    return hashlib.sha256(canonical_json({"shown": sorted(shown)}).encode()).hexdigest()
