@@ -85,8 +85,7 @@ def identify(
         images: as in `verify`.
         challenge: of `ask_identify_challenge`, for the same roster.
     """
-    asked: dict[str, Any] = {"group": roster} if isinstance(roster, str) else {"subject_id": [*roster]}
-    return _attempt("identify", asked, images, challenge, capture_point, None)
+    return _attempt("identify", _among(roster, "subject_id"), images, challenge, capture_point, None)
 
 
 def assess_quality(image: bytes, purpose: Literal["verify", "enroll"] = "verify") -> Call[AssessmentAnswer]:
@@ -101,8 +100,7 @@ def ask_challenge(purpose: Literal["verify", "enroll"], subject_id: str) -> Call
 
 def ask_identify_challenge(roster: str | Iterable[str]) -> Call[ChallengeAnswer]:
     """As `ask_challenge`, for an `identify` of this roster."""
-    asked: dict[str, Any] = {"group": roster} if isinstance(roster, str) else {"subject_ids": [*roster]}
-    return Call("POST", "liveness/challenges", {"purpose": "identify", **asked})
+    return Call("POST", "liveness/challenges", {"purpose": "identify", **_among(roster, "subject_ids")})
 
 
 def put_group(group_id: str, subject_ids: Iterable[str]) -> Call[GroupAnswer]:
@@ -138,6 +136,11 @@ def erase_subject(subject_id: str) -> Call[ErasedAnswer]:
 def erase_reference(reference_id: str) -> Call[None]:
     """Erase one reference; as `erase_subject`."""
     return Call("DELETE", f"references/{quote(reference_id)}")
+
+
+def _among(roster: str | Iterable[str], ids: str) -> dict[str, Any]:
+    """A roster as the calls name it: a group, or ids in the field of this name."""
+    return {"group": roster} if isinstance(roster, str) else {ids: [*roster]}
 
 
 def _attempt(

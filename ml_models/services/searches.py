@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -47,7 +46,7 @@ def record_decision(
     named = search.shown[0] if decision.decision == "match" else None
     with transaction.atomic():
         if search.shown:
-            _require_present(search, search.shown)
+            _require_present(search)
         metrics.identified(decision.decision, timings_ms, search.attempt.dropped)
         row = _write(
             search,
@@ -76,13 +75,13 @@ def record_decision(
     return row
 
 
-def _require_present(search: Search, shown: Sequence[Candidate]) -> None:
+def _require_present(search: Search) -> None:
     """Hold whoever is named or told of, and look again: nobody waits for a picture to be read with a lock held."""
-    pks = [candidate.subject for candidate in shown]
+    pks = [candidate.subject for candidate in search.shown]
     left = ExpressionWrapper(F("locked_until") - Now(), DurationField())
     rows = Subject.objects.select_for_update(no_key=True).filter(pk__in=pks).order_by("pk").annotate(left=left)
     held = {subject.pk: subject.left for subject in rows}
-    members = Membership.objects.filter(group=search.group, subject_id__in=[one.subject_id for one in shown])
+    members = Membership.objects.filter(group=search.group, subject_id__in=[one.subject_id for one in search.shown])
     if len(held) < len(pks) or (search.group and members.count() < len(pks)):
         raise ConfigChanged("The roster changed while the picture was processed. Try again.")
     lockout.require_unlocked(held[pks[0]])
