@@ -230,11 +230,11 @@ TAIL = """
 
 `config/ensembles/*.yaml` hold numbers fitted on all of these people, by `manage.py calibrate --config VERSION …
 --output FILE` with the four lists above (with `--stress --stress-images {images}` where a version has rules for poor
-faces; version 4's, which 5 and 6 keep, by `python -m devstack exec python -m devstack.refit --cache DIR`); so no figure
-of theirs can be measured on these sets. What is above is measured on people left out, ships beside the version as
-`vN.report.json`, and is shown where the version is; the gate before production does not count it. `v2.yaml` holds
-numbers of 2026-11-24 of version 4's members, for probes under a stress only. Coverings that nothing was fitted under:
-[coverings](coverings.md)."""
+faces; version 4's, which 5 keeps, and version 6's by `python -m devstack exec python -m devstack.refit --cache DIR`).
+So no figure of theirs can be measured on these sets. What is above is measured on people left out, ships beside the
+version as `vN.report.json`, and is shown where the version is; the gate before production does not count it. `v2.yaml`
+holds numbers of 2026-11-24 of version 4's members, for probes under a stress only. Coverings that nothing was fitted
+under: [coverings](coverings.md)."""
 
 if __name__ == "__main__":
     sys.exit(main())
