@@ -20,7 +20,7 @@ _NOTHING = nullcontext()
 
 
 def span(name: str) -> AbstractContextManager[None]:
-    """Around a step: `ml_models.` and its name. An error is told by its code alone."""
+    """A span named `ml_models.<name>` around one step. Of an error it has the code, and nothing else."""
     return _recorded(f"ml_models.{name}") if _wanted() else _NOTHING
 
 

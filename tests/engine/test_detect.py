@@ -77,8 +77,8 @@ def test_prominence_grows_with_size_and_towards_the_middle() -> None:
 
 
 class Looking(Detector):
-    """A detector that finds what it is told, one list for each look. A number is how far a face lies from the last
-    look's landmarks, in pixels of the crop. `sides` are the sides of the pictures that the detector was shown."""
+    """A stand-in for the detector. Each list holds the faces that one look finds; a face is given by its distance from
+    the previous look's landmarks, in pixels of the crop. `sides` collects the sides of the pictures looked at."""
 
     def __init__(self, *looks: list[float]) -> None:
         self.looks = list(looks)

@@ -43,7 +43,8 @@ def wait_for_a_lock() -> None:
     """Until some transaction waits for another one's row or lock."""
     for _ in range(10 * LONG_S):
         with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_stat_clear_snapshot()")  # a transaction is told the same all the time
+            # PostgreSQL keeps one snapshot of its statistics for a whole transaction
+            cursor.execute("SELECT pg_stat_clear_snapshot()")
             cursor.execute(
                 "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
             )
