@@ -29,6 +29,7 @@ def told(answer: Any) -> str:
 def serious(page: Page, everywhere: bool = True) -> list[str]:
     """What axe finds of the two gravest kinds, on a desktop and on a phone, in the light theme and in the dark one; not
     `everywhere`, on a light desktop and a dark phone alone, which takes half the time."""
+    page.wait_for_load_state()
     found, before = [], page.viewport_size
     looks = [(width, dark) for width in WIDTHS for dark in (False, True)]
     for width, dark in looks if everywhere else (looks[0], looks[-1]):
@@ -49,6 +50,7 @@ def serious(page: Page, everywhere: bool = True) -> list[str]:
 def shoot(panel: Page, folder: Path, name: str) -> None:
     """The page as a desktop and as a phone show it: neither may scroll sideways. Pictures of both, in both themes, are
     taken where somebody wants to look at them: `SCREENSHOTS=folder make test ARGS=tests/browser`."""
+    panel.wait_for_load_state()  # before its style sheets are there, every value is 0 wide
     for width in WIDTHS:
         panel.set_viewport_size({"width": width, "height": 900})
         assert panel.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), (name, width)
