@@ -58,8 +58,10 @@ EMBED = Kind("embed", 4, overdue_s=1.0, patience_s=math.inf, alone=True)
 SHADOW = Kind("shadow", 5, overdue_s=math.inf, patience_s=5.0, alone=True)
 """What may as well not be done."""
 KINDS = (VERIFY, ENROLL, LOOK, EMBED, SHADOW)
-# the urgency of a further core for who has one: after all others
-_SPARE = len(KINDS) + 1
+URGENCIES = len(KINDS) + 1
+"""Of who waits: 0 is the overdue's."""
+# the urgency of a further core for who has one: after all who wait
+_SPARE = URGENCIES
 
 
 class _Process:
@@ -68,10 +70,10 @@ class _Process:
     @cached_property
     def slots(self) -> Slots:
         try:
-            return Slots(Path(conf.get("SLOTS_DIR") or conf.cache_dir() / "slots"), _count(), _SPARE)
+            return Slots(Path(conf.get("SLOTS_DIR") or conf.cache_dir() / "slots"), _count(), URGENCIES)
         except OSError as error:
             logger.warning("slots cannot be kept in SLOTS_DIR (%s): this process counts alone", error.strerror)
-            return Slots(Path(tempfile.mkdtemp(prefix="ml_models-slots-")), _count(), _SPARE)
+            return Slots(Path(tempfile.mkdtemp(prefix="ml_models-slots-")), _count(), URGENCIES)
 
     @cached_property
     def line(self) -> Line:

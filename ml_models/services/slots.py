@@ -1,7 +1,8 @@
 """As many computations at a time as this host has cores, counted over all of its processes.
 
-A slot is a file that whoever computes holds a lock on (`flock`): the kernel lets go of a killed process's. Another file
-for each urgency is locked, shared, by whoever waits, so that each process sees who waits in the others.
+A slot is a file that whoever computes holds a lock on (`flock`): the kernel lets go of a killed process's. So that each
+process sees who waits in the others, whoever waits locks a file, shared, for its own urgency and for each lesser one:
+one look at the file of an urgency says whether anybody of that or of a greater one waits.
 """
 
 from __future__ import annotations
@@ -65,8 +66,15 @@ class Slots:
 
     def awaited(self, less_than: int | None = None) -> bool:
         """Whether somebody waits for a slot, in any process; of an urgency below `less_than`, if that is given."""
+        last = (len(self._looks) if less_than is None else less_than) - 1
+        if last < 0:
+            return False
         with self._changed:
-            return any(self._is_awaited(urgency) for urgency in range(len(self._looks))[:less_than])
+            if self._waiting[last]:
+                return True
+            if free := _lock(self._looks[last], fcntl.LOCK_EX):
+                fcntl.flock(self._looks[last], fcntl.LOCK_UN)
+            return not free
 
     def wait(self, urgency: int, overdue_s: float, until: float) -> int:
         """Wait for a slot.
@@ -104,26 +112,22 @@ class Slots:
                     taken += 1
             return taken
 
-    def _is_awaited(self, urgency: int) -> bool:
-        if self._waiting[urgency]:
-            return True
-        if free := _lock(self._looks[urgency], fcntl.LOCK_EX):
-            fcntl.flock(self._looks[urgency], fcntl.LOCK_UN)
-        return not free
-
     @contextmanager
     def _awaiting(self, urgency: int) -> Iterator[None]:
+        levels = range(urgency, len(self._waiting))
         with self._changed:
-            self._waiting[urgency] += 1
-            if self._waiting[urgency] == 1:
-                fcntl.flock(self._says[urgency], fcntl.LOCK_SH)  # who looks lets go at once
+            for level in levels:
+                self._waiting[level] += 1
+                if self._waiting[level] == 1:
+                    fcntl.flock(self._says[level], fcntl.LOCK_SH)  # who looks lets go at once
         try:
             yield
         finally:
             with self._changed:
-                self._waiting[urgency] -= 1
-                if not self._waiting[urgency]:
-                    fcntl.flock(self._says[urgency], fcntl.LOCK_UN)
+                for level in levels:
+                    self._waiting[level] -= 1
+                    if not self._waiting[level]:
+                        fcntl.flock(self._says[level], fcntl.LOCK_UN)
 
 
 def _open(path: Path) -> int:

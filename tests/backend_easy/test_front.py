@@ -20,6 +20,7 @@ from rest_framework.authtoken.models import Token
 from backend_easy.front import Front
 from ml_models.exceptions import Overloaded
 from ml_models.models import Verification
+from ml_models.services import admission
 from ml_models.services.line import Line
 from ml_models.services.slots import Slots
 from tests.conftest import Portraits
@@ -44,7 +45,7 @@ def server(people: list[str], tmp_path: Path) -> Iterator[Server]:
 @pytest.fixture
 def busy(server: Server, tmp_path: Path) -> Iterator[None]:
     """Another process computes on all cores."""
-    slots = Slots(tmp_path / "slots", SLOTS, 5)
+    slots = Slots(tmp_path / "slots", SLOTS, admission.URGENCIES)
     assert [slots.take(1) for _ in range(SLOTS)] == list(range(SLOTS))
     yield
     for slot in range(SLOTS):
@@ -160,7 +161,7 @@ def test_a_client_that_asks_again_at_once_is_refused_some_thirty_times_a_second(
 def test_a_client_that_hangs_up_while_it_waits_is_not_served(
     server: Server, tmp_path: Path, key: dict[str, str], portraits: Portraits
 ) -> None:
-    slots = Slots(tmp_path / "slots", SLOTS, 5)
+    slots = Slots(tmp_path / "slots", SLOTS, admission.URGENCIES)
     held = [slots.take(1) for _ in range(SLOTS)]
     with ThreadPoolExecutor(SLOTS + 1) as pool:
         served = [pool.submit(verify, server, key, portraits.eileen_collins) for _ in range(SLOTS + 1)]

@@ -43,7 +43,7 @@ def folder(settings: Settings, tmp_path: Path) -> Iterator[Path]:
 @pytest.fixture
 def elsewhere(folder: Path) -> Slots:
     """The same slots, as another process has them."""
-    return Slots(folder, 2, 5)
+    return Slots(folder, 2, admission.URGENCIES)
 
 
 def until(done: Callable[[], Any]) -> None:
@@ -175,7 +175,7 @@ def test_who_gets_no_core_in_time_is_told_when_to_come_back(folder: Path, elsewh
 def test_a_core_goes_to_the_more_urgent_in_another_process_and_to_the_overdue_before_all(
     folder: Path, elsewhere: Slots, urgency: int, overdue_s: float, told_as: int, kept_out: int
 ) -> None:
-    theirs = Slots(folder, 2, 5)
+    theirs = Slots(folder, 2, admission.URGENCIES)
     slots = [elsewhere.take(1), elsewhere.take(1)]
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(theirs.wait, urgency, overdue_s, time.monotonic() + LONG_S)
@@ -191,8 +191,9 @@ import sys, time
 from pathlib import Path
 import django
 django.setup()
+from ml_models.services import admission
 from ml_models.services.slots import Slots
-slots = Slots(Path(sys.argv[1]), 2, 5)
+slots = Slots(Path(sys.argv[1]), 2, admission.URGENCIES)
 print(slots.take(1), flush=True)
 time.sleep(60)
 """
