@@ -132,7 +132,7 @@ class OpenVinoGraph:
 
     def _run_one(self, request: openvino.InferRequest, one: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         try:
-            request.infer([one], share_inputs=True)
+            request.infer(one, share_inputs=True)
             return [request.get_output_tensor(place).data.copy() for place in self._wanted]
         except RuntimeError as error:
             raise InferenceFailed("A network failed on a face.") from error
