@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -27,6 +28,14 @@ _LOOKS = (
     (320, 3, 7.0),
 )
 _FACE_SHARE = 0.7
+
+
+class Settled(NamedTuple):
+    """`face` with the landmarks of the last look; `mean_score`, in [0, 1], of the look at the picture, the last small
+    one and the last large one: 0 for a look that saw nobody in the middle."""
+
+    face: DetectedFace
+    mean_score: float
 
 
 class Detector:
@@ -62,7 +71,7 @@ class Detector:
         except InferenceFailed as error:
             raise ContractMismatch("The detector file is not one that OpenCV can run.") from error
 
-    def settle(self, image: Image, face: DetectedFace) -> DetectedFace:
+    def settle(self, image: Image, face: DetectedFace) -> Settled:
         """Look again at one face, each time turned upright by the landmarks so far, until they hardly move.
 
         YuNet was trained on upright faces: of one tilted by 30° it gives landmarks that are nearly level, and the crop
@@ -79,26 +88,29 @@ class Detector:
             NoFaceFound: degenerate landmarks.
             InferenceFailed: see `detect`.
         """
-        landmarks = face.landmarks
+        landmarks, scores = face.landmarks, [face.score]
         for side, most, settled_px in _LOOKS:
+            score = 0.0
             for _ in range(most):
-                landmarks, moved_px = self._look(image, landmarks, side)
+                landmarks, moved_px, score = self._look(image, landmarks, side)
                 if moved_px < settled_px:
                     break
-        return replace(face, landmarks=landmarks)
+            scores.append(score)
+        return Settled(replace(face, landmarks=landmarks), sum(scores) / len(scores))
 
-    def _look(self, image: Image, landmarks: Landmarks, side: int) -> tuple[Landmarks, float]:
-        """The landmarks as they are seen in a square of so many pixels, and by how much one moved at most, in pixels of
-        the crop."""
+    def _look(self, image: Image, landmarks: Landmarks, side: int) -> tuple[Landmarks, float, float]:
+        """The landmarks as they are seen in a square of so many pixels, by how much one moved at most, in pixels of the
+        crop, and the detector's score there."""
         matrix = close_up(landmarks, side, _FACE_SHARE)
         faces = self.detect(warp_roughly(image, matrix, side))
         nearest = min(faces, key=partial(off_centre, side=side), default=None)
         if nearest is None or off_centre(nearest, side) > side / 4:
-            return landmarks, 0.0  # nobody, or somebody else
+            return landmarks, 0.0, 0.0  # nobody, or somebody else
         seen = nearest.landmarks
         moved = float(np.abs(seen - (landmarks @ matrix[:, :2].T + matrix[:, 2])).max())
         back = cv2.invertAffineTransform(matrix)
-        return (seen @ back[:, :2].T + back[:, 2]).astype(np.float32), moved / (side * _FACE_SHARE / CROP_SIDE)
+        landmarks = (seen @ back[:, :2].T + back[:, 2]).astype(np.float32)
+        return landmarks, moved / (side * _FACE_SHARE / CROP_SIDE), nearest.score
 
     def detect(self, image: Image, score_threshold: float | None = None) -> list[DetectedFace]:
         """Find faces.

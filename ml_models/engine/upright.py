@@ -15,7 +15,8 @@ from .types import DetectedFace, Image
 
 # The look at the face alone: so many pixels, of which the crop's frame fills this part. Where nobody is seen in the
 # first, a covered face perhaps, one from nearer is taken.
-_LOOKS_ALONE = ((128, 0.5), (160, 0.7))
+_NEARER = (160, 0.7)
+_LOOKS_ALONE = ((128, 0.5), _NEARER)
 _SEEN = 0.6
 # under the detector's usual threshold, so that a poor face upright can be told from a poor face that is not
 _MIN_SCORE = 0.02
@@ -23,7 +24,11 @@ _MIN_SCORE = 0.02
 # All of these are fitted on the development images: docs/decisions/upright.md.
 # the upright turn's score is the highest by at least this
 _MARGIN = 0.005
-# a face that is nearly level and found well, in the picture and alone, needs no second opinion
+# sure is a face that is found so well in each look at it, which none that lies was (0.904 at most), and so much less
+# well upside down, which one with two foreheads is not
+_SURE_MEAN_SCORE = 0.91
+_SURE_LEAD = 0.02
+# one that scores highest as it stands, nearly level and found well, in the picture and alone, needs no second opinion
 _PLAIN_ROLL_DEG = 25.0
 _PLAIN_SCORE = 0.85
 _PLAIN_SCORE_IN_PICTURE = 0.8
@@ -50,6 +55,15 @@ class View:
     quarters: int = 0
 
 
+class _Found(NamedTuple):
+    """A picture and those found in it, as `View` has them; `mean_score` as `Settled` has it."""
+
+    image: Image
+    faces: tuple[DetectedFace, ...] = ()
+    mean_score: float = 0.0
+    roll_deg: float = 0.0
+
+
 class _Look(NamedTuple):
     """What was seen of a picture in one turn; `scores` of the face alone, in turns of 0, 90, 180 and 270°."""
 
@@ -65,9 +79,10 @@ class _Look(NamedTuple):
 def stand(detector: Detector, image: Image, faces: Sequence[DetectedFace] | None = None) -> View:
     """Turn a picture so that its most prominent face is upright, whatever its camera said of it.
 
-    YuNet finds a face that lies or hangs, and gives it landmarks as if it stood. So the face is cut out by its
-    landmarks and looked at alone, in four turns: only an upright one scores highest as it is. Where it does not, or
-    nobody was found, the whole picture is looked at in all four turns.
+    YuNet finds a face that lies or hangs, and gives it landmarks as if it stood, but is not as sure of it. So a face of
+    which it is sure, and less so upside down, stands. Any other is cut out by its landmarks and looked at alone, in
+    four turns: only an upright one scores highest as it is. Where it does not, or nobody was found, the whole picture
+    is looked at in all four turns.
 
     Args:
         image: RGB, uint8, (H, W, 3).
@@ -79,10 +94,14 @@ def stand(detector: Detector, image: Image, faces: Sequence[DetectedFace] | None
         NoFaceFound: degenerate landmarks.
         InferenceFailed: see `Detector.detect`.
     """
-    first = _look(detector, image, 0, faces)
+    found = _found(detector, image, faces)
+    if _sure(detector, found):
+        return View(found.image, found.faces, True)
+    first = _look(detector, found, 0)
     if _plain(first):
         return first.view
-    looks = [first, *(_look(detector, image, quarters) for quarters in (1, 2, 3))]
+    turned = ((quarters, _found(detector, np.rot90(image, quarters))) for quarters in (1, 2, 3))
+    looks = [first, *(_look(detector, found, quarters) for quarters, found in turned)]
     certain = [quarters for quarters, look in enumerate(looks) if look.view.upright]
     if not certain:
         return next((look.view for look in looks if look.view.faces), first.view)
@@ -98,18 +117,33 @@ def stand(detector: Detector, image: Image, faces: Sequence[DetectedFace] | None
     return replace(looks[turns[0] if turns else best].view, upright=True)
 
 
-def _look(detector: Detector, image: Image, quarters: int, faces: Sequence[DetectedFace] | None = None) -> _Look:
-    image = np.ascontiguousarray(np.rot90(image, quarters))
+def _found(detector: Detector, image: Image, faces: Sequence[DetectedFace] | None = None) -> _Found:
+    image = np.ascontiguousarray(image)
     if faces is None:
         faces = detector.detect(image)
     if not faces:
-        return _Look(View(image, (), False, quarters), (), 0.0)
+        return _Found(image)
     first = most_prominent(faces, image.shape)
-    face = detector.settle(image, first)
-    scores = _scores(detector, image, face)
+    face, mean_score = detector.settle(image, first)
     others = (other for other in faces if other is not first)
-    view = View(image, (face, *others), scores[0] >= max(scores[1:]) + _MARGIN, quarters)
-    return _Look(view, scores, pose(face.landmarks)[2])
+    return _Found(image, (face, *others), mean_score, pose(face.landmarks)[2])
+
+
+def _sure(detector: Detector, found: _Found) -> bool:
+    if found.mean_score < _SURE_MEAN_SCORE or abs(found.roll_deg) > _PLAIN_ROLL_DEG:
+        return False
+    side, share = _NEARER
+    alone = warp_roughly(found.image, close_up(found.faces[0].landmarks, side, share), side)
+    hanging = detector.detect(np.ascontiguousarray(np.rot90(alone, 2)), _MIN_SCORE)
+    return _score(hanging, side) <= found.mean_score - _SURE_LEAD
+
+
+def _look(detector: Detector, found: _Found, quarters: int) -> _Look:
+    if not found.faces:
+        return _Look(View(found.image, (), False, quarters), (), 0.0)
+    scores = _scores(detector, found.image, found.faces[0])
+    view = View(found.image, found.faces, scores[0] >= max(scores[1:]) + _MARGIN, quarters)
+    return _Look(view, scores, found.roll_deg)
 
 
 def _scores(detector: Detector, image: Image, face: DetectedFace) -> tuple[float, ...]:

@@ -115,7 +115,7 @@ def test_a_face_is_looked_at_until_its_landmarks_hardly_move(
     looks: list[list[float]], sides: list[int], moved: float
 ) -> None:
     looking = Looking(*looks)
-    settled = looking.settle(PICTURE, FIRST)
+    settled = looking.settle(PICTURE, FIRST).face
     assert looking.sides == sides
     np.testing.assert_allclose(settled.landmarks, TEMPLATE + 100 + moved, atol=0.01)
     assert (settled.box, settled.score) == (FIRST.box, FIRST.score)
@@ -124,9 +124,11 @@ def test_a_face_is_looked_at_until_its_landmarks_hardly_move(
 def test_a_look_that_finds_nobody_or_somebody_else_changes_nothing() -> None:
     nobody: list[list[float]] = [[], []]
     for looks in (nobody, [[ELSEWHERE], [ELSEWHERE]]):
-        assert Looking(*looks).settle(PICTURE, FIRST).landmarks.tolist() == FIRST.landmarks.tolist()
+        settled, mean_score = Looking(*looks).settle(PICTURE, FIRST)
+        assert settled.landmarks.tolist() == FIRST.landmarks.tolist()
+        assert mean_score == pytest.approx(FIRST.score / 3)
     # of several the one in the middle
-    settled = Looking([ELSEWHERE, 1], [ELSEWHERE, 0]).settle(PICTURE, FIRST)
+    settled, mean_score = Looking([ELSEWHERE, 1], [ELSEWHERE, 0]).settle(PICTURE, FIRST)
     np.testing.assert_allclose(settled.landmarks, TEMPLATE + 101, atol=0.01)
 
 

@@ -9,7 +9,7 @@ from rest_framework.test import APIClient
 
 from ml_models import runtime
 from ml_models.engine.align import TEMPLATE
-from ml_models.engine.detect import Detector
+from ml_models.engine.detect import Detector, Settled
 from ml_models.engine.errors import NotUpright
 from ml_models.engine.types import DetectedFace, Image
 from ml_models.engine.upright import stand
@@ -27,6 +27,7 @@ class Compass(Detector):
 
     def __init__(self, scores: tuple[float, ...], in_picture: tuple[float, ...] | None = None) -> None:
         self.scores, self.in_picture = scores, in_picture or scores
+        self.looked_in_turns = False
 
     def detect(self, image: Image, score_threshold: float | None = None) -> list[DetectedFace]:
         halves = [part.mean() for part in np.split(image, 2, 0) + np.split(image, 2, 1)]
@@ -40,6 +41,7 @@ class Compass(Detector):
         return [DetectedFace((middle - width / 2, middle - width / 2, width, width), landmarks, score)]
 
     def detect_each(self, images: Sequence[Image], score_threshold: float) -> list[list[DetectedFace]]:
+        self.looked_in_turns = True
         return [self.detect(image, score_threshold) for image in images]
 
 
@@ -47,6 +49,25 @@ def bright_above() -> Image:
     picture = np.full((400, 400, 3), 60, np.uint8)
     picture[:200] = 190
     return picture
+
+
+@pytest.mark.parametrize(("score", "sure"), [(0.91, True), (0.905, False)])
+def test_only_a_face_that_the_detector_is_not_sure_of_is_looked_at_in_four_turns(score: float, sure: bool) -> None:
+    compass = Compass((score, 0.5, 0.5, 0.5))
+    view = stand(compass, bright_above())
+    assert (view.upright, compass.looked_in_turns) == (True, not sure)
+
+
+def test_nor_one_that_is_not_level_however_sure() -> None:
+    class Askew(Compass):
+        def settle(self, image: Image, face: DetectedFace) -> Settled:
+            face, mean_score = super().settle(image, face)
+            across, down = (face.landmarks - 200).T
+            return Settled(replace(face, landmarks=np.column_stack([across - down, across + down]) + 200), mean_score)
+
+    compass = Askew((0.95, 0.5, 0.5, 0.5))
+    stand(compass, bright_above())
+    assert compass.looked_in_turns
 
 
 @pytest.mark.parametrize("quarters", [UP, LEFT, DOWN, RIGHT])
