@@ -5,8 +5,9 @@ import os
 
 from ml_models.engine.processor import cores
 
-# one more than compute at a time: while one asks the database, the others keep the cores busy
-PICTURES = int(os.environ.get("ML_MODELS_SLOTS") or cores()) + 1
+# as many as compute at a time: while one asks the database, the others' networks take its core too, and with one thread
+# more everybody waits longer and nobody more is served; alone, one would leave its core idle
+PICTURES = max(2, int(os.environ.get("ML_MODELS_SLOTS") or cores()))
 OTHERS = int(os.environ.get("WEB_THREADS", "4"))
 # `/readyz` and `/metrics` ask the database, which may say nothing for seconds; `/healthz` asks nobody
 MONITORING, ALIVE = 2, 1
