@@ -248,7 +248,7 @@ def _check_against_template(version: ServedVersion, new: _NewReference, override
             return _Checked(references, "erased")
         raise ReferenceMismatch(_ERASED)
     if not override:
-        lockout.require_free(template)
+        lockout.require_free(template.lock_left, template.slow_left)
     probe = by_member([new.extraction])
     # before the comparison: a picture that was enrolled once as an exception is a duplicate, not a stranger
     adds_nothing = duplicates.refuse(template, probe)

@@ -29,8 +29,6 @@ from .searches import Search
 MAX_SUBJECTS = 200
 """Who is searched without a group is named in the request."""
 MOST_CANDIDATES = 3
-_MANY = 50
-"""Of a search among so many, a chosen one of them is hardly guessed by it; one among n counts as `_MANY`/n searches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +81,7 @@ def identify(
         NotLive, ChallengeUsed, ChallengeExpired, NotFound: see `liveness`.
         NotEnrolled: nobody on the roster has a reference.
         SearchedTooMuch: with the caller's credential, lately.
-        Slowed: the caller's credential has failed too many people, or the one who was asked for.
+        Slowed: the caller's credential has failed too many people, or waits for whoever would be named.
         LockedOut: whoever would be named is locked, or the one who was asked for.
         ConfigChanged: whoever would be named was erased, or taken off the roster, meanwhile.
         NotReady: no version is active, it cannot identify, or this process has not loaded it.
@@ -124,8 +122,7 @@ def _identify(
     reading = partial(_read, search, rosters.reader(search.subject_ids, config))
     live, shown = liveness.take(attempt, search.caller, version, "identify", claim, answer, images, [reading])
     roster = cast(Roster, search.roster)  # by now it is read
-    if wait_s := limits.spend("searches", search.caller.credential_id, max(1, _MANY // len(roster.candidates))):
-        raise SearchedTooMuch(wait_s)
+    searches.spend(search.caller, len(roster.candidates))
     began = time.perf_counter()
     faces = by_member(attempt.frames)
     scores = engine.score(version.rule, roster.templates, faces, attempt.quality.score)

@@ -24,10 +24,10 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection, transaction
-from django.db.models import DurationField, ExpressionWrapper, F, Q
+from django.db.models import DurationField, ExpressionWrapper, F, Q, QuerySet
 from django.db.models.functions import Now
 
-from .. import conf, metrics, selectors, signals
+from .. import conf, metrics, signals
 from ..exceptions import LockedOut, NotEnrolled, NotFound, Slowed
 from ..models import CredentialCount, PairCount, Subject, actor_id
 from . import audit, counts, subject_ids
@@ -49,23 +49,14 @@ AND pair.counted_at > statement_timestamp() - %(day)s * interval '1 second'
 """
 
 
-def require_free(template: selectors.Template) -> None:
-    """Refuse a subject that is locked, or a credential that is slowed, as `selectors.template` has read it.
+def require_free(lock_left: timedelta | None, slow_left: timedelta | None) -> None:
+    """Refuse a subject whose lock lasts so much longer, or a credential whose wait for it does.
 
     Raises:
         LockedOut, Slowed
     """
-    _require_over(template.lock_left, LockedOut)
-    _require_over(template.slow_left, Slowed)
-
-
-def require_unlocked(left: timedelta | None) -> None:
-    """Refuse to name a subject whose lock lasts so much longer.
-
-    Raises:
-        LockedOut
-    """
-    _require_over(left, LockedOut)
+    _require_over(lock_left, LockedOut)
+    _require_over(slow_left, Slowed)
 
 
 def require_not_slowed(caller: Caller) -> None:
@@ -74,9 +65,17 @@ def require_not_slowed(caller: Caller) -> None:
     Raises:
         Slowed
     """
+    _require_over(_slow_left(CredentialCount.objects.filter(pk=caller.credential_id)), Slowed)
+
+
+def slow_left(caller: Caller, subject: UUID) -> timedelta | None:
+    """How much longer the caller's credential waits for a subject, whose row the caller holds."""
+    return _slow_left(PairCount.objects.filter(subject=subject, credential=caller.credential_id))
+
+
+def _slow_left(counted: QuerySet[Any]) -> timedelta | None:
     left = ExpressionWrapper(F("slowed_until") - Now(), DurationField())
-    slowed = CredentialCount.objects.filter(pk=caller.credential_id).values_list(left, flat=True)
-    _require_over(slowed.first(), Slowed)
+    return counted.values_list(left, flat=True).first()
 
 
 def _require_over(left: timedelta | None, refusal: type[LockedOut]) -> None:

@@ -17,7 +17,7 @@ from ..exceptions import NotFound, SearchedTooMuch
 from ..models import Group, Membership, Reference
 from ..runtime import ServedVersion
 from ..versions import numbers
-from . import audit, groups, limits, lockout, rosters
+from . import audit, groups, limits, lockout, rosters, searches
 from .callers import Caller
 from .rosters import Candidate
 
@@ -42,6 +42,7 @@ class Searched:
 class Others:
     """A group's members but the one who is enrolled."""
 
+    caller: Caller
     group: UUID
     subject_id: str
 
@@ -53,12 +54,14 @@ class Others:
             quality_score: its picture's, [0, 1].
 
         Raises:
+            SearchedTooMuch: with the caller's credential, lately.
             CryptoError, InferenceFailed, LowQuality, MissingThreshold: then nothing is known.
         """
         references = self._references()
         roster = rosters.read(list(self._members().values_list("subject_id", flat=True)), version.config)
         if not roster.candidates:
             return Searched(references, None, roster.not_embedded)
+        searches.spend(self.caller, len(roster.candidates))
         margin = engine.score(version.rule, roster.templates, probe, quality_score).margin
         best = int(margin.argmax())
         same = margin[best] >= version.identification.at(len(roster.candidates)).match
@@ -92,7 +95,7 @@ def begin(caller: Caller, version: ServedVersion, group_id: str, subject_id: str
         NotReady: the version cannot identify.
         Slowed, SearchedTooMuch
     """
-    others = Others(groups.existing(group_id).pk, subject_id)
+    others = Others(caller, groups.existing(group_id).pk, subject_id)
     _ = version.identification
     lockout.require_not_slowed(caller)
     if wait_s := limits.spend("candidates", caller.credential_id, others._members().count()):

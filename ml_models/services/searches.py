@@ -13,12 +13,15 @@ from django.db.models.functions import Now
 from .. import crypto, metrics, signals
 from ..engine.errors import EngineError
 from ..engine.types import Decision, Quality
-from ..exceptions import ConfigChanged, LockedOut, NotLive
+from ..exceptions import ConfigChanged, LockedOut, NotLive, SearchedTooMuch
 from ..models import Identification, Membership, Subject, actor_id
-from . import audit, lockout
+from . import audit, limits, lockout
 from .attempts import Attempt
 from .callers import Caller
 from .rosters import Candidate, Roster
+
+_MANY = 50
+"""Of a search among so many, a chosen one of them is hardly guessed by it; one among n counts as `_MANY`/n searches."""
 
 
 @dataclass(slots=True)
@@ -35,13 +38,24 @@ class Search:
     attempt: Attempt = field(default_factory=Attempt)
 
 
+def spend(caller: Caller, candidates: int) -> None:
+    """Count a search among so many against the limit of the caller's credential.
+
+    Raises:
+        SearchedTooMuch
+    """
+    if wait_s := limits.spend("searches", caller.credential_id, max(1, _MANY // candidates)):
+        raise SearchedTooMuch(wait_s)
+
+
 def record_decision(
     search: Search, decision: Decision, margin: float | None, quality: Quality, timings_ms: dict[str, float]
 ) -> Identification:
-    """Write the audit row, where whoever is named is still there, on the roster and not locked.
+    """Write the audit row, where whoever is named is still there, on the roster and not locked, and the credential does
+    not wait for them.
 
     Raises:
-        LockedOut, ConfigChanged
+        LockedOut, Slowed, ConfigChanged
     """
     named = search.shown[0] if decision.decision == "match" else None
     with transaction.atomic():
@@ -84,7 +98,7 @@ def _require_present(search: Search) -> None:
     members = Membership.objects.filter(group=search.group, subject_id__in=[one.subject_id for one in search.shown])
     if len(held) < len(pks) or (search.group and members.count() < len(pks)):
         raise ConfigChanged("The roster changed while the picture was processed. Try again.")
-    lockout.require_unlocked(held[pks[0]])
+    lockout.require_free(held[pks[0]], lockout.slow_left(search.caller, pks[0]))
 
 
 def record_failure(search: Search, error: Exception) -> None:

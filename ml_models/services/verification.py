@@ -82,7 +82,7 @@ def _verify(
     if template is None:
         raise NotEnrolled
     dropped = attempt.dropped
-    lockout.require_free(template)
+    lockout.require_free(template.lock_left, template.slow_left)
     with tracing.span("verify.pictures"):
         live, shown = liveness.take(attempt, caller, version, "verify", subject_id, answer, images)
         timings = steps_ms(shown)

@@ -8,20 +8,29 @@ from typing import Any
 import pytest
 from django.core.cache import cache
 from django.core.files.uploadedfile import SimpleUploadedFile
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from rest_framework.test import APIClient
 
 from ml_models import crypto, metrics, runtime, services, signals
 from ml_models.engine.errors import InferenceFailed
-from ml_models.exceptions import ConfigChanged, LockedOut, NotReady
-from ml_models.models import AuditEvent, Embedding, EnsembleConfig, Group, Identification, Reference, Subject
+from ml_models.exceptions import ConfigChanged, LockedOut, NotReady, Slowed
+from ml_models.models import (
+    AuditEvent,
+    Embedding,
+    EnsembleConfig,
+    Group,
+    Identification,
+    PairCount,
+    Reference,
+    Subject,
+)
 from ml_models.services import erasure, groups, identification, limits, liveness, retention, rosters, rotation
 from tests.conftest import Portraits
 from tests.support.keys import keyset
 from tests.support.pictures import another
-from tests.support.races import LONG_S, Parking
+from tests.support.races import LONG_S, Parking, wait_for_a_lock
 from tests.support.served import rewrite
 from tests.support.uploads import enroll
 
@@ -256,6 +265,11 @@ def test_a_search_for_one_alone_is_counted_as_a_verify(door: APIClient, roster: 
         answer = identify(door, picture, subject_id="child-1")
         assert (answer.status_code, answer.json()["code"]) == (429, "throttled")
     assert Subject.objects.get(subject_id="child-1").failures == 6
+    # nor is it the way around the wait to name a second one
+    for more in ({"subject_id": ["child-1", "child-2"]}, {"group": roster}):
+        answer = identify(door, portraits.eileen_collins, **more)
+        assert (answer.status_code, answer.json()["code"]) == (429, "throttled")
+    assert services.identify(services.NOBODY, [portraits.eileen_collins], group_id=roster).subject_id == "child-1"
     # among several nobody knows who it should have been
     groups.put(services.NOBODY, roster, ["child-1", "child-3"])
     assert identify(door, portraits.grace_hopper, group=roster).json()["decision"] == "no_match"
@@ -378,6 +392,17 @@ class TestRaces:
         Subject.objects.filter(subject_id="child-1").update(locked_until=until)
         parking.let_go()
         with pytest.raises(LockedOut):
+            found.result(LONG_S)
+
+    def test_whom_a_credential_waits_for_meanwhile_it_does_not_name(self, searching: tuple[Parking, Any]) -> None:
+        parking, found = searching
+        with transaction.atomic():
+            child = Subject.objects.select_for_update().get(subject_id="child-1")
+            parking.let_go()
+            wait_for_a_lock()
+            until = timezone.now() + timedelta(minutes=5)
+            PairCount.objects.create(subject=child, credential="", slowed_until=until)
+        with pytest.raises(Slowed):
             found.result(LONG_S)
 
     def test_an_attempt_ends_under_the_version_it_began_with(self, searching: tuple[Parking, Any]) -> None:
