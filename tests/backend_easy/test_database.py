@@ -93,6 +93,7 @@ def test_every_connection_has_timeouts_those_of_requests_are_short(
         shown = [one.execute(f"SHOW {name}").fetchone() for name in ("statement_timeout", "lock_timeout")]
         assert shown == [(statement,), (lock,)]
         waits = {"connect_timeout": "2", "tcp_user_timeout": "5000", "keepalives_idle": "5"}
+        waits |= {"keepalives_interval": "5", "keepalives_count": "2"}
         assert waits.items() <= one.info.get_parameters().items()
     assert bool(pool) == ("pool" in entry["OPTIONS"]) == (entry["CONN_MAX_AGE"] == 0)
 

@@ -190,6 +190,7 @@ def test_a_chunk_that_is_owed_fetches_nothing_while_an_open_rollouts_does(
 def test_chunks_of_a_version_whose_warmth_ended_are_left_alone(warm: EnsembleConfig) -> None:
     Embedding.objects.filter(space__in=backfill.spaces_of(warm)).delete()
     [chunk] = rollouts.advance()
+    assert [rollouts.advance() for _ in range(3)] == [[]] * 3  # it is in a worker's hands
     rollouts.end_warmth(warm)
     assert backfill.embed_chunk(chunk)
     assert backfill.count_missing(warm) == 6

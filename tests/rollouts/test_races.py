@@ -9,12 +9,14 @@ import pytest
 from django.core.management import call_command
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 from pytest_django import Settings
 
 from ml_models import artifacts, rollouts, runtime
 from ml_models.exceptions import NotReady, RolloutRefused
 from ml_models.models import ConfigStep, Embedding, EnsembleConfig, Rollout, RolloutChunk, Subject
 from ml_models.rollouts import backfill, leasing, transitions
+from ml_models.services import audit
 from ml_models.versions import locks
 from tests.conftest import Portraits
 from tests.support.races import LONG_S, Parking, wait_for_a_lock
@@ -85,6 +87,32 @@ def test_activating_a_version_twice_at_once_opens_one_rollout(mirrored: Ensemble
     assert ConfigStep.objects.filter(config=mirrored, to_state="rolling_out").count() == 1
 
 
+def test_every_change_of_version_waits_for_the_writes_under_way(
+    served: EnsembleConfig, tmp_path: Path, background: Any
+) -> None:
+    call_command("load_ensemble", str(write(tmp_path, ensemble(3, target_fmr=0.002))))
+    rollouts.validate(rollouts.get_config(3))
+    runtime.refresh()
+    runtime.report()
+
+    def waits(change: Callable[..., Any], *about: Any) -> Any:
+        before = set(EnsembleConfig.objects.values_list("version", "state", "warm_until"))
+        with transaction.atomic():
+            locks.share_versions()  # as an enrolment does until it commits
+            changing = background(change, *about)
+            wait_for_a_lock()
+            assert set(EnsembleConfig.objects.values_list("version", "state", "warm_until")) == before
+        result = changing.result(LONG_S)
+        assert set(EnsembleConfig.objects.values_list("version", "state", "warm_until")) != before
+        return result
+
+    waits(rollouts.abort, waits(rollouts.open_rollout, rollouts.get_config(3)))
+    waits(rollouts.discard, rollouts.get_config(3))
+    waits(rollouts.cut_over, waits(rollouts.open_rollout, rollouts.get_config(3)))
+    waits(rollouts.roll_back)
+    waits(rollouts.end_warmth, rollouts.get_config(3))
+
+
 def test_two_workers_who_find_everything_done_cut_over_once(mirrored: EnsembleConfig, background: Any) -> None:
     rollout = rollouts.open_rollout(mirrored)
     runtime.refresh()
@@ -103,12 +131,14 @@ def test_the_cut_over_counts_again_inside_the_lock(
     runtime.refresh()
     for chunk in rollouts.advance():
         backfill.embed_chunk(chunk)
-    parking = Parking(monkeypatch, locks, "change_versions")
-    cutting = background(rollouts.cut_over, rollout)
-    parking.arrive()  # it has looked, and everything was there
     monkeypatch.setattr(runtime, "served", not_loaded(mirrored))  # a process that has not loaded it yet
-    assert enroll(service, "child-3", portraits.eileen_collins).status_code == 201
+    parking = Parking(monkeypatch, audit, "record")
+    enrolling = background(enroll, service, "child-3", portraits.eileen_collins)
+    parking.arrive()  # its reference is dated and not committed
+    cutting = background(rollouts.cut_over, rollout)
+    wait_for_a_lock()  # it has counted, and everything was there
     parking.let_go()
+    assert enrolling.result(LONG_S).status_code == 201
     with pytest.raises(RolloutRefused, match="3 embeddings are missing"):
         cutting.result(LONG_S)
     monkeypatch.undo()
@@ -149,8 +179,10 @@ def test_inside_the_lock_a_cut_over_counts_no_whole_table(mirrored: EnsembleConf
     runtime.report()
     for chunk in rollouts.advance():
         backfill.embed_chunk(chunk)
+    RolloutChunk.objects.create(rollout=rollout, references=[], leased_until=timezone.now())  # a frozen worker's
     with CaptureQueriesContext(connection) as queries:
         rollouts.cut_over(rollout)
+    assert not RolloutChunk.objects.exists()
     asked = [query["sql"].lower() for query in queries]
     lock = next(at for at, sql in enumerate(asked) if "pg_advisory_xact_lock(" in sql)
     counts = ["count(" in sql and 'from "ml_models_reference"' in sql for sql in asked]

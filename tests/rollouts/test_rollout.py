@@ -11,6 +11,7 @@ from django.db.models.functions import Now
 from rest_framework.test import APIClient
 
 from ml_models import rollouts, runtime, signals
+from ml_models.exceptions import RolloutRefused
 from ml_models.models import Artifact, Embedding, EnsembleConfig, Reference, Rollout, RolloutChunk, ServingProcess
 from ml_models.rollouts import backfill, leasing
 from ml_models.rollouts.progress import progress
@@ -137,6 +138,8 @@ def test_abort_keeps_what_is_done_and_activating_again_does_the_rest(
 
     again = rollouts.open_rollout(rollouts.get_config(3))
     assert again.pairs == 3
+    # one that is over ends no other of the same version
+    assert post(operator, f"rollouts/{rollout.pk}/abort").json()["code"] == "rollout_refused"
     work_off()
     assert state_of(3) == "active"
     assert done < set(Embedding.objects.values_list("pk", flat=True))
@@ -194,11 +197,17 @@ def test_a_rollout_may_leave_behind_what_the_limit_allows_and_who_was_left_enrol
     grant: Any,
     django_user_model: Any,
 ) -> None:
-    settings.ML_MODELS = {**settings.ML_MODELS, "FAILURES_ALLOWED": 0.5}
+    allowing, none = ({**settings.ML_MODELS, "FAILURES_ALLOWED": share} for share in (0.5, 0))
+    settings.ML_MODELS = allowing
     Reference.objects.filter(subject__subject_id="child-1").update(chip=b"damaged")
-    rollout = rollouts.open_rollout(mirrored)
+    rollout = rollouts.open_rollout(mirrored, hold_for_approval=True)
     runtime.refresh()
     work_off()
+    settings.ML_MODELS = none
+    with pytest.raises(RolloutRefused, match="1 references could not be embedded; 0 are allowed"):
+        rollouts.cut_over(rollouts.get_rollout(rollout.pk))
+    settings.ML_MODELS = allowing
+    rollouts.cut_over(rollouts.get_rollout(rollout.pk))
     assert state_of(3) == "active"
     assert progress(rollouts.get_rollout(rollout.pk)).failures == {"decryption_failed": 1}
 

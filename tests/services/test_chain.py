@@ -271,6 +271,32 @@ def test_retention_leaves_a_checkpoint_and_a_whole_trail(pruned: None, tmp_path:
     assert verified(path)["problems"] == []
 
 
+def test_what_was_chained_late_waits_for_those_before_it(chained: None, settings: Settings) -> None:
+    settings.ML_MODELS = {**settings.ML_MODELS, "AUDIT_DAYS": 30}
+    behind_its_back("UPDATE ml_models_auditevent SET at = at - %s WHERE sequence = 5", timedelta(days=31))
+    assert chain.prune() == 0
+    assert AuditEvent.objects.count() == 10
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_chain_is_still_while_it_is_verified(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, background: Callable[..., Any]
+) -> None:
+    settings.ML_MODELS = {**settings.ML_MODELS, "AUDIT_DAYS": 30}
+    write(3)
+    ages(days=31)
+    chain.chain_all()
+    write(1)
+    parking = Parking(monkeypatch, trail, "_verify_checkpoints", after=True)
+    verifying = background(trail.verify)
+    parking.arrive()
+    assert (chain.prune(), chain.chain()) == (0, 0)
+    parking.let_go()
+    found = verifying.result(LONG_S)
+    assert (found.problems, found.events, found.unchained) == ([], 3, 1)
+    assert (chain.chain(), chain.prune()) == (1, 3)
+
+
 @pytest.mark.parametrize("forever", [0, None])
 def test_nothing_is_pruned_before_its_time_or_where_events_are_kept_for_ever(
     chained: None, settings: Settings, forever: int | None
