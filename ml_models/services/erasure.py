@@ -104,21 +104,25 @@ def _delete_reference(reference_id: uuid.UUID) -> Subject | None:
 def erase_made_before(pk: uuid.UUID, at: datetime) -> int:
     """Erase again what a subject's row held at `at`, after a backup brought it back; leaves no tombstone of its own.
 
-    References captured since then stay, and the row with them: the person was enrolled anew. Returns: how many
-    references went.
+    References captured since then stay, and the row with them: the person was enrolled anew, with the first of them.
+    The row's key is a new one, so that earlier audit events name nobody. Returns: how many references went.
     """
     with transaction.atomic():
         subject = _held(pk=pk)
         if subject is None or subject.created_at > at:
             return 0
+        own = own_account(subject.subject_id)
+        anew = subject.references.filter(captured_at__gt=at).order_by("captured_at").first()
+        if anew is None:
+            return _delete(subject, own)
         before = subject.references.filter(captured_at__lte=at)
         count = before.count()
-        if not subject.references.filter(captured_at__gt=at).exists():
-            return _delete(subject, own_account(subject.subject_id))
         before.delete()
         idempotency.forget(subject.subject_id)
         subject.verifications.filter(at__lte=at).update(subject=None)
         subject.identifications.filter(at__lte=at).update(subject=None)
+        _take_name_off(own, at__lte=at)
+        Subject.objects.filter(pk=pk).update(created_at=anew.captured_at, audit_key=audit.new_key())
     return count
 
 
@@ -130,14 +134,19 @@ def _held(**which: Any) -> Subject | None:
 def _delete(subject: Subject, own: Any) -> int:
     """Delete a subject that is held, and take its account's name off what that account has asked."""
     subject_id, count = subject.subject_id, subject.references.count()
-    if own is not None:
-        for table in (Verification, Identification):
-            table.objects.filter(caller=own).update(caller=None)
+    _take_name_off(own)
     subject.delete()
     groups.leave_all(subject_id)
     idempotency.forget(subject_id)
     signals.after_commit(signals.subject_erased, subject_id=subject_id, references=count)
     return count
+
+
+def _take_name_off(own: Any, **when: Any) -> None:
+    """Let nobody see which account asked, where it was the subject's own."""
+    if own is not None:
+        for table in (Verification, Identification):
+            table.objects.filter(caller=own, **when).update(caller=None)
 
 
 def _unless_own(caller: Caller, own: Any) -> Any:

@@ -9,16 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib.auth import get_user_model
 from django.core.management import CommandError, call_command
 from pytest_django import Settings
 from rest_framework.test import APIClient
 
 from ml_models import services
 from ml_models.exceptions import NotFound
-from ml_models.models import Embedding, Erasure, Identification, Reference, Subject, Verification
+from ml_models.models import Embedding, Erasure, Identification, KeptAnswer, Reference, Subject, Verification
 from tests.conftest import Portraits
 from tests.support.pictures import another
-from tests.support.uploads import enroll, verify
+from tests.support.uploads import enroll, upload, verify
 
 pytestmark = pytest.mark.django_db
 
@@ -97,21 +98,65 @@ def test_a_person_enrolled_anew_stays(
     restore()
     assert replay(file) == (0, 0, 0)
     assert enrolled() == {"child-1": 1, "child-2": 1}
+    # without a reference, too: or anybody could be enrolled there
+    services.erase_reference(services.NOBODY, Reference.objects.get(subject__subject_id="child-1").pk)
+    assert replay(export()) == (0, 0, 0)
+    assert enrolled() == {"child-1": 0, "child-2": 1}
+    # of two erasures the later one counts
+    services.erase_subject(services.NOBODY, "child-1")
+    file = export()
+    restore()
+    assert replay(file) == (1, 1, 2)
+    assert enrolled() == {"child-2": 1}
+
+
+def parent(subject_id: str) -> Any:
+    """The account of child 1, who acts on itself."""
+    return get_user_model().objects.get(username="parent").pk if subject_id == "child-1" else None
 
 
 def test_who_was_enrolled_anew_into_a_row_that_came_back_keeps_the_new_reference_alone(
-    people: list[str], service: APIClient, portraits: Portraits, backup: Any, export: Any
+    people: list[str],
+    service: APIClient,
+    portraits: Portraits,
+    backup: Any,
+    export: Any,
+    user: Any,
+    settings: Settings,
 ) -> None:
-    verify(service, "child-1", portraits.eileen_collins)
+    def asked() -> None:
+        picture = upload("child-1", portraits.eileen_collins)
+        service.post("/api/v1/face/verify", picture, format="multipart", headers={"idempotency-key": "one"})
+        named = Subject.objects.get(subject_id="child-1")
+        Identification.objects.create(subject=named, caller=user, roster_size=1, candidates=1, decision="match")
+
+    settings.ML_MODELS = {**settings.ML_MODELS, "SUBJECT_ACCOUNT": f"{__name__}.parent"}
+
+    def row() -> tuple[Any, bytes]:
+        subject = Subject.objects.get(subject_id="child-1")
+        return subject.created_at, bytes(subject.audit_key or b"")
+
+    asked()
+    _, key = row()
     restore = backup()
     services.erase_subject(services.NOBODY, "child-1")
     file = export()
     restore()
     new = enroll(service, "child-1", another(portraits.eileen_collins)).json()["reference_id"]
+    asked()
     assert replay(file) == (0, 1, 1)
     assert str(Reference.objects.get(subject__subject_id="child-1").pk) == new
-    assert Verification.objects.get().subject is None
+    for table in (Verification, Identification):  # what was asked since is still the new one's
+        named = table._default_manager.order_by("at").values_list("subject__subject_id", flat=True)
+        assert list(named) == [None, "child-1"]
+    assert list(Identification.objects.order_by("at").values_list("caller", flat=True)) == [None, user.pk]
+    # or the events of who was erased would name somebody again
+    began, renewed = row()
+    assert began == Reference.objects.get(pk=new).captured_at
+    assert renewed not in (key, b"")
+    assert not KeptAnswer.objects.exists()
     assert replay(file) == (0, 0, 0)
+    assert row() == (began, renewed)
 
 
 def test_an_export_names_nobody_and_may_begin_later(people: list[str], user: Any, export: Any) -> None:
@@ -141,6 +186,7 @@ def test_a_replay_finds_hashes_of_an_earlier_key_and_refuses_where_their_key_is_
     first = base64.b64decode(present["keys"][present["primary"]])
     restore = backup()
     services.erase_subject(services.NOBODY, "child-1")
+    services.erase_reference(services.NOBODY, Reference.objects.get().pk)
     file = export()
     restore()
     strange = keyset(present["primary"], **{present["primary"]: os.urandom(32)})
@@ -151,7 +197,8 @@ def test_a_replay_finds_hashes_of_an_earlier_key_and_refuses_where_their_key_is_
         assert enrolled() == {"child-1": 1, "child-2": 1}
     both = keyset("new", new=os.urandom(32), **{present["primary"]: first})
     settings.ML_MODELS = {**settings.ML_MODELS, "KEYSET": both}
-    assert replay(file) == (1, 1, 1)
+    assert replay(file) == (1, 2, 2)
+    assert enrolled() == {"child-2": 0}
 
 
 @pytest.mark.parametrize(
@@ -163,6 +210,7 @@ def test_a_replay_finds_hashes_of_an_earlier_key_and_refuses_where_their_key_is_
         lambda head, line: [head, line, line[:-20]],
         lambda head, line: [head, line, '{"subject": "child-1", "references": 1, "at": "2026-11-25T00:00:00+00:00"}'],
         lambda head, line: [head, line, line.replace("+00:00", "")],
+        lambda head, line: [head, line, line.replace('"references"', f'"reference": "{"0" * 64}", "references"')],
     ],
 )
 def test_a_damaged_export_erases_nothing(people: list[str], backup: Any, export: Any, spoil: Any) -> None:
