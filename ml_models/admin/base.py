@@ -23,7 +23,7 @@ from ml_models import tasks
 from ml_models.engine.errors import EngineError
 from ml_models.exceptions import ConfigInvalid, ServiceError
 from ml_models.models import EnsembleConfig
-from ml_models.services import Caller
+from ml_models.services import Caller, audit
 from ml_models.versions.evidence import Line as Requirement
 
 from .comparison import Line
@@ -85,6 +85,8 @@ class Button:
     danger: bool = False
     quiet: bool = False
     """For a deed that is rare: it does not stand out."""
+    kind: str = ""
+    """The audit's, of a deed whose refusals leave events."""
 
     def labelled(self, obj: Any) -> str:
         return self.label if isinstance(self.label, str) else self.label(obj)
@@ -231,6 +233,8 @@ class Panel(ModelAdmin):
 
     def _press(self, request: HttpRequest, object_id: str, button: Button) -> HttpResponse:
         if not request.user.has_perm(button.permission):
+            if request.method == "POST" and button.kind:
+                audit.record(button.kind, panel_caller(request), code="forbidden")
             return self.lacks(request, button.permission)
         obj = self.require(request, object_id)
         page = self.url("change", obj.pk)

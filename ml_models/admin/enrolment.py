@@ -132,7 +132,15 @@ class SubjectAdmin(FindingPanel):
     readonly_fields = ["failed"]
     change_form_template = "admin/ml_models/subject.html"
     buttons = (
-        Button("release", "Release", "ml_models.release_subject", _release, lockout.is_held, _ask_release),
+        Button(
+            "release",
+            "Release",
+            "ml_models.release_subject",
+            _release,
+            lockout.is_held,
+            _ask_release,
+            kind=audit.Kind.RELEASE,
+        ),
         Button(
             "cannot_turn",
             "Cannot turn the head",
@@ -141,6 +149,7 @@ class SubjectAdmin(FindingPanel):
             lambda subject: not subject.cannot_turn,
             _ask_cannot_turn,
             quiet=True,
+            kind=audit.Kind.EXEMPT,
         ),
         Button(
             "can_turn",
@@ -150,6 +159,7 @@ class SubjectAdmin(FindingPanel):
             lambda subject: subject.cannot_turn,
             _ask_can_turn,
             quiet=True,
+            kind=audit.Kind.EXEMPT,
         ),
         Button(
             "erase",
@@ -159,6 +169,7 @@ class SubjectAdmin(FindingPanel):
             lambda subject: True,
             _ask_erase_subject,
             danger=True,
+            kind=audit.Kind.ERASE_SUBJECT,
         ),
     )
 
@@ -228,6 +239,7 @@ class ReferenceAdmin(FindingPanel):
             lambda reference: True,
             _ask_erase_reference,
             danger=True,
+            kind=audit.Kind.ERASE_REFERENCE,
         ),
     )
 

@@ -13,7 +13,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from ml_models.models import CredentialCount
-from ml_models.services import lockout
+from ml_models.services import audit, lockout
 
 from .base import Asked, Button, Done, Panel, panel_caller
 
@@ -55,6 +55,7 @@ class CredentialCountAdmin(Panel):
             _release,
             _is_slowed,
             _ask_release,
+            kind=audit.Kind.RELEASE,
         ),
     )
 

@@ -16,6 +16,7 @@ from ml_models import services
 from ml_models.engine.errors import EngineError
 from ml_models.exceptions import ServiceError
 from ml_models.models import Reference, Subject
+from ml_models.services import audit
 from ml_models.services.frames import FrameUploadHandler
 
 from .base import Panel, panel_caller, refused
@@ -26,6 +27,8 @@ ENROLL, OVERRIDE = "ml_models.enroll_subject", "ml_models.override_reference"
 def enrol(panel: Panel, request: HttpRequest) -> HttpResponse:
     """Add a picture from a file or the camera."""
     if not request.user.has_perm(ENROLL):
+        if request.method == "POST":
+            audit.record(audit.Kind.ENROLL, panel_caller(request), code="forbidden")
         return panel.lacks(request, ENROLL)
     pk = _uuid(request.GET.get("subject", ""))
     known = Subject.objects.filter(pk=pk).first() if pk else None
@@ -44,6 +47,7 @@ def _enrolled(request: HttpRequest, subject_id: str) -> Reference | None:
         return None
     override = request.POST.get("override") == "on"
     if override and not request.user.has_perm(OVERRIDE):
+        audit.record(audit.Kind.OVERRIDE, panel_caller(request), code="forbidden")
         raise PermissionDenied
     try:
         done = services.enroll(panel_caller(request), subject_id, picture.read(), override)

@@ -124,6 +124,8 @@ def test_a_picture_is_enrolled_by_who_may_and_refused_with_its_reason(
 
     without = staff("view_subject")
     assert enrol(without, "child-4", portraits.eileen_collins).status_code == 403
+    refused = AuditEvent.objects.filter(code="forbidden").order_by("pk").values_list("kind", "credential_id")
+    assert list(refused) == [("override", "panel"), ("enroll", "panel")]
     assert ENROL not in without.get(page("subject", "changelist")).text
     assert ENROL in desk.get(page("subject", "changelist")).text
 

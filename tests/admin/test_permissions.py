@@ -9,7 +9,7 @@ from django.test import Client
 from django.utils import timezone
 
 from ml_models import rollouts
-from ml_models.models import CredentialCount, EnsembleConfig, Rollout, Subject, Verification
+from ml_models.models import AuditEvent, CredentialCount, EnsembleConfig, Rollout, Subject, Verification
 from tests.support.panel import page
 from tests.support.uploads import verify
 from tests.support.work import work_off
@@ -37,6 +37,15 @@ BUTTONS = [
     ("subject", "can_turn", "exempt_subject"),
     ("credentialcount", "release", "release_credential"),
 ]
+# whose refusal leaves an event, of this kind
+AUDITED = {
+    ("subject", "erase"): "erase_subject",
+    ("reference", "erase"): "erase_reference",
+    ("subject", "release"): "release",
+    ("subject", "cannot_turn"): "exempt",
+    ("subject", "can_turn"): "exempt",
+    ("credentialcount", "release"): "release",
+}
 
 
 def _row(model: str, button: str, request: pytest.FixtureRequest) -> Any:
@@ -81,6 +90,8 @@ def test_a_button_is_seen_and_pressed_by_holders_of_its_right_only(
         assert client.get(url).status_code == 403
         refused = client.post(url)
         assert (refused.status_code, right in refused.text) == (403, True)
+    events = AuditEvent.objects.filter(code="forbidden").values_list("kind", "credential_id")
+    assert list(events) == ([(AUDITED[model, button], "panel")] * 2 if (model, button) in AUDITED else [])
     assert type(row).objects.filter(pk=row.pk).exists()
     assert getattr(type(row).objects.get(pk=row.pk), "state", "") == getattr(row, "state", "")
 
