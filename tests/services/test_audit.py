@@ -297,6 +297,7 @@ CHANGES = {
     "facts": "UPDATE ml_models_auditevent SET facts = '{}'",
     "caller": "UPDATE ml_models_auditevent SET caller = 'somebody else'",
     "all": "DELETE FROM ml_models_auditevent",
+    "facts with the place": "UPDATE ml_models_auditevent SET sequence = id, digest = 'x', facts = '{}'",
     "no place": "UPDATE ml_models_auditevent SET sequence = NULL, digest = '', key_id = NULL",
     "another place": "UPDATE ml_models_auditevent SET sequence = sequence + 1000",
 }
@@ -308,7 +309,7 @@ def test_the_database_refuses_to_change_an_event(people: list[str]) -> None:
             with pytest.raises(DatabaseError, match="append-only"), transaction.atomic():
                 connection.cursor().execute(CHANGES[change])
 
-    refuses("facts", "caller", "all")
+    refuses("facts", "caller", "facts with the place", "all")
     chain.chain_all()
     refuses(*CHANGES)
 

@@ -219,6 +219,18 @@ def test_a_tail_removed_and_written_anew_is_found_by_the_head_alone(kept: Path) 
         verified(kept)
 
 
+def test_a_chain_written_anew_without_its_key_is_found(chained: None) -> None:
+    """As by somebody who may write to the database and has no keyset."""
+    behind_its_back("UPDATE ml_models_auditevent SET facts = '{}' WHERE sequence = 5")
+    digest = AuditEvent.objects.get(sequence=4).digest
+    for event in AuditEvent.objects.filter(sequence__gt=4).order_by("sequence"):
+        assert event.key_id
+        digest = chain.link(b"", event.key_id, digest, {"sequence": event.sequence, **chain.content(event)})
+        behind_its_back("UPDATE ml_models_auditevent SET digest = %s WHERE id = %s", digest, event.pk)
+    with pytest.raises(CommandError, match="Event 5 was altered"):
+        verified()
+
+
 def test_events_of_two_chains_are_no_chain_though_each_has_its_place_and_its_hash(kept: Path) -> None:
     """As by somebody who let the job write a tail anew, and put the old end back so that the head kept is there."""
     old = list(AuditEvent.objects.filter(sequence__gt=8))
@@ -269,6 +281,10 @@ def test_retention_leaves_a_checkpoint_and_a_whole_trail(pruned: None, tmp_path:
     assert chain.chain_all() == 2
     assert chain.end()[0] == 12
     assert verified(path)["problems"] == []
+    ages(days=31)
+    assert chain.prune() == 2
+    with pytest.raises(CommandError, match="The head kept, 10, is older than what retention has left"):
+        verified(path)
 
 
 def test_what_was_chained_late_waits_for_those_before_it(chained: None, settings: Settings) -> None:
@@ -322,6 +338,7 @@ CHECKPOINTS = {
         "SELECT 8, digest, 2, at, key_id, digest FROM ml_models_auditevent WHERE sequence = 8",
         "Checkpoint 8 was altered or forged",
     ),
+    "an event put back": (_INSERTED.replace("= 5", "= 8").format(3), "Event 3 is from before the last checkpoint"),
 }
 
 
@@ -341,10 +358,17 @@ def test_a_checkpoint_between_two_others_is_missed(pruned: None, settings: Setti
         verified()
 
 
-@pytest.mark.parametrize("change", ["UPDATE ml_models_auditcheckpoint SET count = 0", "DELETE FROM {}"])
-def test_the_database_refuses_to_change_a_checkpoint(pruned: None, change: str) -> None:
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE ml_models_auditcheckpoint SET count = 0",
+        "DELETE FROM ml_models_auditcheckpoint",
+        "DELETE FROM ml_models_auditevent WHERE sequence = 7",  # which no checkpoint covers
+    ],
+)
+def test_the_database_refuses_to_change_what_retention_has_left(pruned: None, change: str) -> None:
     with pytest.raises(Exception, match="append-only"), transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(change.format("ml_models_auditcheckpoint"))
+        cursor.execute(change)
     assert AuditCheckpoint.objects.get().count == 6
 
 
