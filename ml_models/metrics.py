@@ -31,6 +31,7 @@ else:
     CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
     # one of its own: the host's metrics are the host's to show
     _REGISTRY = CollectorRegistry()
+    # Each has a label: one without would write its file here, and with a full disk no web process could start.
     _SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
     _REQUESTS = Counter("ml_models_requests", "Answers by call and code.", ["call", "code"], registry=_REGISTRY)
     _REQUEST_SECONDS = Histogram(
@@ -62,10 +63,13 @@ else:
     _CHALLENGES = Counter(
         "ml_models_challenges", "Challenges that were issued, answered, passed.", ["step"], registry=_REGISTRY
     )
-    _CACHE_FAILURES = Counter("ml_models_cache_failures", "Times the cache did not answer.", registry=_REGISTRY)
+    _CACHE_FAILURES = Counter(
+        "ml_models_cache_failures", "Times the cache did not answer.", ["cache"], registry=_REGISTRY
+    )
     _CACHE_OPEN = LiveGauge(
         "ml_models_cache_breaker_open",
         "Processes that count the limits alone, since the cache does not answer.",
+        ["cache"],
         registry=_REGISTRY,
         multiprocess_mode="livesum",
     )
@@ -73,6 +77,9 @@ else:
         "ml_models_waiting", "Who waits for a core.", ["kind"], registry=_REGISTRY, multiprocess_mode="livesum"
     )
 
+
+# the limits' count lies in the host's cache of this name
+_CACHE = "default"
 
 Dropped: TypeAlias = Iterable[Mapping[str, Any]]
 """Frames that could not be used, each with its `code`."""
@@ -150,9 +157,8 @@ def cache_answered(answered: bool) -> None:
     """Whether the cache that the limits count in answered this process."""
     if installed:
         with _unharmed():
-            _CACHE_OPEN.set(not answered)
-            if not answered:
-                _CACHE_FAILURES.inc()
+            _CACHE_OPEN.labels(_CACHE).set(not answered)
+            _CACHE_FAILURES.labels(_CACHE).inc(not answered)
 
 
 def _drop(dropped: Dropped) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 import requests
 from django.db import connection
@@ -49,6 +50,21 @@ def test_probes_are_answered_by_address_and_without_tls(people: list[str], tmp_p
         assert requests.get(page, headers=pod, timeout=30, allow_redirects=False).status_code == 400
         named = {"Host": "faces.example.org"}
         assert requests.get(page, headers=named, timeout=30, allow_redirects=False).status_code == 301
+
+
+def test_a_process_that_has_to_start_on_a_full_disk_serves(people: list[str], tmp_path: Path) -> None:
+    with gunicorn(tmp_path) as server:
+        ready = f"http://127.0.0.1:{server.port}/readyz"
+        wait(lambda: requests.get(ready, timeout=30).status_code == 200)
+        arbiter, first = psutil.Process(server.process.pid), server.worker.pid
+        _, most = arbiter.rlimit(psutil.RLIMIT_FSIZE)
+        arbiter.rlimit(psutil.RLIMIT_FSIZE, (0, most))  # inherited: no file may grow
+        server.worker.kill()
+        wait(lambda: arbiter.children() and server.worker.pid != first)
+        second = server.worker.pid
+        # asked of the second one, or of the next one if that could not start
+        wait(lambda: requests.get(ready, timeout=60).status_code == 200)
+        assert server.worker.pid == second
 
 
 def test_a_replacement_that_loads_for_minutes_tells_the_server_that_it_lives(monkeypatch: pytest.MonkeyPatch) -> None:
