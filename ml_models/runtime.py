@@ -11,7 +11,7 @@ import os
 import socket
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -88,7 +88,7 @@ class ServedVersion:
 
     @cached_property
     def passive(self) -> PassiveRule | None:
-        """How its attack detector is judged; None where it has none.
+        """How its attack detectors are judged; None where it has none.
 
         Raises:
             ConfigInvalid: its numbers are not usable after all.
@@ -245,11 +245,15 @@ def assemble(config: EnsembleConfig, networks: Mapping[str, Any]) -> Pipeline:
             raise ArtifactRejected(f"{artifact.name} is published as {artifact.kind}; its place takes a {kind}.")
         return networks[artifact.sha256]
 
+    def part(place: str, files: Sequence[Artifact]) -> Any:
+        loaded = tuple(network(artifact, config.PLACES[place]) for artifact in files)
+        return loaded if place in config.SEVERAL else loaded[0]
+
     return Pipeline(
         members={m.artifact.name: network(m.artifact, Artifact.Kind.EMBEDDER) for m in config.members.all()},
         flip=config.flip,
         decode_limits=DecodeLimits(max_bytes=conf.get("MAX_IMAGE_BYTES")),
-        **{place: network(artifact, config.PLACES[place]) for place, artifact in config.placed.items()},
+        **{place: part(place, files) for place, files in config.placed.items()},
     )
 
 

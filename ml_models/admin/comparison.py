@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ml_models.models import EnsembleConfig, EnsembleMember, EvaluationReport
+from ml_models.versions import numbers
 
 from .display import headline
 
@@ -55,6 +56,7 @@ def _values(config: EnsembleConfig, report: EvaluationReport | None) -> dict[str
         "Name": config.name,
         "Evidence": headline(report),
         "Detector": config.detector.name,
+        "Attack detector": " + ".join(artifact.name for artifact in config.attack_detectors) or "none",
         "Flip averaging": "yes" if config.flip else "no",
         "Target FMR": f"{config.target_fmr:g}",
     }
@@ -65,6 +67,8 @@ def _values(config: EnsembleConfig, report: EvaluationReport | None) -> dict[str
     for condition in config.conditions:
         for voters, rule in condition.get("voter_sets", {}).items():
             values[f"Face {condition.get('name')}, {voters.replace('+', ' + ')}"] = _rule(rule)
+    for what, rule in numbers.deciding_liveness(config).items():
+        values[f"Liveness, {what}"] = _pairs(rule) if isinstance(rule, Mapping) else str(rule)
     for step, limits in config.quality_limits.items():
         values[f"Quality, {step}"] = _pairs(limits)
     return values

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from django.db.models import Prefetch
 from django.http import HttpRequest
 
 from ml_models import conf
-from ml_models.models import Artifact, EnsembleConfig, EnsembleMember
+from ml_models.models import Artifact, EnsembleConfig
 from ml_models.versions import evidence
+
+from .reading import with_artifacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +28,13 @@ def notices(of_evidence: bool = True) -> list[Notice]:
     Args:
         of_evidence: False where the page itself says what is missing.
     """
-    members = EnsembleMember.objects.filter(config__state="active")
-    facts = list(members.values_list("artifact__name", "artifact__family", "artifact__commercial_use"))
-    return [*_licences(facts), *_stand_in(facts), *(_evidence() if of_evidence else ())]
+    active = with_artifacts(EnsembleConfig.objects.filter(state=EnsembleConfig.State.ACTIVE)).first()
+    artifacts = active.artifacts if active else []
+    return [
+        *_licences(artifacts),
+        *_stand_in(artifacts),
+        *(_evidence(active) if active and of_evidence else ()),
+    ]
 
 
 def environment(request: HttpRequest) -> list[str] | None:
@@ -37,10 +42,10 @@ def environment(request: HttpRequest) -> list[str] | None:
     return ["Non-commercial", "warning"] if conf.get("NONCOMMERCIAL") else None
 
 
-def _licences(facts: Sequence[tuple[str, str, str]]) -> list[Notice]:
+def _licences(artifacts: Sequence[Artifact]) -> list[Notice]:
     if not conf.get("NONCOMMERCIAL"):
         return []
-    unlicensed = sorted(name for name, _, use in facts if use != Artifact.CommercialUse.ALLOWED)
+    unlicensed = sorted(a.name for a in artifacts if a.commercial_use != Artifact.CommercialUse.ALLOWED)
     in_use = f" Now in use: {', '.join(unlicensed)}." if unlicensed else ""
     says = (
         "This deployment declares itself non-commercial: weights may serve here whose commercial use is "
@@ -49,21 +54,18 @@ def _licences(facts: Sequence[tuple[str, str, str]]) -> list[Notice]:
     return [Notice("non-commercial", says)]
 
 
-def _evidence() -> list[Notice]:
-    members = EnsembleMember.objects.select_related("artifact").defer("artifact__golden")
-    rows = EnsembleConfig.objects.filter(state=EnsembleConfig.State.ACTIVE).select_related("detector")
-    active = rows.defer("detector__golden").prefetch_related(Prefetch("members", members)).first()
-    lacking = evidence.missing(active) if active else []
-    if active is None or not lacking:
+def _evidence(active: EnsembleConfig) -> list[Notice]:
+    lacking = evidence.missing(active)
+    if not lacking:
         return []
     why = "A superuser answers for it." if evidence.enforced() else "This deployment only warns of that."
     says = f"Version {active.version}, which is active, lacks evidence. {why} {' '.join(lacking)}"
     return [Notice("the active version lacks evidence", says)]
 
 
-def _stand_in(facts: Sequence[tuple[str, str, str]]) -> list[Notice]:
-    families = {family for _, family, _ in facts}
-    standing_in = sorted(name for name, family, _ in facts if family == "sface")
+def _stand_in(artifacts: Sequence[Artifact]) -> list[Notice]:
+    families = {artifact.family for artifact in artifacts}
+    standing_in = sorted(artifact.name for artifact in artifacts if artifact.family == "sface")
     if not standing_in or "adaface" in families:
         return []
     says = (

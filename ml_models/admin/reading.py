@@ -5,21 +5,27 @@ from __future__ import annotations
 from django.db.models import Prefetch, QuerySet
 from django.db.models.fields.json import KT
 
-from ml_models.models import EnsembleConfig, EnsembleMember, EvaluationReport
+from ml_models.models import EnsembleConfig, EnsembleMember, EvaluationReport, PlacedArtifact
+
+
+def with_artifacts(configs: QuerySet[EnsembleConfig]) -> QuerySet[EnsembleConfig]:
+    """Versions with all their artifacts, in three queries."""
+    members = EnsembleMember.objects.select_related("artifact").defer("artifact__golden")
+    placements = PlacedArtifact.objects.select_related("artifact").defer("artifact__golden")
+    return (
+        configs.select_related(*EnsembleConfig.PLACES)
+        .defer(*(f"{place}__golden" for place in EnsembleConfig.PLACES))
+        .prefetch_related(Prefetch("members", members), Prefetch("placements", placements))
+    )
 
 
 def detailed(configs: QuerySet[EnsembleConfig]) -> QuerySet[EnsembleConfig]:
     """Versions with members, artifacts and the latest report of each, in a fixed number of queries."""
-    members = EnsembleMember.objects.select_related("artifact").defer("artifact__golden")
     # a report of people who took no part says more than a newer one that is cross-validated
     apart_first = KT("data__cross_validated").asc(nulls_first=True)
     reports = EvaluationReport.objects.order_by("config_id", apart_first, "-created_at")
     latest = reports.distinct("config_id").defer("html")
-    return (
-        configs.select_related("detector")
-        .defer("detector__golden")
-        .prefetch_related(Prefetch("members", members), Prefetch("reports", latest, to_attr="latest"))
-    )
+    return with_artifacts(configs).prefetch_related(Prefetch("reports", latest, to_attr="latest"))
 
 
 def active() -> EnsembleConfig | None:

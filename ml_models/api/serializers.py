@@ -151,15 +151,18 @@ class ReleasedAnswer(serializers.Serializer[Any]):
     released = serializers.BooleanField(help_text="false: there was no lock to lift")
 
 
-class MemberAnswer(serializers.Serializer[Any]):
+class NetworkAnswer(serializers.Serializer[Any]):
     name = serializers.CharField()
     family = serializers.CharField()
-    weight = serializers.FloatField()
     sha256 = serializers.CharField()
     weights_licence = serializers.CharField()
     training_data = serializers.CharField()
     commercial_use = serializers.CharField()
     citation = serializers.CharField()
+
+
+class MemberAnswer(NetworkAnswer):
+    weight = serializers.FloatField()
 
 
 class ConfigAnswer(serializers.Serializer[Any]):
@@ -171,6 +174,7 @@ class ConfigAnswer(serializers.Serializer[Any]):
     members = MemberAnswer(many=True)
     detector = serializers.CharField()
     detector_sha256 = serializers.CharField()
+    presentation = NetworkAnswer(many=True, help_text="what looks for presentation attacks; of several the mean counts")
     noncommercial = serializers.BooleanField(help_text="this deployment declares itself non-commercial")
 
 

@@ -11,7 +11,7 @@ from rest_framework.response import Response
 
 from ml_models import conf, selectors, services
 from ml_models.exceptions import DuplicateFace, NotReady
-from ml_models.models import Verification
+from ml_models.models import Artifact, Verification
 from ml_models.services import audit, lockout
 from ml_models.services.challenges import Answer
 from ml_models.services.readiness import readiness
@@ -202,21 +202,9 @@ class ConfigView(FaceView):
 
     @operation("get_config", {200: s.ConfigAnswer}, example=examples.CONFIG)
     def get(self, request: Request) -> Response:
-        """The active version: members, digests, licences, citations."""
+        """The active version: networks, digests, licences, citations."""
         config = selectors.active_config()
-        members = [
-            {
-                "name": member.artifact.name,
-                "family": member.artifact.family,
-                "weight": member.weight,
-                "sha256": member.artifact.sha256,
-                "weights_licence": member.artifact.weights_licence,
-                "training_data": member.artifact.training_data,
-                "commercial_use": member.artifact.commercial_use,
-                "citation": member.artifact.citation,
-            }
-            for member in config.members.all()
-        ]
+        members = [{**_network(member.artifact), "weight": member.weight} for member in config.members.all()]
         answer = {
             "version": config.version,
             "name": config.name,
@@ -226,9 +214,15 @@ class ConfigView(FaceView):
             "members": members,
             "detector": config.detector.name,
             "detector_sha256": config.detector.sha256,
+            "presentation": [_network(artifact) for artifact in config.attack_detectors],
             "noncommercial": conf.get("NONCOMMERCIAL"),
         }
         return Response(written(s.ConfigAnswer, answer))
+
+
+def _network(artifact: Artifact) -> dict[str, Any]:
+    fields = ("name", "family", "sha256", "weights_licence", "training_data", "commercial_use", "citation")
+    return {field: getattr(artifact, field) for field in fields}
 
 
 class HealthView(FaceView):

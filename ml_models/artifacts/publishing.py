@@ -18,6 +18,8 @@ from .pulling import object_name
 from .storage import Progress, storage, stored_sha256
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+# what an attempt's times are told by, beside the networks' names
+_STEPS = {"decode", "detect", "upright", "presentation", "quality", "roster", "search", "total"}
 
 
 def publish(
@@ -54,6 +56,8 @@ def publish(
     """
     if not _NAME.fullmatch(name):
         raise InvalidRequest(f"{name!r} is no name for an artifact: up to 100 letters, digits, dots, _ and -.")
+    if name in _STEPS:
+        raise InvalidRequest(f"{name!r} is what a step of an attempt is called: publish it under another name.")
     try:
         sha256 = sha256_of(path)
     except OSError as error:

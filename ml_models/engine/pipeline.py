@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,14 +17,14 @@ from .decode import DecodeLimits, decode
 from .detect import Detector, most_prominent, the_one_face
 from .errors import InferenceFailed, NotUpright
 from .lanes import ONE_LANE, Lanes
-from .presentation import PresentationDetector
+from .presentation import PresentationDetector, together
 from .quality import VERIFY_LIMITS, QualityLimits, measure, require, with_norms
 from .types import Chip, DetectedFace, Embeddings, Extraction, Image, Presentation, Quality
 from .upright import View, stand
 
 T = TypeVar("T")
 
-# among the members' names
+# among the members' names: `artifacts.publish` takes no artifact of such a name
 _UPRIGHT, _PRESENTATION = "upright", "presentation"
 
 
@@ -41,14 +41,14 @@ class EmbedsFaces(Protocol):
 class Pipeline:
     """A config version's way from bytes to vectors. Safe to share between threads.
 
-    `members` are keyed by artifact name; `flip` averages with the mirror image; `presentation` looks for attacks, where
-    the version has a network for it.
+    `members` are keyed by artifact name; `flip` averages with the mirror image; `presentation` are the networks that
+    look for attacks, none in most versions; of several the logits are averaged.
     """
 
     detector: Detector
     members: Mapping[str, EmbedsFaces]
     flip: bool = False
-    presentation: PresentationDetector | None = None
+    presentation: tuple[PresentationDetector, ...] = ()
     decode_limits: DecodeLimits = field(default_factory=DecodeLimits)
     # milliseconds of each network's last face: of works side by side the longest has to begin first
     _took_ms: dict[str, float] = field(default_factory=dict, compare=False, repr=False)
@@ -76,8 +76,8 @@ class Pipeline:
             InferenceFailed: a network failed.
         """
         timings: dict[str, float] = {}
-        detector = self.presentation if examine else None
-        view, face, presentation = self._find(data, limits, timings, lanes, detector)
+        detectors = self.presentation if examine else ()
+        view, face, presentation = self._find(data, limits, timings, lanes, detectors)
         with _timed(timings, "quality"):
             chip = make_chip(view.image, face.landmarks)
             if stored:
@@ -87,12 +87,11 @@ class Pipeline:
             # quality first: of a face too dark to tell which way up it is, "more light" is the useful advice
             require(quality)
             _require_upright(view)
+        looks = _looks(detectors, view.image, face) if view.quarters else {}
         works: dict[str, Callable[[], Any]] = {name: partial(self._embed, name, crop) for name in self.members}
-        if detector and view.quarters:
-            works[_PRESENTATION] = partial(_examined, detector, view.image, face)
-        answers = self._run(works, lanes, timings)
-        presentation = answers.pop(_PRESENTATION, presentation)
-        embedded: dict[str, Embeddings] = answers
+        embedded = self._run({**works, **looks}, lanes, timings)
+        if looks:
+            presentation = _agreed([embedded.pop(name) for name in looks])
         vectors = {name: embedded[name].vectors[0] for name in self.members}
         norms = {name: float(embedded[name].norms[0]) for name in self.members}
         quality = with_norms(quality, [(norms[name], m.golden_norm) for name, m in self.members.items()], limits)
@@ -123,27 +122,25 @@ class Pipeline:
         limits: QualityLimits,
         timings: dict[str, float],
         lanes: Lanes = ONE_LANE,
-        presentation: PresentationDetector | None = None,
+        detectors: Sequence[PresentationDetector] = (),
     ) -> tuple[View, DetectedFace, Presentation | None]:
-        """The picture upright, its one face, and what `presentation` says of that face in the picture as it came."""
+        """The picture upright, its one face, and what `detectors` say of that face in the picture as it came."""
         with _timed(timings, "decode"):
             image = decode(data, self.decode_limits)
         with _timed(timings, "detect"):
             faces = self.detector.detect(image)
-        works: dict[str, Callable[[], Any]] = {_UPRIGHT: partial(stand, self.detector, image, faces)}
-        if presentation and faces:
-            # its crop needs no landmarks, so it need not wait for them
-            works[_PRESENTATION] = partial(_examined, presentation, image, most_prominent(faces, image.shape))
-        answers = self._run(works, lanes, timings)
+        # their crops need no landmarks, so they need not wait for them
+        looks = _looks(detectors, image, most_prominent(faces, image.shape)) if faces else {}
+        answers = self._run({_UPRIGHT: partial(stand, self.detector, image, faces), **looks}, lanes, timings)
         view: View = answers[_UPRIGHT]
         face = the_one_face(view.faces, view.image.shape, limits.min_face_px, limits.bystander_ratio)
-        return view, face, answers.get(_PRESENTATION)
+        return view, face, _agreed([answers[name] for name in looks])
 
     def _embed(self, name: str, crop: Image) -> Embeddings:
         return self.members[name].embed(crop[None], self.flip)
 
     def _run(self, works: Mapping[str, Callable[[], T]], lanes: Lanes, timings: dict[str, float]) -> dict[str, T]:
-        """What each network says, by name, in the order of the works."""
+        """What each network says, by name, in the order of the works; the time of "STEP/1", "STEP/2" … is STEP's."""
 
         def timed(name: str) -> T:
             with _timed(timings, name):
@@ -152,7 +149,8 @@ class Pipeline:
         slowest_first = sorted(works, key=lambda name: -self._took_ms.get(name, 0.0))
         answers = dict(zip(slowest_first, lanes.run([partial(timed, name) for name in slowest_first]), strict=True))
         for name in works:  # in this order, whichever came first
-            self._took_ms[name] = timings[name] = timings.pop(name)
+            step, self._took_ms[name] = name.partition("/")[0], timings.pop(name)
+            timings[step] = timings.get(step, 0.0) + self._took_ms[name]
         return {name: answers[name] for name in works}
 
 
@@ -161,12 +159,25 @@ def _require_upright(view: View) -> None:
         raise NotUpright("Which way up the face is cannot be told. Hold the camera upright and take it again.")
 
 
+def _looks(
+    detectors: Sequence[PresentationDetector], image: Image, face: DetectedFace
+) -> dict[str, Callable[[], Presentation | None]]:
+    # no artifact's name has a "/"
+    return {f"{_PRESENTATION}/{nth}": partial(_examined, each, image, face) for nth, each in enumerate(detectors, 1)}
+
+
 def _examined(detector: PresentationDetector, image: Image, face: DetectedFace) -> Presentation | None:
     """None where the network failed: `services.liveness` says what follows from that."""
     try:
         return detector.examine(image, face)
     except InferenceFailed:
         return None
+
+
+def _agreed(looks: Sequence[Presentation | None]) -> Presentation | None:
+    """None where any network failed: what is left of them is not what the version was calibrated for."""
+    seen = [look for look in looks if look]
+    return together(seen) if seen and len(seen) == len(looks) else None
 
 
 def chip_crop(chip: Chip) -> Image:

@@ -1,6 +1,6 @@
 """Passive presentation attack detection (ISO/IEC 30107-1): is a face a person's, or a photo's, a screen's, a mask's?
 
-One ONNX network, whose file says how it wants the face cut out.
+ONNX networks, each of whose files says how it wants the face cut out; of several the logits are averaged.
 """
 
 from __future__ import annotations
@@ -168,6 +168,22 @@ def cut(image: Image, box: tuple[float, float, float, float], scale: float) -> I
     return image[top_px : top_px + max(int(down), 1), left_px : left_px + max(int(across), 1)]
 
 
+def together(looks: Sequence[Presentation]) -> Presentation:
+    """What several networks make of one face, as one look: the mean of their logits, and the smallest crop, which is
+    enough only where each network's own was.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if not looks:
+        raise ValueError("No network looked at the face.")
+    return Presentation(
+        logit=float(np.mean([look.logit for look in looks])),
+        crop_px=min(look.crop_px for look in looks),
+        enough=all(look.enough for look in looks),
+    )
+
+
 def check_golden(detector: PresentationDetector, expected: NDArray[np.float32]) -> None:
     """Refuse a network that does not answer as it did when it was published.
 
@@ -189,8 +205,8 @@ Liveness = Literal["yes", "no", "uncertain"]
 
 @dataclass(frozen=True, slots=True)
 class PassiveRule:
-    """A version's rule: `calibration` maps the mean logit of the front frames to a log-likelihood ratio, natural
-    logarithm, of a person over an attack; from `threshold` on it is a person."""
+    """A version's rule: `calibration` maps the mean logit, of its networks and of the front frames, to a log-likelihood
+    ratio, natural logarithm, of a person over an attack; from `threshold` on it is a person."""
 
     calibration: Affine
     threshold: float

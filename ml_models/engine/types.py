@@ -186,7 +186,7 @@ class Chip:
 
 @dataclass(frozen=True, slots=True)
 class Presentation:
-    """What a network that looks for presentation attacks makes of one face.
+    """What a network that looks for presentation attacks makes of one face, or several together.
 
     `logit` is the natural log-odds of the live class, ln(p / (1 - p)); `crop_px` the shorter side in pixels of what was
     cut out of the picture, and `enough` whether that had at least as many pixels as the network takes: a smaller one

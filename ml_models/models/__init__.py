@@ -11,7 +11,15 @@ from .groups import DuplicatePair, DuplicateSearch, Group, Membership
 from .guessing import CredentialCount, PairCount
 from .rollouts import JobRun, Rollout, RolloutChunk, RolloutFailure, ServingProcess, ShadowScore
 from .studies import StudyJob
-from .versions import Artifact, ConfigStep, EnsembleConfig, EnsembleMember, EvaluationReport, PresentationReport
+from .versions import (
+    Artifact,
+    ConfigStep,
+    EnsembleConfig,
+    EnsembleMember,
+    EvaluationReport,
+    PlacedArtifact,
+    PresentationReport,
+)
 
 __all__ = [
     "Actor",
@@ -35,6 +43,7 @@ __all__ = [
     "KeptAnswer",
     "Membership",
     "PairCount",
+    "PlacedArtifact",
     "PresentationReport",
     "Reference",
     "Rollout",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from itertools import chain
 from typing import Any, ClassVar
 
 import numpy as np
@@ -90,6 +91,8 @@ class EnsembleConfig(models.Model):
         "detector": Artifact.Kind.DETECTOR,
         "presentation": Artifact.Kind.PRESENTATION,
     }
+    # The ones that take several files: one alone in the relation, several as rows of `PlacedArtifact`.
+    SEVERAL = ("presentation",)
     FROZEN = (
         "version",
         "detector_id",
@@ -179,13 +182,21 @@ class EnsembleConfig(models.Model):
 
     @property
     def artifacts(self) -> list[Artifact]:
-        """Every model file that the version runs on: the detector, then the members."""
-        return [*self.placed.values(), *(member.artifact for member in self.members.all())]
+        """Every model file that the version runs on: what has a place, then the members."""
+        return [*chain.from_iterable(self.placed.values()), *(member.artifact for member in self.members.all())]
 
     @property
-    def placed(self) -> dict[str, Artifact]:
+    def placed(self) -> dict[str, list[Artifact]]:
         """The files that are no members, by their place; without the places that nothing fills."""
-        return {place: getattr(self, place) for place in self.PLACES if getattr(self, f"{place}_id") is not None}
+        files = {place: [getattr(self, place)] for place in self.PLACES if getattr(self, f"{place}_id") is not None}
+        for row in self.placements.all():
+            files.setdefault(row.place, []).append(row.artifact)
+        return files
+
+    @property
+    def attack_detectors(self) -> list[Artifact]:
+        """What looks for presentation attacks; of several the log-odds are averaged."""
+        return self.placed.get("presentation", [])
 
 
 class EnsembleMember(models.Model):
@@ -208,15 +219,41 @@ class EnsembleMember(models.Model):
         return f"{self.artifact.name} {self.weight:.0%}"
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        state = EnsembleConfig.objects.values_list("state", flat=True).get(pk=self.config_id)
-        if state != EnsembleConfig.State.DRAFT:
-            raise ValidationError(f"The version is {state} and cannot change; clone it.")
+        _require_draft(self.config_id)
         super().save(*args, **kwargs)
 
     @cached_property
     def space(self) -> str:
         """The embedding space of this member's vectors, sha256 hex."""
         return space_id(self.artifact.graph_sha256, self.artifact.input_contract, self.config.flip)
+
+
+class PlacedArtifact(models.Model):
+    """One of several files of a place. The place's relation is empty then, so that a process of the release before,
+    which does not know this table, refuses the version instead of judging one network by the numbers of all."""
+
+    config = models.ForeignKey(EnsembleConfig, on_delete=models.CASCADE, related_name="placements")
+    place = models.CharField(max_length=20, help_text="One of EnsembleConfig.SEVERAL.")
+    artifact = models.ForeignKey(Artifact, on_delete=models.PROTECT, related_name="+")
+
+    class Meta:
+        ordering = ["artifact__name"]
+        constraints = [
+            models.UniqueConstraint(fields=["config", "place", "artifact"], name="placed_once_in_a_version"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.artifact.name}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        _require_draft(self.config_id)
+        super().save(*args, **kwargs)
+
+
+def _require_draft(config_id: int) -> None:
+    state = EnsembleConfig.objects.values_list("state", flat=True).get(pk=config_id)
+    if state != EnsembleConfig.State.DRAFT:
+        raise ValidationError(f"The version is {state} and cannot change; clone it.")
 
 
 class ConfigStep(models.Model):

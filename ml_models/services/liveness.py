@@ -111,7 +111,7 @@ class Live:
             SpoofSuspected: the policy enforces that the pictures look like a person's, and they do not, or are too
                 small to tell.
             NotReady: the policy enforces what the version has no network or numbers for.
-            InferenceFailed: or the network failed.
+            InferenceFailed: or a network failed.
         """
         if self.steps:
             turned = _turned(version)
@@ -158,7 +158,8 @@ class Live:
         if mode == "off":
             return None
         seen = [frame.presentation for frame in frames if frame.presentation]
-        if version.passive is None or not seen:
+        # what failed on one frame is not made up for by the others
+        if version.passive is None or len(seen) < len(frames):
             if mode == "enforce":
                 raise _unmeasured(version)
             return self._because(_NOT_MEASURED, "uncertain")
@@ -270,7 +271,7 @@ def _unmeasured(version: ServedVersion) -> Exception:
             f"Version {version.config.version} has no network that looks for presentation attacks, and the policy asks "
             "for one. Activate a version that has, or change LIVENESS."
         )
-    return InferenceFailed("The network that looks for presentation attacks failed.")
+    return InferenceFailed("A network that looks for presentation attacks failed.")
 
 
 def _refuse(caller: Caller, reasons: Sequence[Reason]) -> None:

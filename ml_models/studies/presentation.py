@@ -180,7 +180,7 @@ def _looks(
     Raises:
         ConfigInvalid, InvalidRequest: see `evaluate_presentation`.
     """
-    if config.presentation_id is None:
+    if not config.attack_detectors:
         raise _without_detector(config)
     kinds = {row.kind for row in rows}
     if BONA_FIDE not in kinds or len(kinds) < 2:

@@ -73,12 +73,15 @@ def config_digest(config: EnsembleConfig) -> str:
 
 
 def liveness_digest(config: EnsembleConfig) -> str:
-    """sha256 of everything that a version decides with whether somebody is there: attack detector with its contract,
-    the numbers for it and for turned heads, and all that `config_digest` is of, since frames are compared."""
-    detector = config.presentation
+    """sha256 of everything that a version decides with whether somebody is there: attack detectors with their
+    contracts, the numbers for them and for turned heads, and all that `config_digest` is of, since frames are
+    compared."""
+    detectors = sorted(config.attack_detectors, key=lambda detector: detector.sha256)
+    looking = [[detector.sha256, detector.contract] for detector in detectors]
     whole = {
         "comparing": config_digest(config),
-        "presentation": [detector.sha256, detector.contract] if detector else [],
+        # of one as before there could be several, so that digests of older versions, and their reports, stay valid
+        "presentation": looking[0] if len(looking) == 1 else looking,
         "liveness": numbers.deciding_liveness(config),
     }
     return hashlib.sha256(canonical_json(whole).encode()).hexdigest()
@@ -204,12 +207,12 @@ def _of_presentation(config: EnsembleConfig) -> list[Line]:
     if not conf.enforces_passive():
         return []
     why = "LIVENESS enforces passive"
-    if config.presentation_id is None:
+    if not config.attack_detectors:
         return [Line(False, f"{why}, and version {config.version} has no network that looks for attacks.")]
     report = PresentationReport.objects.filter(digest=liveness_digest(config)).first()
     if report is None:
         changed = "was changed since its attacks were measured" if config.presentation_reports.exists() else "has none"
-        says = f"{why}, which takes a report on attacks for just this network and these numbers. Version"
+        says = f"{why}, which takes a report on attacks for just these networks and numbers. Version"
         return [Line(False, f"{says} {config.version} {changed}. Run evaluate_presentation.")]
     return _of_attacks(config, report.data)
 

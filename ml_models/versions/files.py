@@ -13,7 +13,7 @@ from django.db.models import Max
 from ..config import family
 from ..engine.quality import QualityLimits
 from ..exceptions import ConfigChanged, ConfigInvalid
-from ..models import Actor, Artifact, ConfigStep, EnsembleConfig, EnsembleMember, actor_id
+from ..models import Actor, Artifact, ConfigStep, EnsembleConfig, EnsembleMember, PlacedArtifact, actor_id
 
 _FIELDS = {
     "version",
@@ -79,13 +79,16 @@ def write(data: dict[str, Any], by: Actor, how: str) -> tuple[EnsembleConfig, st
             )
         content = _with_fitted_weights(content, config)
         own = {key: content[key] for key in content.keys() - {"members", "version", *EnsembleConfig.PLACES}}
-        placed = {place: artifacts[data[place]] for place in EnsembleConfig.PLACES if data.get(place)}
+        placed = {place: [artifacts[name] for name in _named(content, place)] for place in EnsembleConfig.PLACES}
+        alone = {place: found[0] if len(found) == 1 else None for place, found in placed.items()}
         empty: dict[str, Any] = {"conditions": [], "liveness": {}, "identification": {}, "calibrated_on": {}}
         fields = {**empty, **own}
         done = "updated" if config else "created"
-        config, _ = EnsembleConfig.objects.update_or_create(
-            version=data["version"], defaults={**fields, **dict.fromkeys(EnsembleConfig.PLACES), **placed}
-        )
+        config, _ = EnsembleConfig.objects.update_or_create(version=data["version"], defaults={**fields, **alone})
+        config.placements.all().delete()
+        for place, found in placed.items():
+            for artifact in found if len(found) > 1 else ():
+                PlacedArtifact.objects.create(config=config, place=place, artifact=artifact)
         config.members.all().delete()
         for member in data["members"]:
             EnsembleMember.objects.create(
@@ -165,7 +168,7 @@ def _wrong_values(name: str, data: dict[str, Any]) -> list[str]:
     conditions = data.get("conditions") or []
     if not isinstance(conditions, list) or not all(isinstance(condition, dict) for condition in conditions):
         reasons.append(f"{name}: conditions are what calibrate writes, or nothing.")
-    reasons += _wrong_blocks(name, data)
+    reasons += [*_wrong_places(name, data), *_wrong_blocks(name, data)]
     if not _names_people(data.get("calibrated_on") or {}):
         reasons.append(f"{name}: calibrated_on is what calibrate writes: lists, subjects and weights.")
     try:
@@ -176,6 +179,17 @@ def _wrong_values(name: str, data: dict[str, Any]) -> list[str]:
             QualityLimits.from_json(limit)
     except (TypeError, ValueError, AttributeError) as error:
         reasons.append(f"{name}: quality_limits: {error}.")
+    return reasons
+
+
+def _wrong_places(name: str, data: dict[str, Any]) -> list[str]:
+    reasons = []
+    for place in EnsembleConfig.PLACES:
+        named, several = data.get(place) or [], place in EnsembleConfig.SEVERAL
+        names = named if several and isinstance(named, list) else [named]
+        if not all(isinstance(each, str) for each in names) or len(set(names)) < len(names):
+            or_more = ", or a list of different ones" if several else ""
+            reasons.append(f"{name}: {place} is the name of an artifact{or_more}.")
     return reasons
 
 
@@ -196,12 +210,18 @@ def _names_people(calibrated_on: Any) -> bool:
 
 
 def _artifacts(data: dict[str, Any]) -> dict[str, Artifact]:
-    placed = (data.get(place) for place in EnsembleConfig.PLACES)
-    names = {*filter(None, placed), *(member["artifact"] for member in data["members"])}
+    placed = (name for place in EnsembleConfig.PLACES for name in _named(data, place))
+    names = {*placed, *(member["artifact"] for member in data["members"])}
     known = {artifact.name: artifact for artifact in Artifact.objects.filter(name__in=names)}
     if absent := sorted(names - known.keys()):
         raise ConfigInvalid([f"{name} is not published: run fetch_demo_pack or publish_model." for name in absent])
     return known
+
+
+def _named(data: dict[str, Any], place: str) -> list[str]:
+    """The artifacts of a place by name: in a file one name, or a list of several."""
+    named = data.get(place) or []
+    return [named] if isinstance(named, str) else sorted(named)
 
 
 def normalised(data: dict[str, Any]) -> dict[str, Any]:
@@ -215,11 +235,12 @@ def normalised(data: dict[str, Any]) -> dict[str, Any]:
         }
         for member in data["members"]
     ]
+    placed = {place: _named(data, place) for place in EnsembleConfig.PLACES}
     return {
         "version": data["version"],
         "name": data["name"],
         "notes": data.get("notes") or "",
-        **{place: data[place] for place in EnsembleConfig.PLACES if data.get(place)},
+        **{place: names[0] if len(names) == 1 else names for place, names in placed.items() if names},
         "flip": bool(data.get("flip", False)),
         "target_fmr": float(data.get("target_fmr", 0.001)),
         "quality_limits": data.get("quality_limits") or {},
@@ -253,7 +274,7 @@ def export(config: EnsembleConfig) -> dict[str, Any]:
             "version": config.version,
             "name": config.name,
             "notes": config.notes,
-            **{place: artifact.name for place, artifact in config.placed.items()},
+            **{place: [artifact.name for artifact in found] for place, found in config.placed.items()},
             "flip": config.flip,
             "target_fmr": config.target_fmr,
             "quality_limits": config.quality_limits,
@@ -286,6 +307,8 @@ def clone(config: EnsembleConfig, by: Actor = None) -> EnsembleConfig:
         with transaction.atomic():
             latest = EnsembleConfig.objects.aggregate(latest=Max("version"))["latest"]
             draft = EnsembleConfig.objects.create(version=latest + 1, **same)
+            for row in config.placements.all():
+                PlacedArtifact.objects.create(config=draft, place=row.place, artifact_id=row.artifact_id)
             for member in config.members.all():
                 EnsembleMember.objects.create(
                     config=draft,

@@ -127,16 +127,16 @@ def _condition(entry: Mapping[str, Any], members: Sequence[Member], dimensions: 
 
 
 def passive(config: EnsembleConfig) -> PassiveRule | None:
-    """How the version judges what its attack detector says; None where it has none.
+    """How the version judges what its attack detectors say; None where it has none.
 
     Raises:
-        ConfigInvalid: the detector has no rule, or one that is not usable, or the rule no detector.
+        ConfigInvalid: the detectors have no rule, or one that is not usable, or the rule no detector.
     """
-    numbers = config.liveness.get("passive")
-    if config.presentation_id is None and numbers is None:
+    numbers, looks = config.liveness.get("passive"), bool(config.attack_detectors)
+    if not looks and numbers is None:
         return None
     try:
-        if config.presentation_id is None:
+        if not looks:
             raise ValueError("liveness has a passive rule, but presentation names no network")
         return PassiveRule(Affine(numbers["a"], numbers["b"]), numbers["threshold"])
     except (AttributeError, KeyError, TypeError, ValueError) as error:

@@ -20,10 +20,9 @@ def problems(config: EnsembleConfig) -> list[str]:
     total = math.fsum(member.weight for member in members)
     if not members or abs(total - 1.0) > 1e-6:
         reasons.append(f"The weights sum to {total:.6f}, not to 1.")
-    for place, artifact in config.placed.items():
-        if artifact.kind != (kind := config.PLACES[place]):
-            reasons.append(f"{artifact.name} is not a {kind}.")
-        reasons += _licence_problems(artifact)
+    for place, files in config.placed.items():
+        for artifact in files:
+            reasons += _place_problems(artifact, config.PLACES[place])
     for member in members:
         reasons += _member_problems(member.artifact)
     reasons += _liveness_problems(config)
@@ -61,6 +60,11 @@ def _identification_problems(config: EnsembleConfig) -> list[str]:
     except ValueError as error:
         return [f"{error} Run calibrate."]
     return []
+
+
+def _place_problems(artifact: Artifact, kind: Artifact.Kind) -> list[str]:
+    wrong = [f"{artifact.name} is not a {kind}."] if artifact.kind != kind else []
+    return wrong + _licence_problems(artifact)
 
 
 def _member_problems(artifact: Artifact) -> list[str]:

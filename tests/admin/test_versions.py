@@ -31,6 +31,7 @@ from ml_models.models import (
 from ml_models.rollouts import backfill
 from ml_models.versions import evidence, files
 from tests.support.blackhole import Blackhole, blackhole
+from tests.support.networks import publish_presentation
 from tests.support.panel import page, press, told
 from tests.support.served import ensemble, write
 from tests.support.work import work_off
@@ -233,6 +234,25 @@ def test_the_pages_tell_members_evidence_licences_and_the_difference(operator: C
     for artifact in Artifact.objects.filter(memberships__config=draft):
         assert artifact.sha256 in text
         assert artifact.citation[:40] in text
+
+
+def test_attack_detectors_stand_among_the_networks_and_in_the_comparison(
+    operator: Client, draft: EnsembleConfig, tmp_path: Path, settings: Any
+) -> None:
+    publish_presentation(tmp_path)
+    looking = {"presentation": ["fr_liveness", "minifasnet"], "liveness": {"passive": {"a": 1.0, "threshold": 2.5}}}
+    config, _ = files.load(write(tmp_path, ensemble(3, **looking)))
+    shown = operator.get(page("ensembleconfig", "change", config.pk))
+    assert [(line.what, line.this, line.other) for line in shown.context["lines"] if line.differs] == [
+        ("Attack detector", "fr_liveness + minifasnet", "none"),
+        ("Liveness, passive", "a 1, threshold 2.5", "–"),
+    ]
+    for name in looking["presentation"]:
+        assert Artifact.objects.get(name=name).sha256 in shown.text
+    settings.ML_MODELS = {**settings.ML_MODELS, "NONCOMMERCIAL": True}
+    EnsembleConfig.objects.filter(state="active").update(state="retired")
+    EnsembleConfig.objects.filter(pk=config.pk).update(state="active")
+    assert "fr_liveness, minifasnet, mobilefacenet_192" in operator.get(page("artifact", "changelist")).text
 
 
 def test_the_banner_says_what_stands_in_and_on_which_terms(

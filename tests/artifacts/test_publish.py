@@ -76,6 +76,13 @@ def test_what_the_file_says_of_itself_becomes_the_row(bucket: str, model: Path) 
     assert np.array_equal(row.golden_vectors, expected)
 
 
+@pytest.mark.parametrize("name", ["presentation", "upright", "total"])
+def test_a_name_that_times_are_told_by_is_refused(bucket: str, model: Path, name: str) -> None:
+    with pytest.raises(CommandError, match="under another name"):
+        publish(model, name)
+    assert not Artifact.objects.exists()
+
+
 def test_people_are_told_the_citation_and_where_it_lies(bucket: str, model: Path) -> None:
     out, err = io.StringIO(), io.StringIO()
     call_command("publish_model", model, name="net", family="adaface", stdout=out, stderr=err)

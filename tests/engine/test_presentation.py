@@ -8,7 +8,7 @@ import pytest
 
 from ml_models.engine.calibrate import Affine
 from ml_models.engine.errors import ContractMismatch, GoldenMismatch, InferenceFailed
-from ml_models.engine.presentation import PassiveRule, PresentationDetector, check_golden, cut
+from ml_models.engine.presentation import PassiveRule, PresentationDetector, check_golden, cut, together
 from ml_models.engine.types import DetectedFace, Presentation
 from tests.support.networks import presentation_contract, tiny_presentation
 
@@ -96,6 +96,15 @@ def test_the_calibration_comes_before_the_threshold() -> None:
     assert rule.judge([Presentation(1.9, 200, True)])[0] == "no"
     with pytest.raises(ValueError, match="finite"):
         PassiveRule(Affine(1.0, 0.0), math.nan)
+
+
+def test_several_networks_are_averaged_and_the_smallest_crop_counts() -> None:
+    looks = [Presentation(4.0, 90, True), Presentation(-1.0, 200, True)]
+    assert together(looks) == Presentation(1.5, 90, True)
+    assert together(looks[:1]) == looks[0]
+    assert together([*looks, Presentation(0.0, 60, False)]) == Presentation(1.0, 60, False)
+    with pytest.raises(ValueError, match="No network"):
+        together([])
 
 
 def test_what_is_not_a_number_is_a_failure(tmp_path: Path) -> None:

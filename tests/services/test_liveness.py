@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from django.core.management import call_command
 from django.core.management.base import SystemCheckError
+from PIL import Image
 from rest_framework.test import APIClient
 
 from devstack.turned import shown
@@ -17,10 +19,20 @@ from ml_models.engine.errors import InferenceFailed
 from ml_models.engine.presentation import PresentationDetector
 from ml_models.engine.quality import VERIFY_LIMITS, QualityLimits, measure
 from ml_models.engine.types import DetectedFace
-from ml_models.models import Artifact, AuditEvent, CredentialCount, EnsembleConfig, Reference, Subject, Verification
+from ml_models.models import (
+    Artifact,
+    AuditEvent,
+    CredentialCount,
+    EnsembleConfig,
+    PlacedArtifact,
+    Reference,
+    Subject,
+    Verification,
+)
 from ml_models.services import NOBODY, challenges, liveness
 from tests.conftest import Portraits
 from tests.support.challenges import TURNED, answer, ask, steps
+from tests.support.networks import publish_presentation
 from tests.support.pictures import encoded, opened
 from tests.support.served import rewrite
 from tests.support.uploads import enroll, verify
@@ -40,11 +52,14 @@ def ask_for(settings: Any) -> Callable[..., None]:
 
 @pytest.fixture
 def looking(served: EnsembleConfig) -> Callable[..., None]:
-    """Give the version an attack detector whose threshold makes everybody a person, or nobody."""
+    """Give the version an attack detector whose threshold makes everybody a person, or nobody; or another one, too."""
 
-    def change(threshold: float) -> None:
+    def change(threshold: float, another: Artifact | None = None) -> None:
         rule = {"turned": TURNED, "passive": {"a": 1.0, "b": 0.0, "threshold": threshold}}
-        rewrite(presentation=Artifact.objects.get(name="fr_liveness"), liveness=rule)
+        one = Artifact.objects.get(name="fr_liveness")
+        rewrite(presentation=None if another else one, liveness=rule)
+        for artifact in (one, another) if another else ():
+            PlacedArtifact.objects.bulk_create([PlacedArtifact(config=served, place="presentation", artifact=artifact)])
         runtime.refresh()
 
     return change
@@ -187,6 +202,29 @@ def test_what_is_enforced_and_cannot_be_looked_at_fails_closed(
         assert (response.status_code, response.json()["code"]) == (500, "inference_failed")
     ask_for(passive="monitor")
     assert told(verify(service, child, portraits.eileen_collins)) == ("uncertain", ["not_measured"])
+
+
+def test_what_one_of_several_networks_cannot_look_at_the_others_do_not_decide(
+    service: APIClient,
+    child: str,
+    portraits: Portraits,
+    ask_for: Callable[..., None],
+    looking: Callable[..., None],
+    tmp_path: Path,
+) -> None:
+    looking(-1e6, publish_presentation(tmp_path, "blind_in_the_dark", dark=0.5))
+    head = opened(portraits.eileen_collins).crop((140, 20, 310, 220))
+    room = Image.new("RGB", (800, 800))
+    room.paste(head, (300, 300))
+    in_the_dark = encoded(room)
+    ask_for(passive="enforce")
+    assert told(verify(service, child, portraits.eileen_collins)) == ("yes", [])
+    for frames in ([in_the_dark], [portraits.eileen_collins, in_the_dark]):
+        response = verify(service, child, *frames)
+        assert (response.status_code, response.json()["code"]) == (500, "inference_failed")
+    ask_for(passive="monitor")
+    response = verify(service, child, portraits.eileen_collins, in_the_dark)
+    assert (told(response), response.json()["decision"]) == (("uncertain", ["not_measured"]), "match")
 
 
 def test_a_mode_that_there_is_not_enforces_and_is_an_error_of_the_settings(

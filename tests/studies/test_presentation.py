@@ -9,8 +9,10 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from ml_models.models import EnsembleConfig, PresentationReport
+from ml_models.studies import loading
 from ml_models.versions import evidence, files
 from tests.conftest import Portraits
+from tests.support.networks import publish_presentation
 from tests.support.pictures import encoded, faceless, opened
 from tests.support.served import ensemble, write
 
@@ -134,6 +136,27 @@ def test_numbers_are_fitted_and_those_they_were_fitted_on_prove_nothing(version:
         run(folder, HEAD + "a.jpg,one,,,bona_fide\nnobody.jpg,two,,,print\n", command="calibrate_presentation")
     other.refresh_from_db()
     assert other.liveness == PASSIVE["liveness"]
+
+
+def test_of_several_networks_the_mean_is_fitted_and_measured(
+    version: EnsembleConfig, folder: Path, portraits: Portraits
+) -> None:
+    publish_presentation(folder)
+    pair = {**PASSIVE, "presentation": ["fr_liveness", "minifasnet"]}
+    config = files.load(write(folder, ensemble(5, **pair)))[0]
+    lines = HEAD + "a.jpg,one,,,bona_fide\nb.jpg,two,,,print\n"
+    fitted = json.loads(run(folder, lines, "--json", version=5, command="calibrate_presentation"))
+    person = loading.pipeline(config).extract(portraits.eileen_collins).presentation
+    alone = loading.pipeline(version).extract(portraits.eileen_collins).presentation
+    assert person
+    assert alone
+    assert abs(person.logit - alone.logit) > 1
+    # the one person shown lies just over the threshold
+    assert fitted["a"] * person.logit + fitted["b"] == pytest.approx(fitted["threshold"], abs=0.01)
+    report = json.loads(run(folder, lines, "--json", "--against", "3", version=5))
+    config.refresh_from_db()
+    assert report["digest"] == evidence.liveness_digest(config) != evidence.liveness_digest(version)
+    assert report["against"]["version"] == 3
 
 
 def test_numbers_of_a_version_that_is_no_draft_are_written_to_a_file_alone(

@@ -6,8 +6,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from ml_models import artifacts
 from ml_models.engine.presentation import PresentationContract
 from ml_models.engine.types import InputContract
+from ml_models.models import Artifact
 
 DIMENSION = 16
 
@@ -94,24 +96,41 @@ def hiding_its_dimension(network: Path, target: Path) -> Path:
     return target
 
 
-def tiny_presentation(path: Path, *, side: int = 16, poison: bool = False) -> Path:
-    """Write a network whose three classes are the means of the three channels it is fed, in hundredths."""
+def tiny_presentation(path: Path, *, side: int = 16, poison: bool = False, dark: float = 0.0) -> Path:
+    """Write a network whose three classes are the means of the three channels it is fed, in hundredths.
+
+    Its answer is not a number with `poison`, and for crops where a class would be under `dark`.
+    """
     weights = (np.eye(3) * (np.nan if poison else 0.01)).astype(np.float32)
     nodes = [
         helper.make_node("GlobalAveragePool", ["input"], ["pooled"]),
         helper.make_node("Flatten", ["pooled"], ["flat"]),
-        helper.make_node("MatMul", ["flat", "weights"], ["output"]),
+        helper.make_node("MatMul", ["flat", "weights"], ["means"]),
+        # the root of a negative number is none; of 0, where nothing is dark, it is 0
+        helper.make_node("Min", ["means", "dark"], ["darkest"]),
+        helper.make_node("Sub", ["darkest", "dark"], ["short"]),
+        helper.make_node("Sqrt", ["short"], ["fault"]),
+        helper.make_node("Add", ["means", "fault"], ["output"]),
     ]
     graph = helper.make_graph(
         nodes,
         "tiny",
         [helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, 3, side, side])],
         [helper.make_tensor_value_info("output", TensorProto.FLOAT, [1, 3])],
-        [numpy_helper.from_array(weights, "weights")],
+        [numpy_helper.from_array(weights, "weights"), numpy_helper.from_array(np.float32([dark]), "dark")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     path.write_bytes(model.SerializeToString())
     return path
+
+
+def publish_presentation(
+    folder: Path, name: str = "minifasnet", *, side: int = 24, dark: float = 0.0, **changes: object
+) -> Artifact:
+    """Publish a `tiny_presentation` as an operator brings one: cut wider than the pack's, and another class is live."""
+    wanted = presentation_contract(**{"size": [side, side], "scale": 4.0, "live_index": 1, **changes})
+    path = tiny_presentation(folder / f"{name}.onnx", side=side, dark=dark)
+    return artifacts.publish(path, name, kind="presentation", family="minifasnet", contract=wanted.to_json())[0]
 
 
 def presentation_contract(**changes: object) -> PresentationContract:
