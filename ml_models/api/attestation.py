@@ -25,7 +25,7 @@ class Attestation(Protocol):
     """What the dotted path names; made anew for each call, without arguments."""
 
     def accepts(self, token: str, request: Request) -> bool:
-        """Whether the token is good, for this call.
+        """Whether the token is good, for this call: True alone opens.
 
         Args:
             token: from the header `X-Attestation`; never empty.
@@ -47,5 +47,6 @@ def require(request: Request) -> None:
         return
     attestation: Attestation = import_string(path)()
     token = request.headers.get(HEADER, "")
-    if not token or not attestation.accepts(token, request):
+    # what is true without being True, a coroutine or a dict of claims, is no answer
+    if not token or attestation.accepts(token, request) is not True:
         raise NotAttested

@@ -35,6 +35,13 @@ class Everybody:
         return True
 
 
+class Claims:
+    """Answers with what the token says, whatever that is, in place of whether it is good."""
+
+    def accepts(self, token: str, request: Request) -> Any:
+        return {"verdict": "tampered with"}
+
+
 class Nothing:
     """No method of that name."""
 
@@ -88,6 +95,8 @@ def test_without_a_good_token_nothing_is_decoded_and_an_event_is_left(
     settings.ML_MODELS = {**settings.ML_MODELS, "ATTESTATION": f"{__name__}.Everybody"}
     for token in (None, ""):
         assert send(kiosk, call, portraits.eileen_collins, token).json()["code"] == "not_attested"
+    settings.ML_MODELS = {**settings.ML_MODELS, "ATTESTATION": f"{__name__}.Claims"}
+    assert send(kiosk, call, portraits.eileen_collins, "any").json()["code"] == "not_attested"
 
 
 def test_a_good_token_opens_and_unset_nothing_is_asked(
