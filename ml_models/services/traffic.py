@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
-from django.db.models import Count, F, FloatField, IntegerField, QuerySet
+from django.db.models import Count, F, FloatField, IntegerField, Q, QuerySet
 from django.db.models.fields.json import KeyTextTransform
 from django.db.models.functions import Cast, Floor, Greatest, Least, TruncDate
 
 from ..engine.errors import ImageError
-from ..models import Verification
+from ..models import Identification, Verification
 
 MAX_DAYS = 92
 """A page reads at most this many days of rows."""
@@ -43,10 +43,14 @@ class Span:
         return cls(max(first, last - timedelta(days=MAX_DAYS - 1)), last)
 
     def rows(self) -> QuerySet[Verification]:
+        return Verification.objects.filter(self._inside())
+
+    def searches(self) -> QuerySet[Identification]:
+        return Identification.objects.filter(self._inside())
+
+    def _inside(self) -> Q:
         start = datetime.combine(self.first, time(), UTC)
-        return Verification.objects.filter(
-            at__gte=start, at__lt=start + timedelta(days=(self.last - self.first).days + 1)
-        )
+        return Q(at__gte=start, at__lt=start + timedelta(days=(self.last - self.first).days + 1))
 
 
 @dataclass(slots=True)
@@ -80,11 +84,12 @@ def days(span: Span) -> list[Day]:
 
 
 def suspicions(span: Span) -> list[tuple[str, str, int, int]]:
-    """Attempts that failed because nobody seemed to be there: capture point, code, how many, and of how many attempts
-    there; the most first. One aggregate."""
-    by_point: dict[str, dict[str, int]] = defaultdict(dict)
-    for row in span.rows().values("capture_point", "code").annotate(count=Count("pk")):
-        by_point[row["capture_point"]][row["code"]] = row["count"]
+    """Attempts to verify and identify that failed because nobody seemed to be there: capture point, code, how many, and
+    of how many attempts there; the most first. An aggregate of each."""
+    by_point: dict[str, Counter[str]] = defaultdict(Counter)
+    for rows in (span.rows(), span.searches()):
+        for row in rows.values("capture_point", "code").annotate(count=Count("pk")):
+            by_point[row["capture_point"]][row["code"]] += row["count"]
     found = [
         (point, code, counts[code], sum(counts.values()))
         for point, counts in by_point.items()

@@ -11,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils.timezone import now
 
 from ml_models import rollouts
-from ml_models.models import EnsembleConfig, EvaluationReport, Verification
+from ml_models.models import EnsembleConfig, EvaluationReport, Identification, Verification
 from ml_models.services import traffic
 from ml_models.services.traffic import Span
 from ml_models.versions import evidence
@@ -59,6 +59,9 @@ def test_where_nobody_seemed_to_be_there_is_told_by_capture_point(
     attempt(2, code="no_face_found", capture_point="door")
     attempt(9, days_ago=20, code="spoof_suspected", capture_point="door")
     assert traffic.suspicions(FORTNIGHT) == [("bus 7", "spoof_suspected", 3, 10), ("", "challenge_failed", 1, 1)]
+    for search in ({"code": "spoof_suspected"}, {"decision": "match"}):
+        Identification.objects.create(roster_size=1, candidates=1, capture_point="bus 7", **search)
+    assert traffic.suspicions(FORTNIGHT)[0] == ("bus 7", "spoof_suspected", 4, 12)
     text = staff("view_verification").get(page("verification", "traffic")).text
     assert "Nobody seemed to be there" in text
     assert text.count("bus 7") == 1
