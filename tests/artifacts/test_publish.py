@@ -22,7 +22,7 @@ from ml_models.engine.inference import OnnxRuntimeGraph
 from ml_models.engine.types import canonical_json
 from ml_models.models import Artifact, EnsembleConfig
 from tests.support.flaky import Line
-from tests.support.networks import contract, tiny_network, with_metadata
+from tests.support.networks import contract, presentation_contract, tiny_network, tiny_presentation, with_metadata
 from tests.support.served import ROOT
 
 pytestmark = pytest.mark.django_db
@@ -50,9 +50,10 @@ def model(tmp_path: Path) -> Path:
     return stamped(tmp_path / "net.onnx")
 
 
-def publish(path: Path, name: str = "net", family: str = "adaface") -> dict[str, Any]:
+def publish(path: Path, name: str = "net", family: str = "adaface", facts: Path | None = None) -> dict[str, Any]:
     out = io.StringIO()
-    call_command("publish_model", path, name=name, family=family, json=True, stdout=out, stderr=io.StringIO())
+    options = {"name": name, "family": family, "facts": facts, "json": True}
+    call_command("publish_model", path, **options, stdout=out, stderr=io.StringIO())
     result: dict[str, Any] = json.loads(out.getvalue())
     return result
 
@@ -81,6 +82,34 @@ def test_a_name_that_times_are_told_by_is_refused(bucket: str, model: Path, name
     with pytest.raises(CommandError, match="under another name"):
         publish(model, name)
     assert not Artifact.objects.exists()
+
+
+def test_a_bare_network_that_looks_for_attacks_is_published_with_its_facts(bucket: str, tmp_path: Path) -> None:
+    network, facts = tiny_presentation(tmp_path / "v1se.onnx", side=80), tmp_path / "v1se.json"
+    contract = presentation_contract(size=[80, 80], scale=4.0, live_index=1).to_json()
+    said = {"contract": contract, "weights_licence": "Apache-2.0", "commercial_use": "allowed", "citation": CITATION}
+
+    def bring(**changes: Any) -> dict[str, Any]:
+        facts.write_text(json.dumps({**said, **changes}))
+        return publish(network, "minifasnet_v1se", "minifasnet", facts)
+
+    wrong: list[tuple[dict[str, Any], str]] = [
+        ({"contract": {**contract, "kind": "embedder"}}, "import_model"),
+        ({"contract": {**contract, "size": [128, 128]}}, "input shape"),
+        ({"contract": None}, "no JSON object"),
+        ({"licence": "MIT"}, "licence is none of"),
+    ]
+    for changes, says in wrong:
+        with pytest.raises(CommandError, match=says):
+            bring(**changes)
+    with pytest.raises(CommandError, match="Leave --facts out"):
+        publish(stamped(tmp_path / "net.onnx"), "net", facts=facts)
+    assert bring()["uploaded"] is True
+    row = Artifact.objects.get()
+    assert (row.kind, row.weights_licence, row.commercial_use) == ("presentation", "Apache-2.0", "allowed")
+    assert row.contract == contract
+    assert artifacts.load(row).golden.shape == row.golden_vectors.shape == (2, 3)
+    assert bring()["uploaded"] is False
 
 
 def test_people_are_told_the_citation_and_where_it_lies(bucket: str, model: Path) -> None:
