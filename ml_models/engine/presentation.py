@@ -205,7 +205,7 @@ Liveness = Literal["yes", "no", "uncertain"]
 
 @dataclass(frozen=True, slots=True)
 class PassiveRule:
-    """A version's rule: `calibration` maps the mean logit, of its networks and of the front frames, to a log-likelihood
+    """A version's rule: `calibration` maps a frame's logit, the mean of the version's networks, to a log-likelihood
     ratio, natural logarithm, of a person over an attack; from `threshold` on it is a person."""
 
     calibration: Affine
@@ -216,9 +216,13 @@ class PassiveRule:
             raise ValueError(f"The threshold must be finite, not {self.threshold}.")
 
     def judge(self, frames: Sequence[Presentation]) -> tuple[Liveness, float | None]:
-        """Returns: the verdict, and the log-likelihood ratio; `uncertain` and None where no crop is large enough."""
-        logits = [frame.logit for frame in frames if frame.enough]
-        if not logits:
+        """Frames of one attempt are compared together, so each must look like a person by itself: with their mean, or
+        without the small ones, somebody's own face among them would cover for a photo.
+
+        Returns: the verdict, and the log-likelihood ratio of the frame that looks least like a person; `uncertain` and
+            None where a crop is too small, or there is none.
+        """
+        if not frames or not all(frame.enough for frame in frames):
             return "uncertain", None
-        score = float(self.calibration(float(np.mean(logits))))
+        score = float(self.calibration(min(frame.logit for frame in frames)))
         return ("yes" if score >= self.threshold else "no"), score

@@ -1,6 +1,7 @@
 """A face cut out and shown to the network as its contract says, and what is made of the answer."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -86,8 +87,10 @@ def test_small_crops_are_uncertain_and_never_live() -> None:
     )
     assert rule.judge([small]) == ("uncertain", None)
     assert rule.judge([]) == ("uncertain", None)
-    assert rule.judge([small, live]) == ("yes", 2.0)
-    assert rule.judge([live, attack]) == ("no", -1.0)
+    # a live face among the frames lends its look to no other one
+    assert rule.judge([small, live]) == ("uncertain", None)
+    assert rule.judge([live, live, attack]) == ("no", -4.0)
+    assert rule.judge([live, replace(live, logit=3.0)]) == ("yes", 2.0)
 
 
 def test_the_calibration_comes_before_the_threshold() -> None:
