@@ -63,6 +63,9 @@ else:
     _CHALLENGES = Counter(
         "ml_models_challenges", "Challenges that were issued, answered, passed.", ["step"], registry=_REGISTRY
     )
+    _LIVENESS = Counter(
+        "ml_models_liveness", "Attempts that were looked at and not refused.", ["verdict"], registry=_REGISTRY
+    )
     _CACHE_FAILURES = Counter(
         "ml_models_cache_failures", "Times the cache did not answer.", ["cache"], registry=_REGISTRY
     )
@@ -151,6 +154,14 @@ def challenge(step: Literal["issued", "answered", "passed"]) -> None:
     if installed:
         with _unharmed():
             _CHALLENGES.labels(step).inc()
+
+
+def looked_at(verdict: str) -> None:
+    """An attempt goes on after somebody looked whether a person is there: yes, uncertain, or no where that is only
+    monitored. What is refused is an outcome."""
+    if installed:
+        with _unharmed():
+            _LIVENESS.labels(verdict).inc()
 
 
 def cache_answered(answered: bool) -> None:

@@ -120,6 +120,8 @@ class Live:
         verdicts = [self._challenge_verdict(), self._passive_verdict(caller, version, self.front(frames))]
         told = [verdict for verdict in verdicts if verdict]
         self.verdict = next((worst for worst in ("no", "uncertain", "yes") if worst in told), None)
+        if self.verdict:
+            metrics.looked_at(self.verdict)
 
     def require_subject(
         self, caller: Caller, version: ServedVersion, frames: Sequence[Extraction], template: Mapping[str, Embeddings]

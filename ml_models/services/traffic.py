@@ -23,6 +23,8 @@ SCORE_LOW, SCORE_HIGH = -15, 29
 QUALITY_BINS = 20
 # what a picture is refused for; everything else in `code` is the service's own trouble
 ATTACKS = ("challenge_failed", "spoof_suspected")
+# what a policy that only monitors says of the same
+MONITORED = "looks_like_a_picture"
 ACQUISITION = {*ATTACKS, *(refusal.code for refusal in ImageError.__subclasses__())}
 ENOUGH = 100
 """Live values under which no drift is told: at ten bins PSI is about 9 / N by luck alone."""
@@ -84,18 +86,20 @@ def days(span: Span) -> list[Day]:
 
 
 def suspicions(span: Span) -> list[tuple[str, str, int, int]]:
-    """Attempts to verify and identify that failed because nobody seemed to be there: capture point, code, how many, and
-    of how many attempts there; the most first. An aggregate of each."""
-    by_point: dict[str, Counter[str]] = defaultdict(Counter)
+    """Attempts at which nobody seemed to be there: capture point, code, how many, and of how many attempts there to
+    verify and identify; the most first. They were refused, or, where the code is `MONITORED`, a verify was answered all
+    the same. Three aggregates."""
+    attempts: Counter[str] = Counter()
+    suspected: Counter[tuple[str, str]] = Counter()
     for rows in (span.rows(), span.searches()):
         for row in rows.values("capture_point", "code").annotate(count=Count("pk")):
-            by_point[row["capture_point"]][row["code"]] += row["count"]
-    found = [
-        (point, code, counts[code], sum(counts.values()))
-        for point, counts in by_point.items()
-        for code in ATTACKS
-        if code in counts
-    ]
+            attempts[row["capture_point"]] += row["count"]
+            if row["code"] in ATTACKS:
+                suspected[row["capture_point"], row["code"]] += row["count"]
+    let_pass = span.rows().filter(liveness__live="no")
+    for point, count in let_pass.values_list("capture_point").annotate(count=Count("pk")):
+        suspected[point, MONITORED] = count
+    found = [(point, code, count, attempts[point]) for (point, code), count in suspected.items()]
     return sorted(found, key=lambda item: (-item[2], item[0], item[1]))
 
 

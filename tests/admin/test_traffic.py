@@ -62,6 +62,9 @@ def test_where_nobody_seemed_to_be_there_is_told_by_capture_point(
     for search in ({"code": "spoof_suspected"}, {"decision": "match"}):
         Identification.objects.create(roster_size=1, candidates=1, capture_point="bus 7", **search)
     assert traffic.suspicions(FORTNIGHT)[0] == ("bus 7", "spoof_suspected", 4, 12)
+    attempt(2, liveness={"live": "no", "reasons": ["looks_like_a_picture"]}, capture_point="door")
+    attempt(1, liveness={"live": "yes", "reasons": []}, capture_point="door")
+    assert traffic.suspicions(FORTNIGHT)[1] == ("door", "looks_like_a_picture", 2, 5)
     text = staff("view_verification").get(page("verification", "traffic")).text
     assert "Nobody seemed to be there" in text
     assert text.count("bus 7") == 1

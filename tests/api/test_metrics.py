@@ -66,6 +66,24 @@ def test_a_verify_is_counted_by_decision_call_and_step_and_by_nothing_of_the_per
     assert not [secret for secret in (*people, account, TOKEN) if secret in text]
 
 
+def test_what_a_policy_monitors_is_counted_by_verdict(
+    people: list[str],
+    service: APIClient,
+    portraits: Portraits,
+    scrape: Callable[[], dict[str, float]],
+    settings: Settings,
+) -> None:
+    before = scrape()
+    for mode in ("off", "monitor", "enforce"):
+        settings.ML_MODELS = {**settings.ML_MODELS, "LIVENESS": {"verify": {"passive": mode}}}
+        verify(service, people[0], portraits.eileen_collins)
+    after = scrape()
+    # this version has no network: monitored nobody can tell, enforced nobody is let through
+    assert grown(before, after, 'ml_models_liveness_total{verdict="uncertain"}') == 1
+    assert grown(before, after, 'ml_models_decisions_total{outcome="not_ready"}') == 1
+    assert grown(before, after, 'ml_models_decisions_total{outcome="match"}') == 2
+
+
 def test_the_processes_the_engines_and_the_version_are_told_from_the_database(
     people: list[str], scrape: Callable[[], dict[str, float]]
 ) -> None:

@@ -37,6 +37,7 @@ def series(served: EnsembleConfig, settings: Settings) -> dict[str, set[str]]:
     metrics.identified("match", {"search": 1.0})
     metrics.locked_out("subject")
     metrics.challenge("issued")
+    metrics.looked_at("uncertain")
     metrics.cache_answered(True)
     with metrics.waiting("verify"):
         pass
