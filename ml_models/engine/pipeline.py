@@ -131,7 +131,8 @@ class Pipeline:
             faces = self.detector.detect(image)
         # their crops need no landmarks, so they need not wait for them
         looks = _looks(detectors, image, most_prominent(faces, image.shape)) if faces else {}
-        answers = self._run({_UPRIGHT: partial(stand, self.detector, image, faces), **looks}, lanes, timings)
+        works: dict[str, Callable[[], Any]] = {_UPRIGHT: partial(stand, self.detector, image, faces), **looks}
+        answers = self._run(works, lanes, timings)
         view: View = answers[_UPRIGHT]
         face = the_one_face(view.faces, view.image.shape, limits.min_face_px, limits.bystander_ratio)
         return view, face, _agreed([answers[name] for name in looks])

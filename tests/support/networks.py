@@ -117,7 +117,7 @@ def tiny_presentation(path: Path, *, side: int = 16, poison: bool = False, dark:
         "tiny",
         [helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, 3, side, side])],
         [helper.make_tensor_value_info("output", TensorProto.FLOAT, [1, 3])],
-        [numpy_helper.from_array(weights, "weights"), numpy_helper.from_array(np.float32([dark]), "dark")],
+        [numpy_helper.from_array(weights, "weights"), numpy_helper.from_array(np.array([dark], np.float32), "dark")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     path.write_bytes(model.SerializeToString())

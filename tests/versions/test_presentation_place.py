@@ -33,7 +33,7 @@ pytestmark = pytest.mark.django_db
 
 needs_openvino = pytest.mark.skipif(bool(why_not_openvino()), reason=why_not_openvino())
 PASSIVE = {"a": 0.5, "b": 1.0, "threshold": -2.0}
-WITH = {"presentation": "fr_liveness", "liveness": {"passive": PASSIVE}}
+WITH: dict[str, Any] = {"presentation": "fr_liveness", "liveness": {"passive": PASSIVE}}
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ from ml_models.studies.presentation import calibrate_presentation, read
 
 class Command(MlCommand):
     help = """Fit the numbers that a version judges its attack detector by: the calibration to a log-likelihood ratio of
-a person over an attack, and the threshold from which on it is a person.
+a person over an attack, and the threshold from which on it is a person. Of several networks the mean of their log-odds
+is judged.
 
 MANIFEST is that of evaluate_presentation. What the detector has no verdict on, because no face was found or it is too
 small, is left out. The threshold is the highest one at which at most --bpcer of the people shown are taken for attacks.
