@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import struct
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -16,6 +17,7 @@ from functools import cache
 from .errors import ImageTooLarge, UndecodableImage
 
 REFUSED = "The picture could not be read. Send a JPEG, PNG, WebP or HEIC photo."
+ANIMATED = "The picture is animated; send a single photo."
 _DAMAGED = "The picture's file is damaged or not a plain photo."
 # photos have some hundred; Pillow walks over a million empty ones in seconds
 _MAX_PARTS = 20_000
@@ -25,8 +27,14 @@ _MAGIC = {
     "WEBP": re.compile(rb"RIFF....WEBP", re.DOTALL),
     "HEIF": re.compile(rb"....ftyp", re.DOTALL),
 }
-# the beginnings of archives, documents, programs and other pictures, none of which a camera writes behind its own
-_FOREIGN_START = re.compile(rb"\s*(PK|%PDF|GIF8|\x89PNG|RIFF|MZ|\x7fELF|Rar!|7z\xbc\xaf|\x1f\x8b|BZh|#!)")
+# the beginnings of archives, documents, programs and other pictures, none of which a camera writes behind its own;
+# whole, since makers' notes begin with any two letters, and recorded voices with "#!AMR"
+_FOREIGN_START = re.compile(
+    rb"\s*(PK[\x01-\x08]|Rar!|7z\xbc\xaf|\x1f\x8b|BZh[1-9]|\xfd7zXZ|MSCF|.{257}ustar"
+    rb"|%PDF|%!PS|\{\\rtf|\xd0\xcf\x11\xe0|<svg"
+    rb"|MZ|\x7fELF|#!\s*/|\xca\xfe\xba\xbe|[\xce\xcf]\xfa\xed\xfe|dex\n|GIF8|\x89PNG|RIFF)",
+    re.DOTALL,
+)
 _FOREIGN = re.compile(rb"%PDF-|<(script|html|\?php|!doctype)", re.IGNORECASE)
 # a ZIP's directory may have a comment of 64 kB behind it
 _ZIP_TAIL_BYTES = 65_557
@@ -67,54 +75,59 @@ def photo(data: bytes) -> Photo:
 
 # a marker whose code is neither a stuffed zero nor a fill byte nor a restart inside the coded data
 _MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")
-_SOI, _EOI, _TEM, _SOS, _APP0, _APP1, _APP2, _APP14, _COM = 0xD8, 0xD9, 0x01, 0xDA, 0xE0, 0xE1, 0xE2, 0xEE, 0xFE
+_SOI, _EOI, _TEM, _SOS, _APP0, _APP1, _APP2, _APP14 = 0xD8, 0xD9, 0x01, 0xDA, 0xE0, 0xE1, 0xE2, 0xEE
+# frames, tables, scans
+_CODED = range(0xC0, _APP0)
 # a marker may have any number of fill bytes before it; decoders take them one by one
 _LONG_FILL = b"\xff" * 65_536
-# of the parts that applications write, those that say what the numbers mean as colours
-_COLOURS = {_APP0: b"JFIF\0", _APP2: b"ICC_PROFILE\0", _APP14: b"Adobe"}
+# of the parts that applications write, those that say what the numbers mean as colours, and how long one is at least
+_COLOURS = {_APP0: (b"JFIF\0", 14), _APP2: (b"ICC_PROFILE\0", 15), _APP14: (b"Adobe", 12)}
 
 
 def _jpeg(data: bytes) -> Photo:
     if _LONG_FILL in data:
         raise UndecodableImage(_DAMAGED)
-    coded, exif, scanned = [data[:2]], b"", False
-    at = copied = 2
+    coded, exif, at, in_scan = [data[:2]], b"", 2, False
     for _ in range(_MAX_PARTS):
         marker = _MARKER.search(data, at)
+        # between two parts there is nothing but a scan's data
+        if in_scan:
+            coded.append(data[at : marker.start() if marker else len(data)])
         if not marker:
             break
-        code, at = marker[1][0], marker.end()
+        code, start, at = marker[1][0], marker.start(), marker.end()
         if code == _EOI:
-            coded.append(data[copied:at])
-            return Photo("JPEG", b"".join(coded), at, exif)
-        if code not in (_SOI, _TEM):
-            # the coded data that follow a scan's header hold no marker that the pattern finds
-            at += int.from_bytes(data[at : at + 2], "big")
-        scanned |= code == _SOS
-        if _APP0 <= code <= 0xEF or code == _COM:
-            body = data[marker.end() + 2 : at]
-            if code == _APP1 and not exif and body.startswith(b"Exif\0\0"):
-                exif = body
-            if code not in _COLOURS or not body.startswith(_COLOURS[code]):
-                coded.append(data[copied : marker.start()])
-                copied = at
+            return Photo("JPEG", b"".join([*coded, marker[0]]), at, exif)
+        in_scan = code == _SOS
+        if code in (_SOI, _TEM):
+            continue
+        at += int.from_bytes(data[at : at + 2], "big")
+        body = data[marker.end() + 2 : at]
+        name, least = _COLOURS.get(code, (b"", 1 << 16))
+        if code in _CODED or (body.startswith(name) and len(body) >= least):
+            coded.append(data[start:at])
+        elif code == _APP1 and not exif and body.startswith(b"Exif\0\0"):
+            exif = body
     else:
         raise UndecodableImage(_DAMAGED)
-    if not scanned or at > len(data):
+    if not in_scan or at > len(data):
         raise UndecodableImage(_DAMAGED)
     # half an end marker would make one of what is put in its place
-    return Photo("JPEG", b"".join([*coded, data[copied:].rstrip(b"\xff")]), len(data), exif, ended=False)
+    return Photo("JPEG", b"".join(coded).rstrip(b"\xff"), len(data), exif, ended=False)
 
 
 # --- PNG, WebP --------------------------------------------------------------------------------------------------------
 
-# beside the critical ones, whose names begin with a capital: what a colour means, and whether it is animated
-_PNG_KEPT = (b"tRNS", b"iCCP", b"acTL")
+_PALETTE = 3
 _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
+_MAX_PROFILE_BYTES = 1_000_000
+# how long a transparent colour is, by the colour type: grey, RGB
+_TRANSPARENT_BYTES = {0: 2, 2: 6}
 
 
 def _png(data: bytes) -> Photo:
     coded, exif, at = [data[:8]], b"", 8
+    colours = data[25] if len(data) > 25 else 0
     for _ in range(_MAX_PARTS):
         if at > len(data):
             break
@@ -123,13 +136,34 @@ def _png(data: bytes) -> Photo:
             return Photo("PNG", b"".join([*coded, _PNG_END]), len(data), exif)
         length, name = struct.unpack_from(">I4s", data, at)
         start, at = at, at + 12 + length
+        body = data[start + 8 : at - 4]
         if name == b"eXIf":
-            exif = exif or data[start + 8 : at - 4]
-        elif name[:1].isupper() or name in _PNG_KEPT:
+            exif = exif or body
+        elif name[:1].isupper() or (_is_whole(data[start:at]) and _says_colours(name, body, colours)):
             coded.append(data[start:at])
+        elif name == b"acTL" and int.from_bytes(body[:4], "big") > 1 and _is_whole(data[start:at]):
+            raise UndecodableImage(ANIMATED)
         if name == b"IEND":
             return Photo("PNG", b"".join(coded), at, exif)
     raise UndecodableImage(_DAMAGED)
+
+
+def _says_colours(name: bytes, body: bytes, colours: int) -> bool:
+    """Whether a chunk beside the critical ones says what a colour means, so that a decoder can read it."""
+    if name == b"tRNS":
+        return len(body) <= 256 if colours == _PALETTE else len(body) == _TRANSPARENT_BYTES.get(colours)
+    if name != b"iCCP":
+        return False
+    _, _, packed = body.partition(b"\0")
+    unpacking = zlib.decompressobj()
+    try:
+        return packed[:1] == b"\0" and bool(unpacking.decompress(packed[1:], _MAX_PROFILE_BYTES)) and unpacking.eof
+    except zlib.error:
+        return False
+
+
+def _is_whole(chunk: bytes) -> bool:
+    return zlib.crc32(chunk[4:-4]) == int.from_bytes(chunk[-4:], "big")
 
 
 def _webp(data: bytes) -> Photo:

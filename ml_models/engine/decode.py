@@ -70,14 +70,12 @@ def decode(data: bytes, limits: DecodeLimits | None = None) -> Image:
     """
     limits = limits or DecodeLimits()
     if len(data) > limits.max_bytes:
-        raise ImageTooLarge(
-            f"The picture has {len(data) / 1e6:.1f} MB; {limits.max_bytes / 1e6:.1f} MB are allowed. {_SMALLER}"
-        )
+        raise ImageTooLarge(f"The picture has {len(data) / 1e6:.1f} MB; {limits.max_bytes / 1e6:.1f} MB are allowed.")
     try:
         photo = container.photo(data)
         pixels = _pixels(photo, limits)
     except (PillowImage.DecompressionBombError, PillowImage.DecompressionBombWarning, MemoryError) as error:
-        raise ImageTooLarge(f"The picture has too many pixels. {_SMALLER}") from error
+        raise ImageTooLarge("The picture has too many pixels.") from error
     # what Pillow and its codecs raise on damaged input
     except (
         OSError,
@@ -92,9 +90,6 @@ def decode(data: bytes, limits: DecodeLimits | None = None) -> Image:
     ) as error:
         raise UndecodableImage(container.REFUSED) from error
     return exif.turned(pixels, exif.orientation(photo.exif))
-
-
-_SMALLER = "Choose a smaller picture size in the camera's settings (12 megapixels are plenty) and take it again."
 
 
 def _pixels(photo: Photo, limits: DecodeLimits) -> Image:
@@ -115,7 +110,7 @@ def _pillow_pixels(kind: str, coded: bytes, limits: DecodeLimits) -> Image:
     with PillowImage.open(io.BytesIO(coded), formats=[kind]) as picture:
         check_size(picture.size, _stored_as(picture), limits)
         if getattr(picture, "n_frames", 1) > 1:
-            raise UndecodableImage("The picture is animated; send a single photo.")
+            raise UndecodableImage(container.ANIMATED)
         return decode_opened(picture, limits)
 
 
@@ -153,7 +148,7 @@ def check_size(size: tuple[int, int], stored_as: str, limits: DecodeLimits) -> N
     if width * height > pixels or max(size) > limits.max_side:
         raise ImageTooLarge(
             f"The picture is {width}×{height}, {width * height / 1e6:.0f} megapixels; {pixels / 1e6:.0f} megapixels "
-            f"and a side of {limits.max_side} pixels are allowed. {_SMALLER}"
+            f"and a side of {limits.max_side} pixels are allowed."
         )
 
 
@@ -162,7 +157,9 @@ def decode_opened(picture: PillowImage.Image, limits: DecodeLimits) -> Image:
         # libjpeg decodes at 1/2, 1/4 or 1/8 for less memory and time; draft() never goes below the size asked for
         picture.draft("RGB", _fit(*picture.size, limits.working_side))
     # each further step copies the picture: the fewer of them at full size, the less memory a stranger can ask for
-    if picture.mode in ("RGB", "RGBA", "L", "LA", "CMYK") and "transparency" not in picture.info:
+    if "transparency" in picture.info and not picture.mode.startswith("I;16"):
+        picture = picture.convert("RGBA")
+    if picture.mode in ("RGB", "RGBA", "L", "LA", "CMYK"):
         picture = _reduced(picture, limits.working_side)
     rgb = _reduced(_to_srgb(picture), limits.working_side)
     return np.array(rgb, dtype=np.uint8)
@@ -198,7 +195,7 @@ def _to_srgb(picture: PillowImage.Image) -> PillowImage.Image:
     profile = picture.info.get("icc_profile")
     if picture.mode.startswith("I;16"):
         picture = _eight_bit(picture)
-    elif picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
+    elif picture.mode in ("RGBA", "LA", "PA"):
         rgba = picture.convert("RGBA")
         # a transparent pixel has no colour of its own: lay the picture on mid-grey
         ground = PillowImage.new("RGBA", rgba.size, (128, 128, 128, 255))

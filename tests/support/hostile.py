@@ -52,6 +52,10 @@ def hostile() -> dict[str, tuple[bytes, str | None]]:
     return {
         "a 60-megapixel PNG": (png_bomb(10_000, 6_000), "image_too_large"),
         "a PNG just under the cap": (png_bomb(5_000, 4_990), None),
+        "a PNG with a palette and a transparent colour, just under the cap": (
+            encoded(Image.new("P", (5_000, 4_990)), "PNG", transparency=0),
+            None,
+        ),
         "50 MB of a JPEG": (photo + bytes(50 * MIB), "image_too_large"),
         "text named .jpg": (b"I am a picture, honestly.\n" * 100, "undecodable_image"),
         "an empty file": (b"", "undecodable_image"),
