@@ -146,7 +146,7 @@ def _unforeseen(error: Exception, context: dict[str, Any]) -> Response:
 # what needs no more than a sentence, whoever notices it: DRF, Django, or the fallback
 SENTENCES = {
     "forbidden": "You may not do this.",
-    "image_too_large": "The request is larger than this service takes.",
+    "image_too_large": "The request is larger than this service takes. Make the pictures smaller.",
     "internal_error": "Something went wrong in the service. Try again; if it happens again, tell whoever runs it.",
     "method_not_allowed": "This address does not take this method. See the header Allow.",
     "not_found": "There is nothing here.",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import binascii
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,8 +15,8 @@ from ml_models import conf
 from ml_models.engine.errors import ImageTooLarge
 from ml_models.services import subject_ids
 
-# base64 as clients write it: either alphabet, lines, no padding
-_STANDARD, _BLANKS = bytes.maketrans(b"-_", b"+/"), b" \t\r\n\v\f"
+from .parsers import from_base64
+
 # of a data URL, perhaps of base64 in lines; its other characters need none
 _ESCAPES = [(f"%{code}", sign) for sign in "+/=\r\n " for code in {f"{ord(sign):02X}", f"{ord(sign):02x}"}]
 
@@ -56,8 +55,7 @@ class ImageField(serializers.Field):
             for escape, sign in _ESCAPES:
                 text = text.replace(escape, sign)
         try:
-            digits = text.encode("ascii").translate(_STANDARD, _BLANKS).rstrip(b"=")
-            return binascii.a2b_base64(digits + b"=" * (-len(digits) % 4), strict_mode=True)
+            return from_base64(text.encode("ascii"))
         except ValueError:  # UnicodeEncodeError and binascii.Error are
             self.fail("invalid")
 
@@ -118,6 +116,10 @@ class OneOfField(serializers.ChoiceField):
         super().__init__(choices=choices, error_messages={"invalid_choice": says}, **kwargs)
 
 
+# neither a control character, nor one that ends a line or turns the direction of writing, nor none at all
+_PLAIN = r"\A[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufdd0-\ufdef\ufffe\uffff]*\Z"
+
+
 class CapturePointField(serializers.CharField):
     """Where a picture was taken; kept with the audit row, so it is held to short plain text."""
 
@@ -126,7 +128,7 @@ class CapturePointField(serializers.CharField):
             max_length=50,
             default="",
             allow_blank=True,
-            validators=[RegexValidator(r"\A[^\x00-\x1f\x7f]*\Z", "No control characters.")],
+            validators=[RegexValidator(_PLAIN, "No control characters.")],
             help_text="Where the picture was taken, for the audit: “front door”.",
             **kwargs,
         )

@@ -80,8 +80,9 @@ def require_readable(request: HttpRequest) -> None:
         LengthRequired: nobody says where it ends.
         UnsupportedMediaType: it is compressed, so that its length says nothing of its cost.
     """
-    if (coding := request.META.get("HTTP_CONTENT_ENCODING") or "identity").strip().lower() != "identity":
-        raise UnsupportedMediaType(coding)
+    for header, plain in (("HTTP_CONTENT_ENCODING", "identity"), ("HTTP_TRANSFER_ENCODING", "chunked")):
+        if (coding := request.META.get(header) or plain).strip().lower() != plain:
+            raise UnsupportedMediaType(coding)
     if _is_chunked(request):
         raise LengthRequired
     length, limit = request.META.get("CONTENT_LENGTH") or "0", conf.get("MAX_REQUEST_BYTES")

@@ -44,6 +44,10 @@ class UndecodableImage(ImageError):
 class ImageTooLarge(ImageError):
     code = "image_too_large"
 
+    def __init__(self, what: str) -> None:
+        smaller = "Choose a smaller picture size in the camera's settings (12 megapixels are plenty) and take it again."
+        super().__init__(f"{what} {smaller}")
+
 
 class NoFaceFound(ImageError):
     code = "no_face_found"

@@ -173,6 +173,7 @@ def unsupported_media_type(door: Door) -> list[Any]:
     return [
         *answers,
         send(door.service, "/api/v1/face/verify", packed, "application/json", HTTP_CONTENT_ENCODING="gzip"),
+        send(door.service, "/api/v1/face/verify", packed, "application/json", HTTP_TRANSFER_ENCODING="gzip, chunked"),
     ]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from rest_framework.authtoken.models import Token
 
-from ml_models.api.parsers import MAX_PARTS
+from ml_models.api.multipart import MAX_PARTS
 from ml_models.engine.errors import ImageTooLarge
 from ml_models.models import EnsembleConfig, Subject
 from ml_models.services.frames import FrameUploadHandler
