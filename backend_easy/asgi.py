@@ -9,15 +9,14 @@ from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
-from django.core.wsgi import get_wsgi_application
 
-from . import threads
+from . import handler, threads
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "backend_easy.settings")
 if not settings.configured:
     os.environ.setdefault("DATABASE_POOL", str(threads.CONNECTIONS))  # read by the settings
 
-_wsgi = get_wsgi_application()  # before what follows: it sets Django up
+_wsgi = handler.application()  # before what follows: it sets Django up
 
 from .front import Front, Receive, Send  # noqa: E402
 from .wsgi_call import Scope  # noqa: E402

@@ -19,6 +19,11 @@ HEAD_S = 30.0
 # of the time that gunicorn gives a process to end: how long an idle connection may be used. A proxy that keeps its
 # own for less loses no request, and what remains is for the last answers.
 _LAST_SHARE = 0.6
+# gunicorn's own words may repeat the request
+_NOT_HTTP = (
+    "The request is not HTTP/1.1 as this service reads it. Escape what is not ASCII in the address. Its first line may "
+    "have 4,094 bytes, each of 100 headers 8,190; the only transfer coding is chunked."
+)
 
 
 class Protocol(ASGIProtocol):
@@ -40,6 +45,10 @@ class Protocol(ASGIProtocol):
         self._head_timer.cancel()
         return super()._on_headers_complete()
 
+    def _is_websocket_upgrade(self, request: Any) -> bool:
+        """There are none: a server may go on in HTTP (RFC 9110, 7.8)."""
+        return False
+
     def connection_lost(self, error: Exception | None) -> None:
         self._head_timer.cancel()
         self.worker.connections.discard(self)
@@ -57,8 +66,9 @@ class Protocol(ASGIProtocol):
 
     def _send_error_response(self, status: int, message: str, extra_headers: Any = ()) -> None:
         # `ml_models.api.errors` is not imported: it needs Django, and this module is read before it is set up
-        code, status = ("invalid_request", 400) if status < 500 else ("internal_error", 500)
-        detail = "The request is not HTTP as this service reads it." if status == 400 else "The service failed."
+        # 501: a transfer coding that there is none
+        code, status = ("invalid_request", 400) if status < 500 or status == 501 else ("internal_error", 500)
+        detail = _NOT_HTTP if status == 400 else "The service failed."
         title = HTTPStatus(status).phrase
         problem = {"type": f"urn:ml-models:{code}", "title": title, "status": status, "code": code, "detail": detail}
         body = json.dumps(problem, separators=(",", ":")).encode()

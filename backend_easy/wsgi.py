@@ -1,11 +1,12 @@
 import os
 
 from django.conf import settings
-from django.core.wsgi import get_wsgi_application
+
+from . import handler
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "backend_easy.settings")
 if not settings.configured:
     os.environ.setdefault(
         "DATABASE_POOL", "12"
     )  # for a server that does not say better, as config/gunicorn.conf.py does
-application = get_wsgi_application()
+application = handler.application()

@@ -47,7 +47,7 @@ def get_config(version: int) -> EnsembleConfig:
     """
     config = configs().filter(version=version).first()
     if config is None:
-        raise NotFound(f"There is no version {version}. Load one with load_ensemble.")
+        raise NotFound("There is no such version. Load one with load_ensemble.")
     return config
 
 

@@ -83,6 +83,7 @@ class ProblemMiddleware:
 
 def is_ours(path: str) -> bool:
     """Whether a path lies among the addresses of this app, an unknown one included."""
-    health = reverse("ml_models:healthz")
-    root = health.removesuffix("healthz")
-    return path.startswith(f"{root}api/") or path.rstrip("/") in (health, f"{root}readyz", f"{root}metrics")
+    root = reverse("ml_models:healthz").removesuffix("healthz").lower()
+    # as it is meant: a client whose base address ends with a slash writes two
+    asked = f"/{path.strip('/')}/".lower()
+    return asked.startswith(tuple(f"{root}{name}/" for name in ("api", "healthz", "readyz", "metrics")))

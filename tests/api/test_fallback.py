@@ -42,6 +42,10 @@ def assert_problem(answer: Any, status: int, code: str) -> None:
         "/api/v1/face/rollouts/no-uuid/pause",
         "/api/v1/nothing/",
         "/api/",
+        "/api",
+        "/%2Fapi/v1/face/verify",  # as “//api” is, which the client would take for a host
+        "/API/v1/face/verify",
+        "/healthz/nothing",
     ],
 )
 def test_an_unknown_address_is_a_problem(path: str, method: str) -> None:

@@ -15,10 +15,12 @@ pytestmark = pytest.mark.django_db
         ("/api/v1/face/subjects/child-17", {}, "subjects/<"),
         ("/api/v1/face/subjects/child-17/", {}, "subjects/<"),
         ("/api/v1/face/subject/child-17", {}, "Not Found"),
+        ("/%2Fapi/v1/face/subjects/child-17", {}, "Not Found"),
+        ("/API/v1/face/subjects/child-17", {}, "Not Found"),
         ("/api/v1/face/subjects/zoë\\child-17", {}, "subjects/<"),
         ("/api/v1/face/subjects/child-17", {"HTTP_HOST": "elsewhere.example"}, "DisallowedHost"),
     ],
-    ids=["not enrolled", "a slash more", "unknown", "escaped", "another host"],
+    ids=["not enrolled", "a slash more", "unknown", "two slashes", "in capitals", "escaped", "another host"],
 )
 def test_a_refused_request_is_logged_without_the_id(
     service: APIClient, caplog: Any, path: str, more: dict[str, Any], logged: str

@@ -1,6 +1,7 @@
 """Connections that are idle, over a real gunicorn: no request is lost on one."""
 
 import http.client
+import json
 import re
 import runpy
 import socket
@@ -55,6 +56,28 @@ def test_a_request_that_has_begun_is_not_lost_when_the_idle_time_ends(server: Se
         time.sleep(0.3)
         slow.sendall(PROBE[20:])
         assert answer(slow)
+
+
+@pytest.mark.parametrize("head", ["Transfer-Encoding: xchunked", "A: " + "a" * 20_000, "A: \0"])
+def test_what_is_no_HTTP_is_the_client_s_to_mend_and_is_told_what_there_may_be(server: Server, head: str) -> None:
+    answered = server.raw(f"POST /healthz HTTP/1.1\r\nHost: localhost\r\n{head}\r\n\r\n".encode())
+    problem = json.loads(answered.partition(b"\r\n\r\n")[2])
+    assert (problem["code"], "chunked" in problem["detail"]) == ("invalid_request", True)
+
+
+@pytest.mark.parametrize("charset", ["charset=rot13", "charset=zlib", "charset*=none''x"])
+def test_no_charset_that_a_client_names_breaks_a_call(server: Server, charset: str) -> None:
+    with closing(socket.create_connection(("127.0.0.1", server.port), timeout=20)) as connection:
+        head = f"Host: localhost\r\nContent-Type: application/json; {charset}\r\n\r\n"
+        connection.sendall(f"GET /healthz?x=%FF HTTP/1.1\r\n{head}".encode())
+        assert answer(connection)
+
+
+def test_who_asks_for_a_web_socket_is_answered_in_HTTP(server: Server) -> None:
+    head = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: "
+    with closing(socket.create_connection(("127.0.0.1", server.port), timeout=20)) as connection:
+        connection.sendall(PROBE[:-2] + f"{head}dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode())
+        assert answer(connection)
 
 
 def test_a_process_that_stops_answers_what_comes_on_an_idle_connection_and_ends(server: Server) -> None:
