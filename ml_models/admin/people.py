@@ -33,7 +33,7 @@ def enrol(panel: Panel, request: HttpRequest) -> HttpResponse:
     pk = _uuid(request.GET.get("subject", ""))
     known = Subject.objects.filter(pk=pk).first() if pk else None
     subject_id = request.POST.get("subject_id", known.subject_id if known else "")
-    if request.method == "POST" and (reference := _enrolled(request, subject_id.strip())):
+    if request.method == "POST" and (reference := _enrolled(request, subject_id)):
         return HttpResponseRedirect(panel.url("change", reference.subject_id))
     overrides = request.user.has_perm(OVERRIDE)
     return panel.answer(request, "enrol", title="Enrol a picture", subject_id=subject_id, overrides=overrides)

@@ -12,8 +12,9 @@ from django.db import transaction
 from django.http import HttpRequest
 from django.utils.cache import patch_vary_headers
 from rest_framework import serializers
-from rest_framework.exceptions import PermissionDenied
+from rest_framework.exceptions import ParseError, PermissionDenied
 from rest_framework.negotiation import DefaultContentNegotiation
+from rest_framework.permissions import SAFE_METHODS
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -26,7 +27,8 @@ from ml_models.services.liveness import Live
 
 from . import access, request_log, texts, uploads
 from .errors import exception_handler
-from .parsers import JSONParser, MultiPartParser
+from .multipart import MultiPartParser
+from .parsers import JSONParser
 from .throttles import CallerThrottle
 
 
@@ -76,6 +78,9 @@ class FaceView(APIView):
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
         uploads.require_readable(request._request)
+        # DELETE of the id “Who?” would erase “Who”
+        if kwargs and request.META.get("QUERY_STRING") and request.method not in SAFE_METHODS:
+            raise ParseError("The address has a query, and this call takes none. Escape an id's question mark: %3F.")
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         response = super().finalize_response(request, response, *args, **kwargs)

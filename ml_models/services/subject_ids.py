@@ -12,8 +12,14 @@ MAX_LENGTH = 200
 """Characters, as the database has it."""
 _CONTROLS = {"Cc", "Cs", "Zl", "Zp"}
 # drawn as nothing, though Unicode calls them letters, a mark and a symbol: the fillers of Hangul and Khmer, the joiner
-# of graphemes and Braille's empty cell. What picks the shape of the character before it may be last.
-_EMPTY = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
+# of graphemes and Braille's empty cell; and what it keeps free for such. What picks the shape of the character before
+# it may be last.
+_KEPT_FREE = (0x2065, *range(0xFFF0, 0xFFF9), *range(0xE0000, 0xE1000))
+_EMPTY = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0") | {
+    character for character in map(chr, _KEPT_FREE) if unicodedata.category(character) == "Cn"
+}
+# belongs to the character before it: an accent, a shape
+_MARKS = {"Mn", "Me"}
 # they turn what stands behind them round, in a list beside other ids, too
 _BIDIRECTIONAL = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 
@@ -25,12 +31,16 @@ def trouble(subject_id: str, what: str = "subject") -> str | None:
         return f"A {what}'s id has 1 to {MAX_LENGTH} characters; this one has {len(subject_id)}."
     if subject_id != subject_id.strip() or _is_invisible(subject_id[0]) or _is_invisible(subject_id[-1]):
         return f"A {what}'s id neither begins nor ends with a blank or an invisible character."
+    if unicodedata.category(subject_id[0]) in _MARKS:
+        return f"A {what}'s id does not begin with a mark on the character before it, U+{ord(subject_id[0]):04X}."
     for place, character in enumerate(subject_id):
         if _is_control(character):
             return f"A {what}'s id has no control characters; character {place} is U+{ord(character):04X}."
     # clients and proxies take these for steps through folders
     if not {"", ".", ".."}.isdisjoint(subject_id.split("/")):
         return f"A {what}'s id, and each of its parts between slashes, is neither empty nor “.” nor “..”."
+    if subject_id.endswith("/release"):  # its address would be that of a call
+        return f"A {what}'s id does not end with “/release”."
     return None
 
 

@@ -116,6 +116,8 @@ def test_a_picture_is_enrolled_by_who_may_and_refused_with_its_reason(
         assert answer.status_code == 200
         assert why in told(answer)
         assert 'value="child-3"' in answer.text
+    # by the one rule for ids: over REST it would be refused, and never found again
+    assert "neither begins nor ends with a blank" in told(enrol(desk, "child-3 ", portraits.eileen_collins))
     assert enrol(desk, "child-3", portraits.grace_hopper, override="on").status_code == 403
     assert Reference.objects.filter(subject__subject_id="child-3").count() == 1
     approver = staff("view_subject", "enroll_subject", "override_reference")

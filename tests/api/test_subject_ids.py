@@ -39,9 +39,15 @@ BAD: dict[str, str] = {
     "\u3164": "invisible",
     "\u2800lead": "invisible",
     "trail\uffa0": "invisible",
+    "trail\ufff0": "invisible",
+    "\U000e0fff": "invisible",
     "a\u202eb": "character 1 is U+202E",
     "a\u2066b": "character 1 is U+2066",
     "\ufdd0": "U+FDD0",
+    "\u0301lead": "mark on the character before it, U+0301",
+    "\ufe0f": "mark on the character before it, U+FE0F",
+    "\U000e0100lead": "mark on the character before it, U+E0100",
+    "a/release": "“/release”",
     "a\U0010ffff": "U+10FFFF",
     ".": "“.”",
     "..": "“..”",
@@ -69,6 +75,9 @@ GOOD = [
     'q"q',
     "👨\u200d👩",
     "می\u200cخواهم",
+    "release",
+    "a/releases",
+    "c\u0327a",
 ]
 PICTURE = "bm8gcGljdHVyZQ=="
 
@@ -111,6 +120,26 @@ def test_half_a_character_is_no_id(service: APIClient) -> None:
     assert "U+D800" in answer.json()["errors"]["subject_id"][0]
     with pytest.raises(InvalidRequest):
         services.verify(services.NOBODY, "\ud800", [b"picture"])
+
+
+def test_a_question_mark_that_is_not_escaped_erases_nobody_else(
+    service: APIClient, older: dict[str, Subject], admin_user: Any
+) -> None:
+    for query in ("x", "b=c", "?"):
+        answer = service.delete(f"/api/v1/face/subjects/child-1?{query}")
+        assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")
+        assert "%3F" in answer.json()["detail"]
+    assert Subject.objects.filter(subject_id="child-1").exists()
+    administrator = APIClient()
+    administrator.force_authenticate(admin_user)
+    assert administrator.put("/api/v1/face/groups/bus?x", {"subject_ids": []}, format="json").status_code == 400
+
+
+@pytest.mark.parametrize("point", ["a\nb", "a\u2028b", "\u202edoor", "a\u2066b", "\ufdd0", "\x85b"], ids=ascii)
+def test_a_capture_point_has_no_control_characters_either(service: APIClient, point: str) -> None:
+    body = {"subject_id": "child-1", "image": PICTURE, "capture_point": f"a{point}b"}
+    answer = service.post("/api/v1/face/verify", body, format="json")
+    assert answer.json()["errors"] == {"capture_point": ["No control characters."]}
 
 
 @pytest.mark.parametrize("subject_id", GOOD, ids=ascii)
