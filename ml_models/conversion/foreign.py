@@ -8,14 +8,12 @@ from typing import Literal
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError
 from onnx import TensorProto, numpy_helper
 
-from . import onnx_graph, prelu, tflite
-from .beginnings import what_it_is
-from .errors import ConversionError, UnsupportedModel
+from . import onnx_graph, prelu, reading
+from .errors import UnsupportedModel
 from .proof import open_session
-from .runnable import require_standard_operators, run_by_onnxruntime
+from .runnable import run_by_onnxruntime
 
 SIDE = 112
 INPUT, OUTPUT = "input", "output"
@@ -53,8 +51,8 @@ def bring_to_form(path: Path, output_name: str | None = None) -> Foreign:
             picture; no single feature; PReLU slopes that fit two axes.
         ConversionError: `external_data_outside`, `external_data_missing`, `not_found`.
     """
-    model = load(path)
-    graph, repairs = model.graph, []
+    model, repairs = reading.alone(reading.load(path))
+    graph = model.graph
     before = len(graph.input)
     onnx_graph.drop_initializer_inputs(model)
     if len(graph.input) < before:
@@ -81,64 +79,6 @@ def bring_to_form(path: Path, output_name: str | None = None) -> Foreign:
     for index, node in enumerate(graph.node):
         node.name = node.name or f"{node.op_type}_{index}"
     return Foreign(model, layout, _dimension(model), tuple(repairs), head_cut)
-
-
-def load(path: Path) -> onnx.ModelProto:
-    """Read an ONNX file with its external data, or convert a TFLite file.
-
-    Raises:
-        UnsupportedModel, ConversionError: as `bring_to_form`.
-    """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ConversionError("not_found", f"{path} cannot be read: {error.strerror}.") from error
-    if path.suffix == ".tflite":
-        return tflite.convert(data)
-    try:
-        model = onnx.load_model_from_string(data)
-    except DecodeError as error:
-        raise UnsupportedModel(f"{path.name} is not an ONNX model. It is {what_it_is(data)}.") from error
-    if not model.graph.node:
-        raise UnsupportedModel(f"{path.name} is not an ONNX model, it has no operators. It is {what_it_is(data)}.")
-    _read_external(model, path)
-    require_standard_operators(model)
-    try:
-        onnx.checker.check_model(model)
-    except onnx.checker.ValidationError as error:
-        reason = str(error).strip().splitlines()[0].rstrip(".")
-        raise UnsupportedModel(f"{path.name} is not a valid ONNX model: {reason}.") from error
-    return model
-
-
-def _read_external(model: onnx.ModelProto, path: Path) -> None:
-    """Read external weights into the model. A path out of the model's folder is refused: it could be any file of this
-    machine."""
-    folder = path.parent.resolve()
-    for tensor in model.graph.initializer:
-        if tensor.data_location != TensorProto.EXTERNAL:
-            continue
-        entries = {entry.key: entry.value for entry in tensor.external_data}
-        place = (folder / entries.get("location", "")).resolve()
-        if not place.is_relative_to(folder):
-            raise ConversionError(
-                "external_data_outside",
-                f"{path.name} names a weights' file outside its folder. Nothing was read: export the network again, "
-                "with its weights beside it.",
-            )
-        offset = int(entries.get("offset", 0))
-        length = int(entries.get("length", 0))
-        if not place.is_file() or place.stat().st_size < offset + length:
-            raise ConversionError(
-                "external_data_missing",
-                f"{path.name}: its weights' file {place.name} is missing or shorter than {offset + length} bytes. "
-                "Copy it beside the model again.",
-            )
-        with place.open("rb") as file:
-            file.seek(offset)
-            tensor.raw_data = file.read(length) if length else file.read()
-        tensor.data_location = TensorProto.DEFAULT
-        del tensor.external_data[:]
 
 
 def _to_float32(graph: onnx.GraphProto) -> list[str]:
@@ -183,6 +123,8 @@ def _layout(value: onnx.ValueInfoProto) -> Literal["NCHW", "NHWC"]:
 
 
 def _keep_one_output(graph: onnx.GraphProto, wanted: str | None) -> None:
+    if not graph.output:
+        raise UnsupportedModel("The network has no output.")
     if wanted is None and len(graph.output) > 1:
         named = ", ".join(value.name for value in graph.output)
         raise UnsupportedModel(f"The network has the outputs {named}: say which is the feature with --output-name.")
@@ -190,6 +132,8 @@ def _keep_one_output(graph: onnx.GraphProto, wanted: str | None) -> None:
     if len(outputs) != 1:
         names = ", ".join(value.name for value in graph.output)
         raise UnsupportedModel(f"The network has no output called {wanted}; it has {names}.")
+    if all(outputs[0].name not in node.output for node in graph.node):
+        raise UnsupportedModel(f"The output {outputs[0].name} is the input or a weight: no operator computes it.")
     del graph.output[:]
     graph.output.extend(outputs)
     if not outputs[0].type.tensor_type.shape.dim:

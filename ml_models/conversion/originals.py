@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from . import foreign, prelu
+from . import prelu, reading
 from .proof import open_session
 from .runnable import run_by_onnxruntime
 
@@ -27,7 +27,7 @@ def original(path: Path, output_name: str | None = None) -> Callable[[NDArray[np
 
 
 def _original_onnx(path: Path, output_name: str | None) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
-    model = foreign.load(path)
+    model = reading.load(path)
     prelu.by_channel(model)
     with run_by_onnxruntime(model):
         session = open_session(model.SerializeToString())

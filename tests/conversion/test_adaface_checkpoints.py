@@ -153,6 +153,14 @@ def test_a_pickle_that_asks_for_code_is_named_so_in_every_protocol(tmp_path: Pat
     assert any(name in str(error) for name in ("os.system", "posix.getcwd", "_io.BytesIO"))
 
 
+@pytest.mark.parametrize("protocol", [0, 4, 5])
+def test_a_checkpoint_in_another_protocol_is_told_how_to_be_saved(tmp_path: Path, protocol: int) -> None:
+    path = tmp_path / "weights.ckpt"
+    torch.save(NETWORK, path, pickle_protocol=protocol)
+    error = refusal(path)
+    assert (error.code, f"protocol {protocol}: save it again" in str(error)) == ("not_a_checkpoint", True)
+
+
 def test_a_whole_network_pickled_is_refused_with_what_to_save_instead(tmp_path: Path) -> None:
     path = tmp_path / "weights.ckpt"
     torch.save(torch.nn.Sequential(torch.nn.Linear(2, 2)), path)

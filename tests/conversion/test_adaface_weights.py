@@ -204,6 +204,27 @@ def test_values_that_are_not_finite_are_refused_and_named(tmp_path: Path, state:
     assert "input_layer.1.running_var" in str(error)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda tensor: tensor.to(torch.complex64),
+        lambda tensor: tensor.to(torch.int8),
+        lambda tensor: tensor.to(torch.float8_e4m3fn),
+        lambda tensor: tensor.to_sparse(),
+        lambda tensor: tensor.to("meta"),
+    ],
+    ids=["complex", "whole numbers", "eight bits", "sparse", "no numbers"],
+)
+def test_values_that_are_no_plain_numbers_are_refused_and_named(
+    tmp_path: Path, state: dict[str, Any], change: Any
+) -> None:
+    name = "input_layer.1.running_var"
+    torch.save(state | {name: change(state[name])}, tmp_path / "odd.ckpt")
+    error = refusal(str(tmp_path / "odd.ckpt"))
+    assert error.code == "layout_mismatch"
+    assert name in str(error)
+
+
 class Payload:
     """What a hostile checkpoint carries: a call that leaves a mark when it is unpickled."""
 

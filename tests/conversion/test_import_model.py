@@ -22,7 +22,7 @@ from ml_models.conversion.importing import import_model
 from ml_models.conversion.pack import BuiltFile
 from ml_models.conversion.separation import LabelledFaces, read_faces
 from ml_models.engine.embed import Embedder, golden_crops
-from ml_models.engine.graph import read_metadata
+from ml_models.engine.graph import read_metadata, require_standard
 from ml_models.engine.types import InputContract
 from tests.support.disk import full_disk
 
@@ -402,6 +402,77 @@ def test_a_truncated_file_is_refused(tmp_path: Path, keep: int) -> None:
         import_model(source, tmp_path / "ours.onnx", **KNOWN)
 
     assert caught.value.code == "unsupported_model"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("offset", "abc"), ("offset", "-1"), ("length", "-5"), ("location", "w\0.bin"), ("location", "w" * 5000)],
+)
+def test_a_place_of_weights_that_is_none_is_refused(tmp_path: Path, key: str, value: str) -> None:
+    def name_no_place(model: onnx.ModelProto) -> None:
+        (weights,) = (tensor for tensor in model.graph.initializer if tensor.name == "w")
+        kept = {entry.key: entry.value for entry in weights.external_data}
+        del weights.external_data[:]
+        for name, said in {**kept, key: value}.items():
+            weights.external_data.add(key=name, value=said)
+
+    error = refused(changed_unread(foreign(tmp_path / "odd.onnx", external="w.bin"), name_no_place))
+    assert (error.code, "names no place" in str(error)) == ("external_data_missing", True)
+
+
+def changed_unread(path: Path, change: Any) -> Path:
+    model = onnx.load(path, load_external_data=False)
+    change(model)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def misshapen(tensor: TensorProto) -> None:
+    del tensor.dims[1:]
+
+
+def of_no_kind(tensor: TensorProto) -> None:
+    tensor.data_type = 99
+
+
+def no_numbers(tensor: TensorProto) -> None:
+    tensor.CopyFrom(numpy_helper.from_array(np.full((588, DIMENSION), np.nan, np.float32), "w"))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"), [(misshapen, "do not fit"), (of_no_kind, "do not fit"), (no_numbers, "NaN")]
+)
+def test_weights_that_are_none_are_named(tmp_path: Path, change: Any, says: str) -> None:
+    source = changed(foreign(tmp_path / "odd.onnx"), lambda model: change(model.graph.initializer[0]))
+    assert says in str(refused(source))
+    assert " w" in str(refused(source))
+
+
+@pytest.mark.parametrize("name", ["img", "w", ""])
+def test_an_output_that_no_operator_computes_is_refused(tmp_path: Path, name: str) -> None:
+    def end_there(model: onnx.ModelProto) -> None:
+        del model.graph.output[1 if name else 0 :]
+        for output in model.graph.output:
+            output.name = name
+
+    assert "output" in str(refused(changed(foreign(tmp_path / "odd.onnx"), end_there)))
+
+
+def test_a_networks_own_functions_are_written_out_and_its_training_left_out(tmp_path: Path) -> None:
+    """What no published file may have: PyTorch's newer exporter writes functions."""
+
+    def with_function(model: onnx.ModelProto) -> None:
+        nodes = [helper.make_node("Neg", ["x"], ["minus"]), helper.make_node("Neg", ["minus"], ["y"])]
+        model.functions.append(helper.make_function("own", "Same", ["x"], ["y"], nodes, [helper.make_opsetid("", 13)]))
+        model.opset_import.append(helper.make_opsetid("own", 1))
+        model.graph.node.insert(0, helper.make_node("Same", ["img"], ["same"], domain="own"))
+        model.graph.node[1].input[0] = "same"
+        model.training_info.add()
+
+    source = changed(foreign(tmp_path / "odd.onnx"), with_function)
+    done = import_model(source, tmp_path / "ours.onnx", **KNOWN)
+    assert {"its own functions were written out", "what belongs to training was left out"} <= set(done.repairs)
+    require_standard(done.output)
 
 
 def test_several_outputs_need_a_name(tmp_path: Path) -> None:

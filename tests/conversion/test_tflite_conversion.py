@@ -174,3 +174,8 @@ def test_a_reshape_that_mixes_the_batch_with_the_content_is_refused() -> None:
 def test_a_file_that_is_no_tflite_model_is_refused(data: bytes) -> None:
     with pytest.raises(UnsupportedModel):
         tflite.convert(data)
+
+
+def test_a_page_in_the_place_of_a_tflite_model_is_told_for_what_it_is() -> None:
+    with pytest.raises(UnsupportedModel, match="a web page"):
+        tflite.convert(b"<!doctype html><title>Log in</title>")

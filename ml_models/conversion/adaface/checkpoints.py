@@ -10,9 +10,10 @@ import re
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import safetensors
 import safetensors.torch
@@ -29,6 +30,8 @@ _PLACES = ("state_dict", "model", "model_state_dict", "net", "backbone")
 _TENSORS_NEED = re.compile(
     r"collections\.OrderedDict|torch\._utils\._rebuild_\w+|torch(\.storage)?\.\w*Storage|torch\.\w+(16|32|64)"
 )
+# what PyTorch's reader of weights reads
+_PROTOCOLS = (2, 3)
 _SHOWN = 4
 # PyTorch's own file of before 2020: magic number, protocol, machine, content, keys
 _LEGACY_PICKLES = 5
@@ -123,6 +126,10 @@ def _load(path: Path, start: bytes, member: str | None) -> Any:
         imported = _imports(path, member)
         if imported:
             raise _unsafe(path, imported) from error
+        if (protocol := _protocol(path, member)) not in _PROTOCOLS:
+            raise _not_a_checkpoint(
+                path, f"a pickle of protocol {protocol}: save it again, without pickle_protocol"
+            ) from error
         raise _not_a_checkpoint(path, f"{what_it_is(start)} that PyTorch did not write, or a damaged one") from error
     except (
         RuntimeError,
@@ -138,6 +145,24 @@ def _load(path: Path, start: bytes, member: str | None) -> Any:
         raise ConversionError("damaged_file", f"{path.name} is not a whole PyTorch checkpoint.") from error
 
 
+@contextmanager
+def _pickle(path: Path, member: str | None) -> Iterator[IO[bytes]]:
+    """A file, or a member of the archive that it is."""
+    if member is None:
+        with path.open("rb") as file:
+            yield file
+    else:
+        with zipfile.ZipFile(path) as archive, archive.open(member) as inner:
+            yield inner
+
+
+def _protocol(path: Path, member: str | None) -> int:
+    """Of a file's first pickle. Those before 2 do not say it: 0 stands for both."""
+    with _pickle(path, member) as file:
+        start = file.read(2)
+    return start[1] if start[:1] == b"\x80" and len(start) == 2 else 0
+
+
 def _unsafe(path: Path, imported: list[str]) -> ConversionError:
     more = f" and {len(imported) - _SHOWN} more" if len(imported) > _SHOWN else ""
     return ConversionError(
@@ -151,11 +176,8 @@ def _imports(path: Path, member: str | None) -> list[str]:
     """What a file's pickles would import beyond PyTorch's own, read without importing it; empty when it holds no whole
     pickle."""
     try:
-        if member is None:
-            with path.open("rb") as file:
-                return _names(file.read(_MAX_PICKLE_BYTES), _LEGACY_PICKLES)
-        with zipfile.ZipFile(path) as archive, archive.open(member) as file:
-            return _names(file.read(_MAX_PICKLE_BYTES), 1)
+        with _pickle(path, member) as file:
+            return _names(file.read(_MAX_PICKLE_BYTES), 1 if member else _LEGACY_PICKLES)
     except (OSError, zipfile.BadZipFile, zlib.error, NotImplementedError):
         return []
 

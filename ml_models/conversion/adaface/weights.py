@@ -28,6 +28,8 @@ ColorOrder = Literal["RGB", "BGR"]
 _ANCHOR = "input_layer.0.weight"
 _HEAD = "head."
 _STATISTIC = "running_mean"
+_COUNTER = "num_batches_tracked"
+_FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 _SHOWN = 4
 _HUB_REFERENCE = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+?)@(?P<revision>\S+)")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -75,6 +77,12 @@ def read_weights(reference: str, architecture: Architecture | None = None) -> We
     config = _read_config(path)
     matched = match_architecture({name: tuple(t.shape) for name, t in state.items()}, architecture)
     for name, tensor in state.items():
+        if not _is_plain(name, tensor):
+            raise ConversionError(
+                "layout_mismatch",
+                f"{name} is {tensor.dtype}, {tensor.layout}, on {tensor.device.type}: no plain numbers. Save the "
+                "state_dict() of network.float().cpu().",
+            )
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise ConversionError("not_finite", f"{name} holds values that are not finite.")
     stated = config.get("name")
@@ -93,6 +101,12 @@ def read_weights(reference: str, architecture: Architecture | None = None) -> We
         color_order=_color_order(config),
         dataset=dataset_in_name(str(config.get("_name_or_path", ""))) or dataset_in_name(source),
     )
+
+
+def _is_plain(name: str, tensor: Tensor) -> bool:
+    """Whether it holds numbers that become float32 as they are: neither quantised ones nor such of another device."""
+    kinds = (*_FLOATS, torch.int64, torch.int32) if name.endswith(_COUNTER) else _FLOATS
+    return tensor.dtype in kinds and tensor.layout is torch.strided and tensor.device.type == "cpu"
 
 
 def match_architecture(shapes: Mapping[str, tuple[int, ...]], wanted: Architecture | None = None) -> Architecture:
@@ -173,7 +187,7 @@ def _unwrap(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], str, tupl
 def _count_batches(state: dict[str, Tensor]) -> None:
     """Add the counters of batch normalisation where a file is without them: only training reads them."""
     for name in [name for name in state if name.endswith(_STATISTIC)]:
-        counter = name.removesuffix(_STATISTIC) + "num_batches_tracked"
+        counter = name.removesuffix(_STATISTIC) + _COUNTER
         state.setdefault(counter, torch.zeros((), dtype=torch.int64))
 
 

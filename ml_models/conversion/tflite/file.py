@@ -10,6 +10,7 @@ import numpy as np
 import tflite
 from numpy.typing import NDArray
 
+from ..beginnings import what_it_is
 from ..errors import UnsupportedModel
 
 _DTYPES: dict[int, np.dtype[Any]] = {
@@ -68,7 +69,7 @@ def read(data: bytes) -> Graph:
     Raises: UnsupportedModel when it is none, is quantised, or has several subgraphs, inputs or outputs.
     """
     if data[4:8] != b"TFL3":
-        raise UnsupportedModel("This is not a TFLite file: the identifier TFL3 is missing.")
+        raise UnsupportedModel(f"This is not a TFLite file. It is {what_it_is(data)}.")
     try:
         return _graph(tflite.Model.GetRootAs(data, 0))
     except (struct.error, IndexError, ValueError) as error:
