@@ -26,6 +26,7 @@ from . import conf
 from .exceptions import CryptoError
 
 _UNBOUND, BOUND = 1, 2
+_UNBOUND_MARK = bytes([_UNBOUND])
 BINDINGS = ("introduce", "bind", "require")
 """What `ML_MODELS["BINDING"]` may be; see there."""
 _NONCE_BYTES = 12
@@ -125,7 +126,7 @@ def header(key_id: str, version: int | None = None) -> bytes:
 
 def is_unbound(data: bytes) -> bool:
     """Whether a ciphertext is of before the binding to the subject."""
-    return data[:1] == bytes([_UNBOUND])
+    return data[:1] == _UNBOUND_MARK
 
 
 def _written() -> int:

@@ -24,19 +24,28 @@ from ..models import EnsembleConfig, EnsembleMember
 Row = tuple[Any, ...]
 """A reference as `_ROWS` has it. Keys are text, because to make UUIDs of them and text of those again takes longer than
 to open a vector."""
-# By hand, as `selectors` has it for one subject, and a row for a reference: rows cost more than what is in them. Not
-# sorted: the database would sort the vectors with it, on its disk.
+# By hand, as `selectors` has it for one subject, and a row for a reference: rows cost more than what is in them. The
+# vectors are looked up by their references' keys. To join the tables the database would guess how many vectors a space
+# has: it may take seconds where it guesses wrongly, and read everybody's where it guesses well. Not sorted: it would
+# sort the vectors on its disk.
 _ROWS = """
-SELECT subject.id::text, subject.subject_id, subject.audit_key, reference.id::text, reference.overridden{columns}
-FROM ml_models_subject subject
-JOIN ml_models_reference reference ON reference.subject_id = subject.id{joins}
-WHERE subject.subject_id = ANY(%(subject_ids)s)
+WITH listed AS MATERIALIZED (
+    SELECT subject.id AS subject, subject.subject_id, subject.audit_key, reference.id AS reference, reference.overridden
+    FROM ml_models_subject subject
+    JOIN ml_models_reference reference ON reference.subject_id = subject.id
+    WHERE subject.subject_id = ANY(%(subject_ids)s)
+)
+SELECT subject::text, subject_id, audit_key, reference::text, overridden{columns}
+FROM listed{joins}
 """
 _SUBJECT, _SUBJECT_ID, _AUDIT_KEY, _REFERENCE, _OVERRIDDEN, _VECTORS = range(6)
 # two for each member, None where the reference has no vector of it
 _COLUMNS = ", v{n}.id::text, v{n}.vector"
 _JOIN = """
-LEFT JOIN ml_models_embedding v{n} ON v{n}.reference_id = reference.id AND v{n}.space = %(space{n})s"""
+LEFT JOIN (
+    SELECT reference_id, id, vector FROM ml_models_embedding
+    WHERE reference_id = ANY(ARRAY(SELECT reference FROM listed)) AND space = %(space{n})s
+) v{n} ON v{n}.reference_id = reference"""
 _CHIPS = "SELECT id::text, chip FROM ml_models_reference WHERE id = ANY(%(references)s::uuid[])"
 
 
