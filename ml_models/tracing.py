@@ -1,4 +1,5 @@
-"""Spans of a verify's steps, for OpenTelemetry, where the host has configured a tracer provider; else nothing.
+"""Spans of a verify, an identify or an enroll and of its steps, for OpenTelemetry, where the host has configured a
+tracer provider; else nothing.
 
 No subject, account, key, score, picture or vector is in one, nor an error's text or trace.
 """

@@ -16,7 +16,7 @@ from datetime import timedelta
 from django.db import DatabaseError, transaction
 from django.db.models.functions import Now
 
-from .. import conf, crypto, runtime, selectors, signals
+from .. import conf, crypto, runtime, selectors, signals, tracing
 from ..engine.align import encode_chip
 from ..engine.compare import by_member
 from ..engine.conditions import CONDITIONS
@@ -37,6 +37,7 @@ from ..models import Embedding, EnsembleConfig, Reference, Subject, actor_id
 from ..runtime import ServedVersion
 from ..versions import locks
 from . import admission, audit, duplicates, liveness, lockout, mixups, subject_ids
+from .attempts import steps_ms
 from .callers import Caller
 from .challenges import Answer
 from .embeddings import embed_chip, sealed
@@ -98,7 +99,9 @@ def enroll(
         Overloaded: it would have waited too long for a core.
     """
     try:
-        return _enroll(caller, subject_id, [image] if isinstance(image, bytes) else image, override, answer, group_id)
+        images = [image] if isinstance(image, bytes) else image
+        with tracing.span("enroll"):
+            return _enroll(caller, subject_id, images, override, answer, group_id)
     except (DatabaseError, Overloaded):  # nor would the event be written; nobody looked at the picture
         raise
     except Exception as error:
@@ -122,21 +125,23 @@ def _enroll(
     known = Subject.objects.filter(subject_id=subject_id).first()
     erasures = _erasures(subject_id)
     group = None if group_id is None else mixups.begin(caller, version, group_id, subject_id)
-    with admission.admitted(admission.ENROLL) as lanes:
+    with tracing.span("enroll.pictures"), admission.admitted(admission.ENROLL) as lanes:
         live = liveness.begin(caller, "enroll", subject_id, answer, len(images))
         if live.steps:
             shown = live.extract(version, images, lanes, enrolling=True)
         else:
             shown = [version.pipeline.extract(images[0], version.enroll_limits, True, lanes, live.looks)]
         live.examine(caller, version, shown)
+        tracing.note(**{f"{step}_ms": ms for step, ms in steps_ms(shown).items()})
     extraction = live.front(shown)[0]
     condition = version.rule.condition_of(by_member([extraction]))
     new = _NewReference(subject_id, known.pk if known else None, erasures, extraction, caller, live, shown, group)
     features: dict[str, Feature] = {m.space: extraction.feature(m.artifact.name) for m in config.members.all()}
     owed: set[str] = set()
     for _ in range(MAX_TRIES):
-        checked = _check(version, new, override)
-        with transaction.atomic():
+        with tracing.span("enroll.check"):
+            checked = _check(version, new, override)
+        with tracing.span("enroll.write"), transaction.atomic():
             locks.share_versions()
             active, others = _served_here()
             needed, must = selectors.members_by_space([active, *others]), selectors.members_by_space([active])
@@ -161,6 +166,7 @@ def _enroll(
     if checked.reason:
         facts = {"subject_id": subject_id, "reference_id": reference.pk, "reason": checked.reason}
         signals.after_commit(signals.reference_overridden, **facts)
+    tracing.note(config_version=config.version, frames=len(images))
     logger.info("enrolled reference %s", reference.pk)
     return Enrolled(reference, config, extraction.quality, _warnings(checked, condition), live)
 

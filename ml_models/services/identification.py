@@ -11,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 from django.db import DatabaseError
 
-from .. import runtime
+from .. import runtime, tracing
 from ..engine import identify as engine
 from ..engine.compare import by_member
 from ..engine.quality import advised
@@ -98,7 +98,8 @@ def identify(
             raise InvalidRequest(f"Name at most {MAX_SUBJECTS} subjects; this were {len(among)}. Or make a group.")
         for subject_id in among:
             subject_ids.require(subject_id)
-        return _identify(search, images, group_id, among, answer)
+        with tracing.span("identify"):
+            return _identify(search, images, group_id, among, answer)
     except (DatabaseError, Overloaded):  # nor would the event be written; nobody looked at the pictures
         raise
     except Exception as error:
@@ -114,23 +115,28 @@ def _identify(
     rule, config = version.identification, version.config
     attempt = search.attempt
     attempt.config = config
-    _name_roster(search, group_id, among)
+    with tracing.span("identify.roster"):
+        _name_roster(search, group_id, among)
     lockout.require_not_slowed(search.caller)
     if wait_s := limits.spend("candidates", search.caller.credential_id, len(search.subject_ids)):
         raise SearchedTooMuch(wait_s)
     claim = group_id or challenges.among(among)
     reading = partial(_read, search, rosters.reader(search.subject_ids, config))
-    live, shown = liveness.take(attempt, search.caller, version, "identify", claim, answer, images, [reading])
+    with tracing.span("identify.pictures"):
+        live, shown = liveness.take(attempt, search.caller, version, "identify", claim, answer, images, [reading])
+        timings = steps_ms(shown) | {"roster": search.read_ms}
+        tracing.note(**{f"{step}_ms": ms for step, ms in timings.items()})
     roster = cast(Roster, search.roster)  # by now it is read
     searches.spend(search.caller, len(roster.candidates))
     began = time.perf_counter()
-    faces = by_member(attempt.frames)
-    scores = engine.score(version.rule, roster.templates, faces, attempt.quality.score)
-    order = np.argsort(-scores.margin, kind="stable")
-    best = int(order[0])
-    own = roster.templates.take(order[:1]).embeddings
-    decision = version.rule.judge(own, faces, attempt.quality.score)
-    decided, reviewed = _decide(scores.margin[order], decision, rule.at(len(roster.candidates)))
+    with tracing.span("identify.search"):
+        faces = by_member(attempt.frames)
+        scores = engine.score(version.rule, roster.templates, faces, attempt.quality.score)
+        order = np.argsort(-scores.margin, kind="stable")
+        best = int(order[0])
+        own = roster.templates.take(order[:1]).embeddings
+        decision = version.rule.judge(own, faces, attempt.quality.score)
+        decided, reviewed = _decide(scores.margin[order], decision, rule.at(len(roster.candidates)))
     if decided.decision == "match":
         live.require_subject(search.caller, version, shown, own)
     if len(search.subject_ids) == 1:  # who it should be is known: each failure is a guess, as a verify's is
@@ -138,12 +144,14 @@ def _identify(
         lockout.settle(search.caller, claimed.subject, claimed.subject_id, decided.decision)
     margin = float(scores.margin[best] - scores.margin[order[1]]) if len(order) > 1 else None
     ranked = tuple(Ranked(roster.candidates[i], float(scores.score[i])) for i in order[:reviewed])
-    timings = steps_ms(shown)
     elapsed_ms = (time.perf_counter() - started) * 1000
-    timings |= {"roster": search.read_ms, "search": (time.perf_counter() - began) * 1000, "total": elapsed_ms}
+    timings |= {"search": (time.perf_counter() - began) * 1000, "total": elapsed_ms}
     quality = advised(attempt.quality, decided.probe_condition)
     search.shown = tuple(one.candidate for one in ranked)
-    row = searches.record_decision(search, decided, margin, quality, timings)
+    with tracing.span("identify.audit"):
+        row = searches.record_decision(search, decided, margin, quality, timings)
+    frames = {"frames": len(images), "dropped": len(attempt.dropped)}
+    tracing.note(decision=decided.decision, config_version=config.version, candidates=len(order), **frames)
     named = ranked[0].candidate.subject_id if decided.decision == "match" else None
     reviewable = ranked if decided.decision == "review" else ()
     return Identified(
