@@ -14,7 +14,15 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from ml_models import selectors
-from ml_models.models import CredentialCount, EnsembleConfig, Rollout, RolloutFailure, Subject
+from ml_models.models import (
+    CredentialCount,
+    EnsembleConfig,
+    Identification,
+    Rollout,
+    RolloutFailure,
+    Subject,
+    Verification,
+)
 from ml_models.rollouts.progress import progress
 from ml_models.services import overview
 from ml_models.services.overview import Attempts, Health
@@ -58,7 +66,7 @@ def page(panel: Panel, request: HttpRequest) -> HttpResponse:
         **(finding.subjects_finder() if may("subject") else {}),
         "rollout": _rollout() if may("rollout") else None,
         "health": _health(health) if health else [],
-        "traffic": _traffic(overview.attempts()) if may("verification") else None,
+        "traffic": list(_traffic(may)),
     }
     return panel.answer(request, "overview", **context)
 
@@ -124,22 +132,35 @@ def _health(health: Health) -> list[tuple[str, str, bool]]:
     return [*lines, ("jobs of beat", told, health.jobs_run)]
 
 
-def _traffic(attempts: Attempts) -> dict[str, Any]:
+def _traffic(may: Callable[[str], bool]) -> Iterator[dict[str, Any]]:
+    if may("verification"):
+        link = reverse("admin:ml_models_verification_traffic")
+        yield _day("Verifies", overview.attempts(Verification), link, "Live traffic by day and version")
+    if may("identification"):
+        searches = overview.attempts(Identification)
+        if searches.lately or searches.before:  # most deployments have no door that searches
+            yield _day("Identifications", searches, _list("identification"), "All identifications")
+
+
+def _day(name: str, attempts: Attempts, link: str, link_says: str) -> dict[str, Any]:
     lately, before = attempts.lately, attempts.before
     return {
+        "name": name,
         "rows": [(key(outcome), lately[outcome], before[outcome]) for outcome in overview.OUTCOMES],
         "total": (lately.total(), before.total()),
-        "chart": _bars(attempts.hours),
+        "chart": _bars(name, attempts.hours),
+        "link": link,
+        "link_says": link_says,
     }
 
 
 _WIDTH, _HEIGHT = 480, 120
 
 
-def _bars(hours: list[Counter[str]]) -> SafeString:
+def _bars(name: str, hours: list[Counter[str]]) -> SafeString:
     """A stacked bar for each hour."""
     most = max([hour.total() for hour in hours] + [1])
-    told = f"Verifies of the last {len(hours)} hours, {most} in the busiest"
+    told = f"{name} of the last {len(hours)} hours, {most} in the busiest"
     return format_html(
         '<svg class="fv-chart" viewBox="0 0 {} {}" role="img" aria-label="{}">{}'
         '<text x="0" y="{}">24 h ago</text><text x="{}" y="{}" text-anchor="end">now</text></svg>',

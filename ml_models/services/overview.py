@@ -11,7 +11,7 @@ from django.db.models import Count, DurationField, ExpressionWrapper, F, Integer
 from django.db.models.functions import Cast, Extract, Floor, Now
 
 from .. import conf
-from ..models import JobRun, ServingProcess, Verification
+from ..models import Identification, JobRun, ServingProcess, Verification
 from .traffic import ACQUISITION
 
 CHAIN = "audit"
@@ -40,7 +40,7 @@ class Health:
 
 @dataclass(frozen=True, slots=True)
 class Attempts:
-    """Verifies by outcome: `hours`, 24 of them, the oldest first; `before`, the 24 hours before those together."""
+    """Attempts by outcome: `hours`, 24 of them, the oldest first; `before`, the 24 hours before those together."""
 
     hours: list[Counter[str]]
     before: Counter[str]
@@ -68,10 +68,10 @@ def health() -> Health:
     return Health(live, silent, job.age.total_seconds() if job else None)
 
 
-def attempts() -> Attempts:
-    """The verifies of two days. One aggregate over an index."""
+def attempts(rows: type[Verification | Identification]) -> Attempts:
+    """The verifies, or the identifications, of two days. One aggregate over an index."""
     ago = Cast(Floor(Extract(_age("at"), "epoch") / 3600.0), IntegerField())
-    recent = Verification.objects.filter(at__gt=Now() - timedelta(hours=2 * HOURS)).annotate(hours_ago=ago)
+    recent = rows.objects.filter(at__gt=Now() - timedelta(hours=2 * HOURS)).annotate(hours_ago=ago)
     hours: list[Counter[str]] = [Counter() for _ in range(HOURS)]
     before: Counter[str] = Counter()
     for row in recent.values("hours_ago", "decision", "code").annotate(count=Count("pk")).order_by():

@@ -13,6 +13,7 @@ from ml_models import rollouts
 from ml_models.models import (
     CredentialCount,
     EnsembleConfig,
+    Identification,
     JobRun,
     Reference,
     RolloutFailure,
@@ -43,6 +44,18 @@ def well(served: EnsembleConfig, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_nothing_needs_anybody_where_all_is_well(well: None, operator: Client) -> None:
     assert needs(operator) == []
+
+
+def test_searches_of_the_last_day_are_beside_the_verifies_for_who_may_see_them(
+    well: None, operator: Client, staff: Callable[..., Client]
+) -> None:
+    def days(client: Client) -> list[str]:
+        return [day["name"] for day in client.get(reverse("admin:ml_models_overview")).context["traffic"]]
+
+    assert days(operator) == ["Verifies"]
+    Identification.objects.create(decision="no_match", roster_digest="0" * 64, roster_size=2, candidates=2)
+    assert days(operator) == ["Verifies", "Identifications"]
+    assert days(staff("view_verification")) == ["Verifies"]
 
 
 def test_both_ways_in_lead_there(well: None, operator: Client) -> None:

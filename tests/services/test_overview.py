@@ -7,7 +7,7 @@ import pytest
 from django.db.models.functions import Now
 
 from ml_models import tasks
-from ml_models.models import JobRun, ServingProcess, Verification
+from ml_models.models import Identification, JobRun, ServingProcess, Verification
 from ml_models.services import overview
 
 pytestmark = pytest.mark.django_db
@@ -18,9 +18,13 @@ def process(kind: str, silent_s: float, pid: int) -> None:
     ServingProcess.objects.create(host="bus", pid=pid, kind=kind, heartbeat_at=at, started_at=Now())
 
 
-def attempt(hours_ago: float, **outcome: Any) -> None:
-    row = Verification.objects.create(**outcome)
-    Verification.objects.filter(pk=row.pk).update(at=Now() - timedelta(hours=hours_ago))
+Rows = type[Verification | Identification]
+
+
+def attempt(rows: Rows, hours_ago: float, **outcome: Any) -> None:
+    more = {"roster_digest": "0" * 64, "roster_size": 2, "candidates": 2} if rows is Identification else {}
+    row = rows.objects.create(**outcome, **more)
+    rows.objects.filter(pk=row.pk).update(at=Now() - timedelta(hours=hours_ago))
 
 
 def test_a_process_that_stops_reporting_itself_is_silent_within_40_s_and_forgotten_later() -> None:
@@ -43,15 +47,16 @@ def test_the_jobs_of_beat_count_as_run_once_the_task_is_done_and_not_when_it_was
     assert not overview.health().jobs_run
 
 
-def test_verifies_are_counted_by_hour_and_outcome_beside_the_day_before() -> None:
-    attempt(0.1, decision="match")
-    attempt(0.2, code="no_face_found")
-    attempt(1.5, decision="no_match")
-    attempt(23.9, code="inference_failed")
-    attempt(24.1, decision="match")
-    attempt(47.9, decision="match")
-    attempt(48.1, decision="match")
-    counted = overview.attempts()
+@pytest.mark.parametrize("rows", [Verification, Identification])
+def test_attempts_are_counted_by_hour_and_outcome_beside_the_day_before(rows: Rows) -> None:
+    attempt(rows, 0.1, decision="match")
+    attempt(rows, 0.2, code="no_face_found")
+    attempt(rows, 1.5, decision="no_match")
+    attempt(rows, 23.9, code="inference_failed")
+    attempt(rows, 24.1, decision="match")
+    attempt(rows, 47.9, decision="match")
+    attempt(rows, 48.1, decision="match")
+    counted = overview.attempts(rows)
     assert counted.hours[-1] == {"match": 1, "not_acquired": 1}
     assert counted.hours[-2] == {"no_match": 1}
     assert counted.hours[0] == {"failed": 1}
