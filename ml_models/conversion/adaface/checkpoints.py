@@ -126,7 +126,7 @@ def _load(path: Path, start: bytes, member: str | None) -> Any:
         imported = _imports(path, member)
         if imported:
             raise _unsafe(path, imported) from error
-        if (protocol := _protocol(path, member)) not in _PROTOCOLS:
+        if member and (protocol := _protocol(path, member)) not in _PROTOCOLS:
             raise _not_a_checkpoint(
                 path, f"a pickle of protocol {protocol}: save it again, without pickle_protocol"
             ) from error
@@ -156,8 +156,8 @@ def _pickle(path: Path, member: str | None) -> Iterator[IO[bytes]]:
             yield inner
 
 
-def _protocol(path: Path, member: str | None) -> int:
-    """Of a file's first pickle. Those before 2 do not say it: 0 stands for both."""
+def _protocol(path: Path, member: str) -> int:
+    """Of the pickle in an archive of PyTorch's. Those before 2 do not say it: 0 stands for both."""
     with _pickle(path, member) as file:
         start = file.read(2)
     return start[1] if start[:1] == b"\x80" and len(start) == 2 else 0
