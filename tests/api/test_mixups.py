@@ -91,7 +91,11 @@ def test_whose_face_is_nobody_elses_is_enrolled_and_its_own_references_do_not_co
     groups.put(services.NOBODY, "empty", ["child-4"])
     assert enroll(desk, "child-4", portraits.eileen_collins, group="empty").status_code == 201
     assert enroll(desk, "child-5", portraits.eileen_collins).status_code == 201
-    assert [(kind, code, set(facts)) for kind, code, facts in events()] == [("enroll", "", {"reference", "group"})] * 3
+    # nor is a face that identify would not name the other's
+    rewrite(identification=block(match=100.0))
+    runtime.refresh()
+    assert enroll(desk, "child-3", another(portraits.eileen_collins), group=BUS).status_code == 201
+    assert [(kind, code, set(facts)) for kind, code, facts in events()] == [("enroll", "", {"reference", "group"})] * 4
 
 
 def test_an_override_is_audited_as_one_and_can_be_told_from_a_mismatch(

@@ -138,6 +138,13 @@ def test_failures_are_forgotten_one_a_day_and_not_sooner(child: Subject) -> None
     # each lock would be over by the next day: it takes more of them at once to see that nothing is left
     assert [attempt(calm, credential=f"key:1{number}") for number in range(4)] == ["no_match"] * 4
 
+    other = Subject.objects.create(subject_id="child-3")
+    for key in ("key:a", "key:b"):
+        attempt(other, credential=key)
+        pass_(hours=12)
+    other.refresh_from_db()
+    assert other.failures == 3  # in halves: two, less one for half a day, and two
+
 
 def test_a_match_ends_the_counts_and_not_the_lengths(child: Subject) -> None:
     for _ in range(2):
@@ -297,7 +304,9 @@ def test_a_released_subject_begins_anew_for_every_credential(child: Subject, hea
     assert released == [{"subject_id": "child-1"}]
     assert not lockout.is_held(child)
     assert heard(signals.subject_released, lambda: lockout.release(NOBODY, "child-1")) == []
-    assert [attempt(child) for _ in range(4)] == ["no_match"] * 3 + ["throttled 600"]  # the length was not forgotten
+    # the lengths were not forgotten
+    assert [attempt(child) for _ in range(4)] == ["no_match"] * 3 + ["throttled 600"]
+    assert [attempt(child, credential=f"key:{name}") for name in "cde"] == ["no_match"] * 2 + ["locked_out 600"]
 
 
 def test_a_slowed_credential_is_released_with_the_subject_that_is_not_locked(child: Subject) -> None:
