@@ -118,11 +118,14 @@ def test_a_host_that_sets_one_limit_keeps_the_others(configure: Any) -> None:
     assert limits.spend("candidates", "kiosk", 1_000_000)
 
 
-def test_the_next_window_opens_by_itself(configure: Any) -> None:
-    configure(LIMITS={"caller": (1, 1)})
-    spent = [limits.spend("caller", "kiosk") for _ in range(3)]
-    assert 1 in spent
-    threading.Event().wait(1.05)
+def test_the_next_window_opens_by_itself_and_when_is_told(configure: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    configure(LIMITS={"caller": (1, 60)})
+    now = [60_045.0]
+    monkeypatch.setattr("ml_models.services.limits.time.time", lambda: now[0])
+    assert [limits.spend("caller", "kiosk") for _ in range(3)] == [None, 15, 15]
+    now[0] += 14
+    assert limits.spend("caller", "kiosk") == 1
+    now[0] += 1
     assert limits.spend("caller", "kiosk") is None
 
 

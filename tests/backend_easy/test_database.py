@@ -96,6 +96,8 @@ def test_every_connection_has_timeouts_those_of_requests_are_short(
         waits |= {"keepalives_interval": "5", "keepalives_count": "2"}
         assert waits.items() <= one.info.get_parameters().items()
     assert bool(pool) == ("pool" in entry["OPTIONS"]) == (entry["CONN_MAX_AGE"] == 0)
+    bounds = entry["OPTIONS"].get("pool", {})
+    assert [bounds.get(name, 0) for name in ("min_size", "max_size", "timeout")] == [pool, pool, 1.5 if pool else 0]
 
 
 @pytest.mark.django_db

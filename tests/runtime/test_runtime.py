@@ -5,6 +5,7 @@ import os
 import runpy
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -127,6 +128,14 @@ def test_a_replacement_worker_loads_the_active_version_before_it_accepts(
 
 def test_healthz_needs_nothing(fresh: None) -> None:
     assert Client().get("/healthz").json() == {"status": "ok"}
+
+
+def test_the_files_of_what_is_served_are_marked_as_used(served: EnsembleConfig) -> None:
+    """Or a download would let go of them in the cache."""
+    path = artifacts.local_path(served.detector)
+    os.utime(path, (0, 0))
+    runtime.refresh()
+    assert path.stat().st_mtime > time.time() - 60
 
 
 def test_networks_that_no_served_version_needs_are_let_go(served: EnsembleConfig, fresh: None) -> None:
