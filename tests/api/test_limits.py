@@ -118,6 +118,11 @@ def test_a_host_that_sets_one_limit_keeps_the_others(configure: Any) -> None:
     assert limits.spend("candidates", "kiosk", 1_000_000)
 
 
+def test_a_caller_and_a_subject_of_one_name_are_counted_apart(configure: Any) -> None:
+    configure(LIMITS={"caller": (1, 3600), "subject": (1, 3600)})
+    assert [limits.spend(scope, "17") is None for scope in ("caller", "subject", "caller")] == [True, True, False]
+
+
 def test_the_next_window_opens_by_itself_and_when_is_told(configure: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     configure(LIMITS={"caller": (1, 60)})
     now = [60_045.0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 from datetime import timedelta
 from typing import Any
 
@@ -12,6 +13,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from backend_easy.clients import address
+from devstack.state import ROOT
 
 pytestmark = pytest.mark.django_db
 
@@ -41,6 +43,24 @@ def test_a_guesser_is_locked_the_operator_is_not_and_the_lock_ends(settings: Set
     assert log_in("right horse battery", STRANGER) == 302
 
 
+def test_behind_a_proxy_the_guesser_is_locked_and_not_the_proxy(settings: Settings) -> None:
+    settings.PROXIES = 1
+    for turn in range(5):
+        log_in(f"guess {turn}", "10.0.0.1", **{"x-forwarded-for": STRANGER})
+    assert log_in("right horse battery", "10.0.0.1", **{"x-forwarded-for": STRANGER}) == 429
+    assert log_in("right horse battery", "10.0.0.1", **{"x-forwarded-for": OPERATOR}) == 302
+
+
+def test_typos_before_a_log_in_are_forgotten_and_no_log_of_it_is_kept() -> None:
+    from axes.models import AccessLog
+
+    for _ in range(2):
+        for turn in range(4):
+            log_in(f"typo {turn}", OPERATOR)
+        assert log_in("right horse battery", OPERATOR) == 302
+    assert not AccessLog.objects.exists()
+
+
 def test_a_failure_while_locked_does_not_prolong_the_lock() -> None:
     from axes.models import AccessAttempt
 
@@ -65,6 +85,15 @@ def test_nothing_that_was_typed_is_kept() -> None:
     log_in("my other password", STRANGER)
     row = AccessAttempt.objects.values().get()
     assert "my other password" not in str(row)
+
+
+@pytest.mark.parametrize(("environment", "proxies"), [({}, 0), ({"BEHIND_TLS": "1"}, 1), ({"PROXIES": "2"}, 2)])
+def test_who_ends_tls_is_a_proxy(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], proxies: int) -> None:
+    for name in ("BEHIND_TLS", "PROXIES"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert runpy.run_path(str(ROOT / "backend_easy" / "settings.py"))["PROXIES"] == proxies
 
 
 @pytest.mark.parametrize(
