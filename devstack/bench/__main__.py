@@ -26,7 +26,7 @@ PAGE = ROOT / "docs" / "performance.md"
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--runs", type=int, default=60, help="timed runs of each thing (default 60)")
-    parser.add_argument("--seconds", type=float, default=30, help="how long each load lasts (default 30)")
+    parser.add_argument("--seconds", type=float, default=60, help="how long each overload lasts (default 60)")
     parser.add_argument("--verifies", type=int, default=1000, help="for the memory's growth (default 1000; 0 for none)")
     parser.add_argument(
         "--identifications", type=int, default=300, help="the same, on a roster of 200 (default 300; 0 for none)"
@@ -68,7 +68,7 @@ def measure(runs: int, seconds: float, verifies: int, identifications: int) -> d
         say("  large pictures …")
         large = pictures.measure(service, picture, max(1, runs // 4))
         say("  many clients …")
-        throughput = crowd.throughput(verify, seconds / 2)
+        throughput = crowd.throughput(verify, seconds / 4)
         say("  more than can be answered …")
         # two clients keep two cores busy, and wait for nobody
         capacity = max(figures["per_s"] for figures in throughput.values())
@@ -77,7 +77,7 @@ def measure(runs: int, seconds: float, verifies: int, identifications: int) -> d
             raise SystemExit("No verify was answered. Do the limits allow so many? `make bench` lifts them.")
         overload = crowd.overload(verify, seconds, capacity, unloaded)
         say("  slow clients …")
-        slow = crowd.beside_slow_clients(verify, seconds)
+        slow = crowd.beside_slow_clients(verify, seconds / 2)
         say("  memory …")
         growth = crowd.growth(verify, verifies) if verifies else None
     many = {"throughput": throughput, "overload": overload, "slow": slow, "growth": growth}
