@@ -184,6 +184,7 @@ class SubjectAdmin(FindingPanel):
             "erasures": seen("erasure", erasures(obj.subject_id)),
             "references": seen("reference", obj.references.defer("chip")),
             "attempts": [(row, _told(row)) for row in seen("verification", last)],
+            "show_history": request.user.has_perm("ml_models.view_auditevent"),
         }
 
     def of(self, subject: Subject) -> str:

@@ -173,6 +173,11 @@ def test_the_timeline_says_who_did_what_page_by_page(
     child = Subject.objects.get(subject_id="child-1")
     history = operator.get(page("subject", "history", child.pk), follow=True)
     assert [event.kind for event in history.context["cl"].result_list] == ["enroll"]
+    offered = [
+        page("subject", "history", child.pk) in who.get(page("subject", "change", child.pk)).content.decode()
+        for who in (operator, staff("view_subject"))
+    ]
+    assert offered == [True, False]  # a link that ends in a refusal is none
     operator.post(page("subject", "erase", child.pk))
     deeds = operator.get(url).context["deeds"]
     name = operator.get(url).wsgi_request.user.get_username()
