@@ -70,7 +70,8 @@ class Measured:
         counts: Counter[str] = Counter()
         pairs = [pair for pair in self._probes(name, images) if pair[1] not in self._turned]
         self._turned.update(probe for _, probe in pairs)
-        with patch("ml_models.engine.upright._look", remembering(upright._look)):
+        steps: dict[str, Any] = {name: remembering(getattr(upright, name)) for name in ("_found", "_look")}
+        with patch.multiple("ml_models.engine.upright", **steps):
             for number, turns in enumerate(in_threads(lambda pair: [*self._turns(*pair)], pairs), 1):
                 counts.update(turns)
                 if not number % 200:
@@ -211,7 +212,7 @@ def as_it_is(detector: Any, image: Any, faces: Any = None) -> Any:
     if not faces:
         return View(image, (), upright=True)
     first = most_prominent(faces, image.shape)
-    return View(image, (detector.settle(image, first), *(f for f in faces if f is not first)), upright=True)
+    return View(image, (detector.settle(image, first).face, *(f for f in faces if f is not first)), upright=True)
 
 
 def same(a: Any, b: Any) -> bool:
@@ -224,16 +225,16 @@ def same(a: Any, b: Any) -> bool:
 
 
 def remembering(look: Callable[..., Any]) -> Callable[..., Any]:
-    """The engine's look at a turned picture, taken once of every turn: what it sees comes of the pixels alone."""
+    """A step of the engine's looks at a picture, taken once of every turn: what it sees comes of the pixels alone."""
     thread = threading.local()
 
-    def remembered(detector: Any, image: Any, quarters: int, faces: Any = None) -> Any:
-        pixels = np.rot90(image, quarters)
+    def remembered(detector: Any, picture: Any, *more: Any) -> Any:
+        pixels = getattr(picture, "image", picture)
         key = (pixels.shape, pixels.tobytes())
         looks = getattr(thread, "looks", {})
         if key not in looks:
             # of no more than the last picture's turns
-            thread.looks = looks = {**(looks if len(looks) < 4 else {}), key: look(detector, image, quarters, faces)}
+            thread.looks = looks = {**(looks if len(looks) < 4 else {}), key: look(detector, picture, *more)}
         return looks[key]
 
     return remembered
