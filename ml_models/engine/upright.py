@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -45,8 +46,8 @@ class View:
     """A picture turned by quarters, and who is in it.
 
     `image` is RGB, uint8, (H, W, 3); `faces` are those found in it, in its pixels, the most prominent one first and
-    with settled landmarks; `upright` says whether that one is certainly upright; `quarters` counts the turns that
-    `np.rot90` made of the picture as it came.
+    with settled landmarks, and those that were found only in the picture as it came; `upright` says whether the first
+    one is certainly upright; `quarters` counts the turns that `np.rot90` made of the picture as it came.
     """
 
     image: Image
@@ -114,7 +115,32 @@ def stand(detector: Detector, image: Image, faces: Sequence[DetectedFace] | None
         return replace(looks[best].view, upright=False)
     # as it came, or as in the best turn, or as in one that says the same: where the head is not tilted too far
     turns = [turn for turn in (0, best, *agreeing) if turn in agreeing and abs(looks[turn].roll_deg) <= _MAX_TILT_DEG]
-    return replace(looks[turns[0] if turns else best].view, upright=True)
+    view = looks[turns[0] if turns else best].view
+    faces = (*view.faces, *_unseen(first.view, view))
+    # what is certain is of the first one
+    return replace(view, faces=faces, upright=most_prominent(faces, view.image.shape) is faces[0])
+
+
+def _unseen(as_it_came: View, turned: View) -> list[DetectedFace]:
+    """Faces of the picture as it came, in the turned one's pixels, which nobody saw there: the person's, where a print
+    that is larger hangs beside."""
+    moved = [_turned(face, as_it_came.image.shape[1::-1], turned.quarters) for face in as_it_came.faces]
+    return [face for face in moved if not any(_same(face, seen) for seen in turned.faces)]
+
+
+def _turned(face: DetectedFace, size: tuple[int, ...], quarters: int) -> DetectedFace:
+    """Where `np.rot90` brings a face of a picture of this size, (width, height)."""
+    (width, height), (x, y, across, down), landmarks = size, face.box, face.landmarks
+    for _ in range(quarters):
+        x, y, across, down = y, width - x - across, down, across
+        landmarks = np.column_stack([landmarks[:, 1], width - landmarks[:, 0]])
+        width, height = height, width
+    return replace(face, box=(x, y, across, down), landmarks=landmarks)
+
+
+def _same(a: DetectedFace, b: DetectedFace) -> bool:
+    """Boxes of one face in several turns differ in their edges, not in where their middle is."""
+    return math.dist(a.middle, b.middle) < max(*a.box[2:], *b.box[2:]) / 2
 
 
 def _found(detector: Detector, image: Image, faces: Sequence[DetectedFace] | None = None) -> _Found:

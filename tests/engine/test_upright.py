@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image as Picture
 from rest_framework.test import APIClient
 
 from ml_models import runtime
@@ -119,6 +120,31 @@ def test_a_face_that_is_certain_only_where_it_lies_is_not_left_lying(quarters: i
     np.testing.assert_array_equal(view.image, bright_above())
 
 
+class Elsewhere(Compass):
+    """One that sees somebody else only where the face hangs, and where it stands, perhaps, less of the face."""
+
+    def __init__(self, scores: tuple[float, ...], standing: tuple[float, float, float, float] | None) -> None:
+        super().__init__(scores)
+        self.standing = standing
+
+    def detect(self, image: Image, score_threshold: float | None = None) -> list[DetectedFace]:
+        faces = super().detect(image, score_threshold)
+        if len(image) != 400:
+            return faces
+        if image[200:].mean() > 150:
+            return [*faces, replace(faces[0], box=(0.0, 100.0, 90.0, 120.0))]
+        return [replace(face, box=self.standing or face.box) for face in faces]
+
+
+@pytest.mark.parametrize(("standing", "certain"), [(None, True), ((20.0, 20.0, 30.0, 30.0), False)])
+def test_who_is_seen_only_in_the_picture_as_it_came_is_not_forgotten(
+    standing: tuple[float, float, float, float] | None, certain: bool
+) -> None:
+    view = stand(Elsewhere((0.9, 0.4, 0.7, 0.4), standing), np.rot90(bright_above(), DOWN))
+    assert (view.quarters, view.upright) == (DOWN, certain)
+    assert view.faces[-1].box == (310.0, 180.0, 90.0, 120.0)
+
+
 def test_nobody_is_nobody_in_every_turn() -> None:
     assert stand(Compass((0.1, 0.1, 0.1, 0.1)), bright_above()).faces == ()
 
@@ -159,3 +185,19 @@ def test_a_face_with_two_foreheads_is_refused(service: APIClient, served: Ensemb
     answer = enroll(service, "child-1", card)
     assert (answer.status_code, answer.json()["code"]) == (422, "not_upright")
     assert not Reference.objects.exists()
+
+
+@pytest.mark.django_db
+def test_a_person_beside_a_larger_print_that_hangs_is_not_overlooked(
+    service: APIClient, served: EnsembleConfig, portraits: Portraits
+) -> None:
+    """Where the print stands, the person hangs, and is not found any more."""
+    picture = opened(portraits.eileen_collins).resize((360, 360))
+    beside = Picture.new("RGB", (1200, 900), (128, 128, 128))
+    beside.paste(picture, (0, 300))
+    printed = opened(portraits.grace_hopper).crop((60, 40, 452, 432)).resize((640, 640))
+    beside.paste(printed.rotate(180), (420, 130))
+    answer = enroll(service, "child-1", encoded(beside, quality=95))
+    assert (answer.status_code, answer.json()["code"]) == (422, "multiple_faces")
+    # the print by itself is turned
+    assert enroll(service, "child-2", encoded(printed.rotate(180), quality=95)).status_code == 201
