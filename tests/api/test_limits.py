@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -139,6 +140,19 @@ def test_the_cache_holds_no_id_in_the_clear(configure: Any) -> None:
     keys = cache._cache.get_client().keys("*")  # type: ignore[attr-defined]
     assert keys
     assert not any(b"anna" in key for key in keys)
+
+
+def test_what_another_process_counts_first_in_a_window_is_kept(configure: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    configure(LIMITS={"caller": (3, 3600)})
+
+    def count(key: str, uses: int) -> int:
+        if cache.get(key) is None:
+            cache.set(key, 3, timeout=60)  # the other, between the look and the first count
+            raise ValueError(key)
+        return cache.incr(key, uses)
+
+    monkeypatch.setattr(limits, "cache", SimpleNamespace(incr=count, add=cache.add))
+    assert limits.spend("caller", "kiosk") is not None
 
 
 def test_without_the_cache_a_process_counts_alone(configure: Any, settings: Settings, caplog: Any) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 import pytest
 import requests
-from django.db import connection
+from django.db import OperationalError, connection
 from rest_framework.authtoken.models import Token
 
 from backend_easy import threads
@@ -83,6 +83,22 @@ def test_a_replacement_that_loads_for_minutes_tells_the_server_that_it_lives(mon
     assert loaded == [True, True]
     time.sleep(1.2)
     assert len(told) == 2  # who has loaded speaks for itself again
+
+
+def test_a_replacement_that_finds_the_database_gone_begins_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let out of the hook, the error would end the whole server."""
+    told: list[str] = []
+    log = SimpleNamespace(warning=lambda text, *values: told.append(text % values))
+    worker = SimpleNamespace(age=2, notify=lambda: None, log=log)
+
+    def refresh(active_only: bool) -> None:
+        raise OperationalError("faces.example.org refuses")
+
+    monkeypatch.setattr(runtime, "refresh", refresh)
+    monkeypatch.setattr(runtime, "start", lambda: told.append("started"))
+    runpy.run_path(str(ROOT / "config" / "gunicorn.conf.py"))["post_worker_init"](worker)
+    gc.unfreeze()
+    assert told == ["the database does not answer (OperationalError); loading in the background", "started"]
 
 
 def test_what_is_imported_is_not_walked_by_each_full_collection(monkeypatch: pytest.MonkeyPatch) -> None:
