@@ -39,8 +39,6 @@ def trouble(subject_id: str, what: str = "subject") -> str | None:
     # clients and proxies take these for steps through folders
     if not {"", ".", ".."}.isdisjoint(subject_id.split("/")):
         return f"A {what}'s id, and each of its parts between slashes, is neither empty nor “.” nor “..”."
-    if subject_id.endswith("/release"):  # its address would be that of a call
-        return f"A {what}'s id does not end with “/release”."
     return None
 
 

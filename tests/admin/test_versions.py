@@ -31,9 +31,8 @@ from ml_models.models import (
 from ml_models.rollouts import backfill
 from ml_models.versions import evidence, files
 from tests.support.blackhole import Blackhole, blackhole
-from tests.support.networks import publish_presentation
 from tests.support.panel import page, press, told
-from tests.support.served import ensemble, write
+from tests.support.served import ensemble, publish_presentation, write
 from tests.support.work import work_off
 
 pytestmark = pytest.mark.django_db

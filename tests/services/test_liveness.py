@@ -32,9 +32,8 @@ from ml_models.models import (
 from ml_models.services import NOBODY, challenges, liveness
 from tests.conftest import Portraits
 from tests.support.challenges import TURNED, answer, ask, steps
-from tests.support.networks import publish_presentation
 from tests.support.pictures import encoded, opened
-from tests.support.served import rewrite
+from tests.support.served import publish_presentation, rewrite
 from tests.support.uploads import enroll, verify
 
 pytestmark = pytest.mark.django_db

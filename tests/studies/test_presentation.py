@@ -12,9 +12,8 @@ from ml_models.models import EnsembleConfig, PresentationReport
 from ml_models.studies import loading
 from ml_models.versions import evidence, files
 from tests.conftest import Portraits
-from tests.support.networks import publish_presentation
 from tests.support.pictures import encoded, faceless, opened
-from tests.support.served import ensemble, write
+from tests.support.served import ensemble, publish_presentation, write
 
 pytestmark = pytest.mark.django_db
 

@@ -6,10 +6,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from ml_models import artifacts
 from ml_models.engine.presentation import PresentationContract
 from ml_models.engine.types import InputContract
-from ml_models.models import Artifact
 
 DIMENSION = 16
 
@@ -122,15 +120,6 @@ def tiny_presentation(path: Path, *, side: int = 16, poison: bool = False, dark:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     path.write_bytes(model.SerializeToString())
     return path
-
-
-def publish_presentation(
-    folder: Path, name: str = "minifasnet", *, side: int = 24, dark: float = 0.0, **changes: object
-) -> Artifact:
-    """Publish a `tiny_presentation` as an operator brings one: cut wider than the pack's, and another class is live."""
-    wanted = presentation_contract(**{"size": [side, side], "scale": 4.0, "live_index": 1, **changes})
-    path = tiny_presentation(folder / f"{name}.onnx", side=side, dark=dark)
-    return artifacts.publish(path, name, kind="presentation", family="minifasnet", contract=wanted.to_json())[0]
 
 
 def presentation_contract(**changes: object) -> PresentationContract:

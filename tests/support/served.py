@@ -6,8 +6,9 @@ from typing import Any
 import yaml
 from django.core.management import call_command
 
-from ml_models import runtime
-from ml_models.models import EnsembleConfig
+from ml_models import artifacts, runtime
+from ml_models.models import Artifact, EnsembleConfig
+from tests.support.networks import presentation_contract, tiny_presentation
 from tests.support.work import work_off
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -61,3 +62,12 @@ def rewrite(**fields: Any) -> None:
     """Change every version in place, as nothing in the service can, for a process that has read none of them yet."""
     EnsembleConfig.objects.update(**fields)
     runtime.current().versions.clear()
+
+
+def publish_presentation(
+    folder: Path, name: str = "minifasnet", *, side: int = 24, dark: float = 0.0, **changes: object
+) -> Artifact:
+    """Publish a `tiny_presentation` as an operator brings one: cut wider than the pack's, and another class is live."""
+    wanted = presentation_contract(**{"size": [side, side], "scale": 4.0, "live_index": 1, **changes})
+    path = tiny_presentation(folder / f"{name}.onnx", side=side, dark=dark)
+    return artifacts.publish(path, name, kind="presentation", family="minifasnet", contract=wanted.to_json())[0]

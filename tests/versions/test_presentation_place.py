@@ -25,9 +25,8 @@ from ml_models.studies import loading
 from ml_models.versions import evidence, files, numbers
 from ml_models.versions.validation import problems
 from tests.conftest import Portraits
-from tests.support.networks import publish_presentation
 from tests.support.pictures import encoded, opened
-from tests.support.served import activate, ensemble, write
+from tests.support.served import activate, ensemble, publish_presentation, write
 
 pytestmark = pytest.mark.django_db
 
