@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -158,10 +158,9 @@ def _found(detector: Detector, image: Image, faces: Sequence[DetectedFace] | Non
 def _sure(detector: Detector, found: _Found) -> bool:
     if found.mean_score < _SURE_MEAN_SCORE or abs(found.roll_deg) > _PLAIN_ROLL_DEG:
         return False
-    side, share = _NEARER
-    alone = warp_roughly(found.image, close_up(found.faces[0].landmarks, side, share), side)
-    hanging = detector.detect(np.ascontiguousarray(np.rot90(alone, 2)), _MIN_SCORE)
-    return _score(hanging, side) <= found.mean_score - _SURE_LEAD
+    (hanging,) = _alone(found.image, found.faces[0], *_NEARER, turns=(2,))
+    score = _score(detector.detect(hanging, _MIN_SCORE), _NEARER[0])
+    return score <= found.mean_score - _SURE_LEAD
 
 
 def _look(detector: Detector, found: _Found, quarters: int) -> _Look:
@@ -175,12 +174,17 @@ def _look(detector: Detector, found: _Found, quarters: int) -> _Look:
 def _scores(detector: Detector, image: Image, face: DetectedFace) -> tuple[float, ...]:
     scores: tuple[float, ...] = ()
     for side, share in _LOOKS_ALONE:
-        alone = warp_roughly(image, close_up(face.landmarks, side, share), side)
-        turns = [np.ascontiguousarray(np.rot90(alone, quarters)) for quarters in range(4)]
+        turns = _alone(image, face, side, share, turns=range(4))
         scores = tuple(_score(faces, side) for faces in detector.detect_each(turns, _MIN_SCORE))
         if max(scores) >= _SEEN:
             break
     return scores
+
+
+def _alone(image: Image, face: DetectedFace, side: int, share: float, turns: Iterable[int]) -> list[Image]:
+    """The face cut out by its landmarks, in each of these turns, by quarters."""
+    alone = warp_roughly(image, close_up(face.landmarks, side, share), side)
+    return [np.ascontiguousarray(np.rot90(alone, quarters)) for quarters in turns]
 
 
 def _score(faces: Sequence[DetectedFace], side: int) -> float:
