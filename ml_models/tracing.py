@@ -6,7 +6,7 @@ No subject, account, key, score, picture or vector is in one, nor an error's tex
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -29,6 +29,11 @@ def note(**facts: str | int | float) -> None:
     """Add what came of it to the span around: `ml_models.` and each name."""
     if _wanted():
         trace.get_current_span().set_attributes({f"ml_models.{name}": fact for name, fact in facts.items()})
+
+
+def note_steps(timings_ms: Mapping[str, float]) -> None:
+    """As `note`, for milliseconds by step: `ml_models.<step>_ms`."""
+    note(**{f"{step}_ms": ms for step, ms in timings_ms.items()})
 
 
 def _wanted() -> bool:

@@ -132,7 +132,7 @@ def _enroll(
         else:
             shown = [version.pipeline.extract(images[0], version.enroll_limits, True, lanes, live.looks)]
         live.examine(caller, version, shown)
-        tracing.note(**{f"{step}_ms": ms for step, ms in steps_ms(shown).items()})
+        tracing.note_steps(steps_ms(shown))
     extraction = live.front(shown)[0]
     condition = version.rule.condition_of(by_member([extraction]))
     new = _NewReference(subject_id, known.pk if known else None, erasures, extraction, caller, live, shown, group)

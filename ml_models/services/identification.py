@@ -125,7 +125,7 @@ def _identify(
     with tracing.span("identify.pictures"):
         live, shown = liveness.take(attempt, search.caller, version, "identify", claim, answer, images, [reading])
         timings = steps_ms(shown) | {"roster": search.read_ms}
-        tracing.note(**{f"{step}_ms": ms for step, ms in timings.items()})
+        tracing.note_steps(timings)
     roster = cast(Roster, search.roster)  # by now it is read
     searches.spend(search.caller, len(roster.candidates))
     began = time.perf_counter()

@@ -86,7 +86,7 @@ def _verify(
     with tracing.span("verify.pictures"):
         live, shown = liveness.take(attempt, caller, version, "verify", subject_id, answer, images)
         timings = steps_ms(shown)
-        tracing.note(**{f"{step}_ms": ms for step, ms in timings.items()})
+        tracing.note_steps(timings)
     with tracing.span("verify.decide"):
         decision = attempt.decide(version, template)
     if decision.decision == "match":
