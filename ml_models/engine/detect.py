@@ -112,12 +112,13 @@ class Detector:
         landmarks = (seen @ back[:, :2].T + back[:, 2]).astype(np.float32)
         return landmarks, moved / (side * _FACE_SHARE / CROP_SIDE), nearest.score
 
-    def detect(self, image: Image, score_threshold: float | None = None) -> list[DetectedFace]:
+    def detect(self, image: Image, score_threshold: float | None = None, threads: int = 1) -> list[DetectedFace]:
         """Find faces.
 
         Args:
             image: RGB, uint8, (H, W, 3).
             score_threshold: for this picture; the detector's own when None.
+            threads: how many it may use; what it finds is the same, bit for bit.
 
         Returns: faces in pixels of `image`, largest box first.
 
@@ -128,7 +129,8 @@ class Detector:
         scale = min(1.0, self._side / max(height, width))
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
         small = image if scale == 1.0 else cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-        rows = self._network.find(small, self._score_threshold if score_threshold is None else score_threshold)
+        threshold = self._score_threshold if score_threshold is None else score_threshold
+        rows = self._network.find(small, threshold, threads)
         return _faces(rows, (width / size[0], height / size[1]))
 
     def detect_each(self, images: Sequence[Image], score_threshold: float) -> list[list[DetectedFace]]:

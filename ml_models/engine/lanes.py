@@ -19,12 +19,18 @@ class Lanes(Protocol):
         Raises: what the first work of that order that failed has raised.
         """
 
+    def spread(self, work: Callable[[int], T]) -> T:
+        """Do a work that can use several cores itself; it is told how many it has, at least one."""
+
 
 class OneLane:
     """One after another, in the caller's thread."""
 
     def run(self, works: Sequence[Callable[[], T]]) -> list[T]:
         return [work() for work in works]
+
+    def spread(self, work: Callable[[int], T]) -> T:
+        return work(1)
 
 
 ONE_LANE: Lanes = OneLane()

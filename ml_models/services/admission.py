@@ -169,6 +169,15 @@ class _Lanes:
             self._do(work)
         return [work.answer.result() for work in own]
 
+    def spread(self, work: Callable[[int], T]) -> T:
+        slot = self._spare()
+        if slot is None:
+            return work(1)
+        try:
+            return work(2)
+        finally:
+            self._process.slots.give_back(slot)
+
     def _spare(self) -> int | None:
         return None if self._alone or self._process.line.waiting else self._process.slots.take(_SPARE)
 

@@ -55,6 +55,7 @@ def test_both_engines_find_the_same_faces(file: Path, portraits: Portraits, size
             wanted, given = ours.find(scene, threshold), theirs.find(scene, threshold)
             assert given.shape == wanted.shape
             np.testing.assert_allclose(given, wanted, atol=1e-3)
+            np.testing.assert_array_equal(theirs.find(scene, threshold, threads=2), given)
             found.add(len(wanted))
     assert {0, 1, 2} <= found
 
@@ -82,7 +83,7 @@ def test_a_picture_of_another_size_goes_to_the_other_engine(file: Path, portrait
     class Other:
         engine = "other"
 
-        def find(self, image: Image, score_threshold: float) -> np.ndarray:
+        def find(self, image: Image, score_threshold: float, threads: int = 1) -> np.ndarray:
             asked.append(image.shape)
             return np.zeros((0, 15), np.float32)
 
@@ -115,11 +116,11 @@ def test_what_is_not_a_number_is_an_error_and_no_face(file: Path, monkeypatch: p
 
 def test_a_detector_that_finds_other_faces_is_refused(file: Path) -> None:
     class Shifted(OpenCvYuNet):
-        def find(self, image: Image, score_threshold: float) -> np.ndarray:
+        def find(self, image: Image, score_threshold: float, threads: int = 1) -> np.ndarray:
             return super().find(image, score_threshold) + np.float32(0.01)
 
     class Blind(OpenCvYuNet):
-        def find(self, image: Image, score_threshold: float) -> np.ndarray:
+        def find(self, image: Image, score_threshold: float, threads: int = 1) -> np.ndarray:
             return super().find(np.zeros_like(image), score_threshold)
 
     ours = OpenCvYuNet(file)
@@ -131,7 +132,13 @@ def test_a_detector_that_finds_other_faces_is_refused(file: Path) -> None:
         def find_each(self, images: Sequence[Image], score_threshold: float) -> list[np.ndarray]:
             return super().find_each(images, score_threshold)[::-1]
 
-    for other in (Shifted(file), Blind(file), Upturned(file, others=ours)):
+    class WrongOnTwo(OpenVinoYuNet):
+        """Right but on two threads."""
+
+        def find(self, image: Image, score_threshold: float, threads: int = 1) -> np.ndarray:
+            return super().find(image, score_threshold) + np.float32(0.01 * (threads - 1))
+
+    for other in (Shifted(file), Blind(file), Upturned(file, others=ours), WrongOnTwo(file, others=ours)):
         with pytest.raises(GoldenMismatch):
             prove_same_faces(ours, other)
     with pytest.raises(GoldenMismatch):  # nothing seen is nothing proven

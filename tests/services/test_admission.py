@@ -69,12 +69,18 @@ def test_works_run_side_by_side_while_a_core_is_idle_and_one_after_another_when_
     with admission.admitted(admission.VERIFY) as lanes:
         assert len(threads_of(4, lanes)) == 2
         until(lambda: elsewhere.busy() == 1)  # the second core is given back
+        assert lanes.spread(lambda cores: (cores, elsewhere.busy())) == (2, 2)
+        with pytest.raises(ZeroDivisionError):
+            lanes.spread(lambda cores: cores // 0)
+        assert elsewhere.busy() == 1
         other = elsewhere.take(1)
         assert other is not None
         assert threads_of(3, lanes) == {threading.get_ident()}
+        assert lanes.spread(lambda cores: cores) == 1
         elsewhere.give_back(other)
     with admission.admitted(admission.SHADOW) as lanes:
         assert threads_of(3, lanes) == {threading.get_ident()}
+        assert lanes.spread(lambda cores: cores) == 1
     assert elsewhere.busy() == 0
 
 
