@@ -44,14 +44,13 @@ _PDF_HEAD_BYTES = 1024
 @dataclass(frozen=True, slots=True)
 class Photo:
     """A picture's file, taken apart: `kind` is JPEG, PNG, WEBP or HEIF; `coded` the parts that a decoder needs, a file
-    of that kind again; `exif` the first EXIF block, b"" where there is none (always for HEIF, whose decoder turns the
-    picture by itself); `end` where the picture ends in the file; `ended` whether its end marker is there."""
+    of that kind again, a JPEG always with an end marker; `exif` the first EXIF block, b"" where there is none (always
+    for HEIF, whose decoder turns the picture by itself); `end` where the picture ends in the file."""
 
     kind: str
     coded: bytes
     end: int
     exif: bytes = b""
-    ended: bool = True
 
 
 def photo(data: bytes) -> Photo:
@@ -84,6 +83,9 @@ _LONG_FILL = b"\xff" * 65_536
 _COLOURS = {_APP0: (b"JFIF\0", 14), _APP2: (b"ICC_PROFILE\0", 15), _APP14: (b"Adobe", 12)}
 
 
+JPEG_END = b"\xff\xd9"
+
+
 def _jpeg(data: bytes) -> Photo:
     if _LONG_FILL in data:
         raise UndecodableImage(_DAMAGED)
@@ -97,7 +99,7 @@ def _jpeg(data: bytes) -> Photo:
             break
         code, start, at = marker[1][0], marker.start(), marker.end()
         if code == _EOI:
-            return Photo("JPEG", b"".join([*coded, marker[0]]), at, exif)
+            return Photo("JPEG", b"".join([*coded, JPEG_END]), at, exif)
         in_scan = code == _SOS
         if code in (_SOI, _TEM):
             continue
@@ -112,8 +114,8 @@ def _jpeg(data: bytes) -> Photo:
         raise UndecodableImage(_DAMAGED)
     if not in_scan or at > len(data):
         raise UndecodableImage(_DAMAGED)
-    # half an end marker would make one of what is put in its place
-    return Photo("JPEG", b"".join(coded).rstrip(b"\xff"), len(data), exif, ended=False)
+    # half an end marker and a whole one would make another
+    return Photo("JPEG", b"".join(coded).rstrip(b"\xff") + JPEG_END, len(data), exif)
 
 
 # --- PNG, WebP --------------------------------------------------------------------------------------------------------

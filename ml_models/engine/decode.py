@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import io
-import math
 import warnings
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import pillow_heif
+import simplejpeg
 from PIL import Image as PillowImage
 from PIL import ImageCms, JpegImagePlugin
 
 from . import container, exif
-from .container import Photo
+from .container import JPEG_END, Photo
 from .errors import ImageTooLarge, UndecodableImage
+from .reduce import fit, reduced, whole_steps
 from .types import Image
 
 pillow_heif.options.THUMBNAILS = pillow_heif.options.DEPTH_IMAGES = pillow_heif.options.AUX_IMAGES = False
@@ -39,8 +39,10 @@ _MAX_PIXELS = {
     "PNG": _SENSOR_25,
     "WEBP": 16_000_000,
 }
-# behind a JPEG that has no end marker: what the coded data go on with when they stop too early
-_PADDINGS = (b"\x55" * 64 + b"\xff\xd9", b"\x9a" * 64 + b"\xff\xd9")
+# what a JPEG's coded data go on with where they stop too early
+_PADDINGS = (b"\x55" * 64, b"\x9a" * 64)
+# by Pillow's names and simplejpeg's, which reads no others
+_COLOURS = {"RGB": "RGB", "L": "GRAY"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,22 +98,51 @@ def _pixels(photo: Photo, limits: DecodeLimits) -> Image:
     """RGB, uint8, (H, W, 3), as they are stored; a HEIC's already turned, which libheif does."""
     if photo.kind == "HEIF":
         return _heif_pixels(photo, limits)
-    if photo.ended:
-        return _pillow_pixels(photo.kind, photo.coded, limits)
-    # Where only the end marker is missing, what is put in its place makes no difference. Where coded data are missing
-    # too, it is decoded as if it were they.
-    first, second = (_pillow_pixels(photo.kind, photo.coded + padding, limits) for padding in _PADDINGS)
+    if photo.kind == "JPEG":
+        return _jpeg_pixels(photo.coded, limits)
+    with _opened(photo.kind, photo.coded, limits) as picture:
+        return decode_opened(picture, limits)
+
+
+def _jpeg_pixels(coded: bytes, limits: DecodeLimits) -> Image:
+    with _opened("JPEG", coded, limits) as picture:
+        if picture.mode in _COLOURS:
+            try:
+                return _strictly(picture, coded, limits)
+            except ValueError:  # libjpeg warns: of data that are missing, but also of some that are too many
+                pass
+    # Where no coded data are missing, what is put behind them makes no difference. Where some are, it is decoded as if
+    # it were they.
+    padded = (coded.removesuffix(JPEG_END) + padding + JPEG_END for padding in _PADDINGS)
+    first, second = (decode_opened(_opened("JPEG", data, limits), limits) for data in padded)
     if not np.array_equal(first, second):
         raise UndecodableImage("The picture's file ends too early. Send it again.")
     return first
 
 
-def _pillow_pixels(kind: str, coded: bytes, limits: DecodeLimits) -> Image:
-    with PillowImage.open(io.BytesIO(coded), formats=[kind]) as picture:
-        check_size(picture.size, _stored_as(picture), limits)
-        if getattr(picture, "n_frames", 1) > 1:
-            raise UndecodableImage(container.ANIMATED)
-        return decode_opened(picture, limits)
+def _strictly(picture: PillowImage.Image, coded: bytes, limits: DecodeLimits) -> Image:
+    """As `decode_opened`, bit for bit, but in less time and memory, and refused where libjpeg warns.
+
+    Raises:
+        ValueError: it does.
+    """
+    width, height = _draft(picture, limits)
+    pixels = simplejpeg.decode_jpeg(coded, _COLOURS[picture.mode], min_width=width, min_height=height)
+    smaller = reduced(pixels.squeeze(2) if picture.mode == "L" else pixels, fit(width, height, limits.working_side))
+    profile = picture.info.get("icc_profile")
+    if picture.mode == "RGB" and not profile:
+        return smaller
+    image = PillowImage.fromarray(smaller)
+    image.info["icc_profile"] = profile
+    return decode_opened(image, limits)
+
+
+def _opened(kind: str, coded: bytes, limits: DecodeLimits) -> PillowImage.Image:
+    picture = PillowImage.open(io.BytesIO(coded), formats=[kind])
+    check_size(picture.size, _stored_as(picture), limits)
+    if getattr(picture, "n_frames", 1) > 1:
+        raise UndecodableImage(container.ANIMATED)
+    return picture
 
 
 def _heif_pixels(photo: Photo, limits: DecodeLimits) -> Image:
@@ -125,14 +156,9 @@ def _heif_pixels(photo: Photo, limits: DecodeLimits) -> Image:
         return decode_opened(picture.to_pillow(), limits)
     # libheif's own memory, which Pillow would copy
     whole = np.asarray(picture)
-    size = _fit(whole.shape[1], whole.shape[0], limits.working_side)
-    by = _whole_steps(whole.shape[1::-1], size)
-    if by > 1:
-        finer = whole.shape[1] // by, whole.shape[0] // by
-        whole = cv2.resize(whole, finer, interpolation=cv2.INTER_AREA)
-    reduced = PillowImage.fromarray(cv2.resize(whole, size, interpolation=cv2.INTER_LINEAR))
-    reduced.info["icc_profile"] = picture.info.get("icc_profile")
-    return decode_opened(reduced, limits)
+    smaller = PillowImage.fromarray(reduced(whole, fit(whole.shape[1], whole.shape[0], limits.working_side)))
+    smaller.info["icc_profile"] = picture.info.get("icc_profile")
+    return decode_opened(smaller, limits)
 
 
 def _stored_as(picture: PillowImage.Image) -> str:
@@ -154,8 +180,7 @@ def check_size(size: tuple[int, int], stored_as: str, limits: DecodeLimits) -> N
 
 def decode_opened(picture: PillowImage.Image, limits: DecodeLimits) -> Image:
     if picture.format == "JPEG":
-        # libjpeg decodes at 1/2, 1/4 or 1/8 for less memory and time; draft() never goes below the size asked for
-        picture.draft("RGB", _fit(*picture.size, limits.working_side))
+        _draft(picture, limits)
     # each further step copies the picture: the fewer of them at full size, the less memory a stranger can ask for
     if "transparency" in picture.info and not picture.mode.startswith("I;16"):
         picture = picture.convert("RGBA")
@@ -165,30 +190,25 @@ def decode_opened(picture: PillowImage.Image, limits: DecodeLimits) -> Image:
     return np.array(rgb, dtype=np.uint8)
 
 
+def _draft(picture: PillowImage.Image, limits: DecodeLimits) -> tuple[int, int]:
+    """libjpeg decodes at 1/2, 1/4 or 1/8 for less memory and time; the size, (width, height), which is never below what
+    the engine goes on with."""
+    picture.draft("RGB", fit(*picture.size, limits.working_side))
+    return picture.size
+
+
 def _reduced(picture: PillowImage.Image, side: int) -> PillowImage.Image:
-    size = _fit(*picture.size, side)
+    size = fit(*picture.size, side)
     if size == picture.size:
         return picture
     if picture.mode not in ("RGB", "L", "CMYK"):  # Pillow knows what alpha does to a colour
         return picture.resize(size, PillowImage.Resampling.BOX, reducing_gap=2.0)
-    by = _whole_steps(picture.size, size)
-    if by > 1:
-        picture = picture.reduce(by)
-    # the rest is less than a half, for which bilinear is good enough and takes a fifth of Pillow's time
-    pixels = cv2.resize(np.asarray(picture), size, interpolation=cv2.INTER_LINEAR)
-    reduced = PillowImage.fromarray(pixels, picture.mode)
-    reduced.info = picture.info
-    return reduced
-
-
-def _whole_steps(size: tuple[int, ...], target: tuple[int, int]) -> int:
-    """By how much a picture can be reduced in whole pixels without going below the target; (width, height)."""
-    return min(size[0] // target[0], size[1] // target[1])
-
-
-def _fit(width: int, height: int, side: int) -> tuple[int, int]:
-    scale = min(1.0, side / max(width, height))
-    return max(1, math.ceil(width * scale)), max(1, math.ceil(height * scale))
+    by = whole_steps(picture.size, size)
+    # by Pillow, which needs no copy of the whole picture for it
+    pixels = np.asarray(picture.reduce(by) if by > 1 else picture)
+    smaller = PillowImage.fromarray(reduced(pixels, size), picture.mode)
+    smaller.info = picture.info
+    return smaller
 
 
 def _to_srgb(picture: PillowImage.Image) -> PillowImage.Image:

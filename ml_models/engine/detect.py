@@ -14,6 +14,7 @@ import numpy as np
 
 from .align import CROP_SIDE, close_up, warp_roughly
 from .errors import ContractMismatch, FaceTooSmall, InferenceFailed, MultipleFaces, NoFaceFound
+from .reduce import reduced
 from .types import DetectedFace, Image, Landmarks
 from .yunet import OpenCvYuNet, Rows, YuNet
 
@@ -128,7 +129,7 @@ class Detector:
         height, width = image.shape[:2]
         scale = min(1.0, self._side / max(height, width))
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        small = image if scale == 1.0 else cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        small = reduced(image, size)
         threshold = self._score_threshold if score_threshold is None else score_threshold
         rows = self._network.find(small, threshold, threads)
         return _faces(rows, (width / size[0], height / size[1]))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from ml_models.engine.decode import DecodeLimits, decode
+from ml_models.engine.decode import DecodeLimits, decode, decode_opened
 from ml_models.engine.errors import ImageTooLarge, UndecodableImage
 from tests.conftest import Portraits
 from tests.support.pictures import encoded, opened, with_orientation
@@ -27,6 +27,21 @@ def test_every_format_is_read_by_its_content(picture: Image.Image, fmt: str) -> 
     image = decode(encoded(picture, fmt))
     assert image.dtype == np.uint8
     assert difference(image, picture) < 4
+
+
+@pytest.mark.parametrize("side", [1600, 200, 150, 40])
+def test_of_a_JPEG_come_the_pixels_that_Pillow_gives(picture: Image.Image, side: int) -> None:
+    for mode, options in (
+        ("RGB", {"subsampling": 0}),
+        ("RGB", {"subsampling": 1, "quality": 20}),
+        ("RGB", {"subsampling": 2, "progressive": True}),
+        ("RGB", {"icc_profile": ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()}),
+        ("L", {}),
+    ):
+        data = encoded(picture.convert(mode), **options)
+        with Image.open(io.BytesIO(data)) as plain:
+            wanted = decode_opened(plain, DecodeLimits(working_side=side))
+        np.testing.assert_array_equal(decode(data, DecodeLimits(working_side=side)), wanted)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

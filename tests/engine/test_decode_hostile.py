@@ -94,6 +94,23 @@ def test_a_JPEG_that_lacks_its_end_marker_is_read() -> None:
                 decode(whole[:-missing])
 
 
+def test_a_JPEG_that_was_cut_off_and_closed_again_is_refused() -> None:
+    for option, value in (("quality", 75), ("restart_marker_blocks", 2), ("subsampling", 0)):
+        whole = encoded(faceless(), "JPEG", **{option: value})
+        for missing in (5, 400, len(whole) // 2):
+            with pytest.raises(UndecodableImage, match="ends too early"):
+                decode(whole[:-missing] + b"\xff\xd9")
+    for mode in ("L", "CMYK"):
+        whole = encoded(faceless().convert(mode))
+        with pytest.raises(UndecodableImage, match="ends too early"):
+            decode(whole[: len(whole) // 2] + b"\xff\xd9")
+
+
+def test_what_cameras_write_too_much_before_the_end_marker_is_read() -> None:
+    whole = encoded(faceless())
+    np.testing.assert_array_equal(decode(whole[:-2] + b"\x55" * 9 + whole[-2:]), decode(whole))
+
+
 def test_half_an_end_marker_is_none() -> None:
     whole = encoded(faceless())
     np.testing.assert_array_equal(decode(whole[:-1]), decode(whole))

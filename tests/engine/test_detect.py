@@ -84,7 +84,7 @@ class Looking(Detector):
         self.looks = list(looks)
         self.sides: list[int] = []
 
-    def detect(self, image: np.ndarray, score_threshold: float | None = None) -> list[DetectedFace]:
+    def detect(self, image: np.ndarray, score_threshold: float | None = None, threads: int = 1) -> list[DetectedFace]:
         side = image.shape[0]
         self.sides.append(side)
         scale = side * 0.7 / 112

@@ -30,7 +30,7 @@ class Compass(Detector):
         self.scores, self.in_picture = scores, in_picture or scores
         self.looked_in_turns = False
 
-    def detect(self, image: Image, score_threshold: float | None = None) -> list[DetectedFace]:
+    def detect(self, image: Image, score_threshold: float | None = None, threads: int = 1) -> list[DetectedFace]:
         halves = [part.mean() for part in np.split(image, 2, 0) + np.split(image, 2, 1)]
         side = (UP, DOWN, LEFT, RIGHT)[int(np.argmax(halves))]
         score = (self.in_picture if score_threshold is None else self.scores)[side]
@@ -90,7 +90,7 @@ def test_a_face_that_looks_as_good_in_another_turn_is_not_certain(scores: tuple[
 
 def test_a_face_that_cannot_be_made_out_alone_is_looked_at_from_nearer() -> None:
     class Nearsighted(Compass):
-        def detect(self, image: Image, score_threshold: float | None = None) -> list[DetectedFace]:
+        def detect(self, image: Image, score_threshold: float | None = None, threads: int = 1) -> list[DetectedFace]:
             faces = super().detect(image, score_threshold)
             return [replace(face, score=0.2) for face in faces] if len(image) == 128 else faces
 
@@ -102,7 +102,7 @@ def test_a_face_that_cannot_be_made_out_alone_is_looked_at_from_nearer() -> None
 class Honest(Compass):
     """One that gives a lying face landmarks that lie, and is certain of which way up it is there alone."""
 
-    def detect(self, image: Image, score_threshold: float | None = None) -> list[DetectedFace]:
+    def detect(self, image: Image, score_threshold: float | None = None, threads: int = 1) -> list[DetectedFace]:
         if len(image) == 400:  # the picture itself
             lies = int(image[:, :200].mean() > 150) - int(image[:, 200:].mean() > 150)
             self.scores = (0.93, 0.4, 0.5 if lies else 0.93, 0.4)
@@ -127,7 +127,7 @@ class Elsewhere(Compass):
         super().__init__(scores)
         self.standing = standing
 
-    def detect(self, image: Image, score_threshold: float | None = None) -> list[DetectedFace]:
+    def detect(self, image: Image, score_threshold: float | None = None, threads: int = 1) -> list[DetectedFace]:
         faces = super().detect(image, score_threshold)
         if len(image) != 400:
             return faces
