@@ -80,6 +80,7 @@ def measure(runs: int, seconds: float, verifies: int, identifications: int) -> d
         slow = crowd.beside_slow_clients(verify, seconds / 2)
         say("  memory …")
         growth = crowd.growth(verify, verifies) if verifies else None
+    face = networks.with_verify(face, throughput["1"]["p50_ms"], unloaded)
     many = {"throughput": throughput, "overload": overload, "slow": slow, "growth": growth}
     faces = {"face": face, "pictures": large, "challenged": steps, "rosters": searched}
     return {"machine": machine, **faces, "crowd": many}

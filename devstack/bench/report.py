@@ -56,7 +56,7 @@ _OFFERED = (
 
 
 def _face(face: dict[str, Any]) -> Rows:
-    names = ("extract", "extract_side_by_side", "verify", "enroll")
+    names = ("extract", "extract_side_by_side", "enroll", "verify")
     rows: Rows = [("the networks' own sum: the limit", _1(face["limit_ms"]), "1")]
     rows += [(name.replace("_", " "), _1(face[f"{name}_ms"]), _2(face[f"{name}_to_limit"])) for name in names]
     rows += [

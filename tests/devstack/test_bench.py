@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from devstack.bench import load, report
+from devstack.bench import load, networks, report
 from devstack.bench.figures import percentile
 
 REQUEST = b"POST /verify HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\nabc"
@@ -76,7 +76,7 @@ def test_a_percentile_is_a_value_that_was_measured() -> None:
 
 
 def test_the_page_has_every_figure_that_the_terminal_has() -> None:
-    calls = ("extract", "extract_side_by_side", "verify", "enroll")
+    calls = ("extract", "extract_side_by_side", "enroll")
     face = {
         "own_ms": {"sface": 26.0},
         "served_ms": {"sface": 13.5},
@@ -85,10 +85,9 @@ def test_the_page_has_every_figure_that_the_terminal_has() -> None:
         "limit_ms": 62.0,
         **{f"{call}_ms": 31.0 for call in calls},
         **{f"{call}_to_limit": 0.5 for call in calls},
-        "around_ms": 7.5,
-        "verify_p95_to_p50": 1.1,
         "openvino_to_other": {"sface": 0.55},
     }
+    face = networks.with_verify(face, p50_ms=38.44, p95_ms=44.97)
     flood = {
         "goodput_to_capacity": 0.91,
         "goodput_to_capacity_beside_the_generator": 0.93,
@@ -118,6 +117,10 @@ def test_the_page_has_every_figure_that_the_terminal_has() -> None:
     result = {**faces, "crowd": crowd, "machine": machine}
     text, page = report.text(result), report.markdown(result, "make bench")
     for figure in (
+        "38.4",
+        "0.62",
+        "1.17",
+        "7.4",
         "66.5",
         "2.15",
         "38.5",
