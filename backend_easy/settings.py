@@ -127,7 +127,7 @@ REDIS_URL = required("REDIS_URL")
 CACHE_TIMEOUT_S = 0.02
 CACHES = {
     "default": {
-        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "BACKEND": "backend_easy.cache.RedisCache",
         "LOCATION": REDIS_URL,
         # no verify waits longer than 50 ms for a cache that is gone: to connect, and for an answer, once
         "OPTIONS": {"socket_connect_timeout": CACHE_TIMEOUT_S, "socket_timeout": CACHE_TIMEOUT_S},
