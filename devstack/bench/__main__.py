@@ -15,7 +15,7 @@ from typing import Any
 
 import django
 
-from devstack.bench import challenged, crowd, networks, pictures, report, rosters
+from devstack.bench import challenged, crowd, load, networks, pictures, report, rosters
 from devstack.bench.service import SUBJECT, enrolled, request
 from devstack.portraits import eileen_collins
 from devstack.state import ROOT, say
@@ -67,6 +67,8 @@ def measure(runs: int, seconds: float, verifies: int, identifications: int) -> d
     with enrolled(picture) as service:
         say("  large pictures …")
         large = pictures.measure(service, picture, max(1, runs // 4))
+        say("  one client …")
+        one = load.run(verify, crowd.port(), seconds / 4, clients=1, probed=False)
         say("  many clients …")
         throughput = crowd.throughput(verify, seconds / 4)
         say("  more than can be answered …")
@@ -80,7 +82,7 @@ def measure(runs: int, seconds: float, verifies: int, identifications: int) -> d
         slow = crowd.beside_slow_clients(verify, seconds / 2)
         say("  memory …")
         growth = crowd.growth(verify, verifies) if verifies else None
-    face = networks.with_verify(face, throughput["1"]["p50_ms"], unloaded)
+    face = networks.with_verify(face, one.of(200))
     many = {"throughput": throughput, "overload": overload, "slow": slow, "growth": growth}
     faces = {"face": face, "pictures": large, "challenged": steps, "rosters": searched}
     return {"machine": machine, **faces, "crowd": many}

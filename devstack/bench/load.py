@@ -42,15 +42,16 @@ class Outcome:
         return percentile(seconds, share) * 1000 if seconds else None
 
 
-def run(request: bytes, port: int, seconds: float, rate: float = 0.0, clients: int = 0) -> Outcome:
+def run(request: bytes, port: int, seconds: float, rate: float = 0.0, clients: int = 0, probed: bool = True) -> Outcome:
     """Load the service from another process.
 
     Args:
         request: whole, on a connection that stays open.
         rate: of requests a second, whether they are answered or not;
         clients: or so many, each asking again when it was answered.
+        probed: whether health is asked meanwhile.
     """
-    what = {"request": base64.b64encode(request).decode(), "port": port, "seconds": seconds}
+    what = {"request": base64.b64encode(request).decode(), "port": port, "seconds": seconds, "probed": probed}
     done = subprocess.run(
         [sys.executable, "-m", "devstack.bench.load"],
         input=json.dumps({**what, "rate": rate, "clients": clients}),
@@ -100,7 +101,7 @@ class _Connections:
         self._idle.append((reader, writer))
 
 
-async def _load(request: bytes, port: int, seconds: float, rate: float, clients: int) -> Outcome:
+async def _load(request: bytes, port: int, seconds: float, rate: float, clients: int, probed: bool) -> Outcome:
     outcome = Outcome()
     connections = _Connections(port, outcome)
     began, cpu = time.perf_counter(), time.process_time()
@@ -114,7 +115,7 @@ async def _load(request: bytes, port: int, seconds: float, rate: float, clients:
         while time.perf_counter() < until:
             await once()
 
-    probing = asyncio.create_task(_probe(port, outcome, until))
+    probing = asyncio.create_task(_probe(port, outcome, until if probed else began))
     if clients:
         await asyncio.gather(*(again_and_again() for _ in range(clients)))
     else:
