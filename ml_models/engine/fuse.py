@@ -79,6 +79,15 @@ class Centroids:
 
     inside: tuple[float, ...]
     outside: tuple[float, ...]
+    # as arrays: made once, not with every attempt
+    _arrays: tuple[NDArray[np.float64], NDArray[np.float64]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_arrays", (np.array(self.inside), np.array(self.outside)))
+
+    def of(self, inside: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """Each face's own, float (N, D), where `inside`, shape (N,), says which are in the condition."""
+        return np.where(inside[:, None], *self._arrays)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,8 +169,8 @@ class Condition:
             references_inside, probes_inside = (self.discriminants(side) > 0 for side in (template, probes))
         for name, centroids in self.centroids.items():
             if name in template and name in probes:
-                template = {**template, name: _relative(template[name], references_inside, centroids)}
-                probes = {**probes, name: _relative(probes[name], probes_inside, centroids)}
+                template = {**template, name: template[name].relative_to(centroids.of(references_inside))}
+                probes = {**probes, name: probes[name].relative_to(centroids.of(probes_inside))}
         return template, probes
 
     def compare(self, template: Mapping[str, Embeddings], probes: Mapping[str, Embeddings]) -> dict[str, Observation]:
@@ -183,10 +192,6 @@ def discriminants(faces: Mapping[str, Embeddings], conditions: Sequence[Conditio
     """By condition the mean discriminant of one side's pictures, where it is above 0."""
     means = {condition.name: float(condition.discriminants(faces).mean()) for condition in conditions}
     return {name: value for name, value in means.items() if value > 0}
-
-
-def _relative(embeddings: Embeddings, inside: NDArray[np.bool_], centroids: Centroids) -> Embeddings:
-    return embeddings.relative_to(np.where(inside[:, None], np.array(centroids.inside), np.array(centroids.outside)))
 
 
 @dataclass(frozen=True, slots=True)

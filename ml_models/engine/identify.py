@@ -149,15 +149,15 @@ def _by_rule(
 ) -> dict[tuple[str, float], NDArray[np.intp]]:
     """The candidates by what decides about them in `Fusion.deciding`: a condition's name, "" for the plain rule, and
     the margin added to its thresholds. `stored` and `shown` are the candidates' and the frames' discriminants."""
-    deciding = [rule.deciding({}, shown)] * count
+    alike: dict[tuple[str, float], list[int]] = defaultdict(list)
     in_any = sum((values > 0 for values in stored.values()), np.zeros(count, bool))
     for subject in np.flatnonzero(in_any).tolist():
         own = {name: float(values[subject]) for name, values in stored.items() if values[subject] > 0}
-        deciding[subject] = rule.deciding(own, shown)
-    alike: dict[tuple[str, float], list[int]] = defaultdict(list)
-    for subject, (condition, margin) in enumerate(deciding):
+        condition, margin = rule.deciding(own, shown)
         alike[condition.name if condition else "", margin].append(subject)
-    return {key: np.array(subjects, np.intp) for key, subjects in alike.items()}
+    condition, margin = rule.deciding({}, shown)
+    alike[condition.name if condition else "", margin] += np.flatnonzero(~in_any).tolist()
+    return {key: np.array(subjects, np.intp) for key, subjects in alike.items() if subjects}
 
 
 def _product(vectors: Vectors, columns: Values) -> Values:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from uuid import UUID
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import QuerySet
 
 from ..exceptions import InvalidRequest, NotFound
@@ -18,6 +19,13 @@ from . import audit, subject_ids
 from .callers import Caller
 
 MAX_MEMBERS = 2000
+# by hand: every search asks it, and the ORM takes longer to write it than PostgreSQL to answer
+_MEMBERS = """
+SELECT id, ARRAY(SELECT subject_id FROM ml_models_membership member WHERE member.group_id = ml_models_group.id)
+FROM ml_models_group WHERE group_id = %s
+"""
+
+_NO_GROUP = "There is no such group."
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +56,22 @@ def existing(group_id: str) -> Group:
         NotFound: there is no such group.
     """
     return _found(Group.objects.all(), group_id)
+
+
+def members(group_id: str) -> tuple[UUID, tuple[str, ...]]:
+    """A group's key, and its members by the host's ids, sorted.
+
+    Raises:
+        InvalidRequest: the id breaks the rule.
+        NotFound: there is no such group.
+    """
+    subject_ids.require(group_id, "group")
+    with connection.cursor() as cursor:
+        cursor.execute(_MEMBERS, [group_id])
+        row = cursor.fetchone()
+    if row is None:
+        raise NotFound(_NO_GROUP)
+    return row[0], tuple(sorted(row[1]))
 
 
 def put(caller: Caller, group_id: str, members: Iterable[str]) -> Roster:
@@ -129,7 +153,7 @@ def _found(rows: QuerySet[Group], group_id: str) -> Group:
     subject_ids.require(group_id, "group")
     group = rows.filter(group_id=group_id).first()
     if group is None:
-        raise NotFound("There is no such group.")
+        raise NotFound(_NO_GROUP)
     return group
 
 

@@ -163,9 +163,7 @@ def _name_roster(search: Search, group_id: str | None, among: Sequence[str]) -> 
     if group_id is None:
         search.subject_ids = tuple(sorted(set(among)))
         return
-    group = groups.existing(group_id)
-    search.group = group.pk
-    search.subject_ids = tuple(group.memberships.order_by("subject_id").values_list("subject_id", flat=True))
+    search.group, search.subject_ids = groups.members(group_id)
 
 
 def _read(search: Search, reader: Callable[[], Roster]) -> None:

@@ -24,7 +24,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection, transaction
-from django.db.models import DurationField, ExpressionWrapper, F, Q, QuerySet
+from django.db.models import Q
 from django.db.models.functions import Now
 
 from .. import conf, metrics, signals
@@ -47,6 +47,11 @@ JOIN ml_models_credentialcount credential ON credential.credential = %(credentia
 WHERE subject.id = %(subject)s::uuid AND subject.failures = 0 AND pair.failures = 0
 AND pair.counted_at > statement_timestamp() - %(day)s * interval '1 second'
 """
+# by hand, since every search asks both: the ORM takes longer to write them than PostgreSQL to answer
+_SLOWED = "SELECT slowed_until - statement_timestamp() FROM ml_models_credentialcount WHERE credential = %s"
+_SLOWED_FOR = """
+SELECT slowed_until - statement_timestamp() FROM ml_models_paircount WHERE credential = %s AND subject_id = %s
+"""
 
 
 def require_free(lock_left: timedelta | None, slow_left: timedelta | None) -> None:
@@ -65,17 +70,19 @@ def require_not_slowed(caller: Caller) -> None:
     Raises:
         Slowed
     """
-    _require_over(_slow_left(CredentialCount.objects.filter(pk=caller.credential_id)), Slowed)
+    _require_over(_slow_left(_SLOWED, caller.credential_id), Slowed)
 
 
 def slow_left(caller: Caller, subject: UUID) -> timedelta | None:
     """How much longer the caller's credential waits for a subject, whose row the caller holds."""
-    return _slow_left(PairCount.objects.filter(subject=subject, credential=caller.credential_id))
+    return _slow_left(_SLOWED_FOR, caller.credential_id, subject)
 
 
-def _slow_left(counted: QuerySet[Any]) -> timedelta | None:
-    left = ExpressionWrapper(F("slowed_until") - Now(), DurationField())
-    return counted.values_list(left, flat=True).first()
+def _slow_left(query: str, *asked: str | UUID) -> timedelta | None:
+    with connection.cursor() as cursor:
+        cursor.execute(query, asked)
+        row = cursor.fetchone()
+    return row[0] if row else None
 
 
 def _require_over(left: timedelta | None, refusal: type[LockedOut]) -> None:

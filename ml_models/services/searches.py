@@ -6,15 +6,13 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from django.db import transaction
-from django.db.models import DurationField, ExpressionWrapper, F
-from django.db.models.functions import Now
+from django.db import connection, transaction
 
 from .. import crypto, metrics, signals
 from ..engine.errors import EngineError
 from ..engine.types import Decision, Quality
 from ..exceptions import ConfigChanged, LockedOut, NotLive, SearchedTooMuch
-from ..models import Identification, Membership, Subject, actor_id
+from ..models import Identification, actor_id
 from . import audit, limits, lockout
 from .attempts import Attempt
 from .callers import Caller
@@ -22,6 +20,13 @@ from .rosters import Candidate, Roster
 
 _MANY = 50
 """Of a search among so many, a chosen one of them is hardly guessed by it; one among n counts as `_MANY`/n searches."""
+
+# by hand, as in `lockout`
+_HELD = """
+SELECT id, locked_until - statement_timestamp() FROM ml_models_subject
+WHERE id = ANY(%s) ORDER BY id FOR NO KEY UPDATE
+"""
+_MEMBERS = "SELECT count(*) FROM ml_models_membership WHERE group_id = %s AND subject_id = ANY(%s)"
 
 
 @dataclass(slots=True)
@@ -92,11 +97,13 @@ def record_decision(
 def _require_present(search: Search) -> None:
     """Hold whoever is named or told of, and look again: nobody waits for a picture to be read with a lock held."""
     pks = [candidate.subject for candidate in search.shown]
-    left = ExpressionWrapper(F("locked_until") - Now(), DurationField())
-    rows = Subject.objects.select_for_update(no_key=True).filter(pk__in=pks).order_by("pk").annotate(left=left)
-    held = {subject.pk: subject.left for subject in rows}
-    members = Membership.objects.filter(group=search.group, subject_id__in=[one.subject_id for one in search.shown])
-    if len(held) < len(pks) or (search.group and members.count() < len(pks)):
+    with connection.cursor() as cursor:
+        cursor.execute(_HELD, [pks])
+        held = dict(cursor.fetchall())
+        # after the wait for the rows: the statement that waits sees of other tables what was there when it began
+        cursor.execute(_MEMBERS, [search.group, [candidate.subject_id for candidate in search.shown]])
+        [(members,)] = cursor.fetchall()
+    if len(held) < len(pks) or (search.group and members < len(pks)):
         raise ConfigChanged("The roster changed while the picture was processed. Try again.")
     lockout.require_free(held[pks[0]], lockout.slow_left(search.caller, pks[0]))
 
