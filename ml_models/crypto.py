@@ -199,21 +199,25 @@ def open_vector(embedding: UUID, reference: UUID, space: str, owner: Owner, data
     return _open(data, _associated("embedding", embedding, reference, space), owner)
 
 
-SealedVector = tuple[UUID | str, UUID | str, UUID | str, str, bytes]
-"""Embedding, reference, the owner's `row` and `subject_id`, data; see `open_vector`."""
+SealedVector = tuple[int, UUID | str, UUID | str, UUID | str, str, bytes]
+"""Place, embedding, reference, the owner's `row` and `subject_id`, data; see `open_vector`."""
 
 
-def open_vectors(space: str, rows: Collection[SealedVector], size: int) -> bytearray:
-    """As `open_vector`, of many in one space: one behind the other, `size` bytes each.
+def open_vectors(
+    space: str, sealed: Iterable[SealedVector], count: int, size: int
+) -> tuple[bytearray, list[UUID | str]]:
+    """As `open_vector`, of many in one space.
+
+    Returns: `count` vectors of `size` bytes, each at its place; and the references whose are unbound.
 
     Raises:
         CryptoError
         ValueError: one that opens is of another size.
     """
-    opened = bytearray(len(rows) * size)
+    opened, unbound = bytearray(count * size), []
     places, cipher = memoryview(opened), cache(_cipher)
-    for at, (embedding, reference, row, subject_id, data) in zip(range(0, len(opened), size), rows, strict=True):
-        place = places[at : at + size]
+    for at, embedding, reference, row, subject_id, data in sealed:
+        place = places[at * size : (at + 1) * size]
         try:  # as `open_vector`, in one piece: its calls take longer than the cipher
             end = 2 + data[1]
             start = end + _NONCE_BYTES
@@ -224,7 +228,9 @@ def open_vectors(space: str, rows: Collection[SealedVector], size: int) -> bytea
         except (LookupError, ValueError, InvalidTag):  # it is of before the binding, or that says what is wrong
             associated = _associated("embedding", embedding, reference, space)
             place[:] = _open(data, associated, Owner(row, subject_id), cipher)
-    return opened
+            if is_unbound(data):
+                unbound.append(reference)
+    return opened, unbound
 
 
 def seal_audit_key(row: UUID, key: bytes) -> bytes:

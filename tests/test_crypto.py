@@ -24,14 +24,16 @@ def sealed() -> bytes:
 
 def together(embedding: uuid.UUID, reference: uuid.UUID, space: str, owner: crypto.Owner, data: bytes) -> bytes:
     row = (str(embedding), str(reference), str(owner.row), owner.subject_id, data)
-    return bytes(crypto.open_vectors(space, [row, row], len(VECTOR)))
+    opened, unbound = crypto.open_vectors(space, [(1, *row), (0, *row)], 2, len(VECTOR))
+    assert unbound == [str(reference)] * 2 * crypto.is_unbound(data)
+    return bytes(opened)
 
 
 def test_what_was_sealed_opens(sealed: bytes) -> None:
     assert crypto.open_vector(EMBEDDING, REFERENCE, "space", CHILD, sealed) == VECTOR
     assert together(EMBEDDING, REFERENCE, "space", CHILD, sealed) == 2 * VECTOR
     with pytest.raises(ValueError, match="different structures"):
-        crypto.open_vectors("space", [(EMBEDDING, REFERENCE, SUBJECT, "child-1", sealed)], len(VECTOR) - 4)
+        crypto.open_vectors("space", [(0, EMBEDDING, REFERENCE, SUBJECT, "child-1", sealed)], 1, len(VECTOR) - 4)
     chip = crypto.seal_chip(REFERENCE, CHILD, b"chip")
     assert crypto.open_chip(REFERENCE, CHILD, chip) == b"chip"
     assert VECTOR[:16] not in sealed

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
+from itertools import accumulate, compress
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -21,32 +20,35 @@ from ..engine.identify import Templates
 from ..engine.types import Embeddings
 from ..models import EnsembleConfig, EnsembleMember
 
-Row = tuple[Any, ...]
-"""A reference as `_ROWS` has it. Keys are text, because to make UUIDs of them and text of those again takes longer than
-to open a vector."""
-# By hand, as `selectors` has it for one subject, and a row for a reference: rows cost more than what is in them. The
+# By hand, as `selectors` has it for one subject, and in one row: one for each reference costs Python more than what is
+# in it. Keys are text, because to make UUIDs of them and text of those again takes longer than to open a vector. The
 # vectors are looked up by their references' keys. To join the tables the database would guess how many vectors a space
 # has: it may take seconds where it guesses wrongly, and read everybody's where it guesses well. Not sorted: it would
 # sort the vectors on its disk.
-_ROWS = """
+_ROSTER = """
 WITH listed AS MATERIALIZED (
     SELECT subject.id AS subject, subject.subject_id, subject.audit_key, reference.id AS reference, reference.overridden
     FROM ml_models_subject subject
     JOIN ml_models_reference reference ON reference.subject_id = subject.id
     WHERE subject.subject_id = ANY(%(subject_ids)s)
 )
-SELECT subject::text, subject_id, audit_key, reference::text, overridden{columns}
-FROM listed{joins}
+SELECT * FROM (
+    SELECT array_agg(subject_id), array_agg(subject::text), array_agg(audit_key), array_agg(reference::text),
+           array_agg(overridden)
+    FROM listed
+) listed_once{members}
 """
-_SUBJECT, _SUBJECT_ID, _AUDIT_KEY, _REFERENCE, _OVERRIDDEN, _VECTORS = range(6)
-# two for each member, None where the reference has no vector of it
-_COLUMNS = ", v{n}.id::text, v{n}.vector"
-_JOIN = """
-LEFT JOIN (
-    SELECT reference_id, id, vector FROM ml_models_embedding
+_LISTED = 5
+_MEMBER = """, (
+    SELECT array_agg(reference_id::text), array_agg(id::text), array_agg(length(vector)), string_agg(vector, '')
+    FROM ml_models_embedding
     WHERE reference_id = ANY(ARRAY(SELECT reference FROM listed)) AND space = %(space{n})s
-) v{n} ON v{n}.reference_id = reference"""
+) member{n}"""
+_STORED = 4
 _CHIPS = "SELECT id::text, chip FROM ml_models_reference WHERE id = ANY(%(references)s::uuid[])"
+
+_Owner = tuple[int, str, str]
+"""Of a reference: its place among those that are searched, its subject's key and the host's id."""
 
 
 class Candidate(NamedTuple):
@@ -94,60 +96,72 @@ def reader(subject_ids: Sequence[str], config: EnsembleConfig) -> Callable[[], R
 
 
 def _read(database: BaseDatabaseWrapper, subject_ids: Sequence[str], members: Sequence[EnsembleMember]) -> Roster:
-    enrolled: dict[str, list[Row]] = defaultdict(list)
-    for row in _rows(database, subject_ids, [member.space for member in members]):
-        enrolled[row[_SUBJECT_ID]].append(row)
+    listed, *stored = _stored(database, subject_ids, [member.space for member in members])
+    hosts_ids, subjects, audit_keys, references, marks = listed
+    complete = set(references).intersection(*(with_vector for with_vector, *_ in stored))
+    overridden = set(compress(hosts_ids, marks))
     candidates: list[Candidate] = []
-    searched: list[list[Row]] = []
-    for subject_id, references in sorted(enrolled.items()):
-        complete = [row for row in references if None not in row[_VECTORS:]]
-        if complete:
-            first, overridden = complete[0], any(row[_OVERRIDDEN] for row in references)
-            candidates.append(Candidate(first[_SUBJECT], subject_id, first[_AUDIT_KEY], overridden))
-            searched.append(complete)
-    counts = np.array([len(references) for references in searched], np.intp)
-    columns = list(zip(*chain.from_iterable(searched), strict=True))
+    owners: dict[str, _Owner] = {}
+    starts: list[int] = []
+    for at in sorted(range(len(references)), key=hosts_ids.__getitem__):
+        if references[at] not in complete:
+            continue
+        subject, subject_id = subjects[at], hosts_ids[at]
+        if not candidates or candidates[-1].subject_id != subject_id:
+            candidates.append(Candidate(subject, subject_id, audit_keys[at], subject_id in overridden))
+            starts.append(len(owners))
+        owners[references[at]] = len(owners), subject, subject_id
+    enrolled = len(set(hosts_ids))
     return Roster(
         tuple(candidates),
-        Templates(_opened(database, members, columns) if columns else {}, np.cumsum(counts) - counts),
-        len(subject_ids) - len(enrolled),
-        len(enrolled) - len(candidates),
+        Templates(_opened(database, members, stored, owners) if candidates else {}, np.array(starts, np.intp)),
+        len(subject_ids) - enrolled,
+        enrolled - len(candidates),
     )
 
 
-def _rows(database: BaseDatabaseWrapper, subject_ids: Sequence[str], spaces: Sequence[str]) -> list[Row]:
-    numbers = range(len(spaces))
-    columns, joins = ("".join(part.format(n=n) for n in numbers) for part in (_COLUMNS, _JOIN))
+def _stored(database: BaseDatabaseWrapper, subject_ids: Sequence[str], spaces: Sequence[str]) -> list[Sequence[Any]]:
+    """The columns of `_ROSTER`: of the references, then of each member's vectors."""
+    query = _ROSTER.format(members="".join(_MEMBER.format(n=n) for n in range(len(spaces))))
     asked = {"subject_ids": list(subject_ids), **{f"space{n}": space for n, space in enumerate(spaces)}}
-    return _fetched(database, _ROWS.format(columns=columns, joins=joins), asked)
+    [row] = _fetched(database, query, asked)
+    columns = [column or () for column in row]  # an aggregate of no rows is NULL
+    return [columns[:_LISTED], *(columns[at : at + _STORED] for at in range(_LISTED, len(columns), _STORED))]
 
 
-def _fetched(database: BaseDatabaseWrapper, query: str, asked: Mapping[str, Any]) -> list[Row]:
-    # Django's own cursor has every vector sent as hexadecimal text, and makes each row twice
+def _fetched(database: BaseDatabaseWrapper, query: str, asked: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    # Django's own cursor has every vector sent as hexadecimal text
     with database.wrap_database_errors, psycopg.Cursor(database.connection) as cursor:
         return cursor.execute(query, asked, binary=True).fetchall()
 
 
 def _opened(
-    database: BaseDatabaseWrapper, members: Sequence[EnsembleMember], columns: Sequence[Sequence[Any]]
+    database: BaseDatabaseWrapper,
+    members: Sequence[EnsembleMember],
+    stored: Sequence[Sequence[Any]],
+    owners: Mapping[str, _Owner],
 ) -> dict[str, Embeddings]:
-    """Each member's vectors, in the order of the rows."""
-    references, subjects, subject_ids = columns[_REFERENCE], columns[_SUBJECT], columns[_SUBJECT_ID]
+    """Each member's vectors, at their references' places."""
     opened: dict[str, Embeddings] = {}
-    unbound: dict[str, crypto.Owner] = {}
-    for n, member in enumerate(members):
+    unbound: set[str] = set()
+    for member, columns in zip(members, stored, strict=True):
         name, dimension = member.artifact.name, int(member.artifact.contract["dimension"])
-        keys, vectors = columns[_VECTORS + 2 * n], columns[_VECTORS + 2 * n + 1]
-        sealed = list(zip(keys, references, subjects, subject_ids, vectors, strict=True))
         try:
-            data = crypto.open_vectors(member.space, sealed, 4 * dimension)
+            data, unproven = crypto.open_vectors(member.space, _sealed(columns, owners), len(owners), 4 * dimension)
         except ValueError:
             raise InferenceFailed(f"{name}: a stored vector has not {dimension} numbers.") from None
         opened[name] = Embeddings.of_features(np.frombuffer(data, "<f4").reshape(-1, dimension))
-        if any(map(crypto.is_unbound, vectors)):
-            rows = zip(references, subjects, subject_ids, vectors, strict=True)
-            unbound |= {ref: crypto.Owner(row, host) for ref, row, host, data in rows if crypto.is_unbound(data)}
+        unbound.update(unproven)
     if unbound:  # as `selectors.require_own_chips`
         for reference, chip in _fetched(database, _CHIPS, {"references": list(unbound)}):
-            crypto.open_chip(reference, unbound[reference], chip)
+            _, subject, subject_id = owners[reference]
+            crypto.open_chip(reference, crypto.Owner(subject, subject_id), chip)
     return opened
+
+
+def _sealed(columns: Sequence[Any], owners: Mapping[str, _Owner]) -> Iterator[crypto.SealedVector]:
+    references, keys, lengths, vectors = columns
+    for reference, key, length, end in zip(references, keys, lengths, accumulate(lengths), strict=True):
+        if reference in owners:
+            place, subject, subject_id = owners[reference]
+            yield place, key, reference, subject, subject_id, vectors[end - length : end]

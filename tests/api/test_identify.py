@@ -394,15 +394,21 @@ class TestRaces:
         with pytest.raises(LockedOut):
             found.result(LONG_S)
 
-    def test_whom_a_credential_waits_for_meanwhile_it_does_not_name(self, searching: tuple[Parking, Any]) -> None:
+    @pytest.mark.parametrize(("change", "refusal"), [("waits", Slowed), ("taken off", ConfigChanged)])
+    def test_what_came_while_a_search_waited_for_the_row_counts(
+        self, searching: tuple[Parking, Any], change: str, refusal: type[Exception]
+    ) -> None:
         parking, found = searching
         with transaction.atomic():
             child = Subject.objects.select_for_update().get(subject_id="child-1")
             parking.let_go()
             wait_for_a_lock()
-            until = timezone.now() + timedelta(minutes=5)
-            PairCount.objects.create(subject=child, credential="", slowed_until=until)
-        with pytest.raises(Slowed):
+            if change == "waits":
+                until = timezone.now() + timedelta(minutes=5)
+                PairCount.objects.create(subject=child, credential="", slowed_until=until)
+            else:
+                groups.change(services.NOBODY, "bus/7", [], ["child-1"])
+        with pytest.raises(refusal):
             found.result(LONG_S)
 
     def test_an_attempt_ends_under_the_version_it_began_with(self, searching: tuple[Parking, Any]) -> None:
@@ -441,6 +447,17 @@ class TestRaces:
         with pytest.raises(NotReady):
             found.result(LONG_S)
         assert not Identification.objects.exists()
+
+    def test_who_was_erased_before_the_roster_was_read_is_not_searched(
+        self, roster: str, portraits: Portraits, monkeypatch: pytest.MonkeyPatch, background: Any
+    ) -> None:
+        parking = Parking(monkeypatch, rosters, "reader")
+        found = background(lambda: services.identify(services.NOBODY, [portraits.eileen_collins], group_id=roster))
+        parking.arrive()
+        erasure.erase_subject(services.NOBODY, "child-1")
+        parking.let_go()
+        done = found.result(LONG_S)
+        assert (done.decision.decision, done.subject_id, done.roster.not_enrolled) == ("no_match", None, 2)
 
     def test_another_members_change_does_not_matter(self, searching: tuple[Parking, Any]) -> None:
         parking, found = searching

@@ -1,0 +1,75 @@
+"""A roster's templates are the ones that verify has for each of its subjects, however they were sealed."""
+
+import json
+import uuid
+
+import numpy as np
+import pytest
+from pytest_django import Settings
+
+from ml_models import crypto, selectors
+from ml_models.models import Embedding, EnsembleConfig, EnsembleMember, Reference, Subject
+from ml_models.services import rosters
+from ml_models.services.embeddings import sealed
+from tests.support.keys import keyset
+
+pytestmark = pytest.mark.django_db
+
+RNG = np.random.default_rng(17)
+
+
+def add_reference(subject_id: str, members: list[EnsembleMember], overridden: bool = False) -> None:
+    subject, _ = Subject.objects.get_or_create(subject_id=subject_id)
+    owner, pk = crypto.Owner(subject.pk, subject_id), uuid.uuid4()
+    Reference.objects.create(
+        pk=pk, subject=subject, chip=crypto.seal_chip(pk, owner, b"chip"), quality={}, overridden=overridden
+    )
+    for member in members:
+        feature = RNG.normal(size=member.artifact.contract["dimension"]).astype(np.float32)
+        sealed(pk, owner, member.space, feature).save(force_insert=True)
+
+
+def test_everybody_has_the_template_that_verify_has_for_them(served: EnsembleConfig, settings: Settings) -> None:
+    config = selectors.active_config()
+    members = list(config.members.all())
+    old = json.loads(settings.ML_MODELS["KEYSET"])["keys"]
+    add_reference("child-3", members)
+    add_reference("child-1", members)
+    settings.ML_MODELS = {**settings.ML_MODELS, "KEYSET": keyset("another-key", "another-key", **old)}
+    add_reference("child-1", members)
+    add_reference("child-2", members)
+    settings.ML_MODELS = {**settings.ML_MODELS, "BINDING": "introduce"}  # of before a vector named its subject
+    add_reference("child-2", members)
+    settings.ML_MODELS = {**settings.ML_MODELS, "BINDING": "bind"}
+    add_reference("child-2", members[1:], overridden=True)  # not embedded whole yet, nor is the next one
+    add_reference("child-4", members[:-1])
+    assert len({bytes(vector)[:2] for vector in Embedding.objects.values_list("vector", flat=True)}) == 3
+
+    asked = ["child-4", "child-2", "nobody", "child-1", "child-3"]
+    roster = rosters.read(asked, config)
+    assert (roster.not_enrolled, roster.not_embedded) == (1, 1)
+    assert [(one.subject_id, one.overridden) for one in roster.candidates] == [
+        ("child-1", False),
+        ("child-2", True),
+        ("child-3", False),
+    ]
+    assert roster.templates.counts.tolist() == [2, 2, 1]
+    for at, one in enumerate(roster.candidates):
+        alone = selectors.template(one.subject_id, config)
+        assert alone is not None
+        assert one.subject == alone.subject
+        own = roster.templates.take(np.array([at])).embeddings
+        first = members[0].artifact.name
+        # in any order, the same for every member
+        order = [int(np.argmax(own[first].vectors @ vector)) for vector in alone.embeddings[first].vectors]
+        for name, theirs in alone.embeddings.items():
+            assert np.array_equal(own[name].vectors[order], theirs.vectors)
+            assert np.array_equal(own[name].norms[order], theirs.norms)
+
+
+def test_nobody_is_found_where_nobody_can_be_searched(served: EnsembleConfig) -> None:
+    config = selectors.active_config()
+    add_reference("child-1", [])
+    roster = rosters.read(["child-1", "nobody"], config)
+    assert (roster.candidates, len(roster.templates), roster.not_enrolled, roster.not_embedded) == ((), 0, 1, 1)
+    assert rosters.read([], config).candidates == ()
