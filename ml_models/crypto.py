@@ -199,13 +199,11 @@ def open_vector(embedding: UUID, reference: UUID, space: str, owner: Owner, data
     return _open(data, _associated("embedding", embedding, reference, space), owner)
 
 
-SealedVector = tuple[int, UUID | str, UUID | str, UUID | str, str, bytes]
+SealedVector = tuple[int, UUID | str, str, UUID | str, str, bytes]
 """Place, embedding, reference, the owner's `row` and `subject_id`, data; see `open_vector`."""
 
 
-def open_vectors(
-    space: str, sealed: Iterable[SealedVector], count: int, size: int
-) -> tuple[bytearray, list[UUID | str]]:
+def open_vectors(space: str, sealed: Iterable[SealedVector], count: int, size: int) -> tuple[bytearray, list[str]]:
     """As `open_vector`, of many in one space.
 
     Returns: `count` vectors of `size` bytes, each at its place; and the references whose are unbound.
@@ -214,7 +212,7 @@ def open_vectors(
         CryptoError
         ValueError: one that opens is of another size.
     """
-    opened, unbound = bytearray(count * size), []
+    opened, unbound = bytearray(count * size), list[str]()
     places, cipher = memoryview(opened), cache(_cipher)
     for at, embedding, reference, row, subject_id, data in sealed:
         place = places[at * size : (at + 1) * size]

@@ -33,7 +33,7 @@ def test_what_was_sealed_opens(sealed: bytes) -> None:
     assert crypto.open_vector(EMBEDDING, REFERENCE, "space", CHILD, sealed) == VECTOR
     assert together(EMBEDDING, REFERENCE, "space", CHILD, sealed) == 2 * VECTOR
     with pytest.raises(ValueError, match="different structures"):
-        crypto.open_vectors("space", [(0, EMBEDDING, REFERENCE, SUBJECT, "child-1", sealed)], 1, len(VECTOR) - 4)
+        crypto.open_vectors("space", [(0, EMBEDDING, str(REFERENCE), SUBJECT, "child-1", sealed)], 1, len(VECTOR) - 4)
     chip = crypto.seal_chip(REFERENCE, CHILD, b"chip")
     assert crypto.open_chip(REFERENCE, CHILD, chip) == b"chip"
     assert VECTOR[:16] not in sealed

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate, compress
@@ -20,6 +20,8 @@ from ..engine.identify import Templates
 from ..engine.types import Embeddings
 from ..models import EnsembleConfig, EnsembleMember
 
+# So many subjects a query, sent behind one another: PostgreSQL answers the next one while what came is opened.
+_TOGETHER = 200
 # By hand, as `selectors` has it for one subject, and in one row: one for each reference costs Python more than what is
 # in it. Keys are text, because to make UUIDs of them and text of those again takes longer than to open a vector. The
 # vectors are looked up by their references' keys. To join the tables the database would guess how many vectors a space
@@ -48,7 +50,7 @@ _STORED = 4
 _CHIPS = "SELECT id::text, chip FROM ml_models_reference WHERE id = ANY(%(references)s::uuid[])"
 
 _Owner = tuple[int, str, str]
-"""Of a reference: its place among those that are searched, its subject's key and the host's id."""
+"""Of a reference: its place among those that were asked for together, its subject's key and the host's id."""
 
 
 class Candidate(NamedTuple):
@@ -76,7 +78,7 @@ class Roster:
 
 
 def read(subject_ids: Sequence[str], config: EnsembleConfig) -> Roster:
-    """The candidates among these subjects, in one query.
+    """The candidates among these subjects. Each one is read whole, in one query.
 
     Args:
         subject_ids: the host's, each once.
@@ -96,71 +98,90 @@ def reader(subject_ids: Sequence[str], config: EnsembleConfig) -> Callable[[], R
 
 
 def _read(database: BaseDatabaseWrapper, subject_ids: Sequence[str], members: Sequence[EnsembleMember]) -> Roster:
-    listed, *stored = _stored(database, subject_ids, [member.space for member in members])
-    hosts_ids, subjects, audit_keys, references, marks = listed
-    complete = set(references).intersection(*(with_vector for with_vector, *_ in stored))
-    overridden = set(compress(hosts_ids, marks))
-    candidates: list[Candidate] = []
-    owners: dict[str, _Owner] = {}
-    starts: list[int] = []
-    for at in sorted(range(len(references)), key=hosts_ids.__getitem__):
-        if references[at] not in complete:
-            continue
-        subject, subject_id = subjects[at], hosts_ids[at]
-        if not candidates or candidates[-1].subject_id != subject_id:
-            candidates.append(Candidate(subject, subject_id, audit_keys[at], subject_id in overridden))
-            starts.append(len(owners))
-        owners[references[at]] = len(owners), subject, subject_id
-    enrolled = len(set(hosts_ids))
-    return Roster(
-        tuple(candidates),
-        Templates(_opened(database, members, stored, owners) if candidates else {}, np.array(starts, np.intp)),
-        len(subject_ids) - enrolled,
-        enrolled - len(candidates),
-    )
-
-
-def _stored(database: BaseDatabaseWrapper, subject_ids: Sequence[str], spaces: Sequence[str]) -> list[Sequence[Any]]:
-    """The columns of `_ROSTER`: of the references, then of each member's vectors."""
-    query = _ROSTER.format(members="".join(_MEMBER.format(n=n) for n in range(len(spaces))))
-    asked = {"subject_ids": list(subject_ids), **{f"space{n}": space for n, space in enumerate(spaces)}}
-    [row] = _fetched(database, query, asked)
-    columns = [column or () for column in row]  # an aggregate of no rows is NULL
-    return [columns[:_LISTED], *(columns[at : at + _STORED] for at in range(_LISTED, len(columns), _STORED))]
-
-
-def _fetched(database: BaseDatabaseWrapper, query: str, asked: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    ids, reading = sorted(subject_ids), _Reading(members)
+    query = _ROSTER.format(members="".join(_MEMBER.format(n=n) for n in range(len(members))))
+    spaces = {f"space{n}": member.space for n, member in enumerate(members)}
     # Django's own cursor has every vector sent as hexadecimal text
-    with database.wrap_database_errors, psycopg.Cursor(database.connection) as cursor:
-        return cursor.execute(query, asked, binary=True).fetchall()
+    with database.wrap_database_errors, database.connection.pipeline():
+        asked = [psycopg.Cursor(database.connection) for _ in range(0, len(ids), _TOGETHER)]
+        for at, cursor in enumerate(asked):
+            some = ids[at * _TOGETHER : (at + 1) * _TOGETHER]
+            cursor.execute(query, {**spaces, "subject_ids": some}, binary=True)
+        for cursor in asked:
+            reading.add(*cursor.fetchall())
+    if reading.unbound:  # as `selectors.require_own_chips`
+        with database.wrap_database_errors, psycopg.Cursor(database.connection) as cursor:
+            chips = cursor.execute(_CHIPS, {"references": list(reading.unbound)}, binary=True)
+            for reference, chip in chips.fetchall():
+                crypto.open_chip(reference, reading.unbound[reference], chip)
+    return reading.roster(len(ids))
 
 
-def _opened(
-    database: BaseDatabaseWrapper,
-    members: Sequence[EnsembleMember],
-    stored: Sequence[Sequence[Any]],
-    owners: Mapping[str, _Owner],
-) -> dict[str, Embeddings]:
-    """Each member's vectors, at their references' places."""
-    opened: dict[str, Embeddings] = {}
-    unbound: set[str] = set()
-    for member, columns in zip(members, stored, strict=True):
-        name, dimension = member.artifact.name, int(member.artifact.contract["dimension"])
+class _Reading:
+    """The roster as far as it was read; its vectors are opened, each member's one behind the other."""
+
+    def __init__(self, members: Sequence[EnsembleMember]) -> None:
+        self.unbound: dict[str, crypto.Owner] = {}
+        self._vectors = [(member, bytearray()) for member in members]
+        self._candidates: list[Candidate] = []
+        self._starts: list[int] = []
+        self._references = self._enrolled = 0
+
+    def add(self, row: Sequence[Any]) -> None:
+        columns = [column or () for column in row]  # an aggregate of no rows is NULL
+        subject_ids, subjects, audit_keys, references, marks = columns[:_LISTED]
+        stored = [columns[at : at + _STORED] for at in range(_LISTED, len(columns), _STORED)]
+        complete = set(references).intersection(*(of_member for of_member, *_ in stored))
+        overridden = set(compress(subject_ids, marks))
+        owners: dict[str, _Owner] = {}
+        before = ""
+        for at in sorted(range(len(references)), key=subject_ids.__getitem__):
+            if references[at] not in complete:
+                continue
+            subject, subject_id = subjects[at], subject_ids[at]
+            if subject_id != before:
+                before = subject_id
+                self._candidates.append(Candidate(subject, subject_id, audit_keys[at], subject_id in overridden))
+                self._starts.append(self._references + len(owners))
+            owners[references[at]] = len(owners), subject, subject_id
+        for (member, vectors), of_member in zip(self._vectors, stored, strict=True):
+            vectors += self._opened(member, _sealed(of_member, owners), owners)
+        self._references += len(owners)
+        self._enrolled += len(set(subject_ids))
+
+    def _opened(
+        self, member: EnsembleMember, sealed: Iterable[crypto.SealedVector], owners: Mapping[str, _Owner]
+    ) -> bytearray:
+        dimension = _dimension(member)
         try:
-            data, unproven = crypto.open_vectors(member.space, _sealed(columns, owners), len(owners), 4 * dimension)
+            opened, unbound = crypto.open_vectors(member.space, sealed, len(owners), 4 * dimension)
         except ValueError:
+            name = member.artifact.name
             raise InferenceFailed(f"{name}: a stored vector has not {dimension} numbers.") from None
-        opened[name] = Embeddings.of_features(np.frombuffer(data, "<f4").reshape(-1, dimension))
-        unbound.update(unproven)
-    if unbound:  # as `selectors.require_own_chips`
-        for reference, chip in _fetched(database, _CHIPS, {"references": list(unbound)}):
+        for reference in unbound:
             _, subject, subject_id = owners[reference]
-            crypto.open_chip(reference, crypto.Owner(subject, subject_id), chip)
-    return opened
+            self.unbound[reference] = crypto.Owner(subject, subject_id)
+        return opened
+
+    def roster(self, asked: int) -> Roster:
+        embeddings = {
+            member.artifact.name: Embeddings.of_features(np.frombuffer(vectors, "<f4").reshape(-1, _dimension(member)))
+            for member, vectors in self._vectors
+        }
+        return Roster(
+            tuple(self._candidates),
+            Templates(embeddings, np.array(self._starts, np.intp)),
+            asked - self._enrolled,
+            self._enrolled - len(self._candidates),
+        )
 
 
-def _sealed(columns: Sequence[Any], owners: Mapping[str, _Owner]) -> Iterator[crypto.SealedVector]:
-    references, keys, lengths, vectors = columns
+def _dimension(member: EnsembleMember) -> int:
+    return int(member.artifact.contract["dimension"])
+
+
+def _sealed(of_member: Sequence[Any], owners: Mapping[str, _Owner]) -> Iterator[crypto.SealedVector]:
+    references, keys, lengths, vectors = of_member
     for reference, key, length, end in zip(references, keys, lengths, accumulate(lengths), strict=True):
         if reference in owners:
             place, subject, subject_id = owners[reference]
