@@ -21,7 +21,7 @@ from ..engine.types import Embeddings
 from ..models import EnsembleConfig, EnsembleMember
 
 # So many subjects a query, sent behind one another: PostgreSQL answers the next one while what came is opened.
-_TOGETHER = 200
+_TOGETHER = 500
 # By hand, as `selectors` has it for one subject, and in one row: one for each reference costs Python more than what is
 # in it. Keys are text, because to make UUIDs of them and text of those again takes longer than to open a vector. The
 # vectors are looked up by their references' keys. To join the tables the database would guess how many vectors a space
