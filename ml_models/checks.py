@@ -17,6 +17,15 @@ from .services import challenges
 from .versions import evidence
 
 _MIN_TOKEN = 20
+# what bounds guessing: the least and the most that still does
+_BOUNDS = {
+    "LOCKOUT_AFTER": (0, 1000),
+    "LOCKOUT_S": (1, 31_536_000),
+    "LOCKOUT_MAX_S": (1, 31_536_000),
+    "SLOW_AFTER": (1, 1000),
+    "HONEST_FAILURE_RATE": (0, 1),
+    "REENROL_WINDOW_DAYS": (0, 36_500),
+}
 # of the PostgreSQL server: what it writes into its own log of a statement that fails
 _SILENT_LOG = {"log_min_error_statement": "panic", "log_error_verbosity": "terse"}
 
@@ -101,6 +110,33 @@ def check_retention(**_: Any) -> list[CheckMessage]:
         for name, value in days.items()
         if not (value is None or (isinstance(value, int) and value >= 0))
     ]
+
+
+@register()
+def check_guessing(**_: Any) -> list[CheckMessage]:
+    """A lock of no seconds ends as it begins, and nobody would notice."""
+    return [
+        Error(f"{name} is {value!r}.", hint=f"A number from {low} to {high}.", id="ml_models.E015")
+        for name, (low, high) in _BOUNDS.items()
+        if not (isinstance(value := conf.get(name), int | float) and low <= value <= high)
+    ]
+
+
+@register()
+def check_limits(**_: Any) -> list[CheckMessage]:
+    limits, known = conf.get("LIMITS"), conf.DEFAULTS["LIMITS"]
+    if isinstance(limits, dict) and limits.keys() <= known.keys() and all(map(_is_limit, limits.values())):
+        return []
+    hint = f"By scope ({', '.join(known)}) a pair (uses, seconds) of whole numbers above 0, or None for no limit."
+    return [Error(f"LIMITS is {limits!r}.", hint=hint, id="ml_models.E016")]
+
+
+def _is_limit(value: Any) -> bool:
+    return value is None or (
+        isinstance(value, tuple | list)
+        and len(value) == 2
+        and all(isinstance(number, int) and number > 0 for number in value)
+    )
 
 
 @register()

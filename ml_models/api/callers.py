@@ -15,5 +15,7 @@ def account(request: Request) -> str:
 
 
 def caller(request: Request, capture_point: str = "") -> Caller:
-    """The caller, with the credential as `ML_MODELS["CREDENTIAL"]` names it."""
-    return Caller(request.user, import_string(conf.get("CREDENTIAL"))(request), capture_point)
+    """The caller, with the credential as `ML_MODELS["CREDENTIAL"]` names it; by the account where that names none, for
+    only commands have none, and they are never suspected."""
+    named = import_string(conf.get("CREDENTIAL"))(request)
+    return Caller(request.user, named or account(request), capture_point)

@@ -227,7 +227,7 @@ def release(caller: Caller, subject_id: str) -> bool:
 
     The counts begin anew; the lengths stay, so whoever guesses on is locked out longer than before.
 
-    Returns: whether there was anything to lift.
+    Returns: whether there was anything to lift; where not, nothing is forgotten.
     Raises:
         InvalidRequest: the id breaks the rule; `release_row` releases who has such a one.
         NotFound: there is no such subject.
@@ -252,10 +252,11 @@ def _release(caller: Caller, **which: Any) -> bool:
             raise NotFound("There is no such subject.")
         locked = Subject.objects.filter(~_FREE, pk=subject.pk).update(locked_until=Now())
         slowed = subject.pair_counts.filter(slowed_until__gt=Now()).update(slowed_until=Now())
-        Subject.objects.filter(pk=subject.pk).update(failures=0)
-        subject.pair_counts.update(failures=0)
         released = locked + slowed > 0
+        # only with an event: else whoever may release guesses on for ever, and is never locked
         if released:
+            Subject.objects.filter(pk=subject.pk).update(failures=0)
+            subject.pair_counts.update(failures=0)
             audit.record(audit.Kind.RELEASE, caller, audit.named(subject))
             signals.after_commit(signals.subject_released, subject_id=subject.subject_id)
     logger.info("account %s released subject %s: %s", actor_id(caller.account), subject.pk, released)

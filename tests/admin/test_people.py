@@ -103,10 +103,9 @@ def test_a_picture_is_enrolled_by_who_may_and_refused_with_its_reason(
     desk = staff("view_subject", "enroll_subject")
     assert "Enrolled, with a picture of quality" in told(enrol(desk, "child-3", portraits.eileen_collins))
     reference = Reference.objects.get(subject__subject_id="child-3")
-    assert (reference.enrolled_by, AuditEvent.objects.filter(kind="enroll").last().credential_id) == (  # type: ignore[union-attr]
-        desk.get(ENROL).wsgi_request.user,
-        "panel",
-    )
+    operator: Any = desk.get(ENROL).wsgi_request.user
+    event = AuditEvent.objects.filter(kind="enroll").latest("pk")
+    assert (reference.enrolled_by, event.credential_id) == (operator, f"panel:{operator.pk}")
     refusals = [
         (enrol(desk, "child-3", portraits.grace_hopper), "match"),
         (enrol(desk, "child-3", b"no picture"), ""),
@@ -126,8 +125,8 @@ def test_a_picture_is_enrolled_by_who_may_and_refused_with_its_reason(
 
     without = staff("view_subject")
     assert enrol(without, "child-4", portraits.eileen_collins).status_code == 403
-    refused = AuditEvent.objects.filter(code="forbidden").order_by("pk").values_list("kind", "credential_id")
-    assert list(refused) == [("override", "panel"), ("enroll", "panel")]
+    refused = AuditEvent.objects.filter(code="forbidden").order_by("pk").values_list("kind", flat=True)
+    assert list(refused) == ["override", "enroll"]
     assert ENROL not in without.get(page("subject", "changelist")).text
     assert ENROL in desk.get(page("subject", "changelist")).text
 

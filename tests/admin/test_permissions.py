@@ -90,8 +90,11 @@ def test_a_button_is_seen_and_pressed_by_holders_of_its_right_only(
         assert client.get(url).status_code == 403
         refused = client.post(url)
         assert (refused.status_code, right in refused.text) == (403, True)
-    events = AuditEvent.objects.filter(code="forbidden").values_list("kind", "credential_id")
-    assert list(events) == ([(AUDITED[model, button], "panel")] * 2 if (model, button) in AUDITED else [])
+    events = AuditEvent.objects.filter(code="forbidden")
+    assert [event.kind for event in events] == ([AUDITED[model, button]] * 2 if (model, button) in AUDITED else [])
+    # each operator is a credential
+    assert [event.credential_id for event in events] == [f"panel:{event.caller}" for event in events]
+    assert len({event.caller for event in events}) == len(events)
     assert type(row).objects.filter(pk=row.pk).exists()
     assert getattr(type(row).objects.get(pk=row.pk), "state", "") == getattr(row, "state", "")
 

@@ -42,6 +42,19 @@ def test_a_key_is_named_by_its_public_part_and_an_account_by_its_number(
     assert asked[1].capture_point == ""
 
 
+def nameless(request: Any) -> str:
+    return ""
+
+
+def test_a_request_that_the_host_names_no_credential_of_has_its_accounts(
+    service: APIClient, asked: list[Caller], settings: Any
+) -> None:
+    """One without any is a command's, which nobody suspects however many faces it shows."""
+    settings.ML_MODELS = {**settings.ML_MODELS, "CREDENTIAL": f"{__name__}.nameless"}
+    send(service, "verify")
+    assert asked[0].credential_id == f"account:{asked[0].account.pk}"  # type: ignore[union-attr]
+
+
 @pytest.mark.parametrize("point", ["x" * 51, "front\ndoor", "\x00"])
 def test_a_capture_point_is_short_and_plain(service: APIClient, asked: list[Caller], point: str) -> None:
     answers = [send(service, call, capture_point=point) for call in ("enroll", "verify")]

@@ -313,7 +313,7 @@ def test_the_chain_is_still_while_it_is_verified(
     assert (chain.chain(), chain.prune()) == (1, 3)
 
 
-@pytest.mark.parametrize("forever", [0, None])
+@pytest.mark.parametrize("forever", [0, None, -1])
 def test_nothing_is_pruned_before_its_time_or_where_events_are_kept_for_ever(
     chained: None, settings: Settings, forever: int | None
 ) -> None:

@@ -10,9 +10,9 @@ from django.db import connection, transaction
 from django.db.models.functions import Now
 from django.dispatch import Signal
 
-from ml_models import services, signals
+from ml_models import checks, services, signals
 from ml_models.exceptions import LockedOut, NotEnrolled, NotFound, Slowed
-from ml_models.models import CredentialCount, PairCount, Subject
+from ml_models.models import AuditEvent, CredentialCount, PairCount, Subject
 from ml_models.services import NOBODY, Caller, lockout
 from tests.support.clock import pass_
 
@@ -316,6 +316,18 @@ def test_a_slowed_credential_is_released_with_the_subject_that_is_not_locked(chi
     assert attempt(child, "match") == "match"
 
 
+def test_a_release_that_lifts_nothing_gives_a_guesser_no_new_tries(child: Subject) -> None:
+    """It leaves no event, so whoever may release would guess for ever."""
+    told = []
+    for _ in range(4):
+        told.append(attempt(child))
+        lifted = lockout.release(NOBODY, "child-1")
+        if lifted:
+            break
+    assert (told, lifted) == (["no_match"] * 3, True)
+    assert AuditEvent.objects.get().kind == "release"
+
+
 def test_who_is_not_there_is_not_released() -> None:
     with pytest.raises(NotFound):
         lockout.release(NOBODY, "nobody")
@@ -325,6 +337,27 @@ def test_a_released_credential_begins_anew() -> None:
     assert fleet(40, "key:bus", "no_match")[-1].startswith("throttled")
     assert [lockout.release_credential(NOBODY, "key:bus") for _ in range(2)] == [True, False]
     assert fleet(1, "key:bus", "match", first=50) == ["match"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "ids"),
+    [
+        ("LOCKOUT_AFTER", 0, []),
+        ("LOCKOUT_AFTER", "5", ["ml_models.E015"]),
+        ("LOCKOUT_S", 0, ["ml_models.E015"]),
+        ("LOCKOUT_MAX_S", -1, ["ml_models.E015"]),
+        ("SLOW_AFTER", 0, ["ml_models.E015"]),
+        ("HONEST_FAILURE_RATE", 5, ["ml_models.E015"]),
+        ("REENROL_WINDOW_DAYS", None, ["ml_models.E015"]),
+        ("LIMITS", {"subject": None}, []),
+        ("LIMITS", {"subjects": (600, 60)}, ["ml_models.E016"]),
+        ("LIMITS", {"subject": (600, 0)}, ["ml_models.E016"]),
+        ("LIMITS", {"subject": 600}, ["ml_models.E016"]),
+    ],
+)
+def test_a_setting_that_bounds_nothing_is_told(configure: Any, name: str, value: Any, ids: list[str]) -> None:
+    configure(**{name: value})
+    assert [message.id for message in checks.check_guessing() + checks.check_limits()] == ids
 
 
 def test_a_refusal_says_what_ends_it() -> None:

@@ -56,7 +56,7 @@ def test_a_score_in_the_shadow_goes_by_its_own_age_and_with_its_verify(served: E
     assert Verification.objects.count() == 2
 
 
-@pytest.mark.parametrize("forever", [0, None])
+@pytest.mark.parametrize("forever", [0, None, -1])
 def test_nothing_goes_where_rows_are_kept_for_ever(forever: Any, settings: Settings) -> None:
     settings.ML_MODELS = {**settings.ML_MODELS, "RETENTION_DAYS": forever}
     verified(10_000)
