@@ -1,7 +1,8 @@
 """`make fuzz`, its third part: calls drawn from the OpenAPI document, by every role, each answer held against it.
 
 On services of its own, with the demo pack's version live and two people enrolled. What a call changes stays: later ones
-meet erased people, locked ones and rollouts on their way.
+meet erased people, locked ones and rollouts on their way. Before each role's calls the two are enrolled and free again,
+or nothing but refusals would be left.
 """
 
 from __future__ import annotations
@@ -79,6 +80,17 @@ class Known:
             "rollout_id": [str(pk) for pk in Rollout.objects.values_list("pk", flat=True)[:20]],
         }
 
+    def bring_back(self) -> None:
+        """Enrol whom calls have erased, release whom they have locked."""
+        from ml_models import services
+        from ml_models.models import Reference
+        from ml_models.services import lockout
+
+        for subject_id, picture in zip(self.subject_ids, self.pictures, strict=True):
+            if not Reference.objects.filter(subject__subject_id=subject_id).exists():
+                services.enroll(services.NOBODY, subject_id, picture, override=True)
+            lockout.release(services.NOBODY, subject_id)
+
 
 def run(
     app: Any,
@@ -99,6 +111,8 @@ def run(
     for turn, (role, operation) in enumerate(cycle(product(roles, operations))):
         if report.calls >= calls:
             break
+        if turn % len(operations) == 0:
+            known.bring_back()
         headers = {"Authorization": f"Token {tokens[role]}"} if role in tokens else {}
         _draw(operation, role, headers, known, in_a_row, seed_ + turn, report)
         if turn % 100 == 0:
