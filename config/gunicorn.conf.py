@@ -26,8 +26,6 @@ graceful_timeout = int(os.environ.get("WEB_GRACEFUL_TIMEOUT", "25"))
 accesslog = None
 # a thread and a socket file in the process that forks, for a tool we do not use
 control_socket_disable = True
-# never: a session made before the fork has its threads dead in the child
-preload_app = False
 
 _METRICS = "PROMETHEUS_MULTIPROC_DIR"
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from django.conf import settings as django_settings
@@ -33,7 +33,9 @@ django_settings.ML_MODELS["MAX_WAIT_S"] = 60.0
 django_settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 # proven equal as ever, and not timed first: tests/artifacts asks how an engine is chosen
 django_settings.ML_MODELS["INFERENCE"] = "auto" if why_not_openvino() else "openvino"
-cast(dict[str, Any], django_settings.CACHES["default"]["OPTIONS"]).update(socket_connect_timeout=30, socket_timeout=30)
+django_settings.CACHES = {
+    "default": {**django_settings.CACHES["default"], "OPTIONS": {"socket_connect_timeout": 30, "socket_timeout": 30}}
+}
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import pytest
-from django.db import connection
+from django.db import ConnectionHandler, connection
 
 from backend_easy import database
 from backend_easy.database import ServingConnection
@@ -98,6 +98,31 @@ def test_every_connection_has_timeouts_those_of_requests_are_short(
     assert bool(pool) == ("pool" in entry["OPTIONS"]) == (entry["CONN_MAX_AGE"] == 0)
     bounds = entry["OPTIONS"].get("pool", {})
     assert [bounds.get(name, 0) for name in ("min_size", "max_size", "timeout")] == [pool, pool, 1.5 if pool else 0]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("pool", [1, 0])
+def test_a_connection_that_broke_while_it_was_idle_is_replaced_before_it_is_used(
+    proxied: tuple[Blackhole, str], pool: int
+) -> None:
+    proxy, url = proxied
+    handler = ConnectionHandler({"default": database.configured(url, pool, None)})
+    served: Any = handler["default"]
+
+    def ask() -> Any:
+        with served.cursor() as cursor:
+            cursor.execute("SELECT 1")
+            return cursor.fetchone()
+
+    try:
+        assert ask() == (1,)
+        served.close_if_unusable_or_obsolete()  # a request has ended
+        proxy.restore()
+        assert ask() == (1,)
+    finally:
+        served.close()
+        if pool:
+            served.close_pool()
 
 
 @pytest.mark.django_db

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import runpy
@@ -19,9 +20,11 @@ import psutil
 import pytest
 import requests
 from django.db import OperationalError, connection
+from django.test import Client
 from rest_framework.authtoken.models import Token
 
 from backend_easy import threads
+from backend_easy.asgi import application
 from devstack.services import free_port
 from devstack.state import ROOT
 from ml_models import runtime
@@ -50,6 +53,14 @@ def test_probes_are_answered_by_address_and_without_tls(people: list[str], tmp_p
         assert requests.get(page, headers=pod, timeout=30, allow_redirects=False).status_code == 400
         named = {"Host": "faces.example.org"}
         assert requests.get(page, headers=named, timeout=30, allow_redirects=False).status_code == 301
+        assert ServingProcess.objects.count() == 1
+    assert not ServingProcess.objects.exists()  # or a rollout would wait for it
+
+
+@pytest.mark.parametrize("allowed", ["*", ".example.org"])
+def test_probes_are_answered_where_hosts_are_allowed_by_a_pattern(settings: Any, allowed: str) -> None:
+    settings.ALLOWED_HOSTS = [allowed]
+    assert Client().get("/healthz", headers={"host": "10.1.2.3:8000"}).status_code == 200
 
 
 def test_a_process_that_has_to_start_on_a_full_disk_serves(people: list[str], tmp_path: Path) -> None:
@@ -101,8 +112,22 @@ def test_a_replacement_that_finds_the_database_gone_begins_all_the_same(monkeypa
     assert told == ["the database does not answer (OperationalError); loading in the background", "started"]
 
 
+def test_a_process_that_ends_while_the_database_is_gone_ends_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    server = SimpleNamespace(log=SimpleNamespace(warning=lambda text, *values: told.append(text % values)))
+
+    def stop() -> None:
+        raise OperationalError("faces.example.org refuses")
+
+    monkeypatch.setattr(runtime, "stop", stop)
+    runpy.run_path(str(ROOT / "config" / "gunicorn.conf.py"))["worker_exit"](server, None)
+    assert told == ["left the list of serving processes to time out: OperationalError"]
+
+
 def test_what_is_imported_is_not_walked_by_each_full_collection(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runtime, "start", lambda: None)
+    # one of the first accepts at once: nobody else answers yet
+    monkeypatch.setattr(runtime, "refresh", lambda **_: pytest.fail("it loads before it accepts"))
     hooks = runpy.run_path(str(ROOT / "config" / "gunicorn.conf.py"))
     gc.unfreeze()
     try:
@@ -148,5 +173,18 @@ def test_an_asgi_server_loads_serves_and_takes_itself_off_the_list(
         assert ServingProcess.objects.count() == 1
         with connection.cursor() as cursor:
             cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
-            assert cursor.fetchone()[0] <= threads.CONNECTIONS + 1
+            assert cursor.fetchone()[0] == threads.CONNECTIONS + 1
     assert ServingProcess.objects.count() == 0
+
+
+def test_a_web_socket_is_closed() -> None:
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "websocket.connect"}
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    asyncio.run(application({"type": "websocket", "path": "/healthz", "headers": []}, receive, send))
+    assert sent == [{"type": "websocket.close"}]
