@@ -65,7 +65,7 @@ def require_group(user: Any, action: str, group_id: str) -> None:
     Raises: Forbidden
     """
     policy = import_string(conf.get("GROUP_POLICY"))
-    if not policy(user, action, group_id):
+    if not _lets_in(policy, user, action, group_id):
         raise _refusal(policy, f"{action}_group")
 
 
@@ -77,7 +77,7 @@ def require(user: Any, action: str, subject_id: str) -> None:
         Throttled: this subject was asked for too often, by whomever.
     """
     policy = _subject_policy()
-    if not policy(user, action, subject_id):
+    if not _lets_in(policy, user, action, subject_id):
         raise _refusal(policy, f"{action}_subject")
     if wait_s := limits.spend("subject", subject_id):
         raise Throttled(wait_s)
@@ -91,18 +91,23 @@ def require_each(user: Any, action: str, subject_ids: Iterable[str]) -> None:
         Forbidden
     """
     policy = _subject_policy()
-    if not all(policy(user, action, subject_id) for subject_id in subject_ids):
+    if not all(_lets_in(policy, user, action, subject_id) for subject_id in subject_ids):
         raise _refusal(policy, f"{action}_subject")
 
 
 def sees_candidate(user: Any, subject_id: str) -> bool:
     """Whether a caller who asked about somebody else may be told of this subject: holds `view_candidates`, and may read
     the subject by the host's policy."""
-    return bool(user.has_perm("ml_models.view_candidates") and _subject_policy()(user, "read", subject_id))
+    return bool(user.has_perm("ml_models.view_candidates") and _lets_in(_subject_policy(), user, "read", subject_id))
 
 
 def _subject_policy() -> Any:
     return import_string(conf.get("SUBJECT_POLICY"))
+
+
+def _lets_in(policy: Any, user: Any, action: str, host_id: str) -> bool:
+    """Only True lets in: what a policy answers that was declared async, or forgot to compare, is true as well."""
+    return policy(user, action, host_id) is True
 
 
 def _refusal(policy: Any, permission: str) -> Forbidden:

@@ -11,6 +11,7 @@ from rest_framework.authtoken.models import Token
 from rest_framework.response import Response
 from rest_framework.test import APIClient
 
+from ml_models.api import access
 from ml_models.api.access import Nobody
 from ml_models.api.base import FaceView
 from ml_models.models import Reference, Subject
@@ -229,6 +230,27 @@ def test_the_host_can_bring_its_own_policy(user: Any, settings: Any) -> None:
     answers = [call(caller, name, "POST", subject_id, uuid.uuid4()).status_code for name, subject_id in asked]
     assert answers[0] not in (401, 403)
     assert answers[1:] == [403, 403, 403]
+
+
+def truthy(user: Any, action: str, host_id: str) -> Any:
+    """As an async policy's answer is, or a row's that was found."""
+    return object()
+
+
+@pytest.mark.parametrize("setting", ["SUBJECT_POLICY", "GROUP_POLICY"])
+def test_a_policy_that_does_not_answer_true_lets_nobody_in(user: Any, grant: Any, settings: Any, setting: str) -> None:
+    settings.ML_MODELS = {**settings.ML_MODELS, setting: f"{__name__}.truthy"}
+    caller = APIClient()
+    caller.force_authenticate(user)
+    face = "/api/v1/face"
+    several = {"subject_ids": ["child-1", "child-2"], "image": "AAAA"}
+    answers = [
+        caller.get(f"{face}/subjects/child-1"),
+        caller.get(f"{face}/groups/bus-1"),
+        caller.post(f"{face}/identify", several, format="json"),
+    ]
+    assert [answer.status_code for answer in answers] == [403] * 3
+    assert not access.sees_candidate(grant(user, "view_candidates"), "child-1")
 
 
 @pytest.mark.parametrize("path", ["%00", "%20", "x" * 201, "%ff", "a%2Fb", "a/b", "..%2Fconfig", "ü"])
