@@ -3,19 +3,25 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 from rest_framework.test import APIClient
 
-from devstack.drill import live, scale
+from devstack.drill import live, scale, versions
 from devstack.drill.people import PHOTOS
 from devstack.drill.report import Report
 from devstack.state import ROOT
-from ml_models import rollouts
+from ml_models import rollouts, runtime
 from ml_models.models import EnsembleConfig, Verification
+from ml_models.services import lockout
 from tests.conftest import Portraits
+from tests.support.races import LONG_S, Parking
+from tests.support.served import FULL_SET, RULE, ensemble, write
 from tests.support.uploads import verify
+from tests.support.work import work_off
 
 
 def drill(test: Any) -> Any:
@@ -85,6 +91,47 @@ def test_a_row_with_numbers_of_another_version_or_condition_is_counted_as_mixed(
         Verification.objects.update(**{name: value})
         assert live.mixed(0) == 1, name
         row.save()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_answer_is_one_versions_though_others_go_live_in_the_middle_of_it(
+    people: list[str],
+    service: APIClient,
+    portraits: Portraits,
+    tmp_path: Path,
+    background: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The drill's rollout, activation of weights and rollback, each while a verify has read its template."""
+    for name, version, threshold in (("OLD", 2, 2.0), ("NEW", 3, 2.5), ("REWEIGHTED", 4, 3.0)):
+        monkeypatch.setattr(live, name, version)
+        if version != 2:
+            rules = {FULL_SET: {**RULE, "threshold": threshold}}
+            call_command("load_ensemble", str(write(tmp_path, ensemble(version, flip=True, voter_sets=rules))))
+            rollouts.validate(rollouts.get_config(version))
+
+    def go_live(version: int) -> None:
+        rollouts.open_rollout(rollouts.get_config(version))
+        runtime.refresh()
+        work_off()
+        assert versions.active() == version
+
+    answers = []
+    for deed in (lambda: go_live(3), lambda: go_live(4), rollouts.roll_back):
+        with monkeypatch.context() as patch:
+            parking = Parking(patch, lockout, "require_free")
+            verifying = background(verify, service, "child-1", portraits.eileen_collins)
+            parking.arrive()
+            deed()
+            parking.let_go()
+            answers.append(verifying.result(LONG_S).json())
+    assert [(answer["decision"], answer["config_version"]) for answer in answers] == [
+        ("match", 2),
+        ("match", 3),
+        ("match", 4),
+    ]
+    assert live.mixed(0) == 0
+    assert versions.active() == 3
 
 
 @drill
