@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from django import forms
@@ -8,11 +9,12 @@ from django.contrib.auth import get_user_model
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django.http import HttpRequest
+from django.utils import timezone
 from rest_framework.authtoken.models import TokenProxy
 from unfold.admin import ModelAdmin
 from unfold.widgets import UnfoldAdminTextInputWidget
 
-from .models import ApiKey
+from .models import DAYS, ApiKey
 
 # DRF's page shows every account's token, and makes one for whomever. Tokens are made by drf_create_token
 admin.site.unregister(TokenProxy)
@@ -67,6 +69,9 @@ class ApiKeyAdmin(ModelAdmin):
                 return user
 
         return Form
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        return {"expires_at": timezone.now() + timedelta(days=DAYS), **super().get_changeform_initial_data(request)}
 
     def has_change_permission(self, request: HttpRequest, obj: ApiKey | None = None) -> bool:
         return obj is None and super().has_change_permission(request)

@@ -11,6 +11,8 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 _PREFIX_CHARACTERS = 10
+# a key ends by itself after so many, unless somebody wants it otherwise
+DAYS = 365
 
 
 def _digest(secret: str) -> str:

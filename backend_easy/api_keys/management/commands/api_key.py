@@ -8,9 +8,7 @@ from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
-from backend_easy.api_keys.models import ApiKey
-
-DAYS = 365
+from backend_easy.api_keys.models import DAYS, ApiKey
 
 
 class Command(BaseCommand):
