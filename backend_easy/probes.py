@@ -19,7 +19,6 @@ class ProbeMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         if request.path_info in PATHS:
-            # a pattern (".example.org", "*") is no name
-            name = settings.ALLOWED_HOSTS[0].lstrip(".").replace("*", "localhost")
-            request.META["HTTP_HOST"] = name
+            # "*" is no name
+            request.META["HTTP_HOST"] = settings.ALLOWED_HOSTS[0].replace("*", "localhost")
         return self._get_response(request)
