@@ -74,6 +74,7 @@ def test_a_body_that_does_not_end_is_refused_and_forgotten(service: Front, read:
     client = Client([b"abc"])
     asyncio.run(client.call(service))
     assert (client.answer, read, service.held_bytes) == ((400, "invalid_request"), [], 0)
+    assert client.asked == 2  # nobody waits for the rest of it
 
 
 def test_more_bytes_than_a_process_holds_are_refused(
