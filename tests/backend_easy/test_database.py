@@ -10,7 +10,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import pytest
-from django.db import ConnectionHandler, connection
+from django.db import connection
+from django.db.utils import ConnectionHandler
 
 from backend_easy import database
 from backend_easy.database import ServingConnection

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +118,8 @@ def test_an_answer_is_one_versions_though_others_go_live_in_the_middle_of_it(
         assert versions.active() == version
 
     answers = []
-    for deed in (lambda: go_live(3), lambda: go_live(4), rollouts.roll_back):
+    deeds: list[Callable[[], object]] = [lambda: go_live(3), lambda: go_live(4), rollouts.roll_back]
+    for deed in deeds:
         with monkeypatch.context() as patch:
             parking = Parking(patch, lockout, "require_free")
             verifying = background(verify, service, "child-1", portraits.eileen_collins)
