@@ -179,9 +179,10 @@ def test_the_timeline_says_who_did_what_page_by_page(
     assert offered == [True, False]  # a link that ends in a refusal is none
     operator.post(page("subject", "erase", child.pk))
     deeds = operator.get(url).context["deeds"]
-    name = operator.get(url).wsgi_request.user.get_username()
+    account: Any = operator.get(url).wsgi_request.user
+    name = account.get_username()
     assert [(deed.who, deed.what) for deed in deeds[:2]] == [
-        (f"{name} (panel)", "erase subject"),
+        (f"{name} (panel:{account.pk})", "erase subject"),
         (name, "v3 mirrored draft → validated"),
     ]
     assert "child-1" not in operator.get(url).text

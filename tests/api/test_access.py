@@ -243,7 +243,7 @@ def test_a_policy_that_does_not_answer_true_lets_nobody_in(user: Any, grant: Any
     caller = APIClient()
     caller.force_authenticate(user)
     face = "/api/v1/face"
-    several = {"subject_ids": ["child-1", "child-2"], "image": "AAAA"}
+    several = {"subject_id": ["child-1", "child-2"], "image": "AAAA"}
     answers = [
         caller.get(f"{face}/subjects/child-1"),
         caller.get(f"{face}/groups/bus-1"),
