@@ -29,7 +29,11 @@ def add_reference(subject_id: str, members: list[EnsembleMember], overridden: bo
         sealed(pk, owner, member.space, feature).save(force_insert=True)
 
 
-def test_everybody_has_the_template_that_verify_has_for_them(served: EnsembleConfig, settings: Settings) -> None:
+@pytest.mark.parametrize("together", [2, 500])
+def test_everybody_has_the_template_that_verify_has_for_them(
+    served: EnsembleConfig, settings: Settings, monkeypatch: pytest.MonkeyPatch, together: int
+) -> None:
+    monkeypatch.setattr(rosters, "_TOGETHER", together)
     config = selectors.active_config()
     members = list(config.members.all())
     old = json.loads(settings.ML_MODELS["KEYSET"])["keys"]
