@@ -120,6 +120,7 @@ def test_an_answer_is_one_versions_though_others_go_live_in_the_middle_of_it(
     answers = []
     deeds: list[Callable[[], object]] = [lambda: go_live(3), lambda: go_live(4), rollouts.roll_back]
     for deed in deeds:
+        verify(service, "child-1", portraits.eileen_collins)
         with monkeypatch.context() as patch:
             parking = Parking(patch, lockout, "require_free")
             verifying = background(verify, service, "child-1", portraits.eileen_collins)
@@ -133,6 +134,9 @@ def test_an_answer_is_one_versions_though_others_go_live_in_the_middle_of_it(
         ("match", 4),
     ]
     assert live.mixed(0) == 0
+    rows = list(Verification.objects.order_by("at"))
+    for alone, overtaken in zip(rows[::2], rows[1::2], strict=True):
+        assert overtaken.similarities == pytest.approx(alone.similarities, abs=1e-4)
     assert versions.active() == 3
 
 
