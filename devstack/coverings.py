@@ -114,29 +114,35 @@ class Measured:
 
     def _at_enrolment(self, study: Any) -> tuple[str, str]:
         """Of the pictures that can become references: the share refused, and of the others the share warned of."""
-        from ml_models.engine.conditions import CONDITIONS
-
         used = np.unique(np.concatenate([np.union1d(c.a, c.b) for c in study.all_pairs.lists]))
         used = used[study.embedded.acquired[used]]
         refused = self._refused(study.embedded)[used]
-        taken = used[~refused]
-        warning = np.zeros(len(taken), bool)
-        for condition in self._rule.conditions:
-            value = condition.offset + sum(
-                study.embedded.vectors[name][taken] @ np.array(direction, np.float32)
-                for name, direction in condition.directions.items()
-            )
-            warning |= (value > 0) & bool(CONDITIONS[condition.name].warning)
+        warning = self._classified(study.embedded, lambda condition: bool(condition.warning))[used[~refused]]
         return f"{100 * refused.mean():.1f} %", f"{100 * warning.mean():.1f} %"
 
+    def _classified(self, embedded: Any, counts: Callable[[Any], bool]) -> Any:
+        """Which pictures are classified as in a condition that counts."""
+        from ml_models.engine.conditions import CONDITIONS
+
+        inside = np.zeros(len(embedded.codes), bool)
+        for condition in self._rule.conditions:
+            if counts(CONDITIONS[condition.name]):
+                parts = (
+                    embedded.vectors[name] @ np.array(direction) for name, direction in condition.directions.items()
+                )
+                inside |= condition.offset + sum(parts) > 0
+        return inside
+
     def _refused(self, embedded: Any) -> Any:
+        """Which pictures are no references: for their quality, or for a condition."""
         from ml_models.engine.quality import reasons
         from ml_models.engine.types import Quality
 
         rows = [
             {name: float(values[i]) for name, values in embedded.quality.items()} for i in range(len(embedded.codes))
         ]
-        return np.array([bool(reasons(Quality(reasons=(), details=(), **row), self._limits)) for row in rows])
+        poor = [bool(reasons(Quality(reasons=(), details=(), **row), self._limits)) for row in rows]
+        return np.array(poor) | self._classified(embedded, lambda condition: condition.refused)
 
 
 HEAD = """# Covered faces, on one side and on both

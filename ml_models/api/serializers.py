@@ -39,8 +39,8 @@ class EnrollRequest(AnsweringRequest):
     )
     override = serializers.BooleanField(
         default=False,
-        help_text="Enroll although the face does not match the subject's references, or matches another member of the "
-        "group; needs override_reference.",
+        help_text="Enroll although the face does not match the subject's references, matches another member of the "
+        "group, or is classified as one with covered eyes; needs override_reference.",
     )
     group = IdField("group", required=False)
 

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True)
 class FaceCondition:
     """`advice` is for the phone at a verify, `warning` for whoever enrols a reference in this condition; both "" where
-    nobody has to change anything. Faces in this condition are in the `milder` one, too."""
+    nobody has to change anything. A reference in it is `refused`, unless somebody overrides that. Faces in this
+    condition are in the `milder` one, too."""
 
     name: str
     advice: str = ""
     warning: str = ""
     milder: str = ""
+    refused: bool = False
 
 
 GLASSES = FaceCondition("glasses")
@@ -27,6 +29,8 @@ EYES_COVERED = FaceCondition(
     "uncover the eyes",
     "The eyes seem to be covered: take a picture without dark glasses, and with hat and hair out of the eyes.",
     milder=GLASSES.name,
+    # strangers in one cap or pair of dark glasses match each other's references: docs/quality.md
+    refused=True,
 )
 BLURRED = FaceCondition(
     "blurred",

@@ -20,8 +20,8 @@ from .. import conf, crypto, runtime, selectors, signals, tracing
 from ..engine.align import encode_chip
 from ..engine.compare import by_member
 from ..engine.conditions import CONDITIONS
-from ..engine.errors import ArtifactRejected, InferenceFailed
-from ..engine.fuse import Condition
+from ..engine.errors import ArtifactRejected, InferenceFailed, LowQuality, Reason
+from ..engine.fuse import Condition, discriminants
 from ..engine.types import Extraction, Feature, Quality
 from ..exceptions import (
     ConfigChanged,
@@ -78,8 +78,9 @@ def enroll(
         subject_id: the host's id.
         image: one picture. With a challenge one of each step, in their order; the first front one becomes the
             reference.
-        override: enroll although the face does not match the template; the caller's right to it is the view's matter.
-            A picture that is there already stays refused: there is nothing to override.
+        override: enroll although the face does not match the template, or is classified as in a condition that refuses
+            references; the caller's right to it is the view's matter. A picture that is there already stays refused:
+            there is nothing to override.
         answer: the challenge that the pictures answer.
         group_id: the host's id of a group in which nobody else may have this face.
 
@@ -135,7 +136,12 @@ def _enroll(
         tracing.note_steps(steps_ms(shown))
     extraction = live.front(shown)[0]
     condition = version.rule.condition_of(by_member([extraction]))
-    new = _NewReference(subject_id, known.pk if known else None, erasures, extraction, caller, live, shown, group)
+    covered = _refusing(version, extraction)
+    if covered and not override:
+        raise LowQuality([Reason(covered, CONDITIONS[covered].advice)])
+    new = _NewReference(
+        subject_id, known.pk if known else None, erasures, extraction, covered, caller, live, shown, group
+    )
     features: dict[str, Feature] = {m.space: extraction.feature(m.artifact.name) for m in config.members.all()}
     owed: set[str] = set()
     for _ in range(MAX_TRIES):
@@ -171,6 +177,12 @@ def _enroll(
     return Enrolled(reference, config, extraction.quality, _warnings(checked, condition), live)
 
 
+def _refusing(version: ServedVersion, extraction: Extraction) -> str:
+    """The condition that the face is classified as in and that refuses references, "" when none."""
+    shown = discriminants(by_member([extraction]), version.rule.conditions)
+    return next((name for name in shown if CONDITIONS[name].refused), "")
+
+
 def _served_here() -> tuple[EnsembleConfig, list[EnsembleConfig]]:
     """The active version, and the others that a new reference is embedded for at once.
 
@@ -193,6 +205,7 @@ class _NewReference:
     known: uuid.UUID | None
     erasures: int
     extraction: Extraction
+    covered: str
     caller: Caller
     live: Live
     shown: list[Extraction]
@@ -215,22 +228,24 @@ def _erased_lately(subject_id: str) -> bool:
 @dataclass(frozen=True, slots=True)
 class _Checked:
     """The references that the new one was compared with; why it was not, or did not match, where that was overridden;
-    whether it is nearly one of them; and what came of the search in the group, if one was named."""
+    whether it is nearly one of them; the condition that was overridden; and what came of the search in the group, if
+    one was named."""
 
     references: frozenset[uuid.UUID]
     overridden: str = ""
     adds_nothing: bool = False
+    covered: str = ""
     searched: mixups.Searched | None = None
 
     @property
     def reason(self) -> str:
         """All that was overridden; empty where nothing was."""
         same_face = "duplicate_face" if self.searched and self.searched.same else ""
-        return "+".join(filter(None, [self.overridden, same_face]))
+        return "+".join(filter(None, [self.overridden, self.covered, same_face]))
 
 
 def _check(version: ServedVersion, new: _NewReference, override: bool) -> _Checked:
-    checked = _check_against_template(version, new, override)
+    checked = replace(_check_against_template(version, new, override), covered=new.covered)
     if new.others is None:
         return checked
     searched = new.others.search(version, by_member([new.extraction]), new.extraction.quality.score)
@@ -275,8 +290,9 @@ def _warnings(checked: _Checked, condition: Condition | None) -> list[str]:
         warnings += checked.searched.warnings
     if checked.adds_nothing:
         warnings.append(duplicates.WARNING)
-    if condition and CONDITIONS[condition.name].warning:
-        warnings.append(CONDITIONS[condition.name].warning)
+    name = checked.covered or (condition.name if condition else "")
+    if name and CONDITIONS[name].warning:
+        warnings.append(CONDITIONS[name].warning)
     return warnings
 
 

@@ -10,7 +10,7 @@ from rest_framework.test import APIClient
 from ml_models import artifacts
 from ml_models.engine.detect import Detector
 from ml_models.evaluation.pictures import stress
-from ml_models.models import EnsembleConfig, Verification
+from ml_models.models import AuditEvent, EnsembleConfig, Reference, Verification
 from tests.conftest import Portraits
 from tests.support.pictures import encoded, faceless
 from tests.support.served import ROOT, activate, rewrite
@@ -91,14 +91,20 @@ def test_in_a_condition_its_own_numbers_decide_and_the_answer_says_what_helps(
     assert plain["threshold"] == pytest.approx(config.voter_sets["+".join(plain["voters"])]["threshold"])
 
 
+@pytest.fixture
+def overrides(service: APIClient, grant: Any, django_user_model: Any) -> None:
+    """The caller may override."""
+    grant(django_user_model.objects.get(username="kiosk"), "override_reference")
+
+
 def test_a_reference_in_a_condition_is_recognised_from_what_is_stored_of_it(
-    service: APIClient, portraits: Portraits, worsen: Callable[[str, bytes], bytes]
+    service: APIClient, portraits: Portraits, worsen: Callable[[str, bytes], bytes], overrides: None
 ) -> None:
     rewrite(quality_limits={"enroll": {"min_eye_contrast": 0.0, "min_score": 0.0}})
     config = EnsembleConfig.objects.get(version=3)
     (covered,) = (item for item in config.conditions if item["name"] == "eyes_covered")
     behind_glasses = worsen("sunglasses", portraits.eileen_collins)
-    assert enroll(service, "child-1", behind_glasses).status_code == 201
+    assert enroll(service, "child-1", behind_glasses, override="true").status_code == 201
 
     bare = verify(service, "child-1", portraits.eileen_collins).json()
     threshold = covered["voter_sets"]["+".join(bare["voters"])]["threshold"]
@@ -126,9 +132,27 @@ def test_dark_glasses_are_refused_for_enrolment_and_clear_ones_are_welcome(
     assert clear.json()["quality"]["eye_contrast"] > 0.3
 
 
-@pytest.mark.parametrize(
-    ("name", "warning"), [("face_mask", "mask"), ("motion_blur", "blurred"), ("eyes_barred", "eyes")]
-)
+def test_a_reference_whose_embeddings_show_covered_eyes_is_refused_unless_overridden(
+    service: APIClient, portraits: Portraits, worsen: Callable[[str, bytes], bytes], overrides: None
+) -> None:
+    # as if the pixels had told nothing
+    rewrite(quality_limits={"enroll": {"min_score": 0.0, "min_eye_contrast": 0.0}})
+    barred = worsen("eyes_barred", portraits.eileen_collins)
+    refused = enroll(service, "child-1", barred)
+    assert (refused.status_code, refused.json()["code"]) == (422, "low_quality")
+    assert refused.json()["details"] == [{"code": "eyes_covered", "text": "uncover the eyes"}]
+    assert not Reference.objects.exists()
+
+    (warning,) = enroll(service, "child-1", barred, override="true").json()["warnings"]
+    assert "eyes" in warning
+    event = AuditEvent.objects.latest("pk")
+    assert (event.kind, event.facts["reason"], Reference.objects.get().overridden) == ("override", "eyes_covered", True)
+    # nothing to override: an enrolment like any other
+    assert enroll(service, "child-2", portraits.grace_hopper, override="true").json()["warnings"] == []
+    assert AuditEvent.objects.latest("pk").kind == "enroll"
+
+
+@pytest.mark.parametrize(("name", "warning"), [("face_mask", "mask"), ("motion_blur", "blurred")])
 def test_enrolling_in_a_condition_is_warned_of(
     service: APIClient, portraits: Portraits, worsen: Callable[[str, bytes], bytes], name: str, warning: str
 ) -> None:

@@ -155,6 +155,65 @@ def bandana(scene: Scene, rng: np.random.Generator) -> Image:
     return layer.laid_over()
 
 
+def rimless_spectacles(scene: Scene, rng: np.random.Generator) -> Image:
+    """Held out: clear lenses without a rim, each with the light of a window in it, on thin metal."""
+    layer = Layer(scene)
+    half = rng.uniform(11, 17), rng.uniform(8, 12)
+    metal = np.asarray(rng.uniform(110, 210, 3), np.float32)
+    lenses = _lenses(half, roundness=rng.uniform(2.5, 5), drop=rng.uniform(0, 4))
+    colour, opacity, glare = _lens_colour(rng), float(rng.uniform(0, 0.15)), float(rng.uniform(0.1, 0.6))
+    place, lean = rng.uniform(-0.5, 0.3) * half[0], rng.uniform(-4, 4)
+    for lens in lenses:
+        layer.fill(lens, colour, opacity)
+        x, y = lens.mean(0) + np.array((place, 0))
+        top, bottom, width = y - 0.6 * half[1], y + 0.4 * half[1], 0.35 * half[0]
+        window = [(x + lean, top), (x + lean + width, top), (x + width, bottom), (x, bottom)]
+        layer.fill(window, np.full(3, 235, np.float32), glare)
+    _draw_frame(layer, lenses, 0.0, metal, rng)
+    return layer.laid_over()
+
+
+def round_spectacles(scene: Scene, rng: np.random.Generator) -> Image:
+    """Held out: clear round lenses in a thick rim."""
+    layer, frame, radius = Layer(scene), _frame_colour(rng), rng.uniform(12, 17)
+    lenses = _lenses((radius, radius), roundness=2, drop=rng.uniform(-1, 3))
+    colour, opacity = _lens_colour(rng), float(rng.uniform(0, 0.2))
+    for lens in lenses:
+        layer.fill(lens, colour, opacity)
+    _draw_frame(layer, lenses, rng.uniform(3.5, 5.5), frame, rng)
+    return layer.laid_over()
+
+
+def tinted_glasses(scene: Scene, rng: np.random.Generator) -> Image:
+    """Held out: large square lenses darker than clear ones and lighter than dark ones, 30 to 60 %."""
+    layer, frame = Layer(scene), _frame_colour(rng)
+    lenses = _lenses((rng.uniform(16, 19), rng.uniform(14, 18)), roundness=rng.uniform(4, 8), drop=rng.uniform(1, 5))
+    colour, opacity = np.asarray(rng.uniform(20, 130, 3), np.float32), float(rng.uniform(0.3, 0.6))
+    for lens in lenses:
+        layer.fill(lens, colour, opacity)
+    _draw_frame(layer, lenses, rng.uniform(0, 2), frame, rng)
+    return layer.laid_over()
+
+
+def wraparound_shades(scene: Scene, rng: np.random.Generator) -> Image:
+    """Held out: mirrored lenses for sport that run up to the temples, two bright colours with a horizon between them,
+    under half a rim."""
+    layer, frame = Layer(scene), _frame_colour(rng)
+    width, upper, lower, lift = rng.uniform(18, 22), rng.uniform(8, 12), rng.uniform(9, 14), rng.uniform(3, 8)
+    _, y = layer.xy
+    share = (0.5 + 0.5 * np.tanh((y - _EYE_LINE + rng.uniform(-4, 4)) / rng.uniform(1, 8)))[..., None]
+    sky, ground = rng.uniform(0, 255, (2, 3))
+    paint = np.asarray((1 - share) * sky + share * ground, np.float32)
+    opacity, along = float(rng.uniform(0.7, 1.0)), np.linspace(-1, 1, 25)
+    for eye, outwards in zip(_EYES, (-1, 1), strict=True):
+        x, rise = eye[0] + width * along, lift * np.clip(outwards * along, 0, 1) ** 2
+        brow = np.column_stack([x, eye[1] - upper * (1 - 0.3 * along**2) - rise])
+        rim = np.column_stack([x, eye[1] + lower * (1 - 0.8 * along**2) - rise])
+        layer.fill(np.concatenate([brow, rim[::-1]]), paint, opacity)
+        layer.line(brow, 2.0, frame)
+    return layer.laid_over()
+
+
 def _mirrored(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
     return [(2 * _MIDDLE - x, y) for x, y in points]
 

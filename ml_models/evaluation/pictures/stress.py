@@ -28,9 +28,13 @@ from .coverings import (
     face_mask,
     hair_over_eyes,
     peaked_cap,
+    rimless_spectacles,
+    round_spectacles,
     spectacles,
     sunglasses,
+    tinted_glasses,
     visor,
+    wraparound_shades,
 )
 from .scene import Scene
 
@@ -187,7 +191,19 @@ STRESSES: dict[str, Stress] = {
     )
 }
 HELD_OUT: dict[str, Stress] = {
-    change.__name__: change for change in (aviators, visor, peaked_cap, hair_over_eyes, browline_spectacles, bandana)
+    change.__name__: change
+    for change in (
+        aviators,
+        visor,
+        peaked_cap,
+        hair_over_eyes,
+        browline_spectacles,
+        bandana,
+        rimless_spectacles,
+        round_spectacles,
+        tinted_glasses,
+        wraparound_shades,
+    )
 }
 """Coverings that nothing is fitted under."""
 
