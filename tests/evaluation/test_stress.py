@@ -59,7 +59,7 @@ def test_a_stress_changes_the_picture_and_always_in_the_same_way(
 ) -> None:
     clean, once = decode(portraits.grace_hopper), under(name)
     assert once.shape == clean.shape
-    assert np.abs(once.astype(int) - clean).mean() > 0.5
+    assert np.abs(once.astype(int) - clean).mean() > 0.1  # of the whole picture; rimless glasses change 0.2
     assert np.array_equal(once, under(name))
 
 
