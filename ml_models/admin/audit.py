@@ -29,7 +29,7 @@ from ml_models.services.traffic import MAX_DAYS
 
 from . import overview, timeline, traffic
 from .base import Panel
-from .display import headline, label
+from .display import attempt, headline, label
 from .finding import FindingPanel, exactly
 from .lists import codes_under, one_of
 
@@ -52,7 +52,11 @@ class AttemptAdmin(FindingPanel):
     sortable_by = ["at"]
     ordering = ["-at"]
 
-    readonly_fields = ["person"]
+    readonly_fields = ["person", "scored"]
+    change_form_template = "admin/ml_models/attempt.html"
+
+    def page(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
+        return {"told": attempt(obj)}
 
     # the host's id is for who may see subjects; others tell them apart by their rows
 
@@ -102,7 +106,7 @@ class VerificationAdmin(AttemptAdmin):
         "config",
         "decision",
         "code",
-        "score",
+        "scored",
         "threshold",
         "condition",
         "voters",
@@ -142,7 +146,7 @@ class IdentificationAdmin(AttemptAdmin):
         "config",
         "decision",
         "code",
-        "score",
+        "scored",
         "threshold",
         "margin",
         "condition",

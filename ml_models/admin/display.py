@@ -10,7 +10,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.timezone import localtime
 
-from ml_models.models import EnsembleConfig, EvaluationReport, Rollout
+from ml_models.models import EnsembleConfig, EvaluationReport, Identification, Rollout, Verification
 from ml_models.rollouts.estimates import Cost
 from ml_models.versions.comparison import Change
 
@@ -42,6 +42,13 @@ TONES = {
 
 def words(code: str) -> str:
     return code.replace("_", " ")
+
+
+def attempt(row: Verification | Identification) -> str:
+    """What an attempt came to, in words: its outcome, what spoke against the picture, where it was taken."""
+    dropped = [reason["text"] for frame in row.frames_dropped for reason in frame.get("details", ())]
+    advice = dict.fromkeys([*row.quality.get("reasons", ()), *dropped])
+    return ", ".join(filter(None, [words(row.decision or row.code or "no outcome"), *advice, row.capture_point]))
 
 
 def label(code: str) -> SafeString:

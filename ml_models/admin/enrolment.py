@@ -12,24 +12,17 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
 
 from ml_models import services
-from ml_models.models import Reference, RolloutFailure, Subject, Verification
+from ml_models.models import Reference, RolloutFailure, Subject
 from ml_models.services import audit, challenges, lockout
 from ml_models.services.erasure import erasures
 
 from . import people
 from .base import Asked, Button, Done, panel_caller
-from .display import moment, words
+from .display import attempt, moment
 from .finding import FindingPanel, exactly
 
 # a subject's page shows so many of the last attempts
 _ATTEMPTS = 10
-
-
-def _told(row: Verification) -> str:
-    """What an attempt came to, in words: its outcome, what spoke against the picture, where it was taken."""
-    dropped = [reason["text"] for frame in row.frames_dropped for reason in frame.get("details", ())]
-    advice = dict.fromkeys([*row.quality.get("reasons", ()), *dropped])
-    return ", ".join(filter(None, [words(row.decision or row.code), *advice, row.capture_point]))
 
 
 def _erase_subject(subject: Subject, request: HttpRequest) -> Done:
@@ -183,7 +176,7 @@ class SubjectAdmin(FindingPanel):
             "locked": Subject.objects.filter(pk=obj.pk, locked_until__gt=Now()).exists(),
             "erasures": seen("erasure", erasures(obj.subject_id)),
             "references": seen("reference", obj.references.defer("chip")),
-            "attempts": [(row, _told(row)) for row in seen("verification", last)],
+            "attempts": [(row, attempt(row)) for row in seen("verification", last)],
             "show_history": request.user.has_perm("ml_models.view_auditevent"),
         }
 

@@ -33,6 +33,7 @@ def _ask_look(group: Group) -> Asked:
         "Every member's references are compared with everybody else's, under the active version. It changes nobody; a "
         "worker takes about a minute for 2,000 members.",
         [("Members", str(group.memberships.count()))],
+        title=f"Look for duplicates in {group.group_id}",
     )
 
 

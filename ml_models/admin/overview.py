@@ -115,7 +115,8 @@ def _of_evidence(active: EnsembleConfig | None) -> Iterator[Need]:
     if active is None:
         yield Need("No version is active: nobody can be enrolled or verified.", _list("ensembleconfig"))
     elif lacking := evidence.missing(active):
-        yield Need(f"{active} lacks evidence: {' '.join(lacking)}", _change("ensembleconfig", active.pk))
+        says = lacking[0] if len(lacking) == 1 else f"{len(lacking)} requirements are not met."
+        yield Need(f"{active} lacks evidence: {says}", _change("ensembleconfig", active.pk))
 
 
 def _rollout() -> dict[str, Any] | None:
@@ -165,12 +166,12 @@ def _bars(name: str, hours: list[Counter[str]]) -> SafeString:
         '<svg class="fv-chart" viewBox="0 0 {} {}" role="img" aria-label="{}">{}'
         '<text x="0" y="{}">24 h ago</text><text x="{}" y="{}" text-anchor="end">now</text></svg>',
         _WIDTH,
-        _HEIGHT + 16,
+        _HEIGHT + 22,
         told,
         stacked(hours, most, _WIDTH, _HEIGHT, gap=2),
-        _HEIGHT + 14,
+        _HEIGHT + 16,
         _WIDTH,
-        _HEIGHT + 14,
+        _HEIGHT + 16,
     )
 
 

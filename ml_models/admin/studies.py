@@ -70,7 +70,12 @@ class StudyJobAdmin(Panel):
 
     def page(self, request: HttpRequest, obj: StudyJob) -> dict[str, Any]:
         sees = request.user.has_perm("ml_models.view_evaluationreport")
-        return {"state": label(obj.state), "open": obj.state in StudyJob.OPEN, "report": obj.report if sees else None}
+        return {
+            "state": label(obj.state),
+            "open": obj.state in StudyJob.OPEN,
+            "starts": request.user.has_perm(RIGHT),
+            "report": obj.report if sees else None,
+        }
 
     @admin.display(description="state", ordering="state")
     def state_label(self, job: StudyJob) -> SafeString:

@@ -84,4 +84,4 @@ def _of_event(event: AuditEvent, names: Mapping[str, str]) -> Deed:
 def _of_step(step: ConfigStep) -> Deed:
     reason = f": {step.reason}" if step.reason else ""
     link = reverse("admin:ml_models_ensembleconfig_change", args=[step.config_id])
-    return Deed(step.at, str(step.by or "a command"), f"{step.config} {words(str(step))}{reason}", link)
+    return Deed(step.at, str(step.by or "a command"), f"{step.config} {step}{reason}", link)

@@ -126,6 +126,7 @@ class EnsembleConfigAdmin(Panel):
         other = None if current is None or current.pk == obj.pk else current
         return {
             "state": label(obj.state),
+            "show_history": True,
             "studies": request.user.has_perm(studies.RIGHT),
             "tunes": self.has_change_permission(request, obj),
             "active": other,

@@ -271,7 +271,7 @@ class ConfigStep(models.Model):
         ordering = ["at", "pk"]
 
     def __str__(self) -> str:
-        return f"{self.from_state or 'new'} → {self.to_state}"
+        return f"{self.from_state or 'new'} → {self.to_state}".replace("_", " ")
 
 
 class PresentationReport(models.Model):

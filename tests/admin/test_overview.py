@@ -136,9 +136,13 @@ def test_what_needs_somebody_is_told_to_who_may_see_it(
     assert not any(says in need for need in needs(without))
 
 
-def test_a_version_without_evidence_is_told_once(served: EnsembleConfig, viewer: Client) -> None:
+def test_a_version_without_evidence_is_told_once(
+    served: EnsembleConfig, viewer: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     answer = viewer.get(reverse("admin:ml_models_overview"))
     assert answer.content.decode().count("lacks evidence") == 1
+    monkeypatch.setattr("ml_models.admin.overview.evidence.missing", lambda config: ["One.", "Two."])
+    assert "v2 test lacks evidence: 2 requirements are not met." in needs(viewer)
 
 
 def test_beyond_a_few_locked_subjects_they_are_a_list(well: None, viewer: Client) -> None:
@@ -169,6 +173,7 @@ def test_a_subjects_page_tells_its_attempts_in_words(
     attempt = page("verification", "change", Verification.objects.get().pk)
     named = f'<a href="{address}">child-1</a>'
     assert named in viewer.get(attempt).text
+    assert '<h2 class="fv-title">no match, front door</h2>' in viewer.get(attempt).text
     assert "child-1" not in staff("view_verification").get(attempt).text
     releaser = staff("view_subject", "release_subject")
     Subject.objects.update(locked_until=Now() + timedelta(hours=1))

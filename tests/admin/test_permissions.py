@@ -143,7 +143,7 @@ def test_scores_are_for_holders_of_their_right(
     verify(service, "child-1", portraits.eileen_collins)
     row = Verification.objects.get()
     url = page("verification", "change", row.pk)
-    shown = str(row.score)[:6]
+    shown = f"{row.score:.2f}"
     assert shown in staff("view_verification", "view_scores").get(url).text
     hidden = staff("view_verification")
     assert shown not in hidden.get(url).text

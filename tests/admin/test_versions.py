@@ -88,6 +88,10 @@ def test_the_history_is_for_who_may_see_versions(staff: Any, draft: EnsembleConf
     url = page("ensembleconfig", "history", draft.pk)
     assert staff("view_ensembleconfig").get(url).status_code == 200
     assert staff("view_rollout").get(url).status_code == 403
+    looker = staff("view_ensembleconfig", "view_artifact")
+    assert url in looker.get(page("ensembleconfig", "change", draft.pk)).text
+    # a file has none, and leads to none
+    assert "/history/" not in looker.get(page("artifact", "change", draft.detector_id)).text
 
 
 def test_the_rollback_page_says_how_many_people_it_cannot_verify_yet(
