@@ -81,3 +81,7 @@ def icon(request: HttpRequest) -> str:
 def styles(request: HttpRequest) -> str:
     """On the pages of accounts and keys, too, which are not the app's."""
     return static("ml_models/panel.css")
+
+
+def scripts(request: HttpRequest) -> str:
+    return static("ml_models/panel.js")

@@ -84,6 +84,7 @@ WSGI_APPLICATION = "backend_easy.wsgi.application"
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "backend_easy" / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [
@@ -116,6 +117,7 @@ AXES_RESET_ON_SUCCESS = True
 AXES_CLIENT_IP_CALLABLE = "backend_easy.clients.address"
 AXES_DISABLE_ACCESS_LOG = True
 AXES_ENABLE_ADMIN = False
+AXES_LOCKOUT_TEMPLATE = "429.html"
 # proxies of ours before the service; each appends to X-Forwarded-For whom it saw
 PROXIES = int(os.environ.get("PROXIES", "1" if flag("BEHIND_TLS") else "0"))
 AUTH_PASSWORD_VALIDATORS = [
@@ -218,6 +220,7 @@ ML_MODELS = {
 }
 
 LOGIN_REDIRECT_URL = "admin:index"
+LOGOUT_REDIRECT_URL = "admin:login"
 
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
@@ -233,10 +236,12 @@ FILE_UPLOAD_MAX_MEMORY_SIZE = 100 * 1024 * 1024  # a face never lies in a tempor
 UNFOLD = {
     "ENVIRONMENT": "ml_models.admin.notices.environment",
     "SITE_TITLE": "Face verification",
+    "SITE_URL": None,  # the site is the panel
     "SITE_HEADER": "Face verification",
     "SITE_SYMBOL": "familiar_face_and_zone",
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "backend_easy.panel.icon"}],
     "STYLES": ["backend_easy.panel.styles"],
+    "SCRIPTS": ["backend_easy.panel.scripts"],
     "SIDEBAR": {"navigation": "backend_easy.panel.sidebar"},
 }
 
