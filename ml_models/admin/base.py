@@ -116,6 +116,7 @@ class Panel(ModelAdmin):
 
     class Media:
         css = {"all": ["ml_models/panel.css"]}
+        js = ["ml_models/panel.js"]
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
         """Only what the page's own filters ask for: any other field, a hidden one too, could be bisected from outside
@@ -162,7 +163,9 @@ class Panel(ModelAdmin):
             return self.lacks(request, f"ml_models.view_{self.opts.model_name}")
         obj = self.get_object(request, unquote(object_id)) if object_id else None
         if obj is not None and self.has_view_permission(request, obj):
-            more = {"notices": notices(), "buttons": self._offered(request, obj), **self.page(request, obj)}
+            # Django's own log knows of no deed here: who has a history of another kind says so
+            shown = {"notices": notices(), "buttons": self._offered(request, obj), "show_history": False}
+            more = {**shown, **self.page(request, obj)}
             extra_context = {**more, **(extra_context or {})}
         return super().changeform_view(request, object_id, form_url, extra_context)
 

@@ -7,7 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from ml_models import rollouts
+from ml_models.models import EnsembleConfig
+from tests.support.served import ensemble, write
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 # the page looks every second; the cores may have much else to do
@@ -80,3 +85,10 @@ def panel(watched: Page, operator: str) -> Page:
     watched.click("button[type=submit]")
     expect(watched.locator("input[name=password]")).to_have_count(0)
     return watched
+
+
+@pytest.fixture
+def validated(people: list[str], tmp_path: Path) -> EnsembleConfig:
+    call_command("load_ensemble", str(write(tmp_path, ensemble(3, name="mirrored", flip=True))))
+    rollouts.validate(rollouts.get_config(3))
+    return rollouts.get_config(3)

@@ -8,8 +8,7 @@ from django.db.models.functions import Now
 from playwright.sync_api import Page, expect
 from rest_framework.test import APIClient
 
-from ml_models import runtime
-from ml_models.models import ServingProcess, Subject
+from ml_models.models import Subject
 from tests.conftest import Portraits
 from tests.support.panel import shoot
 from tests.support.uploads import verify
@@ -52,14 +51,3 @@ def test_a_childs_last_refusal_is_found_by_the_hosts_id(locked: None, panel: Pag
     shoot(panel, pictures, "timeline")
     panel.get_by_role("link", name="Live traffic").click()
     expect(panel.get_by_role("heading", name="Decisions by day")).to_be_visible()
-
-
-def test_a_worker_that_hangs_shows_by_itself(panel: Page, pictures: Path) -> None:
-    runtime.report()
-    worker = ServingProcess.objects.create(host="bus", pid=7, kind="worker", heartbeat_at=Now(), started_at=Now())
-    panel.reload()
-    silent = panel.get_by_role("link", name="The worker bus:7 has been silent")
-    expect(panel.get_by_text("bus:7")).to_be_visible()
-    expect(silent).to_have_count(0)
-    ServingProcess.objects.filter(pk=worker.pk).update(heartbeat_at=Now() - timedelta(seconds=31))
-    expect(silent).to_be_visible()

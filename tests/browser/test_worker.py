@@ -14,8 +14,8 @@ from ml_models import conf, runtime, tasks
 from ml_models.models import EnsembleConfig, EvaluationReport, StudyJob
 from ml_models.versions import files, numbers
 from tests.conftest import Portraits
+from tests.support.panel import QUICK, serious, shoot
 from tests.support.panel import page as address
-from tests.support.panel import serious, shoot
 from tests.support.served import FULL_SET, ROOT
 from tests.support.studies import packed, two_people_often, two_people_packed
 from tests.support.worker import Worker, celery_worker
@@ -24,14 +24,6 @@ pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True), pyte
 
 SHOWN_WITHIN_S = 40
 LONDON = ROOT.parent / "shared" / "data" / "dev_eval" / "london" / "images"
-# what a page asks for every so often, it asks for ten times as often; and it keeps what its live regions said
-QUICK = """const every = window.setInterval;
-window.setInterval = (callback, ms) => every(callback, ms / 10);
-window.heard = [];
-const hear = () => document.querySelectorAll("[role=status]").forEach((region) => window.heard.push(region.innerText));
-const all = { childList: true, subtree: true };
-document.addEventListener("DOMContentLoaded", () => new MutationObserver(hear).observe(document.body, all));
-"""
 
 
 @pytest.fixture

@@ -11,6 +11,14 @@ from playwright.sync_api import Page
 
 WIDTHS = (1440, 390)
 MIN_VALUE_PX = 80
+# what a page asks for every so often, it asks for ten times as often; and it keeps what its live regions said
+QUICK = """const every = window.setInterval;
+window.setInterval = (callback, ms) => every(callback, ms / 10);
+window.heard = [];
+const hear = () => document.querySelectorAll("[role=status]").forEach((region) => window.heard.push(region.innerText));
+const all = { childList: true, subtree: true };
+document.addEventListener("DOMContentLoaded", () => new MutationObserver(hear).observe(document.body, all));
+"""
 # of the theme only what colours say depends
 _GRAVE = """
 async themed => {

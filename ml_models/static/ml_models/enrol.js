@@ -14,6 +14,7 @@ opens.addEventListener("click", async () => {
     await open(video);
     opens.hidden = true;
     shoots.hidden = false;
+    shoots.focus();
     says.textContent = "";
   } catch {
     video.hidden = true;
@@ -28,6 +29,7 @@ shoots.addEventListener("click", async () => {
   close(video);
   video.hidden = true;
   opens.hidden = false;
+  opens.focus();
   shoots.hidden = true;
   says.textContent = "The picture is taken. Enrol it, or take another one.";
 });

@@ -5,6 +5,9 @@ const PERIOD_MS = 1000;
 
 function fill(list, items) {
   const rows = items.length ? items : [{ text: list.dataset.none }];
+  const shown = [...list.children].map((row) => row.textContent);
+  // who stands on a link of it with the keyboard stays there
+  if (shown.join("\n") === rows.map(({ text }) => text).join("\n")) return;
   list.replaceChildren(
     ...rows.map(({ text, url }) => {
       const row = document.createElement("li");

@@ -115,8 +115,9 @@ opens.addEventListener("click", async () => {
   try {
     if (!available()) throw new Error("no camera");
     await open(video);
-    opens.hidden = true;
     sends.disabled = false;
+    sends.focus();
+    opens.hidden = true;
     look();
   } catch {
     guidance.textContent = says.camera;
@@ -133,4 +134,5 @@ form.addEventListener("submit", async (event) => {
     result.textContent = says.lost;
   }
   sends.disabled = false;
+  if (document.activeElement === document.body) sends.focus(); // it had the focus, and lost it while it was disabled
 });
