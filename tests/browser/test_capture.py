@@ -162,6 +162,7 @@ def test_the_desk_enrols_with_the_camera(served: EnsembleConfig, panel: Page, pi
     panel.get_by_role("button", name="Take the picture").click()
     expect(panel.get_by_text("The picture is taken.")).to_be_visible()
     shoot(panel, pictures, "enrol-taken")
+    assert not serious(panel)
     panel.get_by_role("button", name="Enrol", exact=True).click()
     expect(panel.get_by_text("Enrolled, with a picture of quality")).to_be_visible()
     assert Reference.objects.get().subject.subject_id == "child-8"

@@ -1,6 +1,7 @@
 """An operator activates a version, watches the bar move, and rolls back, in a browser."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.db.models.functions import Now
 from django.urls import reverse
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 from rest_framework.test import APIClient
 
 from backend_easy.api_keys.models import ApiKey
@@ -17,12 +18,15 @@ from ml_models import rollouts, runtime
 from ml_models.models import (
     CredentialCount,
     EnsembleConfig,
+    EvaluationReport,
     Group,
     Reference,
     Rollout,
     RolloutChunk,
     RolloutFailure,
     ServingProcess,
+    StudyJob,
+    Subject,
     Verification,
 )
 from ml_models.rollouts import backfill
@@ -32,7 +36,6 @@ from tests.admin.test_hidden_fields import PANELS
 from tests.conftest import Portraits
 from tests.support.panel import page as address
 from tests.support.panel import serious, shoot
-from tests.support.served import ensemble, write
 from tests.support.studies import two_people
 from tests.support.uploads import enroll, verify
 from tests.support.work import work_off
@@ -45,13 +48,6 @@ def crowd(people: list[str], service: APIClient, portraits: Portraits) -> None:
     """One reference more than the first chunk holds."""
     for number in range(7):
         assert enroll(service, f"child-{3 + number}", portraits.eileen_collins).status_code == 201
-
-
-@pytest.fixture
-def validated(people: list[str], tmp_path: Path) -> EnsembleConfig:
-    call_command("load_ensemble", str(write(tmp_path, ensemble(3, name="mirrored", flip=True))))
-    rollouts.validate(rollouts.get_config(3))
-    return rollouts.get_config(3)
 
 
 def percent(panel: Page) -> int:
@@ -72,6 +68,7 @@ def test_activate_watch_the_bar_move_and_roll_back(
     panel.click("a.fv-button:has-text('Activate')")
     expect(panel.locator(".fv-facts")).to_contain_text("27")
     shoot(panel, pictures, "activate")
+    assert not serious(panel)
     panel.click("button:has-text('Activate')")
 
     expect(panel.locator("[data-word=percent]")).to_have_text("0 %")
@@ -93,6 +90,7 @@ def test_activate_watch_the_bar_move_and_roll_back(
     panel.click("#rollout h2 a")
     panel.click("a.fv-button:has-text('Roll back')")
     shoot(panel, pictures, "rollback")
+    assert not serious(panel)
     panel.click("button:has-text('Roll back')")
     expect(panel.locator("body")).to_contain_text("Version 2 is active again")
     assert EnsembleConfig.objects.get(state="active").version == 2
@@ -183,6 +181,51 @@ def test_what_was_measured_is_read_from_the_version_on(
     expect(panel.locator("main")).to_contain_text("Two astronauts")
     expect(panel.get_by_role("img", name="DET")).to_be_visible()
     shoot(panel, pictures, "report")
+    panel.goto("about:blank")  # the page itself lets no script run, nor that of axe
+    panel.set_content(EvaluationReport.objects.get().html)
+    assert not serious(panel)
+
+
+def test_what_asks_answers_or_refuses_has_no_grave_fault(
+    panel: Page, validated: EnsembleConfig, service: APIClient, chromium: Browser, live_server: Any
+) -> None:
+    assert service.delete("/api/v1/face/subjects/child-2").status_code == 200
+    child = Subject.objects.get()
+    Subject.objects.update(locked_until=Now() + timedelta(hours=1))
+    CredentialCount.objects.create(credential="key:1", failures=30, slowed_until=Now() + timedelta(hours=1))
+    panel.add_init_script("window.setInterval = () => 0")  # a page that renews itself stands still while axe looks
+    job = StudyJob.objects.create(config=validated, kind="evaluate", state="running", progress="embedding 30 %")
+    grave: list[str] = []
+    for where in (
+        address("subject", "release", child.pk),
+        address("subject", "erase", child.pk),
+        address("subject", "cannot_turn", child.pk),
+        address("reference", "erase", Reference.objects.get().pk),
+        address("credentialcount", "release", "key:1"),
+        address("ensembleconfig", "discard", validated.pk),
+        address("ensembleconfig", "load"),
+        address("studyjob", "change", job.pk),
+        address("subject", "find"),
+    ):
+        panel.goto(where)
+        grave += [f"{where} {what}" for what in serious(panel)]
+    panel.get_by_label("The host's whole subject id").fill("child-2")
+    panel.get_by_role("button", name="Find").click()
+    expect(panel.locator(":focus")).to_contain_text("Somebody with this id was erased")
+    grave += serious(panel)
+
+    # a browser tells on its console of each answer that is a refusal
+    elsewhere = chromium.new_context(base_url=live_server.url, storage_state=panel.context.storage_state())
+    page = elsewhere.new_page()
+    get_user_model().objects.filter(username="operator").update(is_superuser=False)
+    page.goto(address("subject", "changelist"))
+    expect(page.locator(":focus")).to_contain_text("It takes the right “Can view subject”")
+    grave += serious(page)
+    page.goto("/admin/nowhere/")
+    expect(page.get_by_role("heading", name="There is no such page")).to_be_visible()
+    grave += serious(page)  # and of all the others, which have its template
+    elsewhere.close()
+    assert not grave, "\n".join(grave)
 
 
 LISTS: list[tuple[str, Callable[[], Any]]] = [
