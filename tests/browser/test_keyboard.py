@@ -9,7 +9,8 @@ from playwright.sync_api import Page, expect
 from rest_framework.test import APIClient
 
 from ml_models import runtime
-from ml_models.models import EnsembleConfig, ServingProcess, Subject
+from ml_models.models import EnsembleConfig, RolloutChunk, ServingProcess, Subject
+from ml_models.rollouts import backfill
 from tests.conftest import Portraits
 from tests.support.panel import QUICK, serious
 from tests.support.uploads import verify
@@ -21,8 +22,11 @@ Role = Literal["button", "checkbox", "link", "textbox"]
 MOST_STOPS = 100
 # what has the focus is on the screen, and looks other than without it; the page as a whole comes after its last stop
 SHOWN = """() => {
-    const stop = document.activeElement, style = getComputedStyle(stop), box = stop.getBoundingClientRect();
-    const ringed = (style.outlineStyle !== "none" && parseFloat(style.outlineWidth) > 0) || style.boxShadow !== "none";
+    const stop = document.activeElement, box = stop.getBoundingClientRect();
+    const outlined = (style) => style.outlineStyle !== "none" && parseFloat(style.outlineWidth) > 0;
+    // the theme's search fields have theirs around them
+    const frame = stop.matches("input") ? getComputedStyle(stop.parentElement) : null, style = getComputedStyle(stop);
+    const ringed = outlined(style) || style.boxShadow !== "none" || (frame && outlined(frame));
     const seen = box.bottom > 0 && box.right > 0 && box.top < innerHeight && box.left < innerWidth;
     return stop === document.body || (ringed && seen && box.width > 0) ? "" : stop.outerHTML.slice(0, 300);
 }"""
@@ -110,6 +114,8 @@ def test_a_version_is_activated_held_and_given_the_go(validated: EnsembleConfig,
     go(watched, "button", "Activate", most=1)
     expect(watched.locator(":focus")).to_contain_text("The rollout of version 3 is open.")
     runtime.refresh()
+    for chunk in RolloutChunk.objects.values_list("pk", flat=True):
+        backfill.embed_chunk(chunk)
     work_off()
     expect(watched.locator("#rollout h2")).to_contain_text("awaiting approval")
     go(watched, "link", "Go")
