@@ -22,7 +22,7 @@ _FAR_MORE = 1.5
 # then a newcomer may wait for so many times what a place is usually held for: one may, where there are two or three
 _BRIEFLY = 0.5
 # so much of its patience may a newcomer be expected to wait: what is expected is a mean, and some wait in vain
-_SURE = 0.75
+_SURE = 0.9
 # the latest measurement's share in the mean
 _LATEST = 0.1
 
