@@ -18,7 +18,7 @@ from ..exceptions import Overloaded
 
 # What came within so many seconds is far more than what is served when it is so many times what the places could serve.
 _LATELY_S = 2.0
-_FAR_MORE = 1.5
+_FAR_MORE = 2.0
 # then a newcomer may wait for so many times what a place is usually held for: one may, where there are two or three
 _BRIEFLY = 0.5
 # so much of its patience may a newcomer be expected to wait: what is expected is a mean, and some wait in vain
