@@ -20,7 +20,7 @@ class Lanes(Protocol):
         """
 
     def spread(self, work: Callable[[int], T]) -> T:
-        """Do a work that can use several cores itself; it is told how many it has, at least one."""
+        """Call `work` with the number of cores that it may use, at least 1; its answer."""
 
 
 class OneLane:

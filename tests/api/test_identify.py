@@ -344,14 +344,24 @@ class TestRaces:
     """A search is stopped once its pictures are read, and something else happens meanwhile."""
 
     @pytest.fixture
-    def searching(
+    def stopped(
         self, roster: str, portraits: Portraits, monkeypatch: pytest.MonkeyPatch, background: Callable[..., Any]
-    ) -> tuple[Parking, Any]:
-        parking = Parking(monkeypatch, liveness, "take", after=True)
-        images = [portraits.eileen_collins]
-        found = background(lambda: services.identify(services.NOBODY, images, group_id=roster))
-        parking.arrive()
-        return parking, found
+    ) -> Callable[..., tuple[Parking, Any]]:
+        def search(*where: Any, **how: Any) -> tuple[Parking, Any]:
+            parking, images = Parking(monkeypatch, *where, **how), [portraits.eileen_collins]
+            found = background(lambda: services.identify(services.NOBODY, images, group_id=roster))
+            parking.arrive()
+            return parking, found
+
+        return search
+
+    @pytest.fixture
+    def searching(self, stopped: Callable[..., tuple[Parking, Any]]) -> tuple[Parking, Any]:
+        return stopped(liveness, "take", after=True)
+
+    @pytest.fixture
+    def about_to_read(self, stopped: Callable[..., tuple[Parking, Any]]) -> tuple[Parking, Any]:
+        return stopped(rosters, "reader")
 
     def test_who_was_erased_meanwhile_is_not_named(self, searching: tuple[Parking, Any]) -> None:
         parking, found = searching
@@ -436,11 +446,9 @@ class TestRaces:
         assert services.identify(services.NOBODY, [portraits.grace_hopper], group_id=roster).subject_id == "child-2"
 
     def test_a_version_that_went_with_its_vectors_before_they_were_read_names_nobody(
-        self, roster: str, portraits: Portraits, monkeypatch: pytest.MonkeyPatch, background: Any
+        self, about_to_read: tuple[Parking, Any]
     ) -> None:
-        parking = Parking(monkeypatch, rosters, "reader")
-        found = background(lambda: services.identify(services.NOBODY, [portraits.eileen_collins], group_id=roster))
-        parking.arrive()
+        parking, found = about_to_read
         EnsembleConfig.objects.update(state=EnsembleConfig.State.RETIRED)
         Embedding.objects.all().delete()
         parking.let_go()
@@ -449,11 +457,9 @@ class TestRaces:
         assert not Identification.objects.exists()
 
     def test_who_was_erased_before_the_roster_was_read_is_not_searched(
-        self, roster: str, portraits: Portraits, monkeypatch: pytest.MonkeyPatch, background: Any
+        self, about_to_read: tuple[Parking, Any]
     ) -> None:
-        parking = Parking(monkeypatch, rosters, "reader")
-        found = background(lambda: services.identify(services.NOBODY, [portraits.eileen_collins], group_id=roster))
-        parking.arrive()
+        parking, found = about_to_read
         erasure.erase_subject(services.NOBODY, "child-1")
         parking.let_go()
         done = found.result(LONG_S)

@@ -35,10 +35,7 @@ def sunglasses(scene: Scene, rng: np.random.Generator) -> Image:
     half = rng.uniform(12.5, 18.5), rng.uniform(8.5, 15.5)
     lenses = _lenses(half, roundness=rng.uniform(2, 8), drop=rng.uniform(-1, 4))
     colour, opacity = _lens_colour(rng), _lens_opacity(layer, rng.uniform(0.6, 1.0), rng)
-    for lens in lenses:
-        layer.fill(lens, colour, opacity)
-    _draw_frame(layer, lenses, rng.uniform(0, 3.5), frame, rng)
-    return layer.laid_over()
+    return _glasses(layer, lenses, (colour, opacity), rng.uniform(0, 3.5), frame, rng)
 
 
 def eyes_barred(scene: Scene, rng: np.random.Generator) -> Image:
@@ -62,10 +59,7 @@ def spectacles(scene: Scene, rng: np.random.Generator) -> Image:
     half = rng.uniform(12.5, 18.5), rng.uniform(8.5, 15.5)
     lenses = _lenses(half, roundness=rng.uniform(2, 8), drop=rng.uniform(-1, 4))
     colour, opacity = _lens_colour(rng), float(rng.uniform(0, 0.3))
-    for lens in lenses:
-        layer.fill(lens, colour, opacity)
-    _draw_frame(layer, lenses, rng.uniform(0.7, 3.0), frame, rng)
-    return layer.laid_over()
+    return _glasses(layer, lenses, (colour, opacity), rng.uniform(0.7, 3.0), frame, rng)
 
 
 def aviators(scene: Scene, rng: np.random.Generator) -> Image:
@@ -178,10 +172,7 @@ def round_spectacles(scene: Scene, rng: np.random.Generator) -> Image:
     layer, frame, radius = Layer(scene), _frame_colour(rng), rng.uniform(12, 17)
     lenses = _lenses((radius, radius), roundness=2, drop=rng.uniform(-1, 3))
     colour, opacity = _lens_colour(rng), float(rng.uniform(0, 0.2))
-    for lens in lenses:
-        layer.fill(lens, colour, opacity)
-    _draw_frame(layer, lenses, rng.uniform(3.5, 5.5), frame, rng)
-    return layer.laid_over()
+    return _glasses(layer, lenses, (colour, opacity), rng.uniform(3.5, 5.5), frame, rng)
 
 
 def tinted_glasses(scene: Scene, rng: np.random.Generator) -> Image:
@@ -189,10 +180,7 @@ def tinted_glasses(scene: Scene, rng: np.random.Generator) -> Image:
     layer, frame = Layer(scene), _frame_colour(rng)
     lenses = _lenses((rng.uniform(16, 19), rng.uniform(14, 18)), roundness=rng.uniform(4, 8), drop=rng.uniform(1, 5))
     colour, opacity = np.asarray(rng.uniform(20, 130, 3), np.float32), float(rng.uniform(0.3, 0.6))
-    for lens in lenses:
-        layer.fill(lens, colour, opacity)
-    _draw_frame(layer, lenses, rng.uniform(0, 2), frame, rng)
-    return layer.laid_over()
+    return _glasses(layer, lenses, (colour, opacity), rng.uniform(0, 2), frame, rng)
 
 
 def wraparound_shades(scene: Scene, rng: np.random.Generator) -> Image:
@@ -234,6 +222,21 @@ def _drops(width: float, height: float) -> list[NDArray[np.float64]]:
         across = np.cos(angle) * (1 - 0.22 * (down + 1) / 2) + 0.12 * outwards * down
         lenses.append(eye + np.array((0, 3)) + np.column_stack([width * across, height * down]))
     return lenses
+
+
+def _glasses(
+    layer: Layer,
+    lenses: list[NDArray[np.float64]],
+    glass: tuple[Paint, float | NDArray[np.float32]],
+    rim: float,
+    frame: Paint,
+    rng: np.random.Generator,
+) -> Image:
+    """Lenses, each filled with `glass`, a colour and its opacity, in a frame."""
+    for lens in lenses:
+        layer.fill(lens, *glass)
+    _draw_frame(layer, lenses, rim, frame, rng)
+    return layer.laid_over()
 
 
 def _draw_frame(
