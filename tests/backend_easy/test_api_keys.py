@@ -64,10 +64,29 @@ def test_a_key_ends_when_it_is_revoked_or_expires_or_its_account_is_closed(kiosk
     assert ask(keys[2][1]).status_code == 401
 
 
-def test_authenticating_costs_one_query(kiosk: Any, django_assert_num_queries: Any) -> None:
-    _, text = ApiKey.objects.issue(kiosk, "front door")
+def test_one_query_tells_whose_key_it_is_and_what_that_account_may_do(
+    kiosk: Any, django_user_model: Any, django_assert_num_queries: Any
+) -> None:
+    group = Group.objects.create(name="kiosks")
+    group.permissions.add(Permission.objects.get(codename="verify_subject"))
+    kiosk.groups.add(group)
+    django_user_model.objects.create_superuser("stranger")
+    made, text = ApiKey.objects.issue(kiosk, "front door")
     with django_assert_num_queries(1):
-        assert ApiKey.objects.find(text).user.username == "front-door"  # type: ignore[union-attr]
+        key: Any = ApiKey.objects.find(text)
+        permissions = key.user.get_all_permissions()
+    assert permissions == {"ml_models.read_subject", "ml_models.verify_subject"}
+    for found, row in ((key, made), (key.user, kiosk)):
+        row.refresh_from_db()
+        names = [field.attname for field in row._meta.fields]
+        assert [getattr(found, name) for name in names] == [getattr(row, name) for name in names]
+
+
+def test_a_key_of_a_superuser_may_everything(admin_user: Any) -> None:
+    _, text = ApiKey.objects.issue(admin_user, "front door")
+    key: Any = ApiKey.objects.find(text)
+    assert len(key.user.get_all_permissions()) == Permission.objects.count()
+    assert ask(text).status_code == 404
 
 
 def run(*args: str) -> dict[str, Any]:
