@@ -128,7 +128,7 @@ class Pipeline:
         with _timed(timings, "decode"):
             image = decode(data, self.decode_limits)
         with _timed(timings, "detect"):
-            faces = lanes.spread(lambda cores: self.detector.detect(image, threads=cores))
+            faces = self.detector.detect(image, lanes=lanes)
         # their crops need no landmarks, so they need not wait for them
         looks = _looks(detectors, image, most_prominent(faces, image.shape)) if faces else {}
         works: dict[str, Callable[[], Any]] = {_UPRIGHT: partial(stand, self.detector, image, faces), **looks}

@@ -39,6 +39,9 @@ class YuNet(Protocol):
 
     engine: str
 
+    def spreads(self, size: tuple[int, int]) -> bool:
+        """Whether it makes use of a second thread for a picture of this size, (width, height)."""
+
     def find(self, image: Image, score_threshold: float, threads: int = 1) -> Rows:
         """
         Args:
@@ -64,6 +67,9 @@ class OpenCvYuNet:
     def __init__(self, path: Path | str) -> None:
         self._path = str(path)
         self._local = threading.local()
+
+    def spreads(self, size: tuple[int, int]) -> bool:
+        return False
 
     def find(self, image: Image, score_threshold: float, threads: int = 1) -> Rows:
         detector = self._detector()
@@ -127,6 +133,9 @@ class OpenVinoYuNet:
             self._wide = {(w, h): wide(shape=(1, 3, h, w)) for w, h in sizes if w * h > _SMALL}
         self._turned = opener(shape=(TURNS, 3, *reversed(TURNED_SIZE)))
         self._names = names
+
+    def spreads(self, size: tuple[int, int]) -> bool:
+        return size in self._wide
 
     def find(self, image: Image, score_threshold: float, threads: int = 1) -> Rows:
         size = image.shape[1], image.shape[0]

@@ -7,6 +7,7 @@ from ml_models import runtime
 from ml_models.engine.align import TEMPLATE
 from ml_models.engine.detect import Detector, prominence, the_one_face
 from ml_models.engine.errors import FaceTooSmall, InferenceFailed, MultipleFaces, NoFaceFound
+from ml_models.engine.lanes import ONE_LANE, Lanes
 from ml_models.engine.quality import ENROLL_LIMITS
 from ml_models.engine.types import DetectedFace
 from ml_models.models import EnsembleConfig
@@ -84,7 +85,9 @@ class Looking(Detector):
         self.looks = list(looks)
         self.sides: list[int] = []
 
-    def detect(self, image: np.ndarray, score_threshold: float | None = None, threads: int = 1) -> list[DetectedFace]:
+    def detect(
+        self, image: np.ndarray, score_threshold: float | None = None, lanes: Lanes = ONE_LANE
+    ) -> list[DetectedFace]:
         side = image.shape[0]
         self.sides.append(side)
         scale = side * 0.7 / 112

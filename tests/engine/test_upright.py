@@ -12,6 +12,7 @@ from ml_models import runtime
 from ml_models.engine.align import TEMPLATE
 from ml_models.engine.detect import Detector, Settled
 from ml_models.engine.errors import NotUpright
+from ml_models.engine.lanes import ONE_LANE, Lanes
 from ml_models.engine.types import DetectedFace, Image
 from ml_models.engine.upright import stand
 from ml_models.models import EnsembleConfig, Reference
@@ -30,7 +31,7 @@ class Compass(Detector):
         self.scores, self.in_picture = scores, in_picture or scores
         self.looked_in_turns = False
 
-    def detect(self, image: Image, score_threshold: float | None = None, threads: int = 1) -> list[DetectedFace]:
+    def detect(self, image: Image, score_threshold: float | None = None, lanes: Lanes = ONE_LANE) -> list[DetectedFace]:
         halves = [part.mean() for part in np.split(image, 2, 0) + np.split(image, 2, 1)]
         side = (UP, DOWN, LEFT, RIGHT)[int(np.argmax(halves))]
         score = (self.in_picture if score_threshold is None else self.scores)[side]
@@ -90,7 +91,9 @@ def test_a_face_that_looks_as_good_in_another_turn_is_not_certain(scores: tuple[
 
 def test_a_face_that_cannot_be_made_out_alone_is_looked_at_from_nearer() -> None:
     class Nearsighted(Compass):
-        def detect(self, image: Image, score_threshold: float | None = None, threads: int = 1) -> list[DetectedFace]:
+        def detect(
+            self, image: Image, score_threshold: float | None = None, lanes: Lanes = ONE_LANE
+        ) -> list[DetectedFace]:
             faces = super().detect(image, score_threshold)
             return [replace(face, score=0.2) for face in faces] if len(image) == 128 else faces
 
@@ -102,7 +105,7 @@ def test_a_face_that_cannot_be_made_out_alone_is_looked_at_from_nearer() -> None
 class Honest(Compass):
     """One that gives a lying face landmarks that lie, and is certain of which way up it is there alone."""
 
-    def detect(self, image: Image, score_threshold: float | None = None, threads: int = 1) -> list[DetectedFace]:
+    def detect(self, image: Image, score_threshold: float | None = None, lanes: Lanes = ONE_LANE) -> list[DetectedFace]:
         if len(image) == 400:  # the picture itself
             lies = int(image[:, :200].mean() > 150) - int(image[:, 200:].mean() > 150)
             self.scores = (0.93, 0.4, 0.5 if lies else 0.93, 0.4)
@@ -127,7 +130,7 @@ class Elsewhere(Compass):
         super().__init__(scores)
         self.standing = standing
 
-    def detect(self, image: Image, score_threshold: float | None = None, threads: int = 1) -> list[DetectedFace]:
+    def detect(self, image: Image, score_threshold: float | None = None, lanes: Lanes = ONE_LANE) -> list[DetectedFace]:
         faces = super().detect(image, score_threshold)
         if len(image) != 400:
             return faces

@@ -1,17 +1,21 @@
 """OpenVINO finds OpenCV's faces: the same ones, in the same order, in the same places."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
 import pytest
 
 from ml_models import artifacts
+from ml_models.engine import yunet
 from ml_models.engine.choice import golden_scene, prove_same_faces
+from ml_models.engine.detect import Detector
 from ml_models.engine.errors import GoldenMismatch, InferenceFailed
 from ml_models.engine.inference import OpenVinoGraph, why_not_openvino
+from ml_models.engine.lanes import OneLane
 from ml_models.engine.types import Image
 from ml_models.engine.yunet import SIZES, TURNED_SIZE, TURNS, OpenCvYuNet, OpenVinoYuNet
 from ml_models.models import Artifact
@@ -20,6 +24,8 @@ from tests.support.pictures import opened
 from tests.support.served import DETECTOR
 
 pytestmark = [pytest.mark.django_db, pytest.mark.skipif(bool(why_not_openvino()), reason=why_not_openvino())]
+
+T = TypeVar("T")
 
 
 @pytest.fixture
@@ -83,6 +89,9 @@ def test_a_picture_of_another_size_goes_to_the_other_engine(file: Path, portrait
     class Other:
         engine = "other"
 
+        def spreads(self, size: tuple[int, int]) -> bool:
+            return False
+
         def find(self, image: Image, score_threshold: float, threads: int = 1) -> np.ndarray:
             asked.append(image.shape)
             return np.zeros((0, 15), np.float32)
@@ -105,6 +114,35 @@ def test_two_threads_find_what_one_finds(file: Path) -> None:
     with ThreadPoolExecutor(4) as pool:
         answers = pool.map(lambda i: np.array_equal(network.find(pictures[i % 3], 0.5), alone[i % 3]), range(120))
     assert all(answers)
+
+
+class Idle(OneLane):
+    """A second core is idle whenever it is asked for."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def spread(self, work: Callable[[int], T]) -> T:
+        self.asked += 1
+        return work(2)
+
+
+def test_a_second_core_is_asked_for_where_the_network_makes_use_of_it(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(yunet, "cores", lambda: 2)
+    opencv = OpenCvYuNet(file)
+    openvino = OpenVinoYuNet(file, others=opencv, sizes=[(320, 320), (512, 512)])
+    for network, size, asked in (
+        (openvino, (512, 512), 1),
+        (openvino, (320, 320), 0),  # two threads gain nothing
+        (openvino, (512, 480), 0),  # OpenCV's
+        (opencv, (512, 512), 0),
+    ):
+        lanes, detector, scene = Idle(), Detector(file, network=network), golden_scene(size)
+        alone = [face.box for face in detector.detect(scene)]
+        assert [face.box for face in detector.detect(scene, lanes=lanes)] == alone
+        assert lanes.asked == asked
 
 
 def test_what_is_not_a_number_is_an_error_and_no_face(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
