@@ -49,6 +49,7 @@ PATHS = [
     "crypto.KeyProvider",
     "api.access.default_policy",
     "api.access.self_service",
+    "services.audit.record",
     "services.lockout.release",
     "tasks.tick",
     "tasks.embed_chunk",

@@ -6,18 +6,40 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.auth import get_user_model
+from django.contrib.auth.admin import UserAdmin
+from django.contrib.auth.models import User
 from django.db.models import QuerySet
-from django.db.models.functions import Now
 from django.http import HttpRequest
 from django.utils import timezone
 from rest_framework.authtoken.models import TokenProxy
 from unfold.admin import ModelAdmin
 from unfold.widgets import UnfoldAdminTextInputWidget
 
+from ml_models.admin.base import panel_caller
+from ml_models.services import audit
+
 from .models import DAYS, ApiKey
 
 # DRF's page shows every account's token, and makes one for whomever. Tokens are made by drf_create_token
 admin.site.unregister(TokenProxy)
+admin.site.unregister(User)
+
+
+class _NamesWhoDeletes(admin.ModelAdmin):
+    """The event of each key that is deleted, by itself or with its account, names who did it."""
+
+    def delete_model(self, request: HttpRequest, obj: Any) -> None:
+        obj.deleted_by = panel_caller(request)
+        super().delete_model(request, obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: Any) -> None:
+        queryset.deleted_by = panel_caller(request)
+        super().delete_queryset(request, queryset)
+
+
+@admin.register(User)
+class AccountAdmin(_NamesWhoDeletes, UserAdmin):
+    pass
 
 
 def _beyond(maker: Any, user: Any) -> str:
@@ -33,8 +55,8 @@ def _beyond(maker: Any, user: Any) -> str:
 
 
 @admin.register(ApiKey)
-class ApiKeyAdmin(ModelAdmin):
-    """Keys are made and revoked, never changed."""
+class ApiKeyAdmin(_NamesWhoDeletes, ModelAdmin):
+    """Keys are made, revoked and deleted, never changed."""
 
     list_display = ["name", "prefix", "user", "created_at", "expires_at", "revoked_at"]
     list_select_related = ["user"]
@@ -65,6 +87,7 @@ class ApiKeyAdmin(ModelAdmin):
             def clean_user(self) -> Any:
                 user = self.cleaned_data["user"]
                 if reason := _beyond(request.user, user):
+                    audit.record(audit.Kind.MAKE_KEY, panel_caller(request), code="forbidden", account=str(user.pk))
                     raise forms.ValidationError(reason)
                 return user
 
@@ -77,11 +100,12 @@ class ApiKeyAdmin(ModelAdmin):
         return obj is None and super().has_change_permission(request)
 
     def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:
-        made, text = ApiKey.objects.issue(obj.user, obj.name, expires_at=obj.expires_at)
+        made, text = ApiKey.objects.issue(obj.user, obj.name, panel_caller(request), expires_at=obj.expires_at)
         obj.pk, obj.prefix = made.pk, made.prefix
         messages.warning(request, f"The key, shown this once: {text}")
 
     @admin.action(description="Revoke", permissions=["delete"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
-        count = queryset.filter(revoked_at__isnull=True).update(revoked_at=Now())
+        prefixes = queryset.values_list("prefix", flat=True)
+        count = sum(ApiKey.objects.revoke(prefix, panel_caller(request)) for prefix in prefixes)
         messages.success(request, f"{count} revoked.")

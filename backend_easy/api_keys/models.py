@@ -8,10 +8,13 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
-from django.db import connection, models
+from django.db import connection, models, transaction
 from django.db.models.functions import Now
+from django.db.models.signals import pre_delete
+from django.dispatch import receiver
 
 from backend_easy.permissions import PERMISSIONS, remember
+from ml_models.services import NOBODY, Caller, audit
 
 _PREFIX_CHARACTERS = 10
 # a key ends by itself after so many, unless somebody wants it otherwise
@@ -40,10 +43,12 @@ def _names(model: type[models.Model]) -> list[str]:
 
 
 class ApiKeyManager(models.Manager["ApiKey"]):
-    def issue(self, user: Any, name: str, **more: Any) -> tuple[ApiKey, str]:
+    @transaction.atomic
+    def issue(self, user: Any, name: str, by: Caller = NOBODY, **more: Any) -> tuple[ApiKey, str]:
         """Make a key that acts for `user`. Returns the row and the key itself, which is stored nowhere."""
         prefix, secret = secrets.token_hex(_PREFIX_CHARACTERS // 2), secrets.token_urlsafe(32)
         key = self.create(user=user, name=name, prefix=prefix, digest=_digest(secret), **more)
+        key.record(audit.Kind.MAKE_KEY, by)
         return key, f"{prefix}.{secret}"
 
     def find(self, text: str) -> ApiKey | None:
@@ -65,9 +70,13 @@ class ApiKeyManager(models.Manager["ApiKey"]):
             remember(key.user, permissions)
         return key
 
-    def revoke(self, prefix: str) -> bool:
-        """End a key at once. False when there is none, or it has ended before."""
-        return self.filter(prefix=prefix, revoked_at__isnull=True).update(revoked_at=Now()) > 0
+    @transaction.atomic
+    def revoke(self, prefix: str, by: Caller = NOBODY) -> bool:
+        """End a key at once. False when there is none, or it was revoked before."""
+        if not self.filter(prefix=prefix, revoked_at__isnull=True).update(revoked_at=Now()):
+            return False
+        self.get(prefix=prefix).record(audit.Kind.REVOKE_KEY, by)
+        return True
 
 
 class ApiKey(models.Model):
@@ -94,3 +103,12 @@ class ApiKey(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} ({self.prefix}…)"
+
+    def record(self, kind: str, by: Caller) -> None:
+        audit.record(kind, by, key=self.prefix, account=str(self.user_id))
+
+
+@receiver(pre_delete, sender=ApiKey)
+def _record_deletion(instance: ApiKey, origin: Any = None, **more: Any) -> None:
+    # in the deletion's transaction, also where the key goes with its account
+    instance.record(audit.Kind.DELETE_KEY, getattr(origin, "deleted_by", NOBODY))

@@ -43,7 +43,8 @@ def page(panel: Panel, request: HttpRequest) -> HttpResponse:
         reverse=True,
     )
     shown = newest[:_ROWS]
-    names = _names(row.caller for row in shown if isinstance(row, AuditEvent))
+    events_shown = [row for row in shown if isinstance(row, AuditEvent)]
+    names = _names(pk for event in events_shown for pk in (event.caller, event.facts.get("account", "")))
     return panel.answer(
         request,
         "timeline",
@@ -76,9 +77,12 @@ def _names(callers: Iterable[str]) -> dict[str, str]:
 def _of_event(event: AuditEvent, names: Mapping[str, str]) -> Deed:
     account = names.get(event.caller) or (f"account {event.caller}" if event.caller else "a command")
     credential = f" ({event.credential_id})" if event.credential_id else ""
+    of = event.facts.get("key") or event.facts.get("credential", "")
+    owner = event.facts.get("account", "")
+    what = " ".join([words(event.kind), *filter(None, [of, owner and f"for {names.get(owner, f'account {owner}')}"])])
     outcome = f": {words(event.code)}" if event.code else ""
     link = reverse("admin:ml_models_auditevent_change", args=[event.pk])
-    return Deed(event.at, f"{account}{credential}", f"{words(event.kind)}{outcome}", link)
+    return Deed(event.at, f"{account}{credential}", f"{what}{outcome}", link)
 
 
 def _of_step(step: ConfigStep) -> Deed:

@@ -41,6 +41,10 @@ class AuditEvent(models.Model):
         ROTATE_KEYS = "rotate_keys"
         OPEN_ROLLOUT = "open_rollout"
         ACTIVATE = "activate"
+        # the host's, which writes them itself
+        MAKE_KEY = "make_key"
+        REVOKE_KEY = "revoke_key"
+        DELETE_KEY = "delete_key"
 
     # given out by the database in the order of writing, which is not the order of commits
     id = models.BigAutoField(primary_key=True)

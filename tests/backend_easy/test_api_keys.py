@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import Group, Permission
 from django.core.management import CommandError, call_command
-from django.db import connection
+from django.db import DatabaseError, connection
 from django.test import Client
 from django.utils import timezone
 from rest_framework.test import APIClient
 
 from backend_easy.api_keys.models import ApiKey
+from ml_models.models import AuditEvent
 
 pytestmark = pytest.mark.django_db
 
@@ -124,6 +125,84 @@ def test_the_admin_shows_a_new_key_once_and_revokes_it(kiosk: Any, admin_client:
     assert ask(shown).status_code == 401
 
 
+def events() -> list[tuple[str, str, str, str, str]]:
+    rows = AuditEvent.objects.order_by("pk")
+    return [(e.kind, e.code, e.credential_id, e.facts.get("key", ""), e.facts["account"]) for e in rows]
+
+
+def timeline(client: Client) -> list[tuple[str, str]]:
+    return [(deed.who, deed.what) for deed in client.get("/admin/ml_models/auditevent/timeline/").context["deeds"]]
+
+
+def test_what_the_command_does_to_a_key_is_an_event(kiosk: Any, admin_client: Client) -> None:
+    prefix = run("create", "--user", "front-door", "--name", "front door")["prefix"]
+    run("revoke", prefix)
+    with pytest.raises(CommandError):
+        run("revoke", prefix)
+    account = str(kiosk.pk)
+    assert events() == [("make_key", "", "", prefix, account), ("revoke_key", "", "", prefix, account)]
+    assert timeline(admin_client) == [
+        ("a command", f"revoke key {prefix} for front-door"),
+        ("a command", f"make key {prefix} for front-door"),
+    ]
+
+
+@pytest.mark.parametrize("with_the_account", ["no", "one", "several"])
+def test_what_the_panel_does_to_a_key_is_an_event(
+    kiosk: Any, admin_client: Client, admin_user: Any, with_the_account: str
+) -> None:
+    answer = admin_client.post("/admin/api_keys/apikey/add/", {"name": "gate", "user": kiosk.username}, follow=True)
+    key, account = ApiKey.objects.get(), str(kiosk.pk)
+    text = answer.content.decode().partition("shown this once: ")[2].split("<")[0].strip()
+    for _ in range(2):  # revoked again, nothing happens
+        admin_client.post("/admin/api_keys/apikey/", {"action": "revoke", "_selected_action": [key.pk]})
+    if with_the_account == "no":
+        admin_client.post(f"/admin/api_keys/apikey/{key.pk}/delete/", {"post": "yes"})
+    elif with_the_account == "one":
+        admin_client.post(f"/admin/auth/user/{kiosk.pk}/delete/", {"post": "yes"})
+    else:
+        several = {"action": "delete_selected", "_selected_action": [kiosk.pk], "post": "yes"}
+        admin_client.post("/admin/auth/user/", several)
+    assert not ApiKey.objects.exists()
+    operator = f"panel:{admin_user.pk}"
+    assert events() == [(kind, "", operator, key.prefix, account) for kind in ("make_key", "revoke_key", "delete_key")]
+    assert {event.caller for event in AuditEvent.objects.all()} == {str(admin_user.pk)}
+    owner = "front-door" if with_the_account == "no" else f"account {account}"
+    assert timeline(admin_client)[0] == (f"admin ({operator})", f"delete key {key.prefix} for {owner}")
+    secret = text.partition(".")[2]
+    assert secret
+    assert not [event for event in AuditEvent.objects.all() if secret in str(vars(event))]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("fails", ["before the event", "after it"])
+@pytest.mark.parametrize("deed", ["make", "revoke", "delete"])
+def test_a_key_and_its_event_come_together_or_not_at_all(
+    kiosk: Any, admin_client: Client, monkeypatch: pytest.MonkeyPatch, deed: str, fails: str
+) -> None:
+    prefix = run("create", "--user", "front-door", "--name", "front door")["prefix"]
+    key = ApiKey.objects.get()
+    before = list(ApiKey.objects.values()), events()
+    create = AuditEvent.objects.create
+
+    def full(**event: Any) -> None:
+        if fails == "after it":
+            create(**event)
+        raise DatabaseError("disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(AuditEvent.objects, "create", full)
+        if deed == "delete":
+            admin_client.raise_request_exception = False
+            selected = {"action": "delete_selected", "_selected_action": [key.pk], "post": "yes"}
+            assert admin_client.post("/admin/api_keys/apikey/", selected).status_code >= 500
+        else:
+            args = {"make": ("create", "--user", "front-door", "--name", "gate"), "revoke": ("revoke", prefix)}[deed]
+            with pytest.raises(DatabaseError):
+                run(*args)
+    assert (list(ApiKey.objects.values()), events()) == before
+
+
 @pytest.fixture
 def maker(django_user_model: Any) -> Any:
     """Staff who may add keys for whomever they see, and verify."""
@@ -170,6 +249,7 @@ def test_no_key_is_made_for_an_account_with_more_rights(maker: Any, django_user_
     answer = make_key(maker, account).text
     assert "rights that you do not have" in answer or "account is closed" in answer
     assert not ApiKey.objects.exists()
+    assert events() == [("make_key", "forbidden", f"panel:{maker.pk}", "", str(account.pk))]
 
 
 def test_a_superuser_makes_a_key_for_every_open_account(admin_client: Client, maker: Any, admin_user: Any) -> None:
