@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from celery import Celery
-from celery.signals import setup_logging, worker_process_init
+from celery.signals import setup_logging, worker_process_init, worker_process_shutdown
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "backend_easy.settings")
 
@@ -40,3 +40,11 @@ def start_runtime(**_: Any) -> None:
     from ml_models.models import ServingProcess
 
     runtime.start(ServingProcess.Kind.WORKER)
+
+
+@worker_process_shutdown.connect
+def stop_runtime(**_: Any) -> None:
+    """Whoever was told to end has not fallen silent."""
+    from ml_models import runtime
+
+    runtime.stop()

@@ -6,13 +6,14 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.auth import get_user_model
-from django.contrib.auth.admin import UserAdmin
-from django.contrib.auth.models import User
+from django.contrib.auth.admin import GroupAdmin, UserAdmin
+from django.contrib.auth.models import Group, User
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 from rest_framework.authtoken.models import TokenProxy
 from unfold.admin import ModelAdmin
+from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from ml_models.admin.base import panel_caller
@@ -22,7 +23,9 @@ from .models import DAYS, ApiKey
 
 # DRF's page shows every account's token, and makes one for whomever. Tokens are made by drf_create_token
 admin.site.unregister(TokenProxy)
-admin.site.unregister(User)
+# Django's own pages of accounts have no borders around their fields in the theme, and no button that adds
+admin.site.unregister([User, Group])
+admin.site.empty_value_display = "–"
 
 
 class _NamesWhoDeletes(admin.ModelAdmin):
@@ -38,7 +41,22 @@ class _NamesWhoDeletes(admin.ModelAdmin):
 
 
 @admin.register(User)
-class AccountAdmin(_NamesWhoDeletes, UserAdmin):
+class AccountAdmin(_NamesWhoDeletes, UserAdmin, ModelAdmin):
+    list_display = ["username", "roles", "is_staff", "is_active", "last_login"]
+    form = UserChangeForm
+    add_form = UserCreationForm
+    change_password_form = AdminPasswordChangeForm
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
+        return super().get_queryset(request).prefetch_related("groups")
+
+    @admin.display(description="groups")
+    def roles(self, user: User) -> str:
+        return ", ".join(group.name for group in user.groups.all())
+
+
+@admin.register(Group)
+class RoleAdmin(GroupAdmin, ModelAdmin):
     pass
 
 
@@ -61,8 +79,11 @@ class ApiKeyAdmin(_NamesWhoDeletes, ModelAdmin):
     list_display = ["name", "prefix", "user", "created_at", "expires_at", "revoked_at"]
     list_select_related = ["user"]
     search_fields = ["name", "prefix", "user__username"]
-    fields = ["name", "user", "expires_at"]
     actions = ["revoke"]
+
+    def get_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> Any:
+        made = ["prefix", "created_at", "revoked_at"] if obj else []
+        return ["name", "user", "expires_at", *made]
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
         return False  # there is no filter, and the digest is not to be asked for

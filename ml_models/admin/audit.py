@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -13,7 +14,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from ml_models.engine.errors import EngineError
-from ml_models.exceptions import ServiceError
+from ml_models.exceptions import LockedOut, NotLive, ServiceError
 from ml_models.models import (
     AuditEvent,
     Erasure,
@@ -29,10 +30,11 @@ from ml_models.services.traffic import MAX_DAYS
 
 from . import overview, timeline, traffic
 from .base import Panel
-from .display import attempt, headline, label
+from .display import attempt, headline, label, words
 from .finding import FindingPanel, exactly
 from .lists import codes_under, one_of
 
+_HELD = {"scored": "score"}
 # what only holders of view_scores may see: with it, a face could be tuned until it matches
 _SCORES = ("score", "scored", "threshold", "margin", "similarities")
 
@@ -40,6 +42,8 @@ _SCORES = ("score", "scored", "threshold", "margin", "similarities")
 DECISIONS = ("match", "review", "no_match")
 # what a verify may fail with
 CODES = sorted({*codes_under(EngineError), *codes_under(ServiceError)})
+# over the face or the lock: only then there is a row besides the event
+_ROW_CODES = sorted({*codes_under(EngineError), LockedOut.code, *codes_under(NotLive)})
 _EVENT_CODES = sorted({*DECISIONS, *CODES, "forbidden", "invalid_request", "throttled"})
 
 
@@ -48,7 +52,7 @@ class AttemptAdmin(FindingPanel):
 
     list_select_related = ["config", "caller", "subject"]
     # by their names: Django would ask a table of millions which values it holds
-    list_filter = [exactly("subject"), one_of("decision", DECISIONS), one_of("code", CODES), "config", "at"]
+    list_filter = [exactly("subject"), one_of("decision", DECISIONS), one_of("code", _ROW_CODES), "config", "at"]
     sortable_by = ["at"]
     ordering = ["-at"]
 
@@ -66,7 +70,10 @@ class AttemptAdmin(FindingPanel):
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
         named = request.user.has_perm("ml_models.view_subject")
-        return [name if not named or name != "subject" else "person" for name in self._seen(request, self.fields)]
+        # what an attempt that came to no decision has not got
+        empty = [name for name in self.fields if getattr(obj, _HELD.get(name, name), True) in ("", None, [], {})]
+        seen = [name for name in self._seen(request, self.fields) if name not in empty]
+        return [name if not named or name != "subject" else "person" for name in seen]
 
     def _seen(self, request: HttpRequest, names: Any) -> list[str]:
         sees = request.user.has_perm("ml_models.view_scores")
@@ -163,14 +170,21 @@ class AuditEventAdmin(FindingPanel):
     """Every event. The host's id of a subject leads to what was done to that subject, by its pseudonym."""
 
     nothing = "Nothing has happened yet that is recorded."
-    list_display = ["at", "kind", "code", "caller", "credential_id", "capture_point", "short_subject", "sequence"]
-    list_filter = [exactly("subject"), exactly("credential_id"), "kind", one_of("code", _EVENT_CODES), "at"]
+    list_display = ["at", "deed", "outcome", "who", "credential_id", "capture_point", "short_subject", "sequence"]
+    list_filter = [
+        exactly("subject"),
+        exactly("credential_id"),
+        one_of("kind", AuditEvent.Kind.values),
+        one_of("code", _EVENT_CODES),
+        "at",
+    ]
     ordering = ["-id"]
     fields = [
         "id",
         "at",
-        "kind",
-        "code",
+        "deed",
+        "outcome",
+        "who",
         "caller",
         "credential_id",
         "capture_point",
@@ -179,6 +193,7 @@ class AuditEventAdmin(FindingPanel):
         "sequence",
         "digest",
     ]
+    readonly_fields = ["deed", "outcome", "who"]
 
     def get_urls(self) -> list[URLPattern]:
         deeds = path("timeline/", self.view(partial(timeline.page, self)), name="ml_models_auditevent_timeline")
@@ -187,9 +202,38 @@ class AuditEventAdmin(FindingPanel):
     def of(self, subject: Subject) -> str:
         return f"{self.url('changelist')}?subject={audit.named(subject).pseudonym}"
 
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        shown = super().get_changelist_instance(request)
+        shown.result_list = list(shown.result_list)
+        _name(shown.result_list)
+        return shown
+
+    def get_object(self, *args: Any, **more: Any) -> AuditEvent | None:
+        event: AuditEvent | None = super().get_object(*args, **more)
+        _name([event] if event else [])
+        return event
+
+    @admin.display(description="deed")
+    def deed(self, event: AuditEvent) -> str:
+        return words(event.kind)
+
+    @admin.display(description="outcome")
+    def outcome(self, event: AuditEvent) -> str:
+        return words(event.code) or "done"
+
+    @admin.display(description="who")
+    def who(self, event: AuditEvent) -> str:
+        return event.who  # type: ignore[attr-defined]
+
     @admin.display(description="subject's pseudonym")
     def short_subject(self, event: AuditEvent) -> str:
-        return event.subject[:8]
+        return event.subject[:8] or "–"
+
+
+def _name(events: Sequence[AuditEvent]) -> None:
+    names = timeline.names(event.caller for event in events)
+    for event in events:
+        event.who = timeline.account(event, names)  # type: ignore[attr-defined]
 
 
 @admin.register(Erasure)
@@ -250,6 +294,8 @@ class ServingProcessAdmin(Panel):
     list_display = ["__str__", "kind", "alive", "started_at", "heartbeat_at", "loaded", "runs_on", "troubles"]
     list_filter = ["kind"]
     ordering = ["-heartbeat_at"]
+    fields = ["kind", "host", "pid", "started_at", "heartbeat_at", "alive", "loaded", "runs_on", "troubles"]
+    readonly_fields = ["alive", "loaded", "runs_on", "troubles"]
 
     def get_urls(self) -> list[URLPattern]:
         # for every staff account: each part of the page asks for its own right
@@ -278,4 +324,4 @@ class ServingProcessAdmin(Panel):
 
 
 def _told(by_name: dict[str, str]) -> str:
-    return ", ".join(f"{name}: {what}" for name, what in by_name.items()) or "none"
+    return "; ".join(f"{name}: {what}" for name, what in sorted(by_name.items())) or "none"

@@ -108,6 +108,7 @@ class Panel(ModelAdmin):
     nothing: str
     """What the list says while it has no row."""
     actions = None
+    empty_value_display = "–"
     list_per_page = 50
     show_full_result_count = False
     # counts beside the filters would each read the table

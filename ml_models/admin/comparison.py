@@ -9,7 +9,7 @@ from typing import Any
 from ml_models.models import EnsembleConfig, EnsembleMember, EvaluationReport
 from ml_models.versions import numbers
 
-from .display import headline
+from .display import headline, words
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ def _values(config: EnsembleConfig, report: EvaluationReport | None) -> dict[str
         "Detector": config.detector.name,
         "Attack detector": " + ".join(artifact.name for artifact in config.attack_detectors) or "none",
         "Flip averaging": "yes" if config.flip else "no",
-        "Target FMR": f"{config.target_fmr:g}",
+        "Target FMR": f"{100 * config.target_fmr:g} %",
     }
     for member in config.members.all():
         values[member.artifact.name] = _member(member)
@@ -66,7 +66,7 @@ def _values(config: EnsembleConfig, report: EvaluationReport | None) -> dict[str
         values[f"Threshold, {voters.replace('+', ' + ')}"] = _rule(rule)
     for condition in config.conditions:
         for voters, rule in condition.get("voter_sets", {}).items():
-            values[f"Face {condition.get('name')}, {voters.replace('+', ' + ')}"] = _rule(rule)
+            values[f"Face {words(str(condition.get('name')))}, {voters.replace('+', ' + ')}"] = _rule(rule)
     for what, rule in numbers.deciding_liveness(config).items():
         values[f"Liveness, {what}"] = _pairs(rule) if isinstance(rule, Mapping) else str(rule)
     for step, limits in config.quality_limits.items():

@@ -68,10 +68,15 @@ def duration(seconds: float) -> str:
     return f"about {max(1, round(seconds))} s"
 
 
+def percents(rate: float) -> str:
+    """A rate in [0, 1], with as many decimals as in a report."""
+    return f"{100 * rate:.2f}" if rate == 0 or rate >= 0.001 else f"{100 * rate:.3f}"
+
+
 def share(rate: Any) -> str:
     """A rate of a report, {"value", "low", "high"} in [0, 1], as percents."""
     try:
-        return f"{rate['value']:.2%} ({rate['low']:.2%}–{rate['high']:.2%})".replace("%", " %")
+        return f"{percents(rate['value'])} % ({percents(rate['low'])}–{percents(rate['high'])})"
     except (KeyError, TypeError):
         return "not measured"
 
@@ -82,14 +87,14 @@ def headline(report: EvaluationReport | None) -> str:
         return "not measured"
     data = report.data
     how = ", cross-validated" if data.get("cross_validated") else ""
-    return f"FMR {share(data.get('fmr'))}, FNMR {share(data.get('fnmr'))}; {data.get('subjects', '?')} subjects{how}"
+    people = f"{data['subjects']:,}" if "subjects" in data else "?"
+    return f"FMR {share(data.get('fmr'))}, FNMR {share(data.get('fnmr'))}; {people} subjects{how}"
 
 
 def change_facts(change: Change) -> dict[str, str]:
     """One figure of two versions as a line of a table."""
     first, second = (
-        "not measured" if value is None else f"{value:.2%}".replace("%", " %")
-        for value in (change.first, change.second)
+        "not measured" if value is None else f"{percents(value)} %" for value in (change.first, change.second)
     )
     between = (
         "" if change.low is None or change.high is None else f"{100 * change.low:+.2f} to {100 * change.high:+.2f}"

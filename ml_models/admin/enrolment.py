@@ -10,6 +10,8 @@ from django.db.models import Count, Exists, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 
 from ml_models import services
 from ml_models.models import Reference, RolloutFailure, Subject
@@ -121,7 +123,7 @@ class SubjectAdmin(FindingPanel):
     ordering = ["-created_at"]
     sortable_by = ["subject_id", "created_at"]
     change_list_template = "admin/ml_models/subjects.html"
-    fields = ["id", "subject_id", "created_at", "failed", "failed_at", "locked_until", "cannot_turn"]
+    fields = ["id", "created_at", "failed", "failed_at", "cannot_turn"]
     readonly_fields = ["failed"]
     change_form_template = "admin/ml_models/subject.html"
     buttons = (
@@ -218,12 +220,13 @@ class SubjectAdmin(FindingPanel):
 @admin.register(Reference)
 class ReferenceAdmin(FindingPanel):
     nothing = "No reference is enrolled."
-    list_display = ["id", "subject", "score", "overridden", "captured_at", "enrolled_by"]
+    list_display = ["id", "who", "score", "overridden", "captured_at", "enrolled_by"]
     list_select_related = ["subject", "enrolled_by"]
     list_filter = [exactly("subject"), "overridden", "captured_at"]
     ordering = ["-captured_at"]
     sortable_by = ["captured_at"]
-    fields = ["id", "subject", "quality", "overridden", "captured_at", "enrolled_by"]
+    fields = ["id", "person", "quality", "overridden", "captured_at", "enrolled_by"]
+    readonly_fields = ["person"]
     buttons = (
         Button(
             "erase",
@@ -236,6 +239,26 @@ class ReferenceAdmin(FindingPanel):
             kind=audit.Kind.ERASE_REFERENCE,
         ),
     )
+
+    # the host's id is for who may see subjects
+
+    def get_list_display(self, request: HttpRequest) -> list[str]:
+        return [self._seen(request, name) for name in self.list_display]
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        return [self._seen(request, name) for name in self.fields]
+
+    def _seen(self, request: HttpRequest, name: str) -> str:
+        return "subject" if name in ("who", "person") and not request.user.has_perm("ml_models.view_subject") else name
+
+    @admin.display(description="subject")
+    def who(self, reference: Reference) -> str:
+        return reference.subject.subject_id
+
+    @admin.display(description="subject")
+    def person(self, reference: Reference) -> SafeString:
+        at = reverse("admin:ml_models_subject_change", args=[reference.subject_id])
+        return format_html('<a href="{}">{}</a>', at, reference.subject.subject_id)
 
     @admin.display(description="quality")
     def score(self, reference: Reference) -> str:

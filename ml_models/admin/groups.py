@@ -12,6 +12,7 @@ from ml_models.models import DuplicateSearch, Group, Membership
 from ml_models.services import duplicate_searches, overview
 
 from .base import Asked, Button, Done, panel_caller
+from .display import words
 from .finding import FindingPanel
 
 SEES_PAIRS = ("ml_models.view_candidates", "ml_models.view_subject")
@@ -59,7 +60,8 @@ class GroupAdmin(FindingPanel):
     def page(self, request: HttpRequest, obj: Group) -> dict[str, Any]:
         search = DuplicateSearch.objects.filter(pk=obj.pk).first()
         pairs = search.pairs.select_related("first", "second") if search else []
-        return {"search": search, "pairs": pairs, "sees_pairs": request.user.has_perms(SEES_PAIRS)}
+        failed = words(search.code) if search else ""
+        return {"search": search, "failed": failed, "pairs": pairs, "sees_pairs": request.user.has_perms(SEES_PAIRS)}
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Group]:
         # of the rows on the page alone: a join would group everybody first

@@ -36,7 +36,7 @@ def _ask_release(count: CredentialCount) -> Asked:
     return Asked(
         "It failed far more people than honest ones fail. Lift it once you know why: the camera was bad and is mended. "
         "A stolen key is revoked instead.",
-        [("Visits", f"{count.visits:.0f}"), ("Failed", f"{count.failures:.1f}")],
+        [("Visits", f"{count.visits:.0f}"), ("Failed", f"{count.failures:.1f}".removesuffix(".0"))],
     )
 
 
@@ -65,7 +65,7 @@ class CredentialCountAdmin(Panel):
 
     @admin.display(description="of them failed", ordering="failures")
     def failures_(self, count: CredentialCount) -> str:
-        return f"{count.failures:.1f}"
+        return f"{count.failures:.1f}".removesuffix(".0")
 
     @admin.display(description="audit events")
     def events(self, count: CredentialCount) -> SafeString:

@@ -1,6 +1,7 @@
 """Artifacts: which file, from where, on which terms."""
 
 from django.contrib import admin
+from django.template.defaultfilters import filesizeformat
 from django.utils.safestring import SafeString
 
 from ml_models.models import Artifact
@@ -23,7 +24,7 @@ class ArtifactAdmin(Panel):
         "generation",
         "sha256",
         "graph_sha256",
-        "size",
+        "bytes",
         "contract",
         "dimension",
         "weights_licence",
@@ -33,6 +34,12 @@ class ArtifactAdmin(Panel):
         "golden_min_cosine",
         "created_at",
     ]
+
+    readonly_fields = ["bytes"]
+
+    @admin.display(description="size")
+    def bytes(self, artifact: Artifact) -> str:
+        return filesizeformat(artifact.size)
 
     @admin.display(description="sha256", ordering="sha256")
     def short_sha256(self, artifact: Artifact) -> str:

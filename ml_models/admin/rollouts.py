@@ -115,7 +115,7 @@ def _failures_url(rollout: Rollout, code: str) -> str:
 @admin.register(Rollout)
 class RolloutAdmin(Panel):
     nothing = "No version was rolled out yet. Validate one and activate it."
-    list_display = ["named", "state_label", "opened_at", "opened_by", "finished_at", "pairs", "reason"]
+    list_display = ["named", "state_label", "opened_at", "opened_by", "finished_at", "embeddings", "reason"]
     list_select_related = ["config", "opened_by"]
     list_filter = ["state"]
     change_form_template = "admin/ml_models/rollout.html"
@@ -178,6 +178,10 @@ class RolloutAdmin(Panel):
     @admin.display(description="version", ordering="config__version")
     def named(self, rollout: Rollout) -> str:
         return str(rollout.config)
+
+    @admin.display(description="embeddings")
+    def embeddings(self, rollout: Rollout) -> str:
+        return f"{rollout.pairs:,}"
 
     @admin.display(description="state", ordering="state")
     def state_label(self, rollout: Rollout) -> SafeString:

@@ -44,12 +44,12 @@ def page(panel: Panel, request: HttpRequest) -> HttpResponse:
     )
     shown = newest[:_ROWS]
     events_shown = [row for row in shown if isinstance(row, AuditEvent)]
-    names = _names(pk for event in events_shown for pk in (event.caller, event.facts.get("account", "")))
+    named = names(pk for event in events_shown for pk in (event.caller, event.facts.get("account", "")))
     return panel.answer(
         request,
         "timeline",
         title="Timeline",
-        deeds=[_of_event(row, names) if isinstance(row, AuditEvent) else _of_step(row) for row in shown],
+        deeds=[_of_event(row, named) if isinstance(row, AuditEvent) else _of_step(row) for row in shown],
         older=_older(request, shown) if len(newest) > _ROWS else "",
     )
 
@@ -68,21 +68,26 @@ def _older(request: HttpRequest, shown: list[Any]) -> str:
     return f"?{query.urlencode()}"
 
 
-def _names(callers: Iterable[str]) -> dict[str, str]:
+def names(callers: Iterable[str]) -> dict[str, str]:
     """Accounts by primary key; an event keeps no more of one."""
     accounts = get_user_model()._default_manager.filter(pk__in={pk for pk in callers if pk.isdigit()})
     return {str(account.pk): account.get_username() for account in accounts}
 
 
+def account(event: AuditEvent, names: Mapping[str, str]) -> str:
+    if event.caller == "self":
+        return "the subject"
+    return names.get(event.caller) or (f"account {event.caller}" if event.caller else "a command")
+
+
 def _of_event(event: AuditEvent, names: Mapping[str, str]) -> Deed:
-    account = names.get(event.caller) or (f"account {event.caller}" if event.caller else "a command")
     credential = f" ({event.credential_id})" if event.credential_id else ""
     of = event.facts.get("key") or event.facts.get("credential", "")
     owner = event.facts.get("account", "")
     what = " ".join([words(event.kind), *filter(None, [of, owner and f"for {names.get(owner, f'account {owner}')}"])])
     outcome = f": {words(event.code)}" if event.code else ""
     link = reverse("admin:ml_models_auditevent_change", args=[event.pk])
-    return Deed(event.at, f"{account}{credential}", f"{what}{outcome}", link)
+    return Deed(event.at, f"{account(event, names)}{credential}", f"{what}{outcome}", link)
 
 
 def _of_step(step: ConfigStep) -> Deed:

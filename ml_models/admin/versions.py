@@ -152,7 +152,7 @@ class EnsembleConfigAdmin(Panel):
 
     @admin.display(description="target FMR", ordering="target_fmr")
     def target(self, config: EnsembleConfig) -> str:
-        return f"{config.target_fmr:g}"
+        return f"{100 * config.target_fmr:g} %"
 
     @admin.display(description="evidence")
     def evidence(self, config: EnsembleConfig) -> str:

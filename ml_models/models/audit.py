@@ -75,7 +75,7 @@ class AuditEvent(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.code}".strip()
+        return f"{self.kind} {self.code}".strip().replace("_", " ")
 
 
 class AuditCheckpoint(models.Model):

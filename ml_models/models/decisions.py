@@ -23,7 +23,9 @@ class Verification(models.Model):
     credential_id = models.CharField(max_length=64, blank=True, default="", db_default="")
     capture_point = models.CharField(max_length=50, blank=True, default="", db_default="")
     subject = models.ForeignKey(Subject, null=True, on_delete=models.SET_NULL, related_name="verifications")
-    config = models.ForeignKey(EnsembleConfig, null=True, on_delete=models.PROTECT, related_name="verifications")
+    config = models.ForeignKey(
+        EnsembleConfig, verbose_name="version", null=True, on_delete=models.PROTECT, related_name="verifications"
+    )
     decision = models.CharField(max_length=20, blank=True)
     code = models.CharField(max_length=50, blank=True, help_text="Why there was no decision.")
     score = models.FloatField(null=True)
@@ -73,7 +75,9 @@ class Identification(models.Model):
     subject = models.ForeignKey(
         Subject, null=True, on_delete=models.SET_NULL, related_name="identifications", help_text="Who was named."
     )
-    config = models.ForeignKey(EnsembleConfig, null=True, on_delete=models.PROTECT, related_name="identifications")
+    config = models.ForeignKey(
+        EnsembleConfig, verbose_name="version", null=True, on_delete=models.PROTECT, related_name="identifications"
+    )
     decision = models.CharField(max_length=20, blank=True)
     code = models.CharField(max_length=50, blank=True, help_text="Why there was no decision.")
     score = models.FloatField(null=True, help_text="The best candidate's.")

@@ -29,7 +29,9 @@ class Rollout(models.Model):
     EMBEDS = (State.EMBEDDING, State.AWAITING_APPROVAL)
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    config = models.ForeignKey(EnsembleConfig, on_delete=models.CASCADE, related_name="rollouts")
+    config = models.ForeignKey(
+        EnsembleConfig, verbose_name="version", on_delete=models.CASCADE, related_name="rollouts"
+    )
     state = models.CharField(max_length=20, choices=State, default=State.EMBEDDING, db_index=True)
     opened_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
     opened_at = models.DateTimeField(auto_now_add=True)
@@ -48,7 +50,7 @@ class Rollout(models.Model):
         permissions = [("control_rollout", "Can pause, resume, abort and approve a rollout")]
 
     def __str__(self) -> str:
-        return f"Rollout of {self.config}, {self.opened_at:%Y-%m-%d %H:%M}"
+        return f"Rollout of {self.config}, {self.opened_at:%Y-%m-%d %H:%M} UTC"
 
 
 class RolloutChunk(models.Model):
@@ -79,6 +81,8 @@ class RolloutFailure(models.Model):
     at = models.DateTimeField(auto_now_add=True, help_text="The last try.")
 
     class Meta:
+        verbose_name = "reference to enrol again"
+        verbose_name_plural = "references to enrol again"
         constraints = [models.UniqueConstraint(fields=["rollout", "reference"], name="one_failure_a_reference")]
 
     def __str__(self) -> str:

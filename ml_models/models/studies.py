@@ -28,7 +28,7 @@ class StudyJob(models.Model):
     OPEN = (State.QUEUED, State.RUNNING)
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    config = models.ForeignKey(EnsembleConfig, on_delete=models.CASCADE, related_name="studies")
+    config = models.ForeignKey(EnsembleConfig, verbose_name="version", on_delete=models.CASCADE, related_name="studies")
     kind = models.CharField(max_length=20, choices=Kind)
     state = models.CharField(max_length=20, choices=State, default=State.QUEUED)
     people = models.TextField(blank=True, help_text="Whom the pictures show.")

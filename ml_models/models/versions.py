@@ -277,7 +277,9 @@ class ConfigStep(models.Model):
 class PresentationReport(models.Model):
     """What `evaluate_presentation` measured, bound to the digest of what it measured."""
 
-    config = models.ForeignKey(EnsembleConfig, on_delete=models.CASCADE, related_name="presentation_reports")
+    config = models.ForeignKey(
+        EnsembleConfig, verbose_name="version", on_delete=models.CASCADE, related_name="presentation_reports"
+    )
     digest = models.CharField(max_length=64, db_index=True, help_text="of what the version looks for attacks with")
     manifest_digest = models.CharField(max_length=64, help_text="of what it was shown")
     data = models.JSONField()
@@ -296,7 +298,7 @@ class PresentationReport(models.Model):
 class EvaluationReport(models.Model):
     """What `evaluate` measured, bound to the digest of what it measured."""
 
-    config = models.ForeignKey(EnsembleConfig, on_delete=models.CASCADE, related_name="reports")
+    config = models.ForeignKey(EnsembleConfig, verbose_name="version", on_delete=models.CASCADE, related_name="reports")
     digest = models.CharField(max_length=64, db_index=True, help_text="of what the version decided with")
     list_digest = models.CharField(max_length=64, blank=True, db_index=True, help_text="of what it was measured on")
     measured_on = models.JSONField(default=dict, help_text="lists by name, subjects as hashes, whom they show")
@@ -309,4 +311,4 @@ class EvaluationReport(models.Model):
         ordering = ["-created_at"]
 
     def __str__(self) -> str:
-        return f"{self.digest[:12]} {self.created_at:%Y-%m-%d %H:%M}"
+        return f"{self.config}, {self.created_at:%Y-%m-%d %H:%M} UTC"

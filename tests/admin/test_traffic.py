@@ -136,7 +136,7 @@ def test_the_page_holds_live_traffic_against_the_report(attempt: Callable[..., N
     EvaluationReport.objects.create(config=config, digest=evidence.config_digest(config), data=data)
     shown_values = shown(operator)
     assert "6 of 156 attempts, 3.8 %" in shown_values
-    assert "1.00 % (0.50 %–2.00 %)" in shown_values
+    assert "1.00 % (0.50–2.00)" in shown_values
     assert ">shifted<" in shown_values  # scores: all at 5, where the report has 60 at 10
     assert ">steady<" in shown_values  # quality
     assert "no face found" in shown_values

@@ -232,7 +232,7 @@ def test_the_pages_tell_members_evidence_licences_and_the_difference(operator: C
     rate = {"value": 0.0008, "low": 0.0005, "high": 0.0012}
     EvaluationReport.objects.create(config=draft, digest="0" * 64, data={"fmr": rate, "fnmr": rate, "subjects": 310})
     text = operator.get(page("ensembleconfig", "change", draft.pk)).text
-    assert "FMR 0.08 % (0.05 %–0.12 %)" in text
+    assert "FMR 0.080 % (0.050–0.12)" in text
     assert "310 subjects" in text
     for artifact in Artifact.objects.filter(memberships__config=draft):
         assert artifact.sha256 in text

@@ -266,3 +266,21 @@ def test_a_keys_digest_is_not_asked_for_in_the_address(admin_client: Client, kio
     ApiKey.objects.issue(kiosk, "front door")
     for lookup in ("digest__startswith", "digest", "user__password__startswith"):
         assert admin_client.get("/admin/api_keys/apikey/", {lookup: "a"}).status_code == 400
+
+
+def test_accounts_and_roles_are_made_and_changed_in_the_themes_fields(admin_client: Client, kiosk: Any) -> None:
+    kiosk.groups.add(Group.objects.create(name="Kiosk"))
+    listed = admin_client.get("/admin/auth/user/").text
+    assert "/admin/auth/user/add/" in listed
+    assert "Kiosk" in listed
+    for where in ("auth/user/add", f"auth/user/{kiosk.pk}/change", "auth/group/add"):
+        form = admin_client.get(f"/admin/{where}/").text
+        field = form.partition('<input type="text"')[2].partition(">")[0]
+        assert "border" in field, where
+
+
+def test_a_keys_page_says_which_it_is_and_how_long_it_holds(admin_client: Client, kiosk: Any) -> None:
+    key, _ = ApiKey.objects.issue(kiosk, "front door")
+    ApiKey.objects.revoke(key.prefix)
+    fields = admin_client.get(f"/admin/api_keys/apikey/{key.pk}/change/").context["adminform"].readonly_fields
+    assert {"prefix", "created_at", "expires_at", "revoked_at"} <= set(fields)

@@ -36,7 +36,7 @@ def advised(**changes: Any) -> str:
 def test_the_hardest_slice_is_hard_by_its_interval_and_not_by_its_value() -> None:
     few, many = row("from 50°", rate(0.3, 0.001, 0.9)), row("30–50°", rate(0.15, 0.1, 0.2))
     said = advised(slices=[few, many, row("under 15°", rate(0.001, 0, 0.01))])
-    assert "The hardest slice is yaw: 30–50°, with an FNMR of 15.0% (10.0–20.0)." in said
+    assert "The hardest slice is yaw: 30–50°, with an FNMR of 15.0 % (10.0–20.0)." in said
     assert "slice" not in advised(slices=[few])
     # above the whole by its value, and as likely not
     assert "slice" not in advised(slices=[row("near", rate(0.05, 0.029, 0.08))])

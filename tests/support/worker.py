@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,5 +50,6 @@ def celery_worker(folder: Path) -> Iterator[Worker]:
     try:
         yield Worker(process, log)
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # a test has ended it
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()

@@ -33,8 +33,8 @@ def _failures_to_acquire(data: Mapping[str, Any]) -> list[str]:
         return []
     code, count = max(data["failures"].items(), key=lambda item: item[1])
     return [
-        f"No face could be acquired from {data['fta']['value']:.1%} of the pictures, most often for {code} ({count}). "
-        "Look at those pictures first."
+        f"No face could be acquired from {100 * data['fta']['value']:.1f} % of the pictures, most often for {code} "
+        f"({count}). Look at those pictures first."
     ]
 
 
@@ -77,7 +77,7 @@ def _surely_worst(
 
 
 def _interval(rate: Rate) -> str:
-    return f"{rate['value']:.1%} ({100 * rate['low']:.1f}–{100 * rate['high']:.1f})"
+    return f"{100 * rate['value']:.1f} % ({100 * rate['low']:.1f}–{100 * rate['high']:.1f})"
 
 
 def _calibration(bins: Sequence[Mapping[str, Any]]) -> list[str]:

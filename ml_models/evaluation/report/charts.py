@@ -217,8 +217,8 @@ def error_versus_discard(shares: Sequence[float], name: str, curves: Curves) -> 
     last = shares[-1]
     chart = Chart(
         f"{name}: FNMR of what is left",
-        Axis("discarded", 0.0, last, [(last * i / 3, f"{last * i / 3:.0%}") for i in range(4)]),
-        Axis("FNMR", 0.0, top, [(top * i / 2, f"{top * i / 2:.1%}") for i in range(3)]),
+        Axis("discarded", 0.0, last, [(last * i / 3, f"{100 * last * i / 3:.0f} %") for i in range(4)]),
+        Axis("FNMR", 0.0, top, [(top * i / 2, f"{100 * top * i / 2:.1f} %") for i in range(3)]),
         width=330,
         height=230,
     )
