@@ -4,6 +4,8 @@ import re
 import shutil
 from pathlib import Path
 
+import yaml
+
 from devstack import deployments
 from devstack.state import ROOT
 
@@ -57,3 +59,12 @@ def test_the_page_makes_the_secret_that_the_pods_read() -> None:
     given = set(re.findall(r"--from-literal=(\w+)=", page))
     assert deployments.required(ROOT) <= given <= deployments.variables(ROOT)
     assert f"create secret generic {deployments.SECRET}" in page
+
+
+def test_the_first_start_waits_for_no_version_to_be_active() -> None:
+    """Web is healthy once a version answers, and the panel is where somebody makes one active."""
+    services = yaml.safe_load((ROOT / "config" / "compose" / "production.yaml").read_text())["services"]
+    waits = {
+        name: service["depends_on"] for name, service in services.items() if "web" in service.get("depends_on", ())
+    }
+    assert waits == {"proxy": ["web"]}
