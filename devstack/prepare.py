@@ -78,8 +78,8 @@ def activate_first() -> None:
         return
     with step(f"validate and activate version {FIRST_ACTIVE}"):
         # what they tell of its evidence stands in the welcome
-        call_command("validate_config", str(FIRST_ACTIVE), stdout=StringIO())
-        call_command("activate_config", str(FIRST_ACTIVE), stdout=StringIO())
+        call_command("validate_config", str(FIRST_ACTIVE), stdout=StringIO(), stderr=StringIO())
+        call_command("activate_config", str(FIRST_ACTIVE), stdout=StringIO(), stderr=StringIO())
 
 
 def evidence_of_active() -> dict[str, Any]:
