@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, get_args
+from typing import Literal, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,8 @@ from .compare import Observation, compare, listed
 from .conditions import CONDITIONS
 from .errors import InferenceFailed, LowQuality, MissingThreshold, Reason
 from .types import Decision, Embeddings, Verdict
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ def reachable_voter_sets(members: Sequence[Member]) -> list[tuple[str, ...]]:
     return list(dict.fromkeys(sets))
 
 
-Sides = Literal["probes", "either", "both"]
+Sides = Literal["probes", "either", "both", "shared"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +105,8 @@ class Condition:
     references outside, as before version 4. "either": the references are classified, too; either side is enough, each
     embedding is taken relative to the centroid of its own class, and where both sides show it, even centred strangers
     look alike: `both_margin` is added to the thresholds, in their units. "both": it counts only where both sides show
-    it.
+    it. "shared": as "both", but it decides nothing: it has no `fusion` and no centroids of its own, and the surer it is
+    that both sides show it, the higher are the thresholds of the rule that decides (`shared_margin`).
 
     `fusion` decides such attempts, with members, calibrations and thresholds of its own. A member of the version that
     is not among them abstains.
@@ -135,6 +138,8 @@ class Condition:
                 f"both sides finite and at least 0, not {self.both_margin}."
             )
         object.__setattr__(self, "_arrays", {name: np.array(numbers) for name, numbers in self.directions.items()})
+        if self.sides == "shared" and (self.fusion.members or self.centroids):
+            raise ValueError(f"{self.name}: a shared condition decides nothing and has no members and no centroids.")
         if self.fusion.conditions:
             raise ValueError(f"{self.name}: a condition cannot have conditions of its own; list all in the version.")
 
@@ -159,6 +164,11 @@ class Condition:
         if not np.isfinite(values).all():
             raise InferenceFailed(f"{self.name}: the embeddings give a discriminant that is not finite.")
         return values
+
+    def shared_margin(self, stored: Numbers, shown: Numbers) -> Numbers:
+        """What a "shared" condition adds to the thresholds: the lower of both sides' discriminants, at most
+        `both_margin`, and nothing under 0."""
+        return np.clip(np.minimum(stored, shown), 0.0, self.both_margin)
 
     def relative(
         self, template: Mapping[str, Embeddings], probes: Mapping[str, Embeddings]
@@ -234,28 +244,45 @@ class Fusion:
         shown = discriminants(frames, self.conditions)
         condition, margin = self.deciding(discriminants(template, self.of_references), shown)
         if condition is None:
-            return self.decide(compare(template, frames), quality_score)
+            return self.decide(compare(template, frames), quality_score, margin)
         decision = condition.fusion.decide(condition.compare(template, frames), quality_score, margin)
-        probe = self._strongest(shown)
+        probe = self._strongest(self.without_shared(shown))
         return replace(decision, condition=condition.name, probe_condition=probe.name if probe else "")
 
     def condition_of(self, faces: Mapping[str, Embeddings]) -> Condition | None:
-        """The condition that pictures of one face show by themselves, None when none. Raises as
+        """The condition that pictures of one face show by themselves, of those that decide, None when none. Raises as
         `Condition.discriminants`."""
-        return self._strongest(discriminants(faces, self.conditions))
+        return self._strongest(self.without_shared(discriminants(faces, self.conditions)))
 
     @property
     def of_references(self) -> list[Condition]:
         """The conditions that references are classified for."""
         return [condition for condition in self.conditions if condition.sides != "probes"]
 
+    def shared_under(self, deciding: Condition | None) -> list[Condition]:
+        """The shared conditions that raise the thresholds of the plain rule (None) or of a condition's: those `related`
+        to it. Blurred or masked faces are told apart by other features."""
+        return [c for c in self.conditions if c.sides == "shared" and (not deciding or related(c.name, deciding.name))]
+
     def deciding(self, stored: Mapping[str, float], shown: Mapping[str, float]) -> tuple[Condition | None, float]:
         """The condition whose rule decides an attempt, None when the plain rule does, and the margin that is added to
-        its thresholds, where both sides show it or a related one. `stored` and `shown` are the references' and the
-        frames' `discriminants`.
+        its thresholds, where both sides show it or a related one, or a shared one. `stored` and `shown` are the
+        references' and the frames' `discriminants`.
 
         Of two `related` conditions the graver counts, of two others the one with the higher discriminant.
         """
+        condition, margin = self._deciding(self.without_shared(stored), self.without_shared(shown))
+        for shared in self.shared_under(condition):
+            added = shared.shared_margin(stored.get(shared.name, 0.0), shown.get(shared.name, 0.0))
+            margin = max(margin, float(added))
+        return condition, margin
+
+    def without_shared(self, by_condition: Mapping[str, T]) -> dict[str, T]:
+        """What is known by condition, of those that decide."""
+        names = {condition.name for condition in self.shared_under(None)}
+        return {name: value for name, value in by_condition.items() if name not in names}
+
+    def _deciding(self, stored: Mapping[str, float], shown: Mapping[str, float]) -> tuple[Condition | None, float]:
         first, second = self._strongest(shown), self._strongest(stored)
         if first and second and related(first.name, second.name):
             graver = second if first.name == milder(second.name) else first

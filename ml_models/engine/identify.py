@@ -137,8 +137,12 @@ def score(rule: Fusion, templates: Templates, frames: Mapping[str, Embeddings], 
             values = raw_score(relative, voters, voter_set)
         else:
             values = np.asarray(raw_score(observed, voters, voter_set))[subjects]
+        margins = np.full(len(subjects), margin)
+        for shared in rule.shared_under(condition):
+            added = shared.shared_margin(stored[shared.name][subjects], shown.get(shared.name, 0.0))
+            margins = np.maximum(margins, added)
         scores.score[subjects] = voter_set.calibration(values)
-        scores.threshold[subjects] = voter_set.threshold + margin
+        scores.threshold[subjects] = voter_set.threshold + margins
     if not np.isfinite(scores.score).all():
         raise InferenceFailed("A candidate's score is not finite.")
     return scores
@@ -148,7 +152,9 @@ def _by_rule(
     rule: Fusion, stored: Mapping[str, Values], shown: Mapping[str, float], count: int
 ) -> dict[tuple[str, float], NDArray[np.intp]]:
     """The candidates by what decides about them in `Fusion.deciding`: a condition's name, "" for the plain rule, and
-    the margin added to its thresholds. `stored` and `shown` are the candidates' and the frames' discriminants."""
+    the margin added to its thresholds, that of shared conditions left out. `stored` and `shown` are the candidates' and
+    the frames' discriminants."""
+    stored, shown = rule.without_shared(stored), rule.without_shared(shown)
     alike: dict[tuple[str, float], list[int]] = defaultdict(list)
     in_any = sum((values > 0 for values in stored.values()), np.zeros(count, bool))
     for subject in np.flatnonzero(in_any).tolist():

@@ -141,8 +141,9 @@ class Labelled:
             [[i if milder(first) == second else j for j, second in enumerate(names)] for i, first in enumerate(names)]
         )
         counts_alone = np.array([condition.sides != "both" for condition in conditions])
-        classified = np.array([condition.sides != "probes" for condition in conditions])
-        probes = _above(self.probes, conditions, np.ones(len(conditions), bool))
+        deciding = np.array([condition.sides != "shared" for condition in conditions])
+        classified = deciding & [condition.sides != "probes" for condition in conditions]
+        probes = _above(self.probes, conditions, deciding)
         references = _above(self.references, conditions, classified)
         shown, shown_value = _highest(probes, names)
         stored, stored_value = _highest(references, names)
@@ -154,6 +155,15 @@ class Labelled:
         decided = np.where((first >= 0) & (second >= 0) & kin[first, second], graver[first, second], single)
         shows, has = (kin @ (values > 0) for values in (probes, references))
         return decided, (decided >= 0) & has[decided, a] & shows[decided, b]
+
+    def shared_margin(self, condition: Condition) -> Values:
+        """`Condition.shared_margin` of each comparison, shape (N,)."""
+        (first, a), (second, b) = _used(self.comparisons.a), _used(self.comparisons.b)
+        stored, shown = (
+            _discriminants({name: vectors[name][images] for name in condition.directions}, condition).mean(1)
+            for vectors, images in ((self.references, first), (self.probes, second))
+        )
+        return np.asarray(condition.shared_margin(stored[a], shown[b]), np.float64)
 
     def relative_to(self, condition: Condition) -> Labelled:
         """The same comparisons, their similarities taken relative to the condition's centroids."""
@@ -277,10 +287,13 @@ def score(fusion: Fusion, item: Labelled) -> Scored:
         part = item.take(mask)
         if condition is None:
             scored = _score_by_voter_set(fusion, part)
+            margins = np.zeros(len(part.comparisons))
         else:
             scored = _score_by_voter_set(condition.fusion, part.relative_to(condition))
-            scored.threshold[two_sided[mask]] += condition.both_margin
-        whole.score[mask], whole.threshold[mask] = scored.score, scored.threshold
+            margins = np.where(two_sided[mask], condition.both_margin, 0.0)
+        for shared in fusion.shared_under(condition):
+            margins = np.maximum(margins, part.shared_margin(shared))
+        whole.score[mask], whole.threshold[mask] = scored.score, scored.threshold + margins
     return whole
 
 

@@ -240,6 +240,54 @@ def test_a_template_is_in_a_condition_by_the_mean_over_its_references(fusion: Fu
         assert two_sided.judge(template, bare, 1.0).condition == name
 
 
+def shared_glasses(**changes: Any) -> Condition:
+    return condition("glasses", sides="shared", both_margin=0.5, fusion=Fusion((), {}), **changes)
+
+
+def test_the_surer_both_sides_show_a_shared_condition_the_higher_the_thresholds(fusion: Fusion) -> None:
+    """The same glasses make strangers alike. Somebody who only perhaps wears any pays little."""
+    rule = replace(fusion, conditions=(shared_glasses(),))
+    plain = fusion.judge({"a": features([1, 0])} | OTHER, {"a": features([1, 0])} | OTHER, 1.0)
+    bare, perhaps, worn = [0, 1], [0.6, 0.8], [1, 0]  # discriminants -1, 0.2 and 1
+    for stored, shown, added in (
+        (worn, worn, 0.5),  # 1, and at most both_margin
+        (worn, perhaps, 0.2),
+        (perhaps, worn, 0.2),
+        (worn, bare, 0.0),
+        (bare, worn, 0.0),
+    ):
+        decision = rule.judge({"a": features(stored)} | OTHER, {"a": features(shown)} | OTHER, 1.0)
+        assert decision.threshold == pytest.approx(plain.threshold + added)
+        assert decision.review_threshold == pytest.approx(plain.review_threshold + added)
+        # nobody is told to take their glasses off, and everybody votes
+        assert (decision.condition, decision.probe_condition, decision.voters) == ("", "", ("a", "b"))
+    assert rule.condition_of({"a": features(worn)} | OTHER) is None
+
+
+def test_a_shared_condition_counts_under_its_graver_form_and_no_other(fusion: Fusion) -> None:
+    worn = {"a": features([1, 0])} | OTHER
+    for name, added in (("eyes_covered", 0.5), ("covered", 0.0), ("blurred", 0.0)):
+        other = condition(name, directions={"b": (2.0, 2.0)}, sides="either")
+        rule = replace(fusion, conditions=(other, shared_glasses()))
+        assert (rule.judge(worn, worn, 1.0).condition, rule.judge(worn, worn, 1.0).threshold) == (name, 3.0 + added)
+        # a margin of its own is not added twice
+        rule = replace(fusion, conditions=(replace(other, both_margin=0.7), shared_glasses()))
+        assert rule.judge(worn, worn, 1.0).threshold == 3.7
+        # glasses on the other side are not this condition on both
+        one_sided = {"a": features([1, 0]), "b": features([-1, 0.2])}
+        assert rule.judge(one_sided, worn, 1.0).threshold == 3.0 + added
+
+
+OTHER = {"b": features([3, 4])}
+
+
+def test_a_shared_condition_has_no_rule_of_its_own() -> None:
+    with pytest.raises(ValueError, match="decides nothing"):
+        condition("glasses", sides="shared")
+    with pytest.raises(ValueError, match="decides nothing"):
+        shared_glasses(centroids={"b": Centroids(inside=(0.0, 1.0), outside=(1.0, 0.0))})
+
+
 def test_with_both_sides_each_face_is_relative_to_the_centroid_of_its_own_class() -> None:
     two_sided = condition(
         sides="either", both_margin=0.5, centroids={"b": Centroids(inside=(0.0, 1.0), outside=(1.0, 0.0))}

@@ -39,13 +39,16 @@ def condition(name: str, sides: Sides, margin: float = 0.0, threshold: float = 3
     )
 
 
-@pytest.fixture(scope="module")
-def rule() -> Fusion:
+@pytest.fixture(scope="module", params=["both", "shared"])
+def rule(request: pytest.FixtureRequest) -> Fusion:
     """With a condition of every kind, two of them related."""
+    glasses = condition("glasses", "both", 0.3, threshold=2.5)
+    if request.param == "shared":
+        glasses = replace(glasses, sides="shared", centroids={}, fusion=Fusion((), {}))
     conditions = (
         condition("covered", "either", 0.7),
-        condition("eyes_covered", "either", 0.4),
-        condition("glasses", "both", 0.3, threshold=2.5),
+        condition("eyes_covered", "either", 0.1),
+        glasses,
         condition("blurred", "probes"),
     )
     return replace(fusion("a", "b"), conditions=conditions)
@@ -81,8 +84,11 @@ def test_every_candidate_scores_as_in_verify(rule: Fusion, templates: Templates)
             assert scores.threshold[index] == pytest.approx(decision.threshold, abs=1e-6)
             met.add((decision.condition, round(decision.threshold, 3)))
     # every condition decided, with and without the margin of both sides
-    assert {name for name, _ in met} == {"", "covered", "eyes_covered", "glasses", "blurred"}
-    assert {("covered", 3.0), ("covered", 3.7), ("eyes_covered", 3.4)} <= met
+    shared = {condition.name for condition in rule.shared_under(None)}
+    assert {name for name, _ in met} == {"", "covered", "eyes_covered", "glasses", "blurred"} - shared
+    assert {("covered", 3.0), ("covered", 3.7), ("eyes_covered", 3.1)} <= met
+    raised = {(name, threshold) for name, threshold in met if threshold not in (2.0, 2.5, 2.8, 3.0, 3.1, 3.7)}
+    assert {name for name, _ in raised} == ({"", "eyes_covered"} if shared else set())
 
 
 def test_a_roster_is_scored_as_its_parts_are(rule: Fusion, templates: Templates) -> None:

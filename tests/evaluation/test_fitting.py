@@ -109,8 +109,9 @@ def test_failures_to_acquire_do_not_disturb_the_fit() -> None:
     assert fitting.fit(members(), [with_holes], 0.001) == fitting.fit(members(), [without_holes], 0.001)
 
 
+@pytest.mark.parametrize("glasses", [False, True])
 @pytest.mark.parametrize(("masks", "sides"), [(False, "probes"), (True, "probes"), (True, "either"), (True, "both")])
-def test_scoring_many_at_once_gives_what_the_engine_gives_for_each(masks: bool, sides: Sides) -> None:
+def test_scoring_many_at_once_gives_what_the_engine_gives_for_each(masks: bool, sides: Sides, glasses: bool) -> None:
     item = shown(labelled(20), 0.5)
     voter_sets = {
         f"{A}+{B}": VoterSet(Affine(0.8, -0.2), 5.0, 2.0, {A: 1.2}),
@@ -121,7 +122,8 @@ def test_scoring_many_at_once_gives_what_the_engine_gives_for_each(masks: bool, 
     centroids = {A: Centroids((0.1, 0.2, -0.3), (0.0, -0.2, 0.1))}
     covered = Condition("covered", {B: (3.0, 0.1, -0.2)}, -0.7, centroids, alone, sides, 1.5)
     both = Condition("blurred", {B: (0.0, 3.0, 0.0)}, -0.5, {}, Fusion(pair, voter_sets), sides)
-    fusion = Fusion(pair, voter_sets, (covered, both) if masks else ())
+    shared = Condition("glasses", {A: (2.0, 0.5, 0.1)}, -0.4, {}, Fusion((), {}), "shared", 0.9)
+    fusion = Fusion(pair, voter_sets, (*((covered, both) if masks else ()), *((shared,) if glasses else ())))
     scored = scoring.score(fusion, item)
     conditions, decisions = [], []
     for i in range(len(item.quality)):
@@ -134,7 +136,10 @@ def test_scoring_many_at_once_gives_what_the_engine_gives_for_each(masks: bool, 
         conditions.append(one.condition)
         decisions.append(one)
         assert scored.score[i] == pytest.approx(one.score, abs=1e-4)
+        assert scored.threshold[i] == pytest.approx(one.threshold, abs=1e-4)
         assert (scored.margin[i] >= 0) == (one.decision == "match")
+    plain = {round(one.threshold, 3) for one in decisions if not one.condition}
+    assert (len(plain) > 10) == glasses
     assert set(conditions) == ({"", "covered", "blurred"} if masks else {""})
     margins = {one.threshold - 4.0 for one in decisions if one.condition == "covered"}
     assert margins == ({0.0, 1.5} if sides == "either" else {1.5} if sides == "both" else {0.0} if masks else set())

@@ -135,9 +135,17 @@ def test_on_which_sides_a_condition_counts_travels_too(served: EnsembleConfig, t
     assert numbers.to_json(fusion)["conditions"] == data["conditions"]
 
 
+def test_a_shared_condition_travels_without_a_rule_of_its_own(served: EnsembleConfig, tmp_path: Path) -> None:
+    data = condition(sides="shared", both_margin=5.0, centres={}, members={}, voter_sets={})
+    config = load(tmp_path, data)
+    assert numbers.to_json(numbers.fusion(config))["conditions"] == data["conditions"]
+    rollouts.validate(config)
+
+
 @pytest.mark.parametrize(
     ("data", "says"),
     [
+        (condition(sides="shared", both_margin=5.0), "not calibrated.*decides nothing"),
         (condition(sides="left"), "not calibrated.*sides"),
         (condition(sides="either", both_margin=-0.5), "not calibrated.*margin"),
         (condition(sides="either", both_margin="much"), "not calibrated"),
@@ -168,7 +176,7 @@ def test_on_which_sides_a_condition_counts_travels_too(served: EnsembleConfig, t
         (ensemble(3, members=[{"artifact": DETECTOR, "weight": 1.0, "calibration": CALIBRATION}]), "not an embedder"),
     ],
     ids=[
-        *("no such side", "negative margin", "a word for a margin"),
+        *("shared with a rule", "no such side", "negative margin", "a word for a margin"),
         *("no thresholds", "other voter set", "falling", "no threshold", "strange voter", "short", "stranger"),
         *("flat", "no base64", "short centre", "half a centre", "falling condition", "condition without thresholds"),
         *("unknown condition", "half a condition", "detector", "no attack detector"),

@@ -27,8 +27,13 @@ CENTROID_SHARE = 0.75
 # At most this part of the faces in no condition, or in glasses, is classified as in a condition, every list weighing
 # the same: whoever is decided by the rule of a condition that the face is not in, loses by it.
 FALSELY_INSIDE = 0.02
-# The same for glasses, which count only where both sides wear them.
-FALSELY_IN_GLASSES = 0.03
+# The same of faces in glasses alone: references with covered eyes are refused, and clear glasses are welcome.
+FALSELY_GRAVER = 0.05
+# Glasses decide nothing. Where both sides wear them, the thresholds rise by the lower of both discriminants, at most by
+# MOST_FOR_GLASSES, so that a face that is only perhaps in glasses pays little; therefore the bar may be as low as this.
+# Chosen on dev_eval: docs/experiments/fusion.md.
+FALSELY_IN_GLASSES = 0.1
+MOST_FOR_GLASSES = 5.0
 # With fewer probes in a condition than this it is not learnt.
 FEWEST = 100
 
@@ -60,22 +65,27 @@ def learn(lists: Sequence[Labelled], members: Sequence[Member]) -> list[Conditio
         inside = np.repeat([name in (item.condition, milder(item.condition)) for item in lists], counts)
         # a face in another condition is no example of one outside: of two conditions the surer one holds
         bare = ~inside & np.repeat([item.condition in ("", GLASSES.name) for item in lists], counts)
+        in_milder = bare & np.repeat([bool(item.condition) for item in lists], counts)
         if inside.sum() < FEWEST or not bare.any():
             continue
-        both = name == GLASSES.name
-        most = FALSELY_IN_GLASSES if both else FALSELY_INSIDE
+        shared = name == GLASSES.name
+        most = FALSELY_IN_GLASSES if shared else FALSELY_INSIDE
         used = inside | bare
         direction, offset = _discriminant(vectors[used], inside[used], weight[used])
-        offset = min(offset, -_quantile(vectors[bare] @ direction, weight[bare], 1 - most))
+        bars = [_quantile(vectors[bare] @ direction, weight[bare], 1 - most)]
+        if in_milder.any():
+            bars.append(_quantile(vectors[in_milder] @ direction, weight[in_milder], 1 - FALSELY_GRAVER))
+        offset = -max(bars) if shared else min(offset, -max(bars))
         lists_inside = [item for item in lists if item.condition == name]
         conditions.append(
             Condition(
                 name,
                 _by_member(direction, lists[0], members),
                 round(offset, 5),
-                {member.name: _centroids(lists_inside, member.name) for member in members},
-                Fusion(tuple(members), {}),
-                sides="both" if both else "either",
+                {} if shared else {member.name: _centroids(lists_inside, member.name) for member in members},
+                Fusion(() if shared else tuple(members), {}),
+                sides="shared" if shared else "either",
+                both_margin=MOST_FOR_GLASSES if shared else 0.0,
             )
         )
     return conditions

@@ -14,10 +14,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import compress
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...engine.conditions import CONDITIONS
 from ...engine.fuse import Condition, Fusion, Member, milder, voter_key
 from ..lists.pairs import comparisons_needed
 from ..rates.metrics import threshold_at_fmr
@@ -42,8 +44,8 @@ def fit(
     strangers would drown the rest. The threshold of a voter set is the highest that any list needs to hold the target
     FMR by itself: one set on a mix of easy and hard strangers would hold it only on that mix.
 
-    A condition is dropped when its comparisons do not suffice, or when it does not raise the lists' mean TAR. Its faces
-    are then left to the other rules: all are fitted again, until no condition is dropped.
+    A condition is dropped when its comparisons do not suffice, or when it does nothing but decide and does not raise
+    the lists' mean TAR. Its faces are then left to the other rules: all are fitted again, until none is dropped.
 
     Args:
         members: names, weights and quality thresholds; their calibrations are fitted anew.
@@ -56,15 +58,24 @@ def fit(
         CannotCalibrate: no list has as many non-mated comparisons as the target takes; says how many would suffice.
     """
     acquired = [item.only_acquired() for item in lists]
-    sample = _Sample([_thinned(item) for item in acquired], [*acquired, *cells], target_fmr)
-    conditions = learn(sample.thinned, members)
+    thinned = [_thinned(item) for item in acquired]
+    conditions = learn(thinned, members)
+    # where both sides show a shared condition its margin holds the target, which no rule's threshold has to
+    shared = {condition.name for condition in conditions if condition.sides == "shared"}
+    kept = [not (item.side == "both" and item.condition in shared) for item in acquired]
+    sample = _Sample([*compress(thinned, kept)], [*compress(acquired, kept), *cells], target_fmr)
     while True:
         fusion = _fit_with_conditions(members, sample, conditions)
         tar = _mean_tar(fusion, sample.thinned)
-        useful = [condition for condition in fusion.conditions if tar > _tar_without(fusion, condition, sample)]
+        useful = [c for c in fusion.conditions if _kept(c) or tar > _tar_without(fusion, c, sample)]
         if len(useful) == len(conditions):
             return fusion
         conditions = useful
+
+
+def _kept(condition: Condition) -> bool:
+    """Whether a condition does more than decide: it raises other thresholds, or references are refused for it."""
+    return condition.sides == "shared" or CONDITIONS[condition.name].refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +140,7 @@ def _belongs(item: Labelled, conditions: Sequence[Condition], index: int, two_si
 
 
 def _counts(condition: Condition, side: Side) -> bool:
-    return condition.sides != "both" or side == "both"
+    return condition.sides not in ("both", "shared") or side == "both"
 
 
 def _of_rule(item: Labelled, mask: NDArray[np.bool_], conditions: Sequence[Condition], index: int) -> Labelled:
@@ -143,6 +154,9 @@ def _fit_with_conditions(members: Sequence[Member], sample: _Sample, conditions:
     classified, target_fmr = _Classified(sample, conditions), sample.target_fmr
     fitted = []
     for index, condition in enumerate(conditions):
+        if condition.sides == "shared":
+            fitted.append(condition)
+            continue
         try:
             both = classified.strangers(index, two_sided=True)
             single = both if condition.sides == "both" else classified.strangers(index)

@@ -18,8 +18,9 @@ learns how far to trust its members beyond their weights, and gets a last calibr
 which at most the version's target_fmr of the non-mated comparisons match: in every list, with --stress also
 under every stress, and for 1, 3 and 5 references by 1 and 3 frames, each by itself. From the stresses
 motion_blur, defocus_blur, face_mask, sunglasses, eyes_barred and spectacles it also learns how to recognise a
-blurred face, a covered one, covered eyes and glasses, and numbers of their own for these, where that is better;
-under these stresses the references are put, too. docs/decisions/fusion.md says it on a page.
+blurred face, a covered one, covered eyes and glasses. The first three get numbers of their own, where that is
+better; where both pictures show glasses the thresholds rise. Under these stresses the references are put, too.
+docs/decisions/fusion.md says it on a page.
 
 From the clean pictures comes what a roster's size adds to the thresholds, so that somebody who is not on it is
 named in at most target_fpir of the searches (0.001, or what the file's identification block says); for as
