@@ -25,6 +25,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 
 from devstack import services
 from devstack.portraits import eileen_collins, grace_hopper
+from devstack.prepare import FIRST_ACTIVE
 from devstack.processes import Interruption, StackError, Supervisor
 from devstack.state import ROOT, State, say, service_environment
 
@@ -144,9 +145,9 @@ def prepare() -> dict[str, str]:
     with redirect_stdout(sys.stderr):
         call_command("migrate", verbosity=0)
         call_command("fetch_demo_pack")
-        call_command("load_ensemble", "v6")
-        call_command("validate_config", "5")
-        call_command("activate_config", "5")
+        call_command("load_ensemble", f"v{FIRST_ACTIVE}")
+        call_command("validate_config", str(FIRST_ACTIVE))
+        call_command("activate_config", str(FIRST_ACTIVE))
     runtime.refresh()
     for subject, picture in people().items():
         enroll(NOBODY, subject, picture)
