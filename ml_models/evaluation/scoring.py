@@ -157,13 +157,13 @@ class Labelled:
         return decided, (decided >= 0) & has[decided, a] & shows[decided, b]
 
     def shared_margin(self, condition: Condition) -> Values:
-        """`Condition.shared_margin` of each comparison, shape (N,)."""
+        """`Condition.shared_margin` of each comparison, shape (N,); 0 where an image was not acquired."""
         (first, a), (second, b) = _used(self.comparisons.a), _used(self.comparisons.b)
         stored, shown = (
             _discriminants({name: vectors[name][images] for name in condition.directions}, condition).mean(1)
             for vectors, images in ((self.references, first), (self.probes, second))
         )
-        return np.asarray(condition.shared_margin(stored[a], shown[b]), np.float64)
+        return np.nan_to_num(np.asarray(condition.shared_margin(stored[a], shown[b]), np.float64))
 
     def relative_to(self, condition: Condition) -> Labelled:
         """The same comparisons, their similarities taken relative to the condition's centroids."""

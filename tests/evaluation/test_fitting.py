@@ -10,7 +10,7 @@ import pytest
 
 from ml_models.engine.calibrate import Affine, Calibration
 from ml_models.engine.fuse import Centroids, Condition, Fusion, Member, Sides, VoterSet
-from ml_models.engine.types import Embeddings
+from ml_models.engine.types import Decision, Embeddings
 from ml_models.evaluation import scoring
 from ml_models.evaluation.calibration import fitting, rules
 from ml_models.evaluation.calibration.rules import CannotCalibrate
@@ -122,27 +122,60 @@ def test_scoring_many_at_once_gives_what_the_engine_gives_for_each(masks: bool, 
     centroids = {A: Centroids((0.1, 0.2, -0.3), (0.0, -0.2, 0.1))}
     covered = Condition("covered", {B: (3.0, 0.1, -0.2)}, -0.7, centroids, alone, sides, 1.5)
     both = Condition("blurred", {B: (0.0, 3.0, 0.0)}, -0.5, {}, Fusion(pair, voter_sets), sides)
-    shared = Condition("glasses", {A: (2.0, 0.5, 0.1)}, -0.4, {}, Fusion((), {}), "shared", 0.9)
-    fusion = Fusion(pair, voter_sets, (*((covered, both) if masks else ()), *((shared,) if glasses else ())))
-    scored = scoring.score(fusion, item)
-    conditions, decisions = [], []
-    for i in range(len(item.quality)):
-        c = item.comparisons
-        template, frames = (
-            {name: Embeddings.of_features(list(v[at[i]] * NORMS[name])) for name, v in side.items()}
-            for side, at in ((item.references, c.a), (item.probes, c.b))
-        )
-        one = fusion.judge(template, frames, float(item.quality[i]))
-        conditions.append(one.condition)
-        decisions.append(one)
-        assert scored.score[i] == pytest.approx(one.score, abs=1e-4)
-        assert scored.threshold[i] == pytest.approx(one.threshold, abs=1e-4)
-        assert (scored.margin[i] >= 0) == (one.decision == "match")
+    fusion = Fusion(pair, voter_sets, (*((covered, both) if masks else ()), *((GLASSES,) if glasses else ())))
+    decisions = scored_as_judged(fusion, item)
+    conditions = [one.condition for one in decisions]
     plain = {round(one.threshold, 3) for one in decisions if not one.condition}
     assert (len(plain) > 10) == glasses
     assert set(conditions) == ({"", "covered", "blurred"} if masks else {""})
     margins = {one.threshold - 4.0 for one in decisions if one.condition == "covered"}
     assert margins == ({0.0, 1.5} if sides == "either" else {1.5} if sides == "both" else {0.0} if masks else set())
+
+
+def test_glasses_raise_the_thresholds_of_covered_eyes_in_scoring_too() -> None:
+    one, other = (Member(name, 0.5, Calibration(9, -2)) for name in (A, B))
+    own = Fusion((one,), {A: VoterSet(Affine(1.0, 0.0), 4.0, 2.0)})
+    eyes = Condition("eyes_covered", {B: (3.0, 0.1, -0.2)}, -0.7, {}, own, "either", 0.3)
+    fusion = Fusion((one, other), {f"{A}+{B}": VoterSet(Affine(1.0, 0.0), 5.0, 2.0)}, (GLASSES, eyes))
+    decisions = scored_as_judged(fusion, shown(labelled(20), 0.5))
+    margins = {round(one.threshold - 4.0, 3) for one in decisions if one.condition}
+    assert {0.0, 0.3, 0.9} <= margins  # none, that of covered eyes on both sides, the most for glasses
+    assert len(margins) > 10
+
+
+def test_what_was_not_acquired_stays_refused_under_a_shared_condition() -> None:
+    """A margin of NaN would be no false rejection in a report, and no acceptance either."""
+    item = shown(labelled(20))
+    lost = np.arange(len(item.probes[A])) % 3 == 0
+    c = item.comparisons
+    holes = replace(item, quality=np.where(lost[c.a] | lost[c.b], np.nan, item.quality))
+    for side in ("references", "probes"):
+        spoilt = {n: np.where(lost[:, None, None], np.nan, v) for n, v in getattr(item, side).items()}
+        holes = replace(holes, **{side: spoilt})
+    alone = (Member(A, 1.0, Calibration(9, -2)),)
+    fusion = Fusion(alone, {A: VoterSet(Affine(1.0, 0.0), 5.0, 2.0)}, (GLASSES,))
+    margin, missing = scoring.score(fusion, holes).margin, lost[c.a] | lost[c.b]
+    assert (margin[missing] == -np.inf).all()
+    assert np.array_equal(margin[~missing], scoring.score(fusion, item).margin[~missing])
+
+
+GLASSES = Condition("glasses", {A: (2.0, 0.5, 0.1)}, -0.4, {}, Fusion((), {}), "shared", 0.9)
+
+
+def scored_as_judged(fusion: Fusion, item: Labelled) -> list[Decision]:
+    """The engine's decisions, one by one; `scoring.score` has the same scores and thresholds."""
+    scored, c, decisions = scoring.score(fusion, item), item.comparisons, []
+    for i in range(len(c)):
+        template, frames = (
+            {name: Embeddings.of_features(list(v[at[i]] * NORMS[name])) for name, v in side.items()}
+            for side, at in ((item.references, c.a), (item.probes, c.b))
+        )
+        one = fusion.judge(template, frames, float(item.quality[i]))
+        decisions.append(one)
+        assert scored.score[i] == pytest.approx(one.score, abs=1e-4)
+        assert scored.threshold[i] == pytest.approx(one.threshold, abs=1e-4)
+        assert (scored.margin[i] >= 0) == (one.decision == "match")
+    return decisions
 
 
 NORMS = {A: 2.0, B: 3.0}
