@@ -67,6 +67,9 @@ def _values(config: EnsembleConfig, report: EvaluationReport | None) -> dict[str
     for condition in config.conditions:
         for voters, rule in condition.get("voter_sets", {}).items():
             values[f"Face {words(str(condition.get('name')))}, {voters.replace('+', ' + ')}"] = _rule(rule)
+        if condition.get("sides") == "shared":
+            most = _number(condition.get("both_margin"))
+            values[f"Face {words(str(condition.get('name')))} on both sides"] = f"thresholds rise by up to {most}"
     for what, rule in numbers.deciding_liveness(config).items():
         values[f"Liveness, {what}"] = _pairs(rule) if isinstance(rule, Mapping) else str(rule)
     for step, limits in config.quality_limits.items():
@@ -86,6 +89,9 @@ def _rule(rule: Mapping[str, Any]) -> str:
 
 
 def _pairs(values: Mapping[str, Any]) -> str:
-    return ", ".join(
-        f"{key} {value:g}" if isinstance(value, int | float) else f"{key} {value}" for key, value in values.items()
-    )
+    return ", ".join(f"{key} {_number(value)}" for key, value in values.items())
+
+
+def _number(value: Any) -> str:
+    """Of a draft's blocks, which may hold anything until the draft is validated."""
+    return f"{value:g}" if isinstance(value, int | float) else str(value)

@@ -1,5 +1,6 @@
 """What an operator does with versions in the panel."""
 
+import base64
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -256,6 +257,31 @@ def test_attack_detectors_stand_among_the_networks_and_in_the_comparison(
     EnsembleConfig.objects.filter(state="active").update(state="retired")
     EnsembleConfig.objects.filter(pk=config.pk).update(state="active")
     assert "fr_liveness, minifasnet, mobilefacenet_192" in operator.get(page("artifact", "changelist")).text
+
+
+def test_the_comparison_tells_a_shared_condition_in_words(
+    operator: Client, served: EnsembleConfig, tmp_path: Path
+) -> None:
+    member, *_ = ensemble(3)["members"]
+    dimension = Artifact.objects.get(name=member["artifact"]).contract["dimension"]
+    glasses = {
+        "name": "glasses",
+        "sides": "shared",
+        "both_margin": 5.0,
+        "offset": -1.0,
+        "directions": {member["artifact"]: base64.b64encode(bytes(2 * dimension)).decode()},
+        "centres": {},
+        "members": {},
+        "voter_sets": {},
+    }
+    config, _ = files.load(write(tmp_path, ensemble(3, conditions=[glasses])))
+    shown = operator.get(page("ensembleconfig", "change", config.pk))
+    assert [(line.what, line.this, line.other) for line in shown.context["lines"] if line.differs] == [
+        ("Face glasses on both sides", "thresholds rise by up to 5", "–")
+    ]
+    # a draft may hold anything
+    EnsembleConfig.objects.filter(pk=config.pk).update(conditions=[{"sides": "shared", "both_margin": None}])
+    assert operator.get(page("ensembleconfig", "change", config.pk)).status_code == 200
 
 
 def test_the_banner_says_what_stands_in_and_on_which_terms(

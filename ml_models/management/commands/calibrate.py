@@ -73,6 +73,10 @@ these:
         self._show_rules("", result)
         for condition in result["conditions"]:
             self._show_rules(f"{condition['name']}: ", condition)
+            if condition.get("sides") == "shared":
+                self.stdout.write(
+                    f"{condition['name']} on both sides: thresholds rise by up to {condition['both_margin']}"
+                )
 
     def _show_rules(self, where: str, rules: dict[str, Any]) -> None:
         for name, c in rules["members"].items():
