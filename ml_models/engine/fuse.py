@@ -138,8 +138,12 @@ class Condition:
                 f"both sides finite and at least 0, not {self.both_margin}."
             )
         object.__setattr__(self, "_arrays", {name: np.array(numbers) for name, numbers in self.directions.items()})
-        if self.sides == "shared" and (self.fusion.members or self.centroids):
-            raise ValueError(f"{self.name}: a shared condition decides nothing and has no members and no centroids.")
+        if self.sides == "shared" and (self.fusion.members or self.fusion.voter_sets or self.centroids):
+            raise ValueError(
+                f"{self.name}: a shared condition decides nothing and has no members, thresholds or centroids."
+            )
+        if self.sides != "shared" and not self.fusion.members:
+            raise ValueError(f"{self.name}: a condition that decides needs members.")
         if self.fusion.conditions:
             raise ValueError(f"{self.name}: a condition cannot have conditions of its own; list all in the version.")
 

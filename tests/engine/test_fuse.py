@@ -286,6 +286,28 @@ def test_a_shared_condition_has_no_rule_of_its_own() -> None:
         condition("glasses", sides="shared")
     with pytest.raises(ValueError, match="decides nothing"):
         shared_glasses(centroids={"b": Centroids(inside=(0.0, 1.0), outside=(1.0, 0.0))})
+    with pytest.raises(ValueError, match="decides nothing"):
+        replace(shared_glasses(), fusion=Fusion((), {"b": VoterSet(Affine(1.0, 0.0), 3.0, 1.0)}))
+
+
+@pytest.mark.parametrize("sides", ["probes", "either", "both"])
+def test_a_condition_that_decides_has_members(sides: str) -> None:
+    """Where nobody votes every such attempt would be of too low quality."""
+    with pytest.raises(ValueError, match="needs members"):
+        replace(shared_glasses(), sides=sides)
+
+
+def test_a_shared_condition_never_lowers_a_threshold() -> None:
+    margins = shared_glasses().shared_margin(np.array([-1.0, 0.2, 3.0, 3.0]), np.array([2.0, 2.0, -2.0, 2.0]))
+    assert margins.tolist() == [0.0, 0.2, 0.0, 0.5]
+
+
+def test_of_several_references_and_frames_a_shared_condition_takes_the_means(fusion: Fusion) -> None:
+    rule = replace(fusion, conditions=(shared_glasses(),))
+    stored = {"a": features([1, 0], [0.6, 0.8]), "b": features([3, 4], [3, 4])}  # 1 and 0.2
+    shown = {"a": features([1, 0], [0, 1], [0.8, 0.6]), "b": features([3, 4], [3, 4], [3, 4])}  # 1, -1 and 0.6
+    threshold = rule.judge(stored, shown, 1.0).threshold
+    assert threshold == pytest.approx(fusion.judge(stored, shown, 1.0).threshold + 0.2)
 
 
 def test_with_both_sides_each_face_is_relative_to_the_centroid_of_its_own_class() -> None:
