@@ -159,3 +159,49 @@ def test_a_list_whose_condition_has_no_rule_holds_the_target_by_itself(bare: lis
     assert [condition.name for condition in fusion.conditions] == ["covered"]
     strangers = (harder.classify(fusion.conditions)[0] < 0) & ~harder.comparisons.same
     assert share(scoring.score(fusion, harder).margin, strangers) <= 0.001
+
+
+def in_condition(name: str, drawn: float, seed: int = 7) -> Labelled:
+    return replace(faces(seed, drawn=drawn), condition=name)
+
+
+def test_glasses_are_learnt_as_shared_and_stay_though_they_cost_tar(bare: list[Labelled]) -> None:
+    worn = in_condition("glasses", 1.0)
+    fusion = fitting.fit(members(), [*bare, worn], 0.001)
+    (glasses,) = fusion.conditions
+    assert (glasses.name, glasses.sides, glasses.both_margin) == ("glasses", "shared", conditions.MOST_FOR_GLASSES)
+    assert (glasses.centroids, glasses.fusion.members) == ({}, ())
+    # the bar is as low as it may be
+    probes = {name: np.concatenate([item.probes[name] for item in bare]) for name in (A, B)}
+    assert (scoring._discriminants(probes, glasses) > 0).mean() == pytest.approx(
+        conditions.FALSELY_IN_GLASSES, abs=0.01
+    )
+    # strangers who both wear them meet the margin: no threshold is set for them
+    assert fitting.fit(members(), [*bare, worn, on_both_sides(worn)], 0.001) == fusion
+
+
+def test_glasses_on_one_side_hold_the_target_by_themselves(bare: list[Labelled]) -> None:
+    """The plain rule decides these: they are not pooled with the faces that it gets by mistake."""
+    worn = in_condition("glasses", 1.0)
+    similarities = {name: values + 0.1 for name, values in worn.observations.similarities.items()}
+    harder = replace(worn, observations=Observations(similarities, worn.observations.log_norms))
+    easy = [in_condition("glasses", 1.0, seed) for seed in (8, 9, 10)]
+    fusion = fitting.fit(members(), [*bare, harder, *easy], 0.001)
+    plain = replace(fusion, conditions=())
+    assert share(scoring.score(plain, harder).margin, ~harder.comparisons.same) <= 0.001
+
+
+def test_few_faces_in_glasses_alone_are_taken_for_covered_eyes(bare: list[Labelled]) -> None:
+    worn, covered = in_condition("glasses", 1.0), in_condition("eyes_covered", 1.3, seed=8)
+    _, eyes = conditions.learn([*bare, worn, covered], members())
+    assert (eyes.name, eyes.sides) == ("eyes_covered", "either")
+    assert 0.02 < (scoring._discriminants(worn.probes, eyes) > 0).mean() <= conditions.FALSELY_GRAVER
+
+
+def test_covered_eyes_keep_their_rule_though_it_raises_no_tar(bare: list[Labelled]) -> None:
+    """References are refused for it."""
+    kept = []
+    for name in ("covered", "eyes_covered"):
+        there = in_condition(name, 0.3)
+        kept += [condition.name for condition in fitting.fit(members(), [*bare, there], 0.001).conditions]
+    assert kept == ["eyes_covered"]

@@ -10,6 +10,7 @@ A probe is classified by its own embedding, never by a similarity.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,45 +51,70 @@ def learn(lists: Sequence[Labelled], members: Sequence[Member]) -> list[Conditio
     lists = [item for item in lists if item.side == "probes" and item.probes and len(item.comparisons)]
     if not lists:
         return []
-    probes = [np.unique(item.comparisons.b) for item in lists]
-    counts = [len(images) for images in probes]
-    vectors = np.concatenate(
-        [
+    faces = _Faces.of(lists, members)
+    conditions = []
+    for name in dict.fromkeys(item.condition for item in lists if item.condition):
+        classifier = _classifier(faces, name)
+        if classifier is None:
+            continue
+        direction, offset = classifier
+        directions = _by_member(direction, lists[0], members)
+        if name == GLASSES.name:
+            nothing = Fusion((), {})
+            conditions.append(Condition(name, directions, offset, {}, nothing, "shared", MOST_FOR_GLASSES))
+        else:
+            inside = [item for item in lists if item.condition == name]
+            centroids = {member.name: _centroids(inside, member.name) for member in members}
+            conditions.append(Condition(name, directions, offset, centroids, Fusion(tuple(members), {}), "either"))
+    return conditions
+
+
+@dataclass(frozen=True, slots=True)
+class _Faces:
+    """All lists' probes: `vectors`, all members' embeddings one behind the other, shape (I, D), the `weight` of each
+    within all, and the `condition` of its list; shape (I,) each."""
+
+    vectors: Values
+    weight: Values
+    condition: NDArray[np.str_]
+
+    @classmethod
+    def of(cls, lists: Sequence[Labelled], members: Sequence[Member]) -> _Faces:
+        probes = [np.unique(item.comparisons.b) for item in lists]
+        counts = [len(images) for images in probes]
+        vectors = [
             np.concatenate([item.probes[member.name][images].mean(1) for member in members], 1)
             for item, images in zip(lists, probes, strict=True)
         ]
-    ).astype(np.float64)
-    weight = np.repeat([1 / count for count in counts], counts)
-    conditions = []
-    for name in dict.fromkeys(item.condition for item in lists if item.condition):
-        # who wears dark glasses wears glasses
-        inside = np.repeat([name in (item.condition, milder(item.condition)) for item in lists], counts)
-        # a face in another condition is no example of one outside: of two conditions the surer one holds
-        bare = ~inside & np.repeat([item.condition in ("", GLASSES.name) for item in lists], counts)
-        in_milder = bare & np.repeat([bool(item.condition) for item in lists], counts)
-        if inside.sum() < FEWEST or not bare.any():
-            continue
-        shared = name == GLASSES.name
-        most = FALSELY_IN_GLASSES if shared else FALSELY_INSIDE
-        used = inside | bare
-        direction, offset = _discriminant(vectors[used], inside[used], weight[used])
-        bars = [_quantile(vectors[bare] @ direction, weight[bare], 1 - most)]
-        if in_milder.any():
-            bars.append(_quantile(vectors[in_milder] @ direction, weight[in_milder], 1 - FALSELY_GRAVER))
-        offset = -max(bars) if shared else min(offset, -max(bars))
-        lists_inside = [item for item in lists if item.condition == name]
-        conditions.append(
-            Condition(
-                name,
-                _by_member(direction, lists[0], members),
-                round(offset, 5),
-                {} if shared else {member.name: _centroids(lists_inside, member.name) for member in members},
-                Fusion(() if shared else tuple(members), {}),
-                sides="shared" if shared else "either",
-                both_margin=MOST_FOR_GLASSES if shared else 0.0,
-            )
+        return cls(
+            np.concatenate(vectors).astype(np.float64),
+            np.repeat([1 / count for count in counts], counts),
+            np.repeat([item.condition for item in lists], counts),
         )
-    return conditions
+
+    def bar(self, direction: Values, among: NDArray[np.bool_], share: float) -> float:
+        """The projection on `direction` above which at most this share of the faces `among` lies."""
+        return _quantile(self.vectors[among] @ direction, self.weight[among], 1 - share)
+
+
+def _classifier(faces: _Faces, name: str) -> tuple[Values, float] | None:
+    """The direction and the offset of a condition's discriminant; None where too few faces are inside, or all."""
+    # who wears dark glasses wears glasses
+    graver = [condition for condition in np.unique(faces.condition) if milder(condition) == name]
+    inside = np.isin(faces.condition, [name, *graver])
+    # a face in another condition is no example of one outside: of two conditions the surer one holds
+    bare = ~inside & np.isin(faces.condition, ["", GLASSES.name])
+    if inside.sum() < FEWEST or not bare.any():
+        return None
+    used = inside | bare
+    direction, offset = _discriminant(faces.vectors[used], inside[used], faces.weight[used])
+    if name == GLASSES.name:
+        return direction, round(-faces.bar(direction, bare, FALSELY_IN_GLASSES), 5)
+    bars = [faces.bar(direction, bare, FALSELY_INSIDE)]
+    in_glasses = bare & (faces.condition == GLASSES.name)
+    if in_glasses.any():
+        bars.append(faces.bar(direction, in_glasses, FALSELY_GRAVER))
+    return direction, round(min(offset, -max(bars)), 5)
 
 
 def _by_member(direction: Values, item: Labelled, members: Sequence[Member]) -> dict[str, tuple[float, ...]]:
