@@ -13,6 +13,7 @@ from ml_models.engine.fuse import (
     Condition,
     Fusion,
     Member,
+    Sides,
     VoterSet,
     reachable_voter_sets,
     voter_key,
@@ -291,7 +292,7 @@ def test_a_shared_condition_has_no_rule_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("sides", ["probes", "either", "both"])
-def test_a_condition_that_decides_has_members(sides: str) -> None:
+def test_a_condition_that_decides_has_members(sides: Sides) -> None:
     """Where nobody votes every such attempt would be of too low quality."""
     with pytest.raises(ValueError, match="needs members"):
         replace(shared_glasses(), sides=sides)
@@ -299,7 +300,7 @@ def test_a_condition_that_decides_has_members(sides: str) -> None:
 
 def test_a_shared_condition_never_lowers_a_threshold() -> None:
     margins = shared_glasses().shared_margin(np.array([-1.0, 0.2, 3.0, 3.0]), np.array([2.0, 2.0, -2.0, 2.0]))
-    assert margins.tolist() == [0.0, 0.2, 0.0, 0.5]
+    assert np.array_equal(margins, [0.0, 0.2, 0.0, 0.5])
 
 
 def test_of_several_references_and_frames_a_shared_condition_takes_the_means(fusion: Fusion) -> None:

@@ -205,3 +205,10 @@ def test_covered_eyes_keep_their_rule_though_it_raises_no_tar(bare: list[Labelle
         there = in_condition(name, 0.3)
         kept += [condition.name for condition in fitting.fit(members(), [*bare, there], 0.001).conditions]
     assert kept == ["eyes_covered"]
+
+
+def test_who_wears_dark_glasses_is_an_example_of_glasses(bare: list[Labelled]) -> None:
+    worn, covered = in_condition("glasses", 1.0), in_condition("eyes_covered", 1.3, seed=8)
+    few = worn.take((worn.comparisons.b < 90) & (worn.comparisons.a < 90))
+    assert conditions.learn([*bare, few], members()) == []
+    assert [found.name for found in conditions.learn([*bare, few, covered], members())] == ["glasses", "eyes_covered"]

@@ -148,10 +148,12 @@ def test_what_was_not_acquired_stays_refused_under_a_shared_condition() -> None:
     item = shown(labelled(20))
     lost = np.arange(len(item.probes[A])) % 3 == 0
     c = item.comparisons
-    holes = replace(item, quality=np.where(lost[c.a] | lost[c.b], np.nan, item.quality))
-    for side in ("references", "probes"):
-        spoilt = {n: np.where(lost[:, None, None], np.nan, v) for n, v in getattr(item, side).items()}
-        holes = replace(holes, **{side: spoilt})
+    references, probes = (
+        {name: np.where(lost[:, None, None], np.nan, v) for name, v in side.items()}
+        for side in (item.references, item.probes)
+    )
+    quality = np.where(lost[c.a] | lost[c.b], np.nan, item.quality)
+    holes = replace(item, quality=quality, references=references, probes=probes)
     alone = (Member(A, 1.0, Calibration(9, -2)),)
     fusion = Fusion(alone, {A: VoterSet(Affine(1.0, 0.0), 5.0, 2.0)}, (GLASSES,))
     margin, missing = scoring.score(fusion, holes).margin, lost[c.a] | lost[c.b]

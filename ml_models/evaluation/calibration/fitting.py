@@ -60,20 +60,20 @@ def fit(
     acquired = [item.only_acquired() for item in lists]
     thinned = [_thinned(item) for item in acquired]
     conditions = learn(thinned, members)
-    # where both sides show a shared condition its margin holds the target, which no rule's threshold has to
+    # no threshold is set where both sides show a shared condition: its margin is there for these
     shared = {condition.name for condition in conditions if condition.sides == "shared"}
-    kept = [not (item.side == "both" and item.condition in shared) for item in acquired]
-    sample = _Sample([*compress(thinned, kept)], [*compress(acquired, kept), *cells], target_fmr)
+    counted = [not (item.side == "both" and item.condition in shared) for item in acquired]
+    sample = _Sample([*compress(thinned, counted)], [*compress(acquired, counted), *cells], target_fmr)
     while True:
         fusion = _fit_with_conditions(members, sample, conditions)
         tar = _mean_tar(fusion, sample.thinned)
-        useful = [c for c in fusion.conditions if _kept(c) or tar > _tar_without(fusion, c, sample)]
+        useful = [c for c in fusion.conditions if _does_more(c) or tar > _tar_without(fusion, c, sample)]
         if len(useful) == len(conditions):
             return fusion
         conditions = useful
 
 
-def _kept(condition: Condition) -> bool:
+def _does_more(condition: Condition) -> bool:
     """Whether a condition does more than decide: it raises other thresholds, or references are refused for it."""
     return condition.sides == "shared" or CONDITIONS[condition.name].refused
 
