@@ -47,4 +47,4 @@ def stop_runtime(**_: Any) -> None:
     """Whoever was told to end has not fallen silent."""
     from ml_models import runtime
 
-    runtime.stop()
+    runtime.stop(patience_s=1)

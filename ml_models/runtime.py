@@ -10,6 +10,7 @@ import logging
 import os
 import socket
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -150,13 +151,15 @@ def start(kind: str = ServingProcess.Kind.WEB) -> None:
             thread.start()
 
 
-def stop() -> None:
-    """End the background threads and take this process off the list of serving ones."""
+def stop(patience_s: float = 30) -> None:
+    """End the background threads and take this process off the list of serving ones. A thread that loads networks is
+    waited for no longer than `patience_s`: little where the process ends anyway."""
     process = current()
     if process.threads:
         process.stop.set()
+        deadline = time.monotonic() + patience_s
         for thread in process.threads:
-            thread.join(timeout=30)
+            thread.join(timeout=max(0.0, deadline - time.monotonic()))
         process.threads = []
         process.stop.clear()
         ServingProcess.objects.filter(pk=process.id).delete()

@@ -64,7 +64,7 @@ def test_pairs_are_searched_by_a_worker_and_shown_to_who_may_see_them(bus: Group
     rewrite(identification={})
     assert duplicate_searches.run(bus.pk)
     assert "The search failed" in shown(operator, bus)
-    assert "not_ready" in shown(operator, bus)
+    assert "not ready" in shown(operator, bus)
 
 
 def test_the_button_asks_no_queue_and_the_next_tick_begins_the_search(

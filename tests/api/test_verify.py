@@ -47,8 +47,8 @@ def test_verify_does_not_match_another_person(service: APIClient, enrolled: str,
     assert body["score"] < body["threshold"]
 
 
-# draws that are recognised on the portraits: of dark glasses one in twelve is on this one, every other on LFW
-SEEDS = {"sunglasses": 13, "eyes_barred": 7}
+# draws that hide the portrait's eyes, of the bar also for the networks: one in ten is recognised on it, most on LFW
+SEEDS = {"sunglasses": 9, "eyes_barred": 1}
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def worsen(served: EnsembleConfig, tmp_path: Path) -> Callable[[str, bytes], byt
     [
         ("face_mask", "uncover the face"),
         ("defocus_blur", "blurred: hold still"),
-        ("sunglasses", "uncover the eyes"),
+        ("eyes_barred", "uncover the eyes"),
     ],
 )
 def test_in_a_condition_its_own_numbers_decide_and_the_answer_says_what_helps(
@@ -103,8 +103,8 @@ def test_a_reference_in_a_condition_is_recognised_from_what_is_stored_of_it(
     rewrite(quality_limits={"enroll": {"min_eye_contrast": 0.0, "min_score": 0.0}})
     config = EnsembleConfig.objects.get(version=3)
     (covered,) = (item for item in config.conditions if item["name"] == "eyes_covered")
-    behind_glasses = worsen("sunglasses", portraits.eileen_collins)
-    assert enroll(service, "child-1", behind_glasses, override="true").status_code == 201
+    barred = worsen("eyes_barred", portraits.eileen_collins)
+    assert enroll(service, "child-1", barred, override="true").status_code == 201
 
     bare = verify(service, "child-1", portraits.eileen_collins).json()
     threshold = covered["voter_sets"]["+".join(bare["voters"])]["threshold"]
@@ -112,17 +112,17 @@ def test_a_reference_in_a_condition_is_recognised_from_what_is_stored_of_it(
     assert (bare["threshold"], bare["quality"]["reasons"]) == (pytest.approx(threshold), [])
     assert Verification.objects.get(pk=bare["verification_id"]).condition == "eyes_covered"
 
-    both = verify(service, "child-1", behind_glasses).json()
+    both = verify(service, "child-1", barred).json()
     assert both["threshold"] == pytest.approx(threshold + covered["both_margin"], abs=1e-3)
     assert both["quality"]["reasons"] == ["uncover the eyes"]
-    stranger = verify(service, "child-1", worsen("sunglasses", portraits.grace_hopper)).json()
+    stranger = verify(service, "child-1", worsen("eyes_barred", portraits.grace_hopper)).json()
     assert stranger["decision"] == "no_match"
 
 
 def test_dark_glasses_are_refused_for_enrolment_and_clear_ones_are_welcome(
     service: APIClient, portraits: Portraits, worsen: Callable[[str, bytes], bytes]
 ) -> None:
-    dark = enroll(service, "child-1", worsen("visor", portraits.eileen_collins))
+    dark = enroll(service, "child-1", worsen("sunglasses", portraits.eileen_collins))
     assert (dark.status_code, dark.json()["code"]) == (422, "low_quality")
     (reason,) = (item for item in dark.json()["details"] if item["code"] == "eyes_covered")
     assert (reason["measure"], reason["at_least"], reason["text"]) == ("eye_contrast", 0.3, "uncover the eyes")

@@ -45,7 +45,7 @@ def test_the_hardest_slice_is_hard_by_its_interval_and_not_by_its_value() -> Non
 
 def test_the_hardest_stress_is_harder_than_clean_pictures_are() -> None:
     stresses = [{"stress": "low_light", "frr": rate(0.5, 0.02, 0.9)}, {"stress": "mask", "frr": rate(0.3, 0.25, 0.35)}]
-    assert "The hardest stress is mask, with an FRR of 30.0% (25.0–35.0)." in advised(stress=stresses)
+    assert "The hardest stress is mask, with an FRR of 30.0 % (25.0–35.0)." in advised(stress=stresses)
     assert "stress" not in advised(stress=stresses[:1])
     assert "Run evaluate --stress all" in advised(stress=[])
 

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 import yaml
 from psycopg.conninfo import conninfo_to_dict
 
+from devstack.prepare import FIRST_ACTIVE
 from tests.conftest import Portraits
 from tests.support.served import PACK_CACHE, ROOT
 
@@ -50,7 +51,7 @@ def test_the_page_leads_from_nothing_to_a_match(
 
     assert answer(said, "subject_id")["subject_id"] == "child-1"
     verified = answer(said, "verification_id")
-    assert (verified["decision"], verified["config_version"]) == ("match", 6)
+    assert (verified["decision"], verified["config_version"]) == ("match", FIRST_ACTIVE)
     assert derived.exists()
 
 
