@@ -44,7 +44,7 @@ def start_runtime(**_: Any) -> None:
 
 @worker_process_shutdown.connect
 def stop_runtime(**_: Any) -> None:
-    """Whoever was told to end has not fallen silent."""
+    """A worker that ends by order leaves the list of serving processes, or the panel says that it hangs."""
     from ml_models import runtime
 
     runtime.stop(patience_s=1)

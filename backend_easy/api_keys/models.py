@@ -38,6 +38,7 @@ WHERE key.prefix = %s AND key.revoked_at IS NULL AND (key.expires_at IS NULL OR 
 """  # noqa: S608 - of names that stand in the models
 
 
+@cache
 def _names(model: type[models.Model]) -> list[str]:
     return [field.attname for field in model._meta.concrete_fields]
 

@@ -260,7 +260,7 @@ def test_the_surer_both_sides_show_a_shared_condition_the_higher_the_thresholds(
         decision = rule.judge({"a": features(stored)} | OTHER, {"a": features(shown)} | OTHER, 1.0)
         assert decision.threshold == pytest.approx(plain.threshold + added)
         assert decision.review_threshold == pytest.approx(plain.review_threshold + added)
-        # nobody is told to take their glasses off, and everybody votes
+        # the answer names no condition, and every member votes
         assert (decision.condition, decision.probe_condition, decision.voters) == ("", "", ("a", "b"))
     assert rule.condition_of({"a": features(worn)} | OTHER) is None
 

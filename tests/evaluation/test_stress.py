@@ -14,7 +14,7 @@ from ml_models.engine.align import align
 from ml_models.engine.decode import decode
 from ml_models.engine.detect import Detector
 from ml_models.engine.types import DetectedFace, Image, Landmarks
-from ml_models.evaluation.pictures import stress
+from ml_models.evaluation.pictures import glasses, stress
 from ml_models.evaluation.pictures.scene import Scene
 from ml_models.models import EnsembleConfig
 from tests.conftest import Portraits
@@ -127,8 +127,10 @@ def test_sunglasses_cover_the_eyes_and_leave_the_mouth(
     under: Callable[..., Image], portraits: Portraits, face: DetectedFace
 ) -> None:
     clean, covered = decode(portraits.grace_hopper), under("sunglasses")
+    dark = glasses.dark_glasses(Scene.of(clean, face.landmarks), np.random.default_rng(0))
     for eye in face.landmarks[:2]:
-        assert np.abs(at(covered, eye) - at(clean, eye)).max() > 20
+        assert np.abs(at(covered, eye) - at(clean, eye)).max() > 20  # of some shapes the lenses mirror
+        assert at(dark, eye).max() < 0.6 * at(clean, eye).max()
     for corner in face.landmarks[3:]:
         assert np.array_equal(at(covered, corner), at(clean, corner))
 
@@ -136,9 +138,9 @@ def test_sunglasses_cover_the_eyes_and_leave_the_mouth(
 def test_clear_glasses_leave_the_eyes_to_be_seen(
     under: Callable[..., Image], portraits: Portraits, face: DetectedFace
 ) -> None:
-    clean, glasses = decode(portraits.grace_hopper), under("spectacles")
+    clean, worn = decode(portraits.grace_hopper), under("spectacles")
     for eye in face.landmarks[:2]:
-        assert (at(glasses, eye) >= 0.65 * at(clean, eye)).all()
+        assert (at(worn, eye) >= 0.65 * at(clean, eye)).all()
 
 
 def test_pictures_of_one_design_show_the_very_same_covering(detector: Detector, portraits: Portraits) -> None:

@@ -36,16 +36,8 @@ def aviators(scene: Scene, rng: np.random.Generator) -> Image:
     layer = Layer(scene)
     lenses = drops(rng.uniform(15, 19), rng.uniform(12, 16))
     colour, opacity = lens_colour(rng), lens_opacity(layer, rng.uniform(0.6, 1.0), rng)
-    for lens in lenses:
-        layer.fill(lens, colour, opacity)
-    draw_frame(
-        layer,
-        lenses,
-        rng.uniform(0.8, 1.4),
-        np.asarray(rng.uniform(90, 200) * np.array([1, 0.9, 0.6]), np.float32),
-        rng,
-    )
-    return layer.laid_over()
+    rim, metal = rng.uniform(0.8, 1.4), np.asarray(rng.uniform(90, 200) * np.array([1, 0.9, 0.6]), np.float32)
+    return glasses(layer, lenses, (colour, opacity), rim, metal, rng)
 
 
 def visor(scene: Scene, rng: np.random.Generator) -> Image:
