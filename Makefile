@@ -17,7 +17,7 @@ ARGS ?=
 MANAGE_PY := $(if $(filter convert_adaface,$(ARGS)),$(CONVERT_PY),$(PY))
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo manage test coverage test-drill study-drill test-convert convert-env fuzz check bench accuracy rollout-drill faults soak two-hosts restore-drill docs sbom audit hooks format openapi snippets translations lock install
+.PHONY: help run demo manage test coverage test-drill study-drill test-convert convert-env fuzz check eyes bench accuracy rollout-drill faults soak two-hosts restore-drill docs sbom audit hooks format openapi snippets translations lock install
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##/  make \1\t/p' Makefile | expand -t 24
@@ -53,6 +53,9 @@ fuzz: $(INSTALLED)  ## 100,000 damaged pictures against the decoder, 20,000 bodi
 check: $(INSTALLED)  ## lint, types, import contracts, dependencies, deployments, links, migrations, OpenAPI snapshot
 	@exec $(PY) -m devstack check
 
+eyes: $(CONVERT_INSTALLED)  ## train the network that looks for eyes anew: config/networks/eyes.onnx; half an hour
+	@exec $(CONVERT_PY) -m devstack exec $(CONVERT_PY) -m devstack.eyes
+
 bench: $(INSTALLED) $(CONVERT_INSTALLED)  ## how fast, as ratios of one run, about 8 minutes; --write renews docs/performance.md
 	@$(PY) -m devstack bench $(ARGS)
 	@echo && exec $(CONVERT_PY) -m ml_models.conversion.bench $(filter --json,$(ARGS))
@@ -63,7 +66,7 @@ rollout-drill: $(INSTALLED)  ## a rollout under traffic, everything killed once,
 faults: $(INSTALLED)  ## nine faults, three times each, under traffic: 0 wrong decisions, 0 lost enrolments, how soon it is back
 	@exec $(PY) -m devstack.drill --only faults --references 150 $(ARGS)
 
-accuracy: $(INSTALLED)  ## measure the fitted versions on the development sets: their reports and docs/accuracy.md; one: ARGS="config/ensembles/v7.yaml"
+accuracy: $(INSTALLED)  ## measure the fitted versions on the development sets: their reports and docs/accuracy.md; one: ARGS="config/ensembles/v8.yaml"
 	@exec $(PY) -m devstack exec $(PY) -m devstack.accuracy $(ARGS)
 
 soak: $(INSTALLED)  ## an hour at half capacity: memory, connections, threads and files do not grow

@@ -245,7 +245,7 @@ def assemble(config: EnsembleConfig, networks: Mapping[str, Any]) -> Pipeline:
 
     def network(artifact: Artifact, kind: str) -> Any:
         if artifact.kind != kind:
-            raise ArtifactRejected(f"{artifact.name} is published as {artifact.kind}; its place takes a {kind}.")
+            raise ArtifactRejected(f"{artifact.name} is published as {artifact.kind}; its place takes {kind}.")
         return networks[artifact.sha256]
 
     def part(place: str, files: Sequence[Artifact]) -> Any:

@@ -36,7 +36,7 @@ def configs() -> QuerySet[EnsembleConfig]:
     """Versions with their members and artifacts, in three queries."""
     members = EnsembleMember.objects.select_related("artifact")
     placements = PlacedArtifact.objects.select_related("artifact")
-    return EnsembleConfig.objects.select_related(*EnsembleConfig.PLACES).prefetch_related(
+    return EnsembleConfig.objects.select_related(*EnsembleConfig.RELATIONS).prefetch_related(
         Prefetch("members", members), Prefetch("placements", placements)
     )
 

@@ -26,6 +26,7 @@ class QualityAnswer(TypedDict):
     detector_score: float
     landmark_residual: float
     eye_contrast: float
+    eyes_visible: float | None
     feature_norm: float | None
     details: list[ReasonAnswer]
 

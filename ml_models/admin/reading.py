@@ -13,8 +13,8 @@ def with_artifacts(configs: QuerySet[EnsembleConfig]) -> QuerySet[EnsembleConfig
     members = EnsembleMember.objects.select_related("artifact").defer("artifact__golden")
     placements = PlacedArtifact.objects.select_related("artifact").defer("artifact__golden")
     return (
-        configs.select_related(*EnsembleConfig.PLACES)
-        .defer(*(f"{place}__golden" for place in EnsembleConfig.PLACES))
+        configs.select_related(*EnsembleConfig.RELATIONS)
+        .defer(*(f"{place}__golden" for place in EnsembleConfig.RELATIONS))
         .prefetch_related(Prefetch("members", members), Prefetch("placements", placements))
     )
 

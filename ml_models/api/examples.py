@@ -19,6 +19,7 @@ QUALITY: dict[str, Any] = {
     "detector_score": 0.93,
     "landmark_residual": 1.2,
     "eye_contrast": 0.7,
+    "eyes_visible": 0.99,
     "feature_norm": 1.02,
     "details": [],
 }
@@ -87,6 +88,7 @@ CONFIG = {
     "detector": "yunet_2023mar",
     "detector_sha256": "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
     "presentation": [],
+    "eyes": None,
     "noncommercial": True,
 }
 CONFIG_SUMMARY = {

@@ -76,6 +76,10 @@ class QualityAnswer(serializers.Serializer[Any]):
     detector_score = serializers.FloatField()
     landmark_residual = serializers.FloatField(help_text="pixels of the 112×112 crop")
     eye_contrast = serializers.FloatField(help_text="how much is to be seen of the eyes; 0.3 to 1 is good")
+    eyes_visible = serializers.FloatField(
+        allow_null=True,
+        help_text="[0, 1]: how likely the eyes are to be seen; null where the version does not look for them",
+    )
     feature_norm = serializers.FloatField(
         allow_null=True, help_text="the networks' feature lengths over those of good pictures; about 1 is good"
     )
@@ -175,6 +179,7 @@ class ConfigAnswer(serializers.Serializer[Any]):
     detector = serializers.CharField()
     detector_sha256 = serializers.CharField()
     presentation = NetworkAnswer(many=True, help_text="what looks for presentation attacks; of several the mean counts")
+    eyes = NetworkAnswer(allow_null=True, help_text="what tells whether a reference's eyes are covered")
     noncommercial = serializers.BooleanField(help_text="this deployment declares itself non-commercial")
 
 

@@ -16,6 +16,7 @@ from .align import align, decode_chip, encode_chip, make_chip
 from .decode import DecodeLimits, decode
 from .detect import Detector, most_prominent, the_one_face
 from .errors import InferenceFailed, NotUpright
+from .eyes import EyeNetwork
 from .lanes import ONE_LANE, Lanes
 from .presentation import PresentationDetector, together
 from .quality import VERIFY_LIMITS, QualityLimits, measure, require, with_norms
@@ -42,13 +43,14 @@ class Pipeline:
     """A config version's way from bytes to vectors. Safe to share between threads.
 
     `members` are keyed by artifact name; `flip` averages with the mirror image; `presentation` are the networks that
-    look for attacks, none in most versions; of several the logits are averaged.
+    look for attacks, none in most versions; of several the logits are averaged; `eyes` tells whether eyes are covered.
     """
 
     detector: Detector
     members: Mapping[str, EmbedsFaces]
     flip: bool = False
     presentation: tuple[PresentationDetector, ...] = ()
+    eyes: EyeNetwork | None = None
     decode_limits: DecodeLimits = field(default_factory=DecodeLimits)
     # milliseconds of each network's last face: of works side by side the longest has to begin first
     _took_ms: dict[str, float] = field(default_factory=dict, compare=False, repr=False)
@@ -83,7 +85,7 @@ class Pipeline:
             if stored:
                 chip = decode_chip(encode_chip(chip))
             crop = chip_crop(chip)
-            quality = measure(crop, face, limits)
+            quality = measure(crop, face, limits, self.eyes)
             # quality first: of a face too dark to tell which way up it is, "more light" is the useful advice
             require(quality)
             _require_upright(view)
@@ -111,7 +113,7 @@ class Pipeline:
             InferenceFailed: the detector failed.
         """
         view, face, _ = self._find(data, limits, {})
-        quality = measure(chip_crop(make_chip(view.image, face.landmarks)), face, limits)
+        quality = measure(chip_crop(make_chip(view.image, face.landmarks)), face, limits, self.eyes)
         if not quality.details:
             _require_upright(view)
         return quality

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from .align import TEMPLATE, landmark_residual
 from .conditions import BLURRED, CONDITIONS, COVERED, EYES_COVERED
 from .errors import LowQuality, Reason
+from .eyes import EyeNetwork
 from .types import DetectedFace, Image, Landmarks, Quality
 
 
@@ -31,6 +32,7 @@ class QualityLimits:
     min_detector_score: float = 0.6
     max_landmark_residual: float = 30.0
     min_eye_contrast: float = 0.0
+    min_eyes_visible: float = 0.0
     min_score: float = 0.0
     # by prominence, see detect.the_one_face
     bystander_ratio: float = 0.07
@@ -61,6 +63,7 @@ ENROLL_LIMITS = QualityLimits(
     min_detector_score=0.7,
     # docs/quality.md: under it lie 9 of 10 pairs of dark glasses, and 1 of 100 pairs of clear ones
     min_eye_contrast=0.3,
+    min_eyes_visible=0.4,
     min_score=0.45,
     bystander_ratio=0.002,
 )
@@ -94,23 +97,25 @@ def _part(value: float, poor: float, good: float) -> float:
     return float(np.clip((value - poor) / (good - poor), 0.0, 1.0))
 
 
-def measure(crop: Image, face: DetectedFace, limits: QualityLimits) -> Quality:
+def measure(crop: Image, face: DetectedFace, limits: QualityLimits, eyes: EyeNetwork | None = None) -> Quality:
     """Measure a face.
 
     Args:
         crop: the aligned face, RGB, uint8, (112, 112, 3).
         face: where it was in the picture.
         limits: decide the reasons.
+        eyes: the version's network that looks for eyes.
 
     Returns:
         face_px: shorter side of the box in pixels. sharpness: variance of the Laplacian of the luminance of the
         112×112 crop (Pech-Pacheco et al., 2000), in squared grey levels. brightness: mean luminance of the crop,
         0–255. contrast: standard deviation of the luminance. yaw/pitch/roll: see `pose`. landmark_residual: see
-        `align.landmark_residual`. eye_contrast: see `_eye_contrast`. score: see `_score`; without the feature norm,
-        which can only lower it.
+        `align.landmark_residual`. eye_contrast: see `_eye_contrast`. eyes_visible: see `EyeNetwork.visible`,
+        None without a network. score: see `_score`; without the feature norm, which can only lower it.
 
     Raises:
         NoFaceFound: degenerate landmarks.
+        InferenceFailed: the network failed.
     """
     grey = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)
     middle = grey[20:104, 20:92]  # the face without the background at the crop's rim
@@ -132,6 +137,7 @@ def measure(crop: Image, face: DetectedFace, limits: QualityLimits) -> Quality:
         face.score,
         residual,
         eye_contrast=_eye_contrast(grey),
+        eyes_visible=eyes.visible(crop) if eyes else None,
     )
     return _judged(measured, limits)
 
@@ -202,12 +208,13 @@ def details(q: Quality, limits: QualityLimits) -> tuple[Reason, ...]:
 
     def low(code: str, text: str, measure: str) -> Reason | None:
         value, limit = getattr(q, measure), getattr(limits, f"min_{measure}")
-        return Reason(code, text, measure, value, at_least=limit) if value < limit else None
+        return Reason(code, text, measure, value, at_least=limit) if value is not None and value < limit else None
 
     def high(code: str, text: str, measure: str) -> Reason | None:
         value, limit = abs(getattr(q, measure)), getattr(limits, f"max_{measure}")
         return Reason(code, text, measure, value, at_most=limit) if value > limit else None
 
+    eyes = low("eyes_covered", EYES_COVERED.advice, "eyes_visible")
     checked = (
         low("too_far", "come nearer", "face_px"),
         low("too_dark", "too dark", "brightness"),
@@ -218,7 +225,7 @@ def details(q: Quality, limits: QualityLimits) -> tuple[Reason, ...]:
         high("not_at_eye_level", "hold the camera at eye level", "pitch_deg"),
         high("tilted", "hold the head upright", "roll_deg"),
         low("covered", COVERED.advice, "detector_score"),
-        low("eyes_covered", EYES_COVERED.advice, "eye_contrast"),
+        eyes or low("eyes_covered", EYES_COVERED.advice, "eye_contrast"),
         high("unclear_features", "turn to the camera", "landmark_residual"),
     )
     against = tuple(reason for reason in checked if reason)

@@ -150,7 +150,8 @@ class Quality:
     """What one face alone shows, before any comparison; see `quality.measure` for each formula.
 
     `score` is in [0, 1]; `reasons` are sentences a phone can show, `details` their codes and numbers. `feature_norm` is
-    None until the face is embedded, and where every network's graph has normalised it away.
+    None until the face is embedded, and where every network's graph has normalised it away; `eyes_visible` where the
+    version has no network that looks for eyes.
     """
 
     score: float
@@ -167,6 +168,7 @@ class Quality:
     feature_norm: float | None = None
     details: tuple[Reason, ...] = ()
     eye_contrast: float = 1.0
+    eyes_visible: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         rounded = {k: round(v, 4) if isinstance(v, float) else v for k, v in asdict(self).items()}

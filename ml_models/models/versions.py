@@ -25,6 +25,7 @@ class Artifact(models.Model):
         EMBEDDER = "embedder"
         DETECTOR = "detector"
         PRESENTATION = "presentation"
+        EYES = "eyes"
 
     class CommercialUse(models.TextChoices):
         ALLOWED = "allowed"
@@ -48,7 +49,7 @@ class Artifact(models.Model):
     golden = models.BinaryField(
         null=True,
         blank=True,
-        help_text="float32, little-endian, (2, dimension): embeddings, or an attack detector's logits",
+        help_text="float32, little-endian, (2, dimension): embeddings, or another network's logits",
     )
     golden_min_cosine = models.FloatField(default=0.999)
     seconds_per_face = models.FloatField(null=True, blank=True, help_text="One core's, measured at a validation.")
@@ -71,7 +72,7 @@ class Artifact(models.Model):
 
     @property
     def golden_vectors(self) -> NDArray[np.float32]:
-        """float32 (2, dimension): an embedder's, unit length; an attack detector's logits."""
+        """float32 (2, dimension): an embedder's, unit length; another network's logits."""
         return np.frombuffer(bytes(self.golden or b""), "<f4").reshape(2, -1).astype(np.float32)
 
 
@@ -85,13 +86,17 @@ class EnsembleConfig(models.Model):
         ACTIVE = "active"
         RETIRED = "retired"
 
-    # Where a file that is no member has its place in a version: by the name of the relation, which is also that of the
-    # part of `engine.pipeline.Pipeline`, the kind of file that it takes.
+    # Where a file that is no member has its place in a version: by the name of the part of `engine.pipeline.Pipeline`,
+    # the kind of file that it takes.
     PLACES: ClassVar[dict[str, Artifact.Kind]] = {
         "detector": Artifact.Kind.DETECTOR,
         "presentation": Artifact.Kind.PRESENTATION,
+        "eyes": Artifact.Kind.EYES,
     }
-    # The ones that take several files: one alone in the relation, several as rows of `PlacedArtifact`.
+    # The ones with a relation of that name, for a file that is alone in its place; all others are rows of
+    # `PlacedArtifact`.
+    RELATIONS = ("detector", "presentation")
+    # The ones that take several files.
     SEVERAL = ("presentation",)
     FROZEN = (
         "version",
@@ -188,7 +193,7 @@ class EnsembleConfig(models.Model):
     @property
     def placed(self) -> dict[str, list[Artifact]]:
         """The files that are no members, by their place; without the places that nothing fills."""
-        files = {place: [getattr(self, place)] for place in self.PLACES if getattr(self, f"{place}_id") is not None}
+        files = {place: [getattr(self, place)] for place in self.RELATIONS if getattr(self, f"{place}_id") is not None}
         for row in self.placements.all():
             files.setdefault(row.place, []).append(row.artifact)
         return files
@@ -197,6 +202,11 @@ class EnsembleConfig(models.Model):
     def attack_detectors(self) -> list[Artifact]:
         """What looks for presentation attacks; of several the log-odds are averaged."""
         return self.placed.get("presentation", [])
+
+    @property
+    def eyes(self) -> Artifact | None:
+        """What tells whether a reference's eyes are covered."""
+        return next(iter(self.placed.get("eyes", [])), None)
 
 
 class EnsembleMember(models.Model):
@@ -229,11 +239,12 @@ class EnsembleMember(models.Model):
 
 
 class PlacedArtifact(models.Model):
-    """One of several files of a place. The place's relation is empty then, so that a process of the release before,
-    which does not know this table, refuses the version instead of judging one network by the numbers of all."""
+    """One of several files of a place, or the file of a place without a relation. Of several the relation is empty, so
+    that a process of a release before this table refuses the version instead of judging one network by the numbers of
+    all; and one that does not know the place refuses it, too."""
 
     config = models.ForeignKey(EnsembleConfig, on_delete=models.CASCADE, related_name="placements")
-    place = models.CharField(max_length=20, help_text="One of EnsembleConfig.SEVERAL.")
+    place = models.CharField(max_length=20, help_text="One of EnsembleConfig.PLACES.")
     artifact = models.ForeignKey(Artifact, on_delete=models.PROTECT, related_name="+")
 
     class Meta:

@@ -19,7 +19,7 @@ from django.db.models.functions import Now
 from .. import conf, crypto, runtime, selectors, signals, tracing
 from ..engine.align import encode_chip
 from ..engine.compare import by_member
-from ..engine.conditions import CONDITIONS
+from ..engine.conditions import CONDITIONS, EYES_COVERED
 from ..engine.errors import ArtifactRejected, InferenceFailed, LowQuality, Reason
 from ..engine.fuse import Condition, discriminants
 from ..engine.types import Extraction, Feature, Quality
@@ -78,9 +78,8 @@ def enroll(
         subject_id: the host's id.
         image: one picture. With a challenge one of each step, in their order; the first front one becomes the
             reference.
-        override: enroll although the face does not match the template, or is classified as in a condition that refuses
-            references; the caller's right to it is the view's matter. A picture that is there already stays refused:
-            there is nothing to override.
+        override: enroll although the face does not match the template, or its eyes are covered; the caller's right
+            to it is the view's matter. A picture that is there already stays refused: there is nothing to override.
         answer: the challenge that the pictures answer.
         group_id: the host's id of a group in which nobody else may have this face.
 
@@ -126,12 +125,14 @@ def _enroll(
     known = Subject.objects.filter(subject_id=subject_id).first()
     erasures = _erasures(subject_id)
     group = None if group_id is None else mixups.begin(caller, version, group_id, subject_id)
+    # what was refused for its eyes is overridden like what the embeddings tell of them
+    limits = replace(version.enroll_limits, min_eyes_visible=0.0) if override else version.enroll_limits
     with tracing.span("enroll.pictures"), admission.admitted(admission.ENROLL) as lanes:
         live = liveness.begin(caller, "enroll", subject_id, answer, len(images))
         if live.steps:
-            shown = live.extract(version, images, lanes, enrolling=True)
+            shown = live.extract(version, images, lanes, limits)
         else:
-            shown = [version.pipeline.extract(images[0], version.enroll_limits, True, lanes, live.looks)]
+            shown = [version.pipeline.extract(images[0], limits, True, lanes, live.looks)]
         live.examine(caller, version, shown)
         tracing.note_steps(steps_ms(shown))
     extraction = live.front(shown)[0]
@@ -178,7 +179,10 @@ def _enroll(
 
 
 def _refusing(version: ServedVersion, extraction: Extraction) -> str:
-    """The condition that the face is classified as in and that refuses references, "" when none."""
+    """The condition that the face is in, by its eyes or its embeddings, and that refuses references; "" when none."""
+    visible = extraction.quality.eyes_visible
+    if visible is not None and visible < version.enroll_limits.min_eyes_visible:
+        return EYES_COVERED.name
     shown = discriminants(by_member([extraction]), version.rule.conditions)
     return next((name for name in shown if CONDITIONS[name].refused), "")
 

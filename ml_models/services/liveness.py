@@ -69,13 +69,13 @@ class Live:
         return self.policy["passive"] != "off"
 
     def extract(
-        self, version: ServedVersion, images: Sequence[bytes], lanes: Lanes, enrolling: bool = False
+        self, version: ServedVersion, images: Sequence[bytes], lanes: Lanes, enrolling: QualityLimits | None = None
     ) -> list[Extraction]:
         """The face in each frame of a challenge.
 
         Args:
             lanes: what runs the pictures, see `admission.admitted`.
-            enrolling: the first front frame becomes the reference: by enrolment's limits, as it will be stored.
+            enrolling: the first front frame becomes the reference: by these limits, as it will be stored.
 
         Raises:
             ChallengeFailed: a frame cannot be used; the challenge is used up all the same.
@@ -83,7 +83,7 @@ class Live:
         limits = [challenge_limits(version.verify_limits)] * len(images)
         reference = self.steps.index("front") if enrolling else -1
         if enrolling:
-            limits[reference] = version.enroll_limits
+            limits[reference] = enrolling
 
         frames = []
         works = [
@@ -255,6 +255,7 @@ def challenge_limits(verify: QualityLimits) -> QualityLimits:
         max_landmark_residual=_ANY,
         min_score=0.0,
         min_eye_contrast=0.0,
+        min_eyes_visible=0.0,
     )
 
 

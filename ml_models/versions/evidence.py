@@ -29,6 +29,8 @@ MODES = ("enforce", "warn")
 _OWN_CAMERAS = "Only monitor passive, or bring a network and numbers that suit your cameras."
 # what says which version it is, not how it decides; `calibrated_on` is held against each report by itself
 _NOT_DECIDING = {"version", "name", "notes", "calibrated_on"}
+# the files that are no members and take part in whose face it is, or in who may become a reference
+_COMPARING = ("detector", "eyes")
 # what says whether somebody is there, not who it is: its evidence has a digest of its own
 _LIVENESS = {"presentation", "liveness"}
 # what a roster's size adds to the thresholds: verify decides without it, and it has a digest of its own, too
@@ -68,7 +70,8 @@ def config_digest(config: EnsembleConfig) -> str:
     digests = {
         member.artifact.name: [member.artifact.sha256, member.artifact.contract] for member in config.members.all()
     }
-    whole = {**content, "files": {**digests, config.detector.name: config.detector.sha256}}
+    placed = {artifact.name: artifact.sha256 for place in _COMPARING for artifact in config.placed.get(place, [])}
+    whole = {**content, "files": {**digests, **placed}}
     return hashlib.sha256(canonical_json(whole).encode()).hexdigest()
 
 

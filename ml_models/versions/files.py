@@ -80,14 +80,14 @@ def write(data: dict[str, Any], by: Actor, how: str) -> tuple[EnsembleConfig, st
         content = _with_fitted_weights(content, config)
         own = {key: content[key] for key in content.keys() - {"members", "version", *EnsembleConfig.PLACES}}
         placed = {place: [artifacts[name] for name in _named(content, place)] for place in EnsembleConfig.PLACES}
-        alone = {place: found[0] if len(found) == 1 else None for place, found in placed.items()}
+        alone = {place: placed[place][0] if len(placed[place]) == 1 else None for place in EnsembleConfig.RELATIONS}
         empty: dict[str, Any] = {"conditions": [], "liveness": {}, "identification": {}, "calibrated_on": {}}
         fields = {**empty, **own}
         done = "updated" if config else "created"
         config, _ = EnsembleConfig.objects.update_or_create(version=data["version"], defaults={**fields, **alone})
         config.placements.all().delete()
         for place, found in placed.items():
-            for artifact in found if len(found) > 1 else ():
+            for artifact in () if alone.get(place) else found:
                 PlacedArtifact.objects.create(config=config, place=place, artifact=artifact)
         config.members.all().delete()
         for member in data["members"]:
@@ -185,7 +185,9 @@ def _wrong_values(name: str, data: dict[str, Any]) -> list[str]:
 def _wrong_places(name: str, data: dict[str, Any]) -> list[str]:
     reasons = []
     for place in EnsembleConfig.PLACES:
-        named, several = data.get(place) or [], place in EnsembleConfig.SEVERAL
+        named, several = data.get(place), place in EnsembleConfig.SEVERAL
+        if not named and place != "detector":
+            continue
         names = named if several and isinstance(named, list) else [named]
         if not all(isinstance(each, str) for each in names) or len(set(names)) < len(names):
             or_more = ", or a list of different ones" if several else ""

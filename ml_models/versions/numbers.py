@@ -190,13 +190,14 @@ def members(config: EnsembleConfig) -> tuple[Member, ...]:
 
 
 def pipeline_digest(config: EnsembleConfig) -> str:
-    """sha256 of what makes the vectors: detector, spaces and quality limits."""
+    """sha256 of what makes the vectors and what is measured beside them: detector, spaces, quality limits, eyes."""
     parts = {
         "detector": config.detector.sha256,
         "spaces": sorted(member.space for member in config.members.all()),
         "limits": quality_limits(config, "verify").to_json(),
         "landmarks": LANDMARKS_ID,
         "quality": SCORE_ID,
+        "eyes": config.eyes and config.eyes.sha256,
     }
     return hashlib.sha256(canonical_json(parts).encode()).hexdigest()
 

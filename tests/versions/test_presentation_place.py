@@ -173,8 +173,8 @@ def test_each_of_several_is_looked_at_like_one_alone_before_the_version_goes_liv
     assert "minifasnet: commercial use of the weights is unknown" in str(problems(load(tmp_path, **pair)))
     settings.ML_MODELS = {**settings.ML_MODELS, "NONCOMMERCIAL": True}
     wrong = load(tmp_path, **{**pair, "presentation": ["fr_liveness", "arcface_int8"]})
-    assert problems(wrong) == ["arcface_int8 is not a presentation."]
-    with pytest.raises(ArtifactRejected, match="takes a presentation"):
+    assert problems(wrong) == ["arcface_int8 is published as embedder; its place takes presentation."]
+    with pytest.raises(ArtifactRejected, match="takes presentation"):
         loading.pipeline(wrong)
     config = load(tmp_path, **pair)
     config.liveness = {}

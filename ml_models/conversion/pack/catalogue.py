@@ -66,7 +66,7 @@ class Catalogue:
         """Read the catalogue. Raises: ConversionError `bad_catalogue`, naming what is missing."""
         try:
             data = yaml.safe_load(path.read_text())
-            sources = {name: _source(value) for name, value in data["sources"].items()}
+            sources = {name: _source(value, path.parent) for name, value in data["sources"].items()}
             entries = {name: _entry(name, value, sources, path.parent) for name, value in data["artifacts"].items()}
             return cls(data["offered_for"], data["notice"], data["toolchain"], entries)
         except OSError as error:
@@ -75,9 +75,10 @@ class Catalogue:
             raise ConversionError("bad_catalogue", f"{path.name} is incomplete or not YAML: {error!r}.") from error
 
 
-def _source(data: Mapping[str, Any]) -> Source:
+def _source(data: Mapping[str, Any], folder: Path) -> Source:
     members = {name: Member(value["path"], value["sha256"]) for name, value in data["files"].items()}
-    return Source(data["registry"], data["package"], data["version"], data["sha256"], members)
+    archive_sha256 = "" if data["registry"] == "own" else data["sha256"]
+    return Source(data["registry"], data["package"], data["version"], archive_sha256, members, folder)
 
 
 def _entry(name: str, data: Mapping[str, Any], sources: Mapping[str, Source], folder: Path) -> Entry:

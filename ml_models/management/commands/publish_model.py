@@ -90,7 +90,7 @@ Example:
         if "ml_models.contract" not in metadata:
             raise ContractMismatch(
                 f"{path.name} says nothing of its contract: bring a face network into form with import_model, and give "
-                "--facts for one that looks for presentation attacks."
+                "--facts for one that looks for presentation attacks or for eyes."
             )
         facts: dict[str, Any] = {key.removeprefix("ml_models."): value for key, value in metadata.items()}
         try:
@@ -127,6 +127,6 @@ def _said_beside(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
         raise ContractMismatch(f"{path.name} is no JSON object with a contract that says its kind.") from error
     if unknown:
         raise ContractMismatch(f"{path.name}: {', '.join(sorted(unknown))} is none of contract, {', '.join(FACTS)}.")
-    if kind != Artifact.Kind.PRESENTATION:
+    if kind not in (Artifact.Kind.PRESENTATION, Artifact.Kind.EYES):
         raise ContractMismatch("A face network is brought into form, and proven, with import_model.")
     return {**texts, "contract": dict(facts["contract"])}
