@@ -83,7 +83,7 @@ def collected(config: Any) -> Iterator[list[Face]]:
         "also dark": DARK,
         "clear": CLEAR,
         "barred": EYES_BARRED,
-        "light": [*map(CHANGES.get, LIGHT)],
+        "light": [CHANGES[name] for name in LIGHT],
     }
 
     def face(path: Path, change: str, data: bytes) -> Iterator[Face]:
@@ -100,7 +100,7 @@ def collected(config: Any) -> Iterator[list[Face]]:
             scene = Scene.of(image, the_one_face(pipeline.detector.detect(image), image.shape, 0.0, np.inf).landmarks)
             for kind, shapes in kinds.items():
                 rng = np.random.default_rng([*hashlib.sha256(kind.encode() + data).digest()[:16]])
-                shape = shapes[rng.integers(len(shapes))]
+                shape = shapes[int(rng.integers(len(shapes)))]
                 found += face(path, shape.__name__, png(shape(scene, rng)))
         return found
 
@@ -146,7 +146,7 @@ class Drawn:
         return replace(self, covered=np.where(clean & (beneath > WORN), 1.0, doubtful))
 
 
-class Network(nn.Module):
+class Network(nn.Module):  # type: ignore[misc]
     """Three convolutions and two layers; some 29,000 numbers. Luminance in, log-odds that the eye is covered out."""
 
     def __init__(self) -> None:
@@ -205,7 +205,8 @@ def fit(drawn: Drawn, among: NDArray[np.bool_]) -> Network:
             optimiser.step()
             schedule.step()
         say(f"  epoch {epoch + 1} of {EPOCHS}, loss {loss.item():.3f}")
-    return network.eval()
+    network.eval()
+    return network
 
 
 def behind_a_lens(square: Squares, rng: np.random.Generator) -> tuple[Squares, bool]:
@@ -218,10 +219,10 @@ def behind_a_lens(square: Squares, rng: np.random.Generator) -> tuple[Squares, b
     if rng.random() < 0.5:
         angle = np.linspace(0, 2 * np.pi, 40)
         reach = np.abs((np.cos(angle), np.sin(angle))) ** (2 / rng.uniform(2, 8))
-        outline = middle + np.column_stack(np.sign((np.cos(angle), np.sin(angle))) * reach) * half
+        outline = middle + (np.sign((np.cos(angle), np.sin(angle))) * reach).T * half
     else:
         angle = np.sort(rng.uniform(0, 2 * np.pi, rng.integers(4, 9)))
-        outline = middle + np.column_stack((np.cos(angle), np.sin(angle))) * half * rng.uniform(0.9, 1.25)
+        outline = middle + np.array((np.cos(angle), np.sin(angle))).T * half * rng.uniform(0.9, 1.25)
     corners = [np.rint(outline * 16).astype(np.int32)]
     paint = np.full(square.shape, rng.choice((rng.uniform(5, 50), rng.uniform(5, 240))), np.float32)
     turn = rng.uniform(0, np.pi)
@@ -256,7 +257,7 @@ def varied(squares: Squares, rng: np.random.Generator) -> NDArray[np.float32]:
             matrix = cv2.getRotationMatrix2D((side / 2, side / 2), rng.normal(0, 4), np.exp(rng.normal(0, 0.05)))
             matrix[:, 2] += rng.normal(0, 1, 2)
             changed[i] = cv2.warpAffine(changed[i], matrix, (side, side), borderMode=cv2.BORDER_REFLECT)
-    return changed.clip(0, 255)
+    return np.asarray(changed.clip(0, 255), np.float32)
 
 
 def table(drawn: Drawn, log_odds: NDArray[np.float64]) -> Iterator[str]:

@@ -29,7 +29,7 @@ STRAYS = {
         "ml_models.versions.measuring": "import ml_models.evaluation.rates",
         "ml_models.artifacts.converting": "import ml_models.conversion.errors",
     },
-    "Training frameworks are for conversion only": {
+    "Training frameworks are for conversion and training only": {
         "ml_models.management.training": "import torch",
     },
     "The app does not know its host, nor the service its development stack": {
