@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from ml_models.engine.align import (
 from ml_models.engine.embed import golden_crops
 from ml_models.engine.errors import NoFaceFound
 from ml_models.engine.pipeline import chip_crop
+from tests.support.processor_time import seconds
 
 
 def moved(points: np.ndarray, angle_deg: float, scale: float, shift: tuple[float, float]) -> np.ndarray:
@@ -101,3 +104,20 @@ def test_the_rough_way_has_everything_in_the_same_place(finer: float) -> None:
     assert np.abs(exact - rough)[8:-8, 8:-8].mean() < 1.0
     shifted = np.roll(rough, 1, axis=1)
     assert np.abs(exact - shifted)[8:-8, 8:-8].mean() > 8 * np.abs(exact - rough)[8:-8, 8:-8].mean()
+
+
+@pytest.mark.parametrize("way", [warp, warp_roughly])
+def test_what_no_warp_reads_changes_nothing_and_costs_nothing(
+    way: Callable[[np.ndarray, np.ndarray, int], np.ndarray],
+) -> None:
+    rng = np.random.default_rng(0)
+    picture = rng.integers(0, 256, (700, 901, 3), np.uint8)
+    for scale, angle, across, down in rng.uniform((0.1, -3.2, -0.1, -0.1), (0.6, 3.2, 1.1, 1.1), (40, 4)):
+        turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        matrix = np.column_stack([turn, 56 - turn @ (across * 901, down * 700)])
+        # the smaller square is the larger one's corner
+        np.testing.assert_array_equal(way(picture, matrix, 112), way(picture, matrix, 1000)[:112, :112])
+
+    large = np.zeros((4000, 4000, 3), np.uint8)
+    beginning = np.array([[0.3, 0, 0], [0, 0.3, 0]])
+    assert seconds(lambda: way(large, beginning, 112)) < seconds(lambda: way(large, beginning, 1200)) / 4
