@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal
 
+import cv2
 import numpy as np
 
 from .types import Image
@@ -11,6 +14,16 @@ from .types import Image
 _ORIENTATION = 0x0112
 # TIFF's types that cameras write the number in, and how many bytes it has: BYTE, SHORT, LONG
 _WIDTHS = {1: 1, 3: 2, 4: 4}
+# What brings the stored pixels upright, by orientation; numpy takes ten times as long to copy pixels in another order.
+_TURNS: dict[int, Callable[[Image], Any]] = {
+    2: partial(cv2.flip, flipCode=1),
+    3: partial(cv2.rotate, rotateCode=cv2.ROTATE_180),
+    4: partial(cv2.flip, flipCode=0),
+    5: cv2.transpose,
+    6: partial(cv2.rotate, rotateCode=cv2.ROTATE_90_CLOCKWISE),
+    7: lambda image: cv2.flip(cv2.transpose(image), -1),
+    8: partial(cv2.rotate, rotateCode=cv2.ROTATE_90_COUNTERCLOCKWISE),
+}
 
 
 def orientation(exif: bytes) -> int:
@@ -52,10 +65,5 @@ def turned(image: Image, orientation: int) -> Image:
 
     Returns: the same pixels, contiguous; (W, H, 3) for 5–8.
     """
-    if orientation >= 5:  # stored with rows and columns exchanged
-        image = image.transpose(1, 0, 2)
-    if orientation in (3, 4, 7, 8):
-        image = image[::-1]
-    if orientation in (2, 3, 6, 7):
-        image = image[:, ::-1]
-    return np.ascontiguousarray(image)
+    turn = _TURNS.get(orientation)
+    return np.ascontiguousarray(turn(image) if turn else image)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from . import exif
 from .align import close_up, warp_roughly
 from .detect import Detector, most_prominent, off_centre
 from .quality import pose
@@ -19,6 +20,8 @@ from .types import DetectedFace, Image
 _NEARER = (160, 0.7)
 _LOOKS_ALONE = ((128, 0.5), _NEARER)
 _SEEN = 0.6
+# quarters that `np.rot90` turns, as EXIF has them
+_TURNED = (1, 8, 3, 6)
 # under the detector's usual threshold, so that a poor face upright can be told from a poor face that is not
 _MIN_SCORE = 0.02
 
@@ -101,7 +104,7 @@ def stand(detector: Detector, image: Image, faces: Sequence[DetectedFace] | None
     first = _look(detector, found, 0)
     if _plain(first):
         return first.view
-    turned = ((quarters, _found(detector, np.rot90(image, quarters))) for quarters in (1, 2, 3))
+    turned = ((quarters, _found(detector, exif.turned(image, _TURNED[quarters]))) for quarters in (1, 2, 3))
     looks = [first, *(_look(detector, found, quarters) for quarters, found in turned)]
     certain = [quarters for quarters, look in enumerate(looks) if look.view.upright]
     if not certain:
@@ -184,7 +187,7 @@ def _scores(detector: Detector, image: Image, face: DetectedFace) -> tuple[float
 def _alone(image: Image, face: DetectedFace, side: int, share: float, turns: Iterable[int]) -> list[Image]:
     """The face cut out by its landmarks, in each of these turns, by quarters."""
     alone = warp_roughly(image, close_up(face.landmarks, side, share), side)
-    return [np.ascontiguousarray(np.rot90(alone, quarters)) for quarters in turns]
+    return [exif.turned(alone, _TURNED[quarters]) for quarters in turns]
 
 
 def _score(faces: Sequence[DetectedFace], side: int) -> float:
