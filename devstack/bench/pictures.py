@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 import pillow_heif
-from PIL import Image
+from PIL import Image, ImageCms
 
 from devstack.bench.networks import Work, in_turn
 from devstack.bench.service import SUBJECT, ask
@@ -25,6 +25,8 @@ def measure(service: Service, picture: bytes, runs: int) -> dict[str, dict[str, 
 
     pictures = {"as it is": picture}
     pictures |= {f"{megapixels} MP JPEG": _enlarged(picture, side, "JPEG") for megapixels, side in _SIDES.items()}
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    pictures["12 MP JPEG, colour profile"] = _enlarged(picture, _SIDES[12], "JPEG", icc_profile=profile)
     pictures["12 MP HEIC"] = _enlarged(picture, _SIDES[12], "HEIF")
     works: dict[str, Work] = {}
     for name, data in pictures.items():
@@ -44,10 +46,11 @@ def measure(service: Service, picture: bytes, runs: int) -> dict[str, dict[str, 
     }
 
 
-def _enlarged(picture: bytes, side: int, fmt: str) -> bytes:
+def _enlarged(picture: bytes, side: int, fmt: str, **options: bytes) -> bytes:
     pillow_heif.register_heif_opener()
     file = io.BytesIO()
-    Image.open(io.BytesIO(picture)).resize((side, side), Image.Resampling.BICUBIC).save(file, fmt, quality=90)
+    larger = Image.open(io.BytesIO(picture)).resize((side, side), Image.Resampling.BICUBIC)
+    larger.save(file, fmt, quality=90, **options)
     return file.getvalue()
 
 

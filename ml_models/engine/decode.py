@@ -5,16 +5,20 @@ from __future__ import annotations
 import io
 import warnings
 from dataclasses import dataclass
+from functools import lru_cache, partial
 
+import cv2
 import numpy as np
 import pillow_heif
 import simplejpeg
+from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from PIL import ImageCms, JpegImagePlugin
 
 from . import container, exif
 from .container import JPEG_END, Photo
 from .errors import ImageTooLarge, UndecodableImage
+from .lanes import ONE_LANE, Lanes
 from .reduce import fit, reduced, whole_steps
 from .types import Image
 
@@ -43,6 +47,9 @@ _MAX_PIXELS = {
 _PADDINGS = (b"\x55" * 64, b"\x9a" * 64)
 # by Pillow's names and simplejpeg's, which reads no others
 _COLOURS = {"RGB": "RGB", "L": "GRAY"}
+# How many small profiles' transforms are kept, since setting one up takes 2 ms: phones of one make have one profile, of
+# some 500 bytes.
+_KEPT_PROFILES, _KEPT_PROFILE_BYTES = 8, 16_384
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +64,13 @@ class DecodeLimits:
     working_side: int = 1600
 
 
-def decode(data: bytes, limits: DecodeLimits | None = None) -> Image:
+def decode(data: bytes, limits: DecodeLimits | None = None, lanes: Lanes = ONE_LANE) -> Image:
     """Decode a photo by its content, turned as its EXIF orientation says, in sRGB, without alpha.
 
     Args:
         data: JPEG, PNG, WebP or HEIC bytes; the name it came under does not matter.
         limits: caps, see `DecodeLimits`.
+        lanes: what a colour profile is applied on; the pixels are the same on any.
 
     Returns: RGB, uint8, (H, W, 3); the longest side at most `limits.working_side`.
 
@@ -75,7 +83,7 @@ def decode(data: bytes, limits: DecodeLimits | None = None) -> Image:
         raise ImageTooLarge(f"The picture has {len(data) / 1e6:.1f} MB; {limits.max_bytes / 1e6:.1f} MB are allowed.")
     try:
         photo = container.photo(data)
-        pixels = _pixels(photo, limits)
+        pixels = _pixels(photo, limits, lanes)
     except (PillowImage.DecompressionBombError, PillowImage.DecompressionBombWarning, MemoryError) as error:
         raise ImageTooLarge("The picture has too many pixels.") from error
     # what Pillow and its codecs raise on damaged input
@@ -94,21 +102,21 @@ def decode(data: bytes, limits: DecodeLimits | None = None) -> Image:
     return exif.turned(pixels, exif.orientation(photo.exif))
 
 
-def _pixels(photo: Photo, limits: DecodeLimits) -> Image:
+def _pixels(photo: Photo, limits: DecodeLimits, lanes: Lanes) -> Image:
     """RGB, uint8, (H, W, 3), as they are stored; a HEIC's already turned, which libheif does."""
     if photo.kind == "HEIF":
-        return _heif_pixels(photo, limits)
+        return _heif_pixels(photo, limits, lanes)
     if photo.kind == "JPEG":
-        return _jpeg_pixels(photo.coded, limits)
+        return _jpeg_pixels(photo.coded, limits, lanes)
     with _opened(photo.kind, photo.coded, limits) as picture:
         return decode_opened(picture, limits)
 
 
-def _jpeg_pixels(coded: bytes, limits: DecodeLimits) -> Image:
+def _jpeg_pixels(coded: bytes, limits: DecodeLimits, lanes: Lanes) -> Image:
     with _opened("JPEG", coded, limits) as picture:
         if picture.mode in _COLOURS:
             try:
-                return _strictly(picture, coded, limits)
+                return _strictly(picture, coded, limits, lanes)
             except ValueError:  # libjpeg warns: of data that are missing, but also of some that are too many
                 pass
     # Where no coded data are missing, what is put behind them makes no difference. Where some are, it is decoded as if
@@ -120,7 +128,7 @@ def _jpeg_pixels(coded: bytes, limits: DecodeLimits) -> Image:
     return first
 
 
-def _strictly(picture: PillowImage.Image, coded: bytes, limits: DecodeLimits) -> Image:
+def _strictly(picture: PillowImage.Image, coded: bytes, limits: DecodeLimits, lanes: Lanes) -> Image:
     """As `decode_opened`, bit for bit, but in less time and memory, and refused where libjpeg warns.
 
     Raises:
@@ -129,12 +137,7 @@ def _strictly(picture: PillowImage.Image, coded: bytes, limits: DecodeLimits) ->
     width, height = _draft(picture, limits)
     pixels = simplejpeg.decode_jpeg(coded, _COLOURS[picture.mode], min_width=width, min_height=height)
     smaller = reduced(pixels.squeeze(2) if picture.mode == "L" else pixels, fit(width, height, limits.working_side))
-    profile = picture.info.get("icc_profile")
-    if picture.mode == "RGB" and not profile:
-        return smaller
-    image = PillowImage.fromarray(smaller)
-    image.info["icc_profile"] = profile
-    return decode_opened(image, limits)
+    return _in_srgb(smaller, picture.info.get("icc_profile"), lanes)
 
 
 def _opened(kind: str, coded: bytes, limits: DecodeLimits) -> PillowImage.Image:
@@ -145,7 +148,7 @@ def _opened(kind: str, coded: bytes, limits: DecodeLimits) -> PillowImage.Image:
     return picture
 
 
-def _heif_pixels(photo: Photo, limits: DecodeLimits) -> Image:
+def _heif_pixels(photo: Photo, limits: DecodeLimits, lanes: Lanes) -> Image:
     # Of several pictures, depth maps and the like, the primary one is the photo. A draft may be an embedded thumbnail,
     # which can show somebody else.
     opened = pillow_heif.open_heif(io.BytesIO(photo.coded), convert_hdr_to_8bit=True)
@@ -156,9 +159,27 @@ def _heif_pixels(photo: Photo, limits: DecodeLimits) -> Image:
         return decode_opened(picture.to_pillow(), limits)
     # libheif's own memory, which Pillow would copy
     whole = np.asarray(picture)
-    smaller = PillowImage.fromarray(reduced(whole, fit(whole.shape[1], whole.shape[0], limits.working_side)))
-    smaller.info["icc_profile"] = picture.info.get("icc_profile")
-    return decode_opened(smaller, limits)
+    smaller = reduced(whole, fit(whole.shape[1], whole.shape[0], limits.working_side))
+    return _in_srgb(smaller.copy() if smaller is whole else smaller, picture.info.get("icc_profile"), lanes)
+
+
+def _in_srgb(pixels: NDArray[np.uint8], profile: bytes | None, lanes: Lanes) -> Image:
+    """As `_to_srgb`, bit for bit, with fewer copies and the halves side by side: of RGB (H, W, 3), in place, or of grey
+    (H, W)."""
+    is_grey = pixels.ndim == 2
+    transform = _transform(profile, "L" if is_grey else "RGB") if profile else None
+    rgb: Image = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB), np.uint8) if is_grey else pixels
+    if transform is None:
+        return rgb
+
+    def convert(rows: slice) -> None:
+        picture = PillowImage.fromarray(pixels[rows])
+        rgb[rows] = np.asarray(transform.apply(picture, None if is_grey else picture))
+
+    middle = (len(pixels) + 1) // 2
+    halves = [slice(middle), slice(middle, None)]
+    lanes.run([partial(convert, rows) for rows in halves if len(pixels[rows])])
+    return rgb
 
 
 def _stored_as(picture: PillowImage.Image) -> str:
@@ -239,8 +260,21 @@ def _eight_bit(picture: PillowImage.Image) -> PillowImage.Image:
 
 
 def _apply_profile(picture: PillowImage.Image, profile: bytes) -> PillowImage.Image | None:
+    transform = _transform(profile, picture.mode)
+    return transform.apply(picture) if transform else None
+
+
+def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
+    """To sRGB, safe to share between threads; None for a profile that is damaged or another mode's."""
+    return (_kept if len(profile) <= _KEPT_PROFILE_BYTES else _set_up)(profile, mode)
+
+
+def _set_up(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        return ImageCms.profileToProfile(picture, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+        return ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
     except (ImageCms.PyCMSError, OSError):
         return None  # a damaged profile is no reason to refuse a child: the pixels are read as sRGB
+
+
+_kept = lru_cache(_KEPT_PROFILES)(_set_up)

@@ -128,7 +128,7 @@ class Pipeline:
     ) -> tuple[View, DetectedFace, Presentation | None]:
         """The picture upright, its one face, and what `detectors` say of that face in the picture as it came."""
         with _timed(timings, "decode"):
-            image = decode(data, self.decode_limits)
+            image = decode(data, self.decode_limits, lanes)
         with _timed(timings, "detect"):
             faces = self.detector.detect(image, lanes=lanes)
         # their crops need no landmarks, so they need not wait for them

@@ -1,6 +1,8 @@
 import io
 import struct
 import zlib
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from PIL import Image, ImageCms
 
 from ml_models.engine.decode import DecodeLimits, decode, decode_opened
 from ml_models.engine.errors import ImageTooLarge, UndecodableImage
+from ml_models.engine.lanes import OneLane, T
 from tests.conftest import Portraits
 from tests.support.pictures import encoded, opened, with_orientation
 
@@ -37,11 +40,53 @@ def test_of_a_JPEG_come_the_pixels_that_Pillow_gives(picture: Image.Image, side:
         ("RGB", {"subsampling": 2, "progressive": True}),
         ("RGB", {"icc_profile": ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()}),
         ("L", {}),
+        ("L", {"icc_profile": grey_profile()}),
     ):
         data = encoded(picture.convert(mode), **options)
         with Image.open(io.BytesIO(data)) as plain:
             wanted = decode_opened(plain, DecodeLimits(working_side=side))
         np.testing.assert_array_equal(decode(data, DecodeLimits(working_side=side)), wanted)
+
+
+def grey_profile() -> bytes:
+    """The least that ICC.1 asks for: a white point and a tone curve, gamma 1.8."""
+    white = b"XYZ \0\0\0\0" + struct.pack(">3I", 0xF6D6, 0x10000, 0xD32D)
+    curve = b"curv\0\0\0\0" + struct.pack(">IHxx", 1, round(1.8 * 256))
+    tags = struct.pack(">I4sII4sII", 2, b"wtpt", 156, 20, b"kTRC", 176, 16)
+    head = struct.pack(
+        ">I4x I4s4s4s 12x 4s 28x 3I 48x", 192, 0x02100000, b"mntr", b"GRAY", b"XYZ ", b"acsp", 0xF6D6, 0x10000, 0xD32D
+    )
+    return head + tags + white + curve
+
+
+class TwoLanes(OneLane):
+    """Notes how many works are run together; the last one first."""
+
+    def __init__(self) -> None:
+        self.together: list[int] = []
+
+    def run(self, works: Sequence[Callable[[], T]]) -> list[T]:
+        self.together.append(len(works))
+        return super().run(works[::-1])[::-1]
+
+
+@pytest.mark.parametrize("size", [(400, 301), (400, 1)])
+def test_a_colour_profile_is_set_up_once_and_applied_on_all_lanes(
+    picture: Image.Image, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_up, build = [], ImageCms.buildTransform
+
+    def noted(*of: Any) -> ImageCms.ImageCmsTransform:
+        set_up.append(of)
+        return build(*of)
+
+    monkeypatch.setattr(ImageCms, "buildTransform", noted)
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    profile = srgb.replace(b"rXYZ", b"tmp!", 1).replace(b"bXYZ", b"rXYZ", 1).replace(b"tmp!", b"bXYZ", 1)
+    data, lanes = encoded(picture.resize(size), icc_profile=profile), TwoLanes()
+    np.testing.assert_array_equal(decode(data, lanes=lanes), decode(data))
+    assert lanes.together == [min(2, size[1])]
+    assert len(set_up) <= 1
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
