@@ -1,6 +1,7 @@
 """Everybody on a roster at once: each candidate's score is the one that verify would give, bit for bit or nearly."""
 
 import math
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -96,6 +97,18 @@ def test_a_roster_is_scored_as_its_parts_are(rule: Fusion, templates: Templates)
     whole = score(rule, templates, frames, 0.8)
     part = score(rule, templates.take(some), frames, 0.8)
     assert part.margin == pytest.approx(whole.margin[some], abs=1e-9)
+
+
+def test_a_large_roster_is_scored_in_the_callers_thread_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(DIMENSIONS, "a", 512)
+    rule = replace(fusion("a", "b"), conditions=tuple(condition(name, "either") for name in "tuvwxyz"))
+    templates, frames = Templates(features(2000), np.arange(2000)), features(1)
+    process, own = time.process_time(), time.thread_time()
+    for _ in range(3):
+        score(rule, templates, frames, 0.8)
+    own = time.thread_time() - own
+    time.sleep(0.05)  # threads of a BLAS keep a core busy afterwards
+    assert time.process_time() - process < 1.5 * own
 
 
 def test_what_verify_refuses_is_refused_for_all(rule: Fusion, templates: Templates) -> None:
