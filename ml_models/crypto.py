@@ -11,9 +11,9 @@ import hashlib
 import hmac
 import json
 import os
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Protocol
 from uuid import UUID
 
@@ -143,7 +143,7 @@ def _cipher(key_id: str) -> AESGCM:
     return AESGCM(provider().key(key_id))
 
 
-def _decrypt(data: bytes, associated: bytes, cipher: Callable[[str], AESGCM] = _cipher) -> bytes:
+def _decrypt(data: bytes, associated: bytes) -> bytes:
     if len(data) < 2:
         raise CryptoError(_REFUSED)
     end = 2 + data[1]
@@ -151,7 +151,7 @@ def _decrypt(data: bytes, associated: bytes, cipher: Callable[[str], AESGCM] = _
     if len(nonce) != _NONCE_BYTES:
         raise CryptoError(_REFUSED)
     try:
-        return cipher(head[2:].decode()).decrypt(nonce, body, head + associated)
+        return _cipher(head[2:].decode()).decrypt(nonce, body, head + associated)
     except (KeyError, UnicodeDecodeError, InvalidTag):
         raise CryptoError(_REFUSED) from None
 
@@ -170,12 +170,12 @@ def _seal(plaintext: bytes, associated: bytes, owner: Owner) -> bytes:
     return _encrypt(plaintext, associated if version == _UNBOUND else _bound(associated, owner), version)
 
 
-def _open(data: bytes, associated: bytes, owner: Owner, cipher: Callable[[str], AESGCM] = _cipher) -> bytes:
+def _open(data: bytes, associated: bytes, owner: Owner) -> bytes:
     if not is_unbound(data):
-        return _decrypt(data, _bound(associated, owner), cipher)
+        return _decrypt(data, _bound(associated, owner))
     if conf.get("BINDING") not in ("introduce", "bind"):
         raise CryptoError(_REFUSED_UNBOUND)
-    return _decrypt(data, associated, cipher)
+    return _decrypt(data, associated)
 
 
 def seal_chip(reference: UUID, owner: Owner, chip: bytes) -> bytes:
@@ -199,36 +199,32 @@ def open_vector(embedding: UUID, reference: UUID, space: str, owner: Owner, data
     return _open(data, _associated("embedding", embedding, reference, space), owner)
 
 
-SealedVector = tuple[int, UUID | str, str, UUID | str, str, bytes]
-"""Place, embedding, reference, the owner's `row` and `subject_id`, data; see `open_vector`."""
+class VectorOpener:
+    """`open_vector` for many, with the ciphers that they need. `unbound` are references whose vectors do not name their
+    subject, with whoever each is said to be of."""
 
+    def __init__(self) -> None:
+        self.unbound: dict[UUID | str, Owner] = {}
+        self._ciphers: dict[bytes, AESGCM] = {}  # by the header of what they open
 
-def open_vectors(space: str, sealed: Iterable[SealedVector], count: int, size: int) -> tuple[bytearray, list[str]]:
-    """As `open_vector`, of many in one space.
-
-    Returns: `count` vectors of `size` bytes, each at its place; and the references whose are unbound.
-
-    Raises:
-        CryptoError
-        ValueError: one that opens is of another size.
-    """
-    opened, unbound = bytearray(count * size), list[str]()
-    places, cipher = memoryview(opened), cache(_cipher)
-    for at, embedding, reference, row, subject_id, data in sealed:
-        place = places[at * size : (at + 1) * size]
+    def open(
+        self, embedding: UUID | str, reference: UUID | str, space: str, row: UUID | str, subject_id: str, data: bytes
+    ) -> bytes:
+        """Raises: CryptoError"""
         try:  # as `open_vector`, in one piece: its calls take longer than the cipher
             end = 2 + data[1]
             start = end + _NONCE_BYTES
-            bound = f"ml_models|embedding|{embedding}|{reference}|{space}|{row}|{subject_id}"
             head = data[:end]
-            key = cipher(head[2:].decode())
-            key.decrypt_into(data[end:start], data[start:], head + bound.encode(), place)
-        except (LookupError, ValueError, InvalidTag):  # it is of before the binding, or that says what is wrong
-            associated = _associated("embedding", embedding, reference, space)
-            place[:] = _open(data, associated, Owner(row, subject_id), cipher)
-            if is_unbound(data):
-                unbound.append(reference)
-    return opened, unbound
+            bound = f"ml_models|embedding|{embedding}|{reference}|{space}|{row}|{subject_id}"
+            return self._ciphers[head].decrypt(data[end:start], data[start:], head + bound.encode())
+        except (LookupError, ValueError, InvalidTag):  # a new key, or of before the binding, or that says what is wrong
+            owner = Owner(row, subject_id)
+            opened = _open(data, _associated("embedding", embedding, reference, space), owner)
+        if is_unbound(data):
+            self.unbound[reference] = owner
+        else:
+            self._ciphers[head] = _cipher(head[2:].decode())
+        return opened
 
 
 def seal_audit_key(row: UUID, key: bytes) -> bytes:

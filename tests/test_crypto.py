@@ -23,17 +23,17 @@ def sealed() -> bytes:
 
 
 def together(embedding: uuid.UUID, reference: uuid.UUID, space: str, owner: crypto.Owner, data: bytes) -> bytes:
-    row = (str(embedding), str(reference), str(owner.row), owner.subject_id, data)
-    opened, unbound = crypto.open_vectors(space, [(1, *row), (0, *row)], 2, len(VECTOR))
-    assert unbound == [str(reference)] * 2 * crypto.is_unbound(data)
-    return bytes(opened)
+    row = (embedding, str(reference), space, owner.row, owner.subject_id, data)
+    opener = crypto.VectorOpener()
+    first, second = opener.open(*row), opener.open(*row)
+    assert opener.unbound == ({str(reference): owner} if crypto.is_unbound(data) else {})
+    assert first == second
+    return second
 
 
 def test_what_was_sealed_opens(sealed: bytes) -> None:
     assert crypto.open_vector(EMBEDDING, REFERENCE, "space", CHILD, sealed) == VECTOR
-    assert together(EMBEDDING, REFERENCE, "space", CHILD, sealed) == 2 * VECTOR
-    with pytest.raises(ValueError, match="different structures"):
-        crypto.open_vectors("space", [(0, EMBEDDING, str(REFERENCE), SUBJECT, "child-1", sealed)], 1, len(VECTOR) - 4)
+    assert together(EMBEDDING, REFERENCE, "space", CHILD, sealed) == VECTOR
     chip = crypto.seal_chip(REFERENCE, CHILD, b"chip")
     assert crypto.open_chip(REFERENCE, CHILD, chip) == b"chip"
     assert VECTOR[:16] not in sealed

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from itertools import accumulate, compress
-from typing import Any, NamedTuple
+from itertools import groupby
+from operator import itemgetter
+from typing import Any, NamedTuple, cast
 from uuid import UUID
 
 import numpy as np
@@ -20,37 +22,37 @@ from ..engine.identify import Templates
 from ..engine.types import Embeddings
 from ..models import EnsembleConfig, EnsembleMember
 
-# So many subjects a query, sent behind one another: PostgreSQL answers the next one while what came is opened.
-_TOGETHER = 500
-# By hand, as `selectors` has it for one subject, and in one row: one for each reference costs Python more than what is
-# in it. Keys are text, because to make UUIDs of them and text of those again takes longer than to open a vector. The
-# vectors are looked up by their references' keys. To join the tables the database would guess how many vectors a space
-# has: it may take seconds where it guesses wrongly, and read everybody's where it guesses well. Not sorted: it would
-# sort the vectors on its disk.
+# So many rows are taken from the connection at a time, and opened while PostgreSQL finds the next ones.
+_TOGETHER = 20
+# By hand, as `selectors` has it for one subject: a row for each reference, with its vector of every member. Keys are
+# text, because to make UUIDs of them and text of those again takes longer than to open a vector. References are sorted
+# without their vectors, which the database would sort on its disk. Each vector is looked up by its reference's key
+# (OFFSET 0 keeps it so): to join the tables the database would guess how many vectors a space has. It may take seconds
+# where it guesses wrongly, and read everybody's where it guesses well. Nor does it see how many subjects are asked for:
+# many would seem worth compiling the query for.
 _ROSTER = """
 WITH listed AS MATERIALIZED (
-    SELECT subject.id AS subject, subject.subject_id, subject.audit_key, reference.id AS reference, reference.overridden
+    SELECT subject.subject_id COLLATE "C" AS subject_id, subject.id AS subject, subject.audit_key, reference.overridden,
+           reference.id AS reference
     FROM ml_models_subject subject
     JOIN ml_models_reference reference ON reference.subject_id = subject.id
-    WHERE subject.subject_id = ANY(%(subject_ids)s)
+    WHERE subject.subject_id = ANY(ARRAY(SELECT unnest(%(subject_ids)s::text[])))
+    ORDER BY 1
 )
-SELECT * FROM (
-    SELECT array_agg(subject_id), array_agg(subject::text), array_agg(audit_key), array_agg(reference::text),
-           array_agg(overridden)
-    FROM listed
-) listed_once{members}
+SELECT subject_id, subject::text, audit_key, overridden, reference::text{vectors}
+FROM listed{members}
+ORDER BY subject_id
 """
 _LISTED = 5
-_MEMBER = """, (
-    SELECT array_agg(reference_id::text), array_agg(id::text), array_agg(length(vector)), string_agg(vector, '')
-    FROM ml_models_embedding
-    WHERE reference_id = ANY(ARRAY(SELECT reference FROM listed)) AND space = %(space{n})s
-) member{n}"""
-_STORED = 4
+_VECTOR = ", member{n}.id::text, member{n}.vector"
+_MEMBER = """
+LEFT JOIN LATERAL (
+    SELECT id, vector FROM ml_models_embedding
+    WHERE reference_id = listed.reference AND space = %(space{n})s OFFSET 0
+) member{n} ON true"""
 _CHIPS = "SELECT id::text, chip FROM ml_models_reference WHERE id = ANY(%(references)s::uuid[])"
 
-_Owner = tuple[int, str, str]
-"""Of a reference: its place among those that were asked for together, its subject's key and the host's id."""
+_Row = tuple[Any, ...]
 
 
 class Candidate(NamedTuple):
@@ -98,75 +100,55 @@ def reader(subject_ids: Sequence[str], config: EnsembleConfig) -> Callable[[], R
 
 
 def _read(database: BaseDatabaseWrapper, subject_ids: Sequence[str], members: Sequence[EnsembleMember]) -> Roster:
-    ids, reading = sorted(subject_ids), _Reading(members)
-    query = _ROSTER.format(members="".join(_MEMBER.format(n=n) for n in range(len(members))))
+    reading, numbers = _Reading(members), range(len(members))
+    query = _ROSTER.format(
+        vectors="".join(_VECTOR.format(n=n) for n in numbers), members="".join(_MEMBER.format(n=n) for n in numbers)
+    )
     spaces = {f"space{n}": member.space for n, member in enumerate(members)}
-    # Django's own cursor has every vector sent as hexadecimal text
-    with database.wrap_database_errors, database.connection.pipeline():
-        asked = [psycopg.Cursor(database.connection) for _ in range(0, len(ids), _TOGETHER)]
-        for at, cursor in enumerate(asked):
-            some = ids[at * _TOGETHER : (at + 1) * _TOGETHER]
-            cursor.execute(query, {**spaces, "subject_ids": some}, binary=True)
-        for cursor in asked:
-            reading.add(*cursor.fetchall())
-    if reading.unbound:  # as `selectors.require_own_chips`
-        with database.wrap_database_errors, psycopg.Cursor(database.connection) as cursor:
-            chips = cursor.execute(_CHIPS, {"references": list(reading.unbound)}, binary=True)
+    asked = {**spaces, "subject_ids": list(subject_ids)}
+    # Django's own cursor has every vector sent as hexadecimal text. After a stream libpq gives rows in pieces until the
+    # next query outside a pipeline: the service has no pipelines
+    with database.wrap_database_errors, psycopg.Cursor(database.connection) as cursor:
+        stream = cursor.stream(query, asked, binary=True, size=_TOGETHER)
+        with closing(cast(Generator[_Row], stream)) as rows:
+            for subject_id, references in groupby(rows, key=itemgetter(0)):
+                reading.add(subject_id, list(references))
+        if unbound := reading.opener.unbound:  # as `selectors.require_own_chips`
+            chips = cursor.execute(_CHIPS, {"references": list(unbound)}, binary=True)
             for reference, chip in chips.fetchall():
-                crypto.open_chip(reference, reading.unbound[reference], chip)
-    return reading.roster(len(ids))
+                crypto.open_chip(reference, unbound[reference], chip)
+    return reading.roster(len(subject_ids))
 
 
 class _Reading:
-    """The roster as far as it was read; its vectors are opened, each member's one behind the other."""
+    """The roster as far as it was read."""
 
     def __init__(self, members: Sequence[EnsembleMember]) -> None:
-        self.unbound: dict[str, crypto.Owner] = {}
-        self._vectors = [(member, bytearray()) for member in members]
+        self.opener = crypto.VectorOpener()
+        self._members, self._spaces = members, [member.space for member in members]
+        self._opened: list[bytes] = []  # of one reference each member's, in their order
         self._candidates: list[Candidate] = []
         self._starts: list[int] = []
-        self._references = self._enrolled = 0
+        self._enrolled = 0
 
-    def add(self, row: Sequence[Any]) -> None:
-        columns = [column or () for column in row]  # an aggregate of no rows is NULL
-        subject_ids, subjects, audit_keys, references, marks = columns[:_LISTED]
-        stored = [columns[at : at + _STORED] for at in range(_LISTED, len(columns), _STORED)]
-        complete = set(references).intersection(*(of_member for of_member, *_ in stored))
-        overridden = set(compress(subject_ids, marks))
-        owners: dict[str, _Owner] = {}
-        before = ""
-        for at in sorted(range(len(references)), key=subject_ids.__getitem__):
-            if references[at] not in complete:
-                continue
-            subject, subject_id = subjects[at], subject_ids[at]
-            if subject_id != before:
-                before = subject_id
-                self._candidates.append(Candidate(subject, subject_id, audit_keys[at], subject_id in overridden))
-                self._starts.append(self._references + len(owners))
-            owners[references[at]] = len(owners), subject, subject_id
-        for (member, vectors), of_member in zip(self._vectors, stored, strict=True):
-            vectors += self._opened(member, _sealed(of_member, owners), owners)
-        self._references += len(owners)
-        self._enrolled += len(set(subject_ids))
-
-    def _opened(
-        self, member: EnsembleMember, sealed: Iterable[crypto.SealedVector], owners: Mapping[str, _Owner]
-    ) -> bytearray:
-        dimension = _dimension(member)
-        try:
-            opened, unbound = crypto.open_vectors(member.space, sealed, len(owners), 4 * dimension)
-        except ValueError:
-            name = member.artifact.name
-            raise InferenceFailed(f"{name}: a stored vector has not {dimension} numbers.") from None
-        for reference in unbound:
-            _, subject, subject_id = owners[reference]
-            self.unbound[reference] = crypto.Owner(subject, subject_id)
-        return opened
+    def add(self, subject_id: str, references: Sequence[_Row]) -> None:
+        """One subject, with all of its references."""
+        self._enrolled += 1
+        complete = [row for row in references if None not in row[_LISTED:]]
+        if not complete:
+            return
+        _, subject, audit_key, *_ = complete[0]
+        overridden = any(overridden for _, _, _, overridden, *_ in references)
+        self._candidates.append(Candidate(subject, subject_id, audit_key, overridden))
+        self._starts.append(len(self._opened) // len(self._spaces))
+        for _, _, _, _, reference, *stored in complete:
+            for space, key, vector in zip(self._spaces, stored[::2], stored[1::2], strict=True):
+                self._opened.append(self.opener.open(key, reference, space, subject, subject_id, vector))
 
     def roster(self, asked: int) -> Roster:
         embeddings = {
-            member.artifact.name: Embeddings.of_features(np.frombuffer(vectors, "<f4").reshape(-1, _dimension(member)))
-            for member, vectors in self._vectors
+            member.artifact.name: _embeddings(member, self._opened[nth :: len(self._members)])
+            for nth, member in enumerate(self._members)
         }
         return Roster(
             tuple(self._candidates),
@@ -176,13 +158,8 @@ class _Reading:
         )
 
 
-def _dimension(member: EnsembleMember) -> int:
-    return int(member.artifact.contract["dimension"])
-
-
-def _sealed(of_member: Sequence[Any], owners: Mapping[str, _Owner]) -> Iterator[crypto.SealedVector]:
-    references, keys, lengths, vectors = of_member
-    for reference, key, length, end in zip(references, keys, lengths, accumulate(lengths), strict=True):
-        if reference in owners:
-            place, subject, subject_id = owners[reference]
-            yield place, key, reference, subject, subject_id, vectors[end - length : end]
+def _embeddings(member: EnsembleMember, opened: Sequence[bytes]) -> Embeddings:
+    dimension = int(member.artifact.contract["dimension"])
+    if any(len(vector) != 4 * dimension for vector in opened):
+        raise InferenceFailed(f"{member.artifact.name}: a stored vector has not {dimension} numbers.")
+    return Embeddings.of_features(np.frombuffer(b"".join(opened), "<f4").reshape(-1, dimension))

@@ -433,7 +433,7 @@ class TestRaces:
     def test_keys_rotated_between_reading_and_opening_change_nothing(
         self, roster: str, portraits: Portraits, monkeypatch: pytest.MonkeyPatch, background: Any, settings: Any
     ) -> None:
-        parking = Parking(monkeypatch, crypto, "open_vectors")
+        parking = Parking(monkeypatch, crypto.VectorOpener, "open")
         found = background(lambda: services.identify(services.NOBODY, [portraits.eileen_collins], group_id=roster))
         parking.arrive()
         old = json.loads(settings.ML_MODELS["KEYSET"])["keys"]

@@ -8,6 +8,7 @@ import pytest
 from pytest_django import Settings
 
 from ml_models import crypto, selectors
+from ml_models.exceptions import CryptoError
 from ml_models.models import Embedding, EnsembleConfig, EnsembleMember, Reference, Subject
 from ml_models.services import rosters
 from ml_models.services.embeddings import sealed
@@ -29,7 +30,7 @@ def add_reference(subject_id: str, members: list[EnsembleMember], overridden: bo
         sealed(pk, owner, member.space, feature).save(force_insert=True)
 
 
-@pytest.mark.parametrize("together", [2, 500])
+@pytest.mark.parametrize("together", [1, 4, 100])
 def test_everybody_has_the_template_that_verify_has_for_them(
     served: EnsembleConfig, settings: Settings, monkeypatch: pytest.MonkeyPatch, together: int
 ) -> None:
@@ -69,6 +70,23 @@ def test_everybody_has_the_template_that_verify_has_for_them(
         for name, theirs in alone.embeddings.items():
             assert np.array_equal(own[name].vectors[order], theirs.vectors)
             assert np.array_equal(own[name].norms[order], theirs.norms)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_reading_that_fails_half_way_leaves_the_connection_as_it_was(
+    served: EnsembleConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rosters, "_TOGETHER", 1)
+    config = selectors.active_config()
+    for number in range(5):
+        add_reference(f"child-{number}", list(config.members.all()))
+    whole = bytes(Embedding.objects.filter(reference__subject__subject_id="child-1")[0].vector)
+    broken = Embedding.objects.filter(reference__subject__subject_id="child-1")
+    broken.update(vector=whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(CryptoError):
+        rosters.read([f"child-{number}" for number in range(5)], config)
+    others = rosters.read(["child-0", "child-2", "child-3"], config)
+    assert [one.subject_id for one in others.candidates] == ["child-0", "child-2", "child-3"]
 
 
 def test_nobody_is_found_where_nobody_can_be_searched(served: EnsembleConfig) -> None:
