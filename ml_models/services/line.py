@@ -1,7 +1,8 @@
 """A bounded queue for a few places: the most urgent first, and whoever would wait too long is refused at once.
 
 While about as much comes as is served, a newcomer may wait as long as its patience. While far more comes, a long line
-would make everybody late and serve nobody more: then hardly anybody waits, and the others are refused as they come.
+would make everybody late and serve nobody more: then one waits for each place that is about to be free, and the others
+are refused as they come.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from ..exceptions import Overloaded
 # What came within so many seconds is far more than what is served when it is so many times what the places could serve.
 _LATELY_S = 2.0
 _FAR_MORE = 2.0
-# then a newcomer may wait for so many times what a place is usually held for: one may, where there are two or three
-_BRIEFLY = 0.5
+# then a newcomer may be expected to wait for so many times what a place is usually held for
+_BRIEFLY = 0.25
 # so much of its patience may a newcomer be expected to wait: what is expected is a mean, and some wait in vain
 _SURE = 0.9
 # the latest measurement's share in the mean
@@ -51,7 +52,7 @@ class Line:
         self._lock = threading.Lock()
         self._numbers = itertools.count()
         self._waiting: list[Turn] = []  # a heap; nobody waits while a place is free
-        self._busy = 0
+        self._served: dict[int, float] = {}  # since when, by number; whoever has its place for longest comes first
         self._hold_s = 0.0
         self._came, self._counted_at = 0.0, time.monotonic()
 
@@ -87,7 +88,7 @@ class Line:
             turn = Turn(kind, time.monotonic() + patience_s, next(self._numbers), wake)
             self._count()
             self._require_time(turn, patience_s)
-            if self._busy < self.places:
+            if len(self._served) < self.places:
                 self._serve(turn)
             else:
                 heapq.heappush(self._waiting, turn)
@@ -98,11 +99,10 @@ class Line:
         served: list[Turn] = []
         with self._lock:
             if not turn.gone and turn.since is not None:
-                self._busy -= 1
-                held_s = time.monotonic() - turn.since
+                held_s = time.monotonic() - self._served.pop(turn.number)
                 self._hold_s += (held_s - self._hold_s) * (_LATEST if self._hold_s else 1.0)
             turn.gone = True
-            while self._waiting and (self._waiting[0].gone or self._busy < self.places):
+            while self._waiting and (self._waiting[0].gone or len(self._served) < self.places):
                 following = heapq.heappop(self._waiting)
                 if not following.gone:
                     self._serve(following)
@@ -116,21 +116,25 @@ class Line:
             return self._refusal()
 
     def _serve(self, turn: Turn) -> None:
-        turn.since = time.monotonic()
-        self._busy += 1
+        turn.since = self._served[turn.number] = time.monotonic()
 
     def _require_time(self, turn: Turn, patience_s: float) -> None:
-        if self._busy < self.places:
+        if len(self._served) < self.places:
             return
-        ahead = sum(other < turn and not other.gone for other in self._waiting)
-        expected_s = self._hold_s * (ahead + 1) / self.places
+        expected_s = self._expected_s(sum(other < turn and not other.gone for other in self._waiting))
         if self._far_more() and math.isfinite(patience_s):
             patience_s = min(patience_s, _BRIEFLY * self._hold_s / _SURE)
         if expected_s > _SURE * patience_s:
             raise self._refusal()
 
+    def _expected_s(self, ahead: int) -> float:
+        """Until a place is free for whoever has so many before it; all are taken."""
+        rounds, place = divmod(ahead, self.places)
+        since = next(itertools.islice(self._served.values(), place, None))
+        return rounds * self._hold_s + max(0.0, since + self._hold_s - time.monotonic())
+
     def _refusal(self) -> Overloaded:
-        return Overloaded(self._hold_s * (len(self._waiting) + self._busy) / self.places)
+        return Overloaded(self._hold_s * (len(self._waiting) + len(self._served)) / self.places)
 
     def _count(self) -> None:
         now = time.monotonic()

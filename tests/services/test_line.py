@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 
@@ -13,13 +14,13 @@ HOLD_S = 0.02
 
 
 @pytest.fixture
-def measured() -> Callable[[int], Line]:
+def measured() -> Callable[..., Line]:
     """A line that knows what a place is held for."""
 
-    def make(places: int) -> Line:
+    def make(places: int, hold_s: float = HOLD_S) -> Line:
         line = Line(places)
         turn = line.join(1, LONG_S, _nobody)
-        time.sleep(HOLD_S)
+        time.sleep(hold_s)
         line.leave(turn)
         return line
 
@@ -58,7 +59,7 @@ def test_the_more_urgent_go_first_and_of_one_kind_whose_patience_ends_first() ->
     line.join(1, LONG_S, _nobody)
 
 
-def test_who_would_wait_longer_than_its_patience_is_refused_at_once(measured: Callable[[int], Line]) -> None:
+def test_who_would_wait_longer_than_its_patience_is_refused_at_once(measured: Callable[..., Line]) -> None:
     line = measured(1)
     held = line.join(1, LONG_S, _nobody)
     patience_s = 3 * HOLD_S  # a place was held for a little more than HOLD_S
@@ -77,7 +78,7 @@ def test_who_would_wait_longer_than_its_patience_is_refused_at_once(measured: Ca
     assert line.waiting == 2
 
 
-def test_a_burst_waits_and_a_flood_is_refused(measured: Callable[[int], Line]) -> None:
+def test_a_burst_waits_and_a_flood_is_refused(measured: Callable[..., Line]) -> None:
     line = measured(2)
     for _ in range(2):
         line.join(1, LONG_S, _nobody)
@@ -93,7 +94,20 @@ def test_a_burst_waits_and_a_flood_is_refused(measured: Callable[[int], Line]) -
     assert refused >= 1000 - 2.1 * 2 * 2.0 / HOLD_S
     for turn in burst:
         line.leave(turn)
-    # one may wait
-    line.join(1, LONG_S, lambda: None)
+
+
+def test_in_a_flood_one_waits_for_each_place_that_is_about_to_be_free(measured: Callable[..., Line]) -> None:
+    hold_s = 0.4
+    line = measured(2, hold_s)
+    for _ in range(2):
+        line.join(1, LONG_S, _nobody)
+    for _ in range(100):  # far more than two places serve in two seconds
+        with suppress(Overloaded):
+            line.leave(line.join(1, LONG_S, lambda: None))
+    with pytest.raises(Overloaded):
+        line.join(1, LONG_S, lambda: None)
+    time.sleep(0.8 * hold_s)
+    for _ in range(2):
+        line.join(1, LONG_S, lambda: None)
     with pytest.raises(Overloaded):
         line.join(1, LONG_S, lambda: None)
