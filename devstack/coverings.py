@@ -134,7 +134,7 @@ class Measured:
         return inside
 
     def _refused(self, embedded: Any) -> Any:
-        """Which pictures are no references: for their quality, or for a condition."""
+        """Which pictures are no references: for their quality, or for a condition where nothing looks at the eyes."""
         from ml_models.engine.quality import reasons
         from ml_models.engine.types import Quality
 
@@ -142,7 +142,8 @@ class Measured:
             {name: float(values[i]) for name, values in embedded.quality.items()} for i in range(len(embedded.codes))
         ]
         poor = [bool(reasons(Quality(reasons=(), details=(), **row), self._limits)) for row in rows]
-        return np.array(poor) | self._classified(embedded, lambda condition: condition.refused)
+        unseen = np.isnan(embedded.quality["eyes_visible"])
+        return np.array(poor) | unseen & self._classified(embedded, lambda condition: condition.refused)
 
 
 HEAD = """# Covered faces, on one side and on both

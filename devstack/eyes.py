@@ -262,7 +262,7 @@ def varied(squares: Squares, rng: np.random.Generator) -> NDArray[np.float32]:
 
 def table(drawn: Drawn, log_odds: NDArray[np.float64]) -> Iterator[str]:
     """What would be refused, by shape, at several limits of `min_eyes_visible`."""
-    limits = (0.2, 0.3, 0.4, 0.5)
+    limits = (0.3, 0.4, 0.5, 0.6, 0.7)
     yield f"| pictures | {' | '.join(f'under {limit}' for limit in limits)} |"
     yield f"| --- {'| --- ' * len(limits)}|"
     worn = (drawn.change == "clean") & (drawn.covered != 0)

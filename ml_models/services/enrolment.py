@@ -179,10 +179,11 @@ def _enroll(
 
 
 def _refusing(version: ServedVersion, extraction: Extraction) -> str:
-    """The condition that the face is in, by its eyes or its embeddings, and that refuses references; "" when none."""
+    """The condition that the face is in and that refuses references, "" when none: by what a network for eyes says, or
+    by the embeddings where there is none."""
     visible = extraction.quality.eyes_visible
-    if visible is not None and visible < version.enroll_limits.min_eyes_visible:
-        return EYES_COVERED.name
+    if visible is not None:
+        return EYES_COVERED.name if visible < version.enroll_limits.min_eyes_visible else ""
     shown = discriminants(by_member([extraction]), version.rule.conditions)
     return next((name for name in shown if CONDITIONS[name].refused), "")
 

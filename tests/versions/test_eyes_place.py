@@ -93,16 +93,16 @@ def test_covered_eyes_are_refused_as_references_unless_overridden_and_verified_a
     refused = enroll(service, "child-1", dark)
     assert (refused.status_code, refused.json()["code"]) == (422, "low_quality")
     (reason,) = refused.json()["details"]
-    assert (reason["code"], reason["measure"], reason["at_least"]) == ("eyes_covered", "eyes_visible", 0.4)
-    assert reason["value"] < 0.4
+    assert (reason["code"], reason["measure"], reason["at_least"]) == ("eyes_covered", "eyes_visible", 0.6)
+    assert reason["value"] < 0.6
     assert not Reference.objects.exists()
 
     welcome = enroll(service, "child-1", clear)
     assert (welcome.status_code, welcome.json()["warnings"]) == (201, [])
-    assert welcome.json()["quality"]["eyes_visible"] > 0.4
+    assert welcome.json()["quality"]["eyes_visible"] > 0.6
     seen = verify(service, "child-1", dark)
     assert (seen.status_code, seen.json()["quality"]["reasons"]) == (200, [])
-    assert seen.json()["quality"]["eyes_visible"] < 0.4
+    assert seen.json()["quality"]["eyes_visible"] < 0.6
 
     grant(django_user_model.objects.get(username="kiosk"), "override_reference")
     (warning,) = enroll(service, "child-2", behind(dark_glasses, portraits.grace_hopper), override="true").json()[
