@@ -5,18 +5,22 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
 from django.contrib.auth import get_user_model
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
 from django.contrib.auth.models import Group, User
+from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from rest_framework.authtoken.models import TokenProxy
 from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminTextInputWidget
 
-from ml_models.admin.base import panel_caller
+from ml_models.admin.base import Asked, panel_caller
 from ml_models.services import audit
 
 from .models import DAYS, ApiKey
@@ -28,8 +32,18 @@ admin.site.unregister([User, Group])
 admin.site.empty_value_display = "–"
 
 
+def _readable(rows: list[Any]) -> list[Any]:
+    """What a deletion takes with it, without a number for each right that an account or a role has."""
+    nested = [_readable(row) if isinstance(row, list) else row for row in rows]
+    return [row for row in nested if row and " relationship: " not in str(row)]
+
+
 class _NamesWhoDeletes(admin.ModelAdmin):
     """The event of each key that is deleted, by itself or with its account, names who did it."""
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        deleted, *more = super().get_deleted_objects(objs, request)
+        return _readable(deleted), *more
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
         obj.deleted_by = panel_caller(request)
@@ -52,11 +66,11 @@ class AccountAdmin(_NamesWhoDeletes, UserAdmin, ModelAdmin):
 
     @admin.display(description="groups")
     def roles(self, user: User) -> str:
-        return ", ".join(group.name for group in user.groups.all())
+        return ", ".join(group.name for group in user.groups.all()) or "–"
 
 
 @admin.register(Group)
-class RoleAdmin(GroupAdmin, ModelAdmin):
+class RoleAdmin(_NamesWhoDeletes, GroupAdmin, ModelAdmin):
     pass
 
 
@@ -80,6 +94,7 @@ class ApiKeyAdmin(_NamesWhoDeletes, ModelAdmin):
     list_select_related = ["user"]
     search_fields = ["name", "prefix", "user__username"]
     actions = ["revoke"]
+    change_form_template = "admin/ml_models/change_form.html"
 
     def get_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> Any:
         made = ["prefix", "created_at", "revoked_at"] if obj else []
@@ -124,6 +139,35 @@ class ApiKeyAdmin(_NamesWhoDeletes, ModelAdmin):
         made, text = ApiKey.objects.issue(obj.user, obj.name, panel_caller(request), expires_at=obj.expires_at)
         obj.pk, obj.prefix = made.pk, made.prefix
         messages.warning(request, f"The key, shown this once: {text}")
+
+    def get_urls(self) -> list[URLPattern]:
+        revoke = self.admin_site.admin_view(self._revoke)
+        return [path("<path:object_id>/revoke/", revoke, name="api_keys_apikey_revoke"), *super().get_urls()]
+
+    def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
+        key = context["original"]
+        if key and not key.revoked_at and self.has_delete_permission(request, key):
+            at = reverse("admin:api_keys_apikey_revoke", args=[key.pk])
+            context["buttons"] = [{"url": at, "label": "Revoke", "danger": True, "asks": True}]
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    def _revoke(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Asked for by GET, done by POST."""
+        key = self.get_object(request, unquote(object_id))
+        if key is None:
+            raise Http404
+        if not self.has_delete_permission(request, key):
+            raise PermissionDenied
+        page = reverse("admin:api_keys_apikey_change", args=[key.pk])
+        if request.method == "POST" and ApiKey.objects.revoke(key.prefix, panel_caller(request)):
+            messages.success(request, "Revoked: nobody gets in with it any more.")
+        if request.method == "POST" or key.revoked_at:
+            return HttpResponseRedirect(page)
+        facts = [("Prefix", key.prefix), ("Account", key.user.get_username())]
+        asked = Asked("It ends at once and for good. Its row stays, so that the audit trail says whose it was.", facts)
+        shown = {"title": f"Revoke “{key.name}”", "asked": asked, "label": "Revoke", "button": {"danger": True}}
+        context = {**self.admin_site.each_context(request), "opts": self.opts, "media": self.media, "back": page}
+        return TemplateResponse(request, "admin/ml_models/confirm.html", {**context, **shown})
 
     @admin.action(description="Revoke", permissions=["delete"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:

@@ -125,13 +125,39 @@ def test_the_admin_shows_a_new_key_once_and_revokes_it(kiosk: Any, admin_client:
     assert ask(shown).status_code == 401
 
 
+def test_a_key_is_revoked_on_its_own_page_after_a_question(
+    kiosk: Any, admin_client: Client, admin_user: Any, django_user_model: Any
+) -> None:
+    key, text = ApiKey.objects.issue(kiosk, "front door")
+    page = f"/admin/api_keys/apikey/{key.pk}/change/"
+    revoke = f"/admin/api_keys/apikey/{key.pk}/revoke/"
+    assert f'href="{revoke}"' in admin_client.get(page).text
+    assert "Revoke “front door”" in admin_client.get(revoke).text
+    assert ask(text).status_code == 404  # the question alone ends nothing
+
+    looker = Client()
+    looker.force_login(rights(django_user_model.objects.create_user("looker", is_staff=True), "view_apikey"))
+    assert f'href="{revoke}"' not in looker.get(page).text
+    assert [looker.get(revoke).status_code, looker.post(revoke).status_code] == [403, 403]
+    assert ask(text).status_code == 404
+
+    for _ in range(2):
+        answer = admin_client.post(revoke, follow=True)
+    assert ask(text).status_code == 401
+    assert f'href="{revoke}"' not in answer.text
+    assert events()[1:] == [("revoke_key", "", f"panel:{admin_user.pk}", key.prefix, str(kiosk.pk))]
+    assert admin_client.get(revoke).status_code == 302  # there is nothing to ask any more
+    assert admin_client.get("/admin/api_keys/apikey/0/revoke/").status_code == 404
+
+
 def events() -> list[tuple[str, str, str, str, str]]:
-    rows = AuditEvent.objects.order_by("pk")
+    rows = AuditEvent.objects.filter(kind__endswith="_key").order_by("pk")
     return [(e.kind, e.code, e.credential_id, e.facts.get("key", ""), e.facts["account"]) for e in rows]
 
 
 def timeline(client: Client) -> list[tuple[str, str]]:
-    return [(deed.who, deed.what) for deed in client.get("/admin/ml_models/auditevent/timeline/").context["deeds"]]
+    deeds = client.get("/admin/ml_models/auditevent/timeline/").context["deeds"]
+    return [(deed.who, deed.what) for deed in deeds if " key " in deed.what]
 
 
 def test_what_the_command_does_to_a_key_is_an_event(kiosk: Any, admin_client: Client) -> None:
@@ -166,7 +192,7 @@ def test_what_the_panel_does_to_a_key_is_an_event(
     assert not ApiKey.objects.exists()
     operator = f"panel:{admin_user.pk}"
     assert events() == [(kind, "", operator, key.prefix, account) for kind in ("make_key", "revoke_key", "delete_key")]
-    assert {event.caller for event in AuditEvent.objects.all()} == {str(admin_user.pk)}
+    assert {event.caller for event in AuditEvent.objects.filter(kind__endswith="_key")} == {str(admin_user.pk)}
     owner = "front-door" if with_the_account == "no" else f"account {account}"
     assert timeline(admin_client)[0] == (f"admin ({operator})", f"delete key {key.prefix} for {owner}")
     secret = text.partition(".")[2]
@@ -277,6 +303,17 @@ def test_accounts_and_roles_are_made_and_changed_in_the_themes_fields(admin_clie
         form = admin_client.get(f"/admin/{where}/").text
         field = form.partition('<input type="text"')[2].partition(">")[0]
         assert "border" in field, where
+
+
+def test_a_deletion_lists_what_goes_and_no_row_for_each_right(admin_client: Client, kiosk: Any) -> None:
+    group = Group.objects.create(name="Kiosk")
+    group.permissions.set(Permission.objects.filter(content_type__app_label="ml_models"))
+    kiosk.groups.add(group)
+    key, _ = ApiKey.objects.issue(kiosk, "front door")
+    assert "object (" not in admin_client.get(f"/admin/auth/group/{group.pk}/delete/").text
+    asked = admin_client.get(f"/admin/auth/user/{kiosk.pk}/delete/").text
+    assert "object (" not in asked
+    assert str(key) in asked
 
 
 def test_a_keys_page_says_which_it_is_and_how_long_it_holds(admin_client: Client, kiosk: Any) -> None:
