@@ -14,8 +14,10 @@ class MlModelsConfig(AppConfig):
     def ready(self) -> None:
         from . import checks, runtime  # noqa: F401 - the import registers the checks
         from .api import request_log
+        from .services import rights
 
         request_log.install()
+        rights.watch()
         if conf.get("AUTOSTART") and not _serves_nobody():
             runtime.start()
 

@@ -24,6 +24,7 @@ from ml_models.engine.errors import EngineError
 from ml_models.exceptions import ConfigInvalid, ServiceError
 from ml_models.models import EnsembleConfig
 from ml_models.services import Caller, audit
+from ml_models.services.callers import of_panel
 from ml_models.versions.evidence import Line as Requirement
 
 from .comparison import Line
@@ -97,8 +98,7 @@ _FILTERS = ("", "__exact", "__id__exact", "__gte", "__lt", "__isnull")
 
 
 def panel_caller(request: HttpRequest) -> Caller:
-    """Whoever is logged in to the panel: a credential each, or one guesser would hide among them all, and stop them."""
-    return Caller(request.user, f"panel:{request.user.pk}")
+    return of_panel(request.user)
 
 
 class Panel(ModelAdmin):

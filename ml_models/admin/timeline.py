@@ -20,7 +20,11 @@ from .display import words
 _ROWS = 50
 # digits, no more than a key of the database has
 _KEY = re.compile(r"[0-9]{1,18}")
+# of a role's rights, so many stand in the list; the event's page has all
+_GIVEN = 4
+_FLAGS = ("is_active", "is_staff", "is_superuser")
 Kind = AuditEvent.Kind
+_OF_AN_ACCOUNT = (Kind.MAKE_ACCOUNT, Kind.CHANGE_ACCOUNT, Kind.DELETE_ACCOUNT)
 # attempts have lists of their own; a version's steps tell more of it than the event does
 _ELSEWHERE = (Kind.VERIFY, Kind.IDENTIFY, Kind.OPEN_ROLLOUT, Kind.ACTIVATE)
 
@@ -82,12 +86,24 @@ def account(event: AuditEvent, names: Mapping[str, str]) -> str:
 
 def _of_event(event: AuditEvent, names: Mapping[str, str]) -> Deed:
     credential = f" ({event.credential_id})" if event.credential_id else ""
-    of = event.facts.get("key") or event.facts.get("credential", "")
-    owner = event.facts.get("account", "")
-    what = " ".join([words(event.kind), *filter(None, [of, owner and f"for {names.get(owner, f'account {owner}')}"])])
     outcome = f": {words(event.code)}" if event.code else ""
     link = reverse("admin:ml_models_auditevent_change", args=[event.pk])
-    return Deed(event.at, f"{account(event, names)}{credential}", f"{what}{outcome}", link)
+    return Deed(event.at, f"{account(event, names)}{credential}", f"{_what(event, names)}{outcome}", link)
+
+
+def _what(event: AuditEvent, names: Mapping[str, str]) -> str:
+    """The deed, of which key, account or role, and what was given, taken or changed."""
+    facts = event.facts
+    owner = facts.get("account", "")
+    account = names.get(owner) or (owner if event.kind in _OF_AN_ACCOUNT else f"account {owner}")
+    whose = owner and (account if event.kind in _OF_AN_ACCOUNT else f"for {account}")
+    of = [facts.get("key") or facts.get("credential", ""), facts.get("role", ""), whose]
+    given = [*facts.get("roles", ()), *facts.get("rights", ())]
+    given += [("" if facts[name] else "not ") + name.removeprefix("is_") for name in _FLAGS if name in facts]
+    given += [f"{name} {facts[name]}" for name in ("password", "name") if name in facts]
+    more = f" and {len(given) - _GIVEN} more" if len(given) > _GIVEN else ""
+    told = f": {', '.join(given[:_GIVEN])}{more}" if given else ""
+    return " ".join([words(event.kind), *filter(None, of)]) + told
 
 
 def _of_step(step: ConfigStep) -> Deed:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.utils.module_loading import import_string
 from rest_framework.request import Request
 
 from ml_models import conf
-from ml_models.services import Caller
+from ml_models.services import NOBODY, Caller
+from ml_models.services.callers import of_panel
 
 
 def account(request: Request) -> str:
@@ -19,3 +22,11 @@ def caller(request: Request, capture_point: str = "") -> Caller:
     only commands have none, and they are never suspected."""
     named = import_string(conf.get("CREDENTIAL"))(request)
     return Caller(request.user, named or account(request), capture_point)
+
+
+def signed_in(request: Any) -> Caller:
+    """Whoever a request of any page comes from: by its session, or as REST framework has found."""
+    user = getattr(request, "user", None)
+    if user is None or not user.is_authenticated:
+        return NOBODY
+    return Caller(user, account(request)) if getattr(request, "auth", None) else of_panel(user)

@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from django.db import transaction
@@ -14,7 +15,10 @@ from django.urls import Resolver404, resolve, reverse
 from django.utils.cache import patch_vary_headers
 from django.views.decorators.csrf import csrf_exempt
 
+from ml_models.services import rights
+
 from . import texts, uploads
+from .callers import signed_in
 from .errors import CODES, CONTENT_TYPE, DATABASE_GONE, SENTENCES, document, retry_after
 
 logger = logging.getLogger(__name__)
@@ -63,7 +67,8 @@ class ProblemMiddleware:
         self._get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        response = self._get_response(request)
+        with rights.changed_by(partial(signed_in, request)):
+            response = self._get_response(request)
         uploads.take_chunked(request)
         uploads.drain(request)
         is_problem = response.headers.get("Content-Type") == CONTENT_TYPE

@@ -45,6 +45,14 @@ class AuditEvent(models.Model):
         MAKE_KEY = "make_key"
         REVOKE_KEY = "revoke_key"
         DELETE_KEY = "delete_key"
+        # of accounts and roles, see `services.rights`
+        MAKE_ACCOUNT = "make_account"
+        CHANGE_ACCOUNT = "change_account"
+        DELETE_ACCOUNT = "delete_account"
+        GIVE_RIGHTS = "give_rights"
+        TAKE_RIGHTS = "take_rights"
+        RENAME_ROLE = "rename_role"
+        DELETE_ROLE = "delete_role"
 
     # given out by the database in the order of writing, which is not the order of commits
     id = models.BigAutoField(primary_key=True)

@@ -68,7 +68,7 @@ class Identification(models.Model):
     caller = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
     credential_id = models.CharField(max_length=64, blank=True)
     capture_point = models.CharField(max_length=50, blank=True)
-    group = models.UUIDField(null=True, help_text="The group's key, as in audit events; None for a list of subjects.")
+    group = models.UUIDField(null=True, help_text="The group's key, as in audit events; empty for a list of subjects.")
     roster_digest = models.CharField(max_length=64, help_text="Keyed hash of the subject ids asked for.")
     roster_size = models.PositiveSmallIntegerField()
     candidates = models.PositiveSmallIntegerField(help_text="Of them searched; the others have no usable reference.")

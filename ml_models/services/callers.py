@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from ..models import Actor, actor_id
 
@@ -26,6 +26,12 @@ class Caller:
 
 NOBODY = Caller()
 """A command or a task."""
+
+
+def of_panel(account: Any) -> Caller:
+    """Whoever is logged in to the panel: a credential each, or one guesser would hide among them all, and stop them."""
+    return Caller(account, f"panel:{account.pk}")
+
 
 By: TypeAlias = Caller | Actor
 """Who operates: a caller, or an account where the credential does not matter."""
