@@ -40,7 +40,7 @@ _GROUPS = (
         "Accounts",
         (
             ("auth", "user", "Users", "person"),
-            ("auth", "group", "Groups", "group"),
+            ("auth", "group", "Roles", "group"),
             ("api_keys", "apikey", "API keys", "key"),
         ),
     ),

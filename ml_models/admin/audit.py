@@ -34,9 +34,9 @@ from .display import attempt, headline, label, words
 from .finding import FindingPanel, exactly
 from .lists import codes_under, one_of
 
-_HELD = {"scored": "score"}
+_HELD = {"scored": "score", "limit": "threshold", "ahead": "margin", "by_member": "similarities"}
 # what only holders of view_scores may see: with it, a face could be tuned until it matches
-_SCORES = ("score", "scored", "threshold", "margin", "similarities")
+_SCORES = ("score", *_HELD, *_HELD.values())
 
 
 DECISIONS = ("match", "review", "no_match")
@@ -56,7 +56,7 @@ class AttemptAdmin(FindingPanel):
     sortable_by = ["at"]
     ordering = ["-at"]
 
-    readonly_fields = ["person", "scored"]
+    readonly_fields = ["person", *_HELD]
     change_form_template = "admin/ml_models/attempt.html"
 
     def page(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
@@ -87,6 +87,18 @@ class AttemptAdmin(FindingPanel):
     def scored(self, row: Any) -> str:
         return "–" if row.score is None else f"{row.score:.2f}"
 
+    @admin.display(description="threshold")
+    def limit(self, row: Any) -> str:
+        return f"{row.threshold:.2f}"
+
+    @admin.display(description="ahead of the next candidate by")
+    def ahead(self, row: Any) -> str:
+        return f"{row.margin:.2f}"
+
+    @admin.display(description="similarities")
+    def by_member(self, row: Any) -> str:
+        return ", ".join(f"{name} {value:.2f}" for name, value in row.similarities.items())
+
     @admin.display(description="subject")
     def who(self, row: Any) -> str:
         return row.subject.subject_id if row.subject else "–"
@@ -114,10 +126,10 @@ class VerificationAdmin(AttemptAdmin):
         "decision",
         "code",
         "scored",
-        "threshold",
+        "limit",
         "condition",
         "voters",
-        "similarities",
+        "by_member",
         "quality",
         "references",
         "frames",
@@ -154,8 +166,8 @@ class IdentificationAdmin(AttemptAdmin):
         "decision",
         "code",
         "scored",
-        "threshold",
-        "margin",
+        "limit",
+        "ahead",
         "condition",
         "voters",
         "quality",
@@ -239,10 +251,15 @@ def _name(events: Sequence[AuditEvent]) -> None:
 @admin.register(Erasure)
 class ErasureAdmin(Panel):
     nothing = "Nobody was erased."
-    list_display = ["at", "by", "references", "subject_hash"]
+    list_display = ["at", "by", "references", "short_hash"]
     list_select_related = ["by"]
     list_filter = ["at"]
     ordering = ["-at"]
+    fields = ["at", "by", "references", "subject_hash", "reference_hash"]
+
+    @admin.display(description="subject hash")
+    def short_hash(self, erasure: Erasure) -> str:
+        return erasure.subject_hash[:12] or "–"
 
 
 @admin.register(EvaluationReport)

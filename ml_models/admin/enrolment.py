@@ -104,7 +104,7 @@ class Locked(admin.SimpleListFilter):
 class ToEnrolAgain(admin.SimpleListFilter):
     """Of whom a rollout could not embed a reference."""
 
-    title = "to be enrolled again"
+    title = "enrolment"
     parameter_name = "again"
 
     def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin[Subject]) -> list[tuple[str, str]]:

@@ -194,9 +194,10 @@ class RolloutFailureAdmin(Panel):
     """References that a rollout gave up on: their subjects are to be enrolled again."""
 
     nothing = "Nobody has to be enrolled again."
-    list_display = ["subject", "code", "tries", "version", "at", "reference_link"]
-    list_display_links = None
+    # the theme calls a phone's first line a box to tick, where it is no link to the row
+    list_display = ["at", "subject", "reason", "tries", "version", "reference_link"]
     list_filter = ["code", "rollout"]
+    fields = readonly_fields = ["subject", "reason", "tries", "version", "at", "reference_link"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[RolloutFailure]:
         rows = super().get_queryset(request).select_related("reference__subject", "rollout__config")
@@ -207,6 +208,10 @@ class RolloutFailureAdmin(Panel):
         subject = failure.reference.subject
         url = reverse("admin:ml_models_subject_change", args=[subject.pk])
         return format_html('<a href="{}">{}</a>', url, subject.subject_id)
+
+    @admin.display(description="reason", ordering="code")
+    def reason(self, failure: RolloutFailure) -> str:
+        return words(failure.code)
 
     @admin.display(description="rollout of")
     def version(self, failure: RolloutFailure) -> str:

@@ -15,7 +15,7 @@ from ml_models.services import studies
 from ml_models.services.frames import FrameUploadHandler
 
 from .base import Panel, panel_caller, refused, tell_workers
-from .display import label
+from .display import label, percents
 
 RIGHT = "ml_models.run_study"
 
@@ -73,6 +73,10 @@ class StudyJobAdmin(Panel):
         return {
             "state": label(obj.state),
             "open": obj.state in StudyJob.OPEN,
+            "lists": [
+                {**one, **{rate: f"{percents(one[rate])}\N{NO-BREAK SPACE}%" for rate in ("fmr", "fnmr")}}
+                for one in obj.figures
+            ],
             "starts": request.user.has_perm(RIGHT),
             "report": obj.report if sees else None,
         }

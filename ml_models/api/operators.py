@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
+from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -147,7 +148,7 @@ class RolloutView(FaceView):
 
 
 class SteerView(FaceView):
-    """Each way to steer is an address of its own, so that an access log says what was done."""
+    """Each way to steer is an address of its own, so that an access log says what was done; see `steering`."""
 
     permission_classes = [holds("control_rollout")]
     steer: Callable[[Rollout, By], None] = staticmethod(rollouts.pause)
@@ -157,6 +158,12 @@ class SteerView(FaceView):
         """Steer a rollout."""
         self.steer(rollouts.get_rollout(rollout_id), caller(request))
         return _rollout(rollout_id)
+
+
+def steering(steer: Callable[[Rollout, By], None], says: str) -> Any:
+    """The view of one way to steer, with its own summary in the interface's description."""
+    named: Any = type(f"{steer.__name__.title()}View", (SteerView,), {"steer": staticmethod(steer)})
+    return extend_schema_view(post=extend_schema(summary=says, description=f"{says}."))(named).as_view()
 
 
 def _rollout(rollout_id: UUID) -> Response:

@@ -44,12 +44,12 @@ urlpatterns = [
     path("configs/<int:version>/rollback", operators.RollbackView.as_view(), name="rollback"),
     path("rollouts/<any_uuid:rollout_id>", operators.RolloutView.as_view(), name="rollout"),
     *(
-        path(f"rollouts/<any_uuid:rollout_id>/{name}", operators.SteerView.as_view(steer=steer), name=name)
-        for name, steer in (
-            ("pause", rollouts.pause),
-            ("resume", rollouts.resume),
-            ("abort", rollouts.abort),
-            ("go", rollouts.cut_over),
+        path(f"rollouts/<any_uuid:rollout_id>/{name}", operators.steering(steer, says), name=name)
+        for name, steer, says in (
+            ("pause", rollouts.pause, "Stop embedding; the active version goes on answering"),
+            ("resume", rollouts.resume, "Go on with a paused rollout"),
+            ("abort", rollouts.abort, "Give a rollout up; the active version stays"),
+            ("go", rollouts.cut_over, "Bring a version live that waits for approval"),
         )
     ),
     re_path("", fallback),

@@ -8,7 +8,16 @@ import pytest
 from django.test import Client
 from rest_framework.test import APIClient
 
-from ml_models.models import AuditEvent, EnsembleConfig, Reference, ServingProcess, Verification
+from ml_models.models import (
+    AuditEvent,
+    EnsembleConfig,
+    Erasure,
+    Identification,
+    Reference,
+    ServingProcess,
+    StudyJob,
+    Verification,
+)
 from tests.conftest import Portraits
 from tests.support.panel import page
 from tests.support.pictures import encoded, faceless
@@ -36,7 +45,7 @@ def test_an_attempt_without_a_decision_shows_no_empty_fields(
     verify(service, "child-1", encoded(faceless()))
     verify(service, "child-1", portraits.eileen_collins)
     failed, matched = (fields(operator, row) for row in Verification.objects.order_by("at"))
-    assert {"decision", "scored", "similarities", "voters", "quality"} <= matched
+    assert {"decision", "scored", "limit", "by_member", "voters", "quality"} <= matched
     assert failed == {
         "id",
         "at",
@@ -49,6 +58,34 @@ def test_an_attempt_without_a_decision_shows_no_empty_fields(
         "frames",
         "frames_dropped",
     }
+
+
+def test_a_number_reads_alike_on_every_page(served: EnsembleConfig, staff: Callable[..., Client]) -> None:
+    looker = staff("view_verification", "view_identification", "view_studyjob", "view_scores")
+    scored = {"decision": "match", "score": 21.7461, "threshold": 3.485612}
+    verified = Verification.objects.create(similarities={"arcface": 0.957968}, **scored)
+    roster = {"roster_digest": "", "roster_size": 2, "candidates": 2}
+    searched = Identification.objects.create(margin=2.078472, **roster, **scored)
+    figures = {"name": "staff", "subjects": 1_200, "mated": 9, "non_mated": 9, "fmr": 0.0009, "fnmr": 0.021}
+    studied = StudyJob.objects.create(config=served, kind="calibrate", state="done", figures=[figures])
+    for model, pk, there, hidden in (
+        ("verification", verified.pk, ("21.75", "3.49", "arcface 0.96"), "0.957"),
+        ("identification", searched.pk, ("21.75", "3.49", "2.08"), "2.078"),
+        ("studyjob", studied.pk, ("1,200", "0.090\xa0%", "2.10\xa0%"), "0.021"),
+    ):
+        text = shown(looker, model, pk)
+        assert not [number for number in there if number not in text], model
+        assert hidden not in text
+
+
+def test_an_erasures_page_says_when(people: list[str], operator: Client, service: APIClient) -> None:
+    service.delete("/api/v1/face/subjects/child-2")
+    erasure = Erasure.objects.get()
+    text = shown(operator, "erasure", erasure.pk)
+    assert f"{erasure.at:%Y-%m-%d %H:%M}" in text
+    listed = operator.get(page("erasure", "changelist")).text
+    assert erasure.subject_hash[:12] in listed
+    assert erasure.subject_hash not in listed
 
 
 def test_events_name_the_account_and_the_deed_in_words(people: list[str], operator: Client, service: APIClient) -> None:

@@ -128,7 +128,7 @@ def shown(client: Client, query: str = "") -> str:
 def test_the_page_holds_live_traffic_against_the_report(attempt: Callable[..., None], operator: Client) -> None:
     attempt(150)
     attempt(6, code="no_face_found")
-    assert "none on what it decides with" in shown(operator)
+    assert "none of what it decides with now" in shown(operator)
     config = rollouts.get_config(2)
     live = {"matches": [0] * 45, "quality": [0] * 20}
     live["matches"][20], live["matches"][25], live["quality"][16] = 40, 60, 100

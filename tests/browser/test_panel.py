@@ -116,7 +116,7 @@ def test_pause_resume_and_abort_with_failures_on_the_page(
     expect(panel.locator("#rollout h2")).to_contain_text("aborted")
     expect(panel.locator("a.fv-button")).to_have_count(0)
     panel.click("[data-list=failures] a")
-    expect(panel.locator("#changelist")).to_contain_text("unreadable_chip")
+    expect(panel.locator("#changelist")).to_contain_text("unreadable chip")
     shoot(panel, pictures, "to-enrol-again")
 
 

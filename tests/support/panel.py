@@ -29,6 +29,9 @@ async themed => {
 }
 """
 
+_CUT = """[...document.querySelectorAll("#changelist td")].filter(cell => cell.scrollWidth > cell.clientWidth + 1)
+    .map(cell => cell.innerText)"""
+
 
 def page(model: str, name: str, *args: Any) -> str:
     return reverse(f"admin:ml_models_{model}_{name}", args=args)
@@ -68,6 +71,9 @@ def shoot(panel: Page, folder: Path, name: str) -> None:
         # nor may a long name beside it leave a value room for a letter a line
         values = panel.evaluate("[...document.querySelectorAll('.fv-facts dd')].map(value => value.clientWidth)")
         assert all(value >= MIN_VALUE_PX for value in values), (name, width)
+        # nor may a list cut a word that does not break
+        cut = panel.evaluate(_CUT)
+        assert not cut, (name, width, cut)
         for dark in (False, True) if "SCREENSHOTS" in os.environ else ():
             _theme(panel, dark)
             panel.screenshot(path=folder / f"{name}-{width}{'-dark' * dark}.png", full_page=True)
