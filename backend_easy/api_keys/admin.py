@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
+from functools import wraps
 from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
-from django.contrib.auth import get_user_model
+from django.contrib.auth import get_permission_codename, get_user_model
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
 from django.contrib.auth.models import Group, User
 from django.core.exceptions import PermissionDenied
@@ -20,7 +22,7 @@ from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminTextInputWidget
 
-from ml_models.admin.base import Asked, panel_caller
+from ml_models.admin.base import Asked, NamesRights, panel_caller
 from ml_models.services import audit
 
 from .models import DAYS, ApiKey
@@ -38,8 +40,31 @@ def _readable(rows: list[Any]) -> list[Any]:
     return [row for row in nested if row and " relationship: " not in str(row)]
 
 
-class _NamesWhoDeletes(admin.ModelAdmin):
-    """The event of each key that is deleted, by itself or with its account, names who did it."""
+# by how the name of a page's address ends, the right that the page takes
+_TAKES = {"changelist": "view", "history": "view", "add": "add", "delete": "delete", "password_change": "change"}
+
+
+class _Accounts(NamesRights):
+    """A refusal names the right. The event of each key that is deleted, by itself or with its account, names who did
+    it."""
+
+    def get_urls(self) -> list[URLPattern]:
+        urls: list[URLPattern] = super().get_urls()
+        for url in urls:
+            name = (url.name or "").removeprefix(f"{self.opts.app_label}_{self.opts.model_name}_")
+            url.callback = self._naming(url.callback, name)
+        return urls
+
+    def _naming(self, page: Callable[..., Any], name: str) -> Callable[..., Any]:
+        @wraps(page)
+        def answered(request: HttpRequest, *args: Any, **named: Any) -> Any:
+            try:
+                return page(request, *args, **named)
+            except PermissionDenied:
+                action = _TAKES.get(name, "change" if request.method == "POST" else "view")
+                return self.lacks(request, f"{self.opts.app_label}.{get_permission_codename(action, self.opts)}")
+
+        return answered
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
         deleted, *more = super().get_deleted_objects(objs, request)
@@ -55,7 +80,7 @@ class _NamesWhoDeletes(admin.ModelAdmin):
 
 
 @admin.register(User)
-class AccountAdmin(_NamesWhoDeletes, UserAdmin, ModelAdmin):
+class AccountAdmin(_Accounts, UserAdmin, ModelAdmin):
     list_display = ["username", "roles", "is_staff", "is_active", "last_login"]
     form = UserChangeForm
     add_form = UserCreationForm
@@ -70,7 +95,7 @@ class AccountAdmin(_NamesWhoDeletes, UserAdmin, ModelAdmin):
 
 
 @admin.register(Group)
-class RoleAdmin(_NamesWhoDeletes, GroupAdmin, ModelAdmin):
+class RoleAdmin(_Accounts, GroupAdmin, ModelAdmin):
     pass
 
 
@@ -87,7 +112,7 @@ def _beyond(maker: Any, user: Any) -> str:
 
 
 @admin.register(ApiKey)
-class ApiKeyAdmin(_NamesWhoDeletes, ModelAdmin):
+class ApiKeyAdmin(_Accounts, ModelAdmin):
     """Keys are made, revoked and deleted, never changed."""
 
     list_display = ["name", "prefix", "user", "created_at", "expires_at", "revoked_at"]
@@ -157,7 +182,7 @@ class ApiKeyAdmin(_NamesWhoDeletes, ModelAdmin):
         if key is None:
             raise Http404
         if not self.has_delete_permission(request, key):
-            raise PermissionDenied
+            return self.lacks(request, "api_keys.delete_apikey")
         page = reverse("admin:api_keys_apikey_change", args=[key.pk])
         if request.method == "POST" and ApiKey.objects.revoke(key.prefix, panel_caller(request)):
             messages.success(request, "Revoked: nobody gets in with it any more.")

@@ -101,7 +101,19 @@ def panel_caller(request: HttpRequest) -> Caller:
     return of_panel(request.user)
 
 
-class Panel(ModelAdmin):
+class NamesRights(ModelAdmin):
+    """Who has not got the right for a page is told its name, so that somebody can give it."""
+
+    def lacks(self, request: HttpRequest, right: str) -> HttpResponse:
+        name = Permission.objects.filter(
+            content_type__app_label=right.partition(".")[0], codename=right.partition(".")[2]
+        ).values_list("name", flat=True)
+        told = {"title": "You may not do this", "right": right, "called": name.first()}
+        context = {**self.admin_site.each_context(request), "opts": self.opts, "media": self.media, **told}
+        return TemplateResponse(request, "admin/ml_models/forbidden.html", context, status=403)
+
+
+class Panel(NamesRights):
     """Rows that nobody adds, changes or deletes here; `buttons` are the ways to act on one."""
 
     buttons: Sequence[Button] = ()
@@ -204,15 +216,6 @@ class Panel(ModelAdmin):
         shared = {"opts": self.opts, "media": self.media, "notices": notices()}
         whole = {**self.admin_site.each_context(request), **shared, **context}
         return TemplateResponse(request, f"admin/ml_models/{name}.html", whole)
-
-    def lacks(self, request: HttpRequest, right: str) -> HttpResponse:
-        """The answer to who has not got the right: its name, so that somebody can give it."""
-        name = Permission.objects.filter(
-            content_type__app_label=right.partition(".")[0], codename=right.partition(".")[2]
-        ).values_list("name", flat=True)
-        answer = self.answer(request, "forbidden", title="You may not do this", right=right, called=name.first())
-        answer.status_code = 403
-        return answer
 
     def require(self, request: HttpRequest, object_id: str) -> Any:
         obj = self.get_object(request, unquote(object_id))

@@ -321,3 +321,27 @@ def test_a_keys_page_says_which_it_is_and_how_long_it_holds(admin_client: Client
     ApiKey.objects.revoke(key.prefix)
     fields = admin_client.get(f"/admin/api_keys/apikey/{key.pk}/change/").context["adminform"].readonly_fields
     assert {"prefix", "created_at", "expires_at", "revoked_at"} <= set(fields)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("page", "right"),
+    [
+        ("auth/user/", "auth.view_user"),
+        ("auth/user/add/", "auth.add_user"),
+        ("auth/user/{pk}/change/", "auth.view_user"),
+        ("auth/user/{pk}/password/", "auth.change_user"),
+        ("auth/user/{pk}/delete/", "auth.delete_user"),
+        ("auth/group/", "auth.view_group"),
+        ("auth/group/add/", "auth.add_group"),
+        ("api_keys/apikey/", "api_keys.view_apikey"),
+        ("api_keys/apikey/add/", "api_keys.add_apikey"),
+    ],
+)
+def test_a_refusal_names_the_right_on_pages_of_accounts_too(django_user_model: Any, page: str, right: str) -> None:
+    account = django_user_model.objects.create_user("looker", is_staff=True)
+    client = Client()
+    client.force_login(account)
+    refused = client.get(f"/admin/{page.format(pk=account.pk)}")
+    assert refused.status_code == 403
+    assert f"({right})" in refused.text
