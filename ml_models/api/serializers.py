@@ -179,7 +179,7 @@ class ConfigAnswer(serializers.Serializer[Any]):
     detector = serializers.CharField()
     detector_sha256 = serializers.CharField()
     presentation = NetworkAnswer(many=True, help_text="what looks for presentation attacks; of several the mean counts")
-    eyes = NetworkAnswer(allow_null=True, help_text="what tells whether a reference's eyes are covered")
+    eyes = NetworkAnswer(many=True, help_text="what tells whether a reference's eyes are covered; at most one")
     noncommercial = serializers.BooleanField(help_text="this deployment declares itself non-commercial")
 
 

@@ -215,7 +215,7 @@ class ConfigView(FaceView):
             "detector": config.detector.name,
             "detector_sha256": config.detector.sha256,
             "presentation": [_network(artifact) for artifact in config.attack_detectors],
-            "eyes": config.eyes and _network(config.eyes),
+            "eyes": [_network(artifact) for artifact in config.placed.get("eyes", [])],
             "noncommercial": conf.get("NONCOMMERCIAL"),
         }
         return Response(written(s.ConfigAnswer, answer))

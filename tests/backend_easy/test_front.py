@@ -156,7 +156,8 @@ def test_a_client_that_asks_again_at_once_is_refused_some_thirty_times_a_second(
     asyncio.run(again_and_again())
     statuses = [message["status"] for message in sent if message["type"] == "http.response.start"]
     assert set(statuses) == {503}
-    assert len(statuses) <= 0.5 / 0.03 + 1
+    # the first one may come within a tick
+    assert len(statuses) <= 0.5 / 0.03 + 2
 
 
 def test_refusals_are_sent_together(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -81,7 +81,7 @@ def study(rng: np.random.Generator) -> tuple[Study, np.ndarray]:
     quality["face_px"] = np.full(160, 120.0)
     quality["brightness"] = quality["contrast"] = np.full(160, 100.0)
     quality["sharpness"] = np.full(160, 300.0)
-    quality["eye_contrast"] = np.full(160, 1.0)
+    quality["eye_contrast"] = quality["eyes_visible"] = np.full(160, 1.0)
     quality["detector_score"] = np.full(160, 0.9)
     codes = ("",) * 159 + ("no_face_found",)
     embedded = Embedded({}, {"net": quality["score"] * 3}, quality, codes, np.zeros(160, bool), 0.0)
