@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from .. import conf
 from ..config import family as family_config
@@ -21,8 +22,7 @@ def problems(config: EnsembleConfig) -> list[str]:
     if not members or abs(total - 1.0) > 1e-6:
         reasons.append(f"The weights sum to {total:.6f}, not to 1.")
     for place, files in config.placed.items():
-        for artifact in files:
-            reasons += _place_problems(artifact, config.PLACES[place])
+        reasons += _place_problems(place, files)
     for member in members:
         reasons += _member_problems(member.artifact)
     reasons += _liveness_problems(config)
@@ -62,9 +62,13 @@ def _identification_problems(config: EnsembleConfig) -> list[str]:
     return []
 
 
-def _place_problems(artifact: Artifact, kind: Artifact.Kind) -> list[str]:
-    wrong = f"{artifact.name} is published as {artifact.kind}; its place takes {kind}."
-    return [*([wrong] if artifact.kind != kind else []), *_licence_problems(artifact)]
+def _place_problems(place: str, files: Sequence[Artifact]) -> list[str]:
+    kind = EnsembleConfig.PLACES.get(place)
+    if kind is None:
+        return [f"This build has no place called {place}: a later one made the version."]
+    others = [artifact for artifact in files if artifact.kind != kind]
+    wrong = [f"{artifact.name} is published as {artifact.kind}; its place takes {kind}." for artifact in others]
+    return wrong + [problem for artifact in files for problem in _licence_problems(artifact)]
 
 
 def _member_problems(artifact: Artifact) -> list[str]:

@@ -119,3 +119,13 @@ def test_a_version_without_one_does_not_tell_of_eyes(
     rewrite(**ALONE)
     answer = enroll(service, "child-1", behind(dark_glasses, portraits.eileen_collins))
     assert (answer.status_code, answer.json()["quality"]["eyes_visible"]) == (201, None)
+
+
+def test_what_a_later_build_knows_is_refused_by_this_one(served: EnsembleConfig, tmp_path: Path) -> None:
+    config = load(tmp_path, **EYES)
+    PlacedArtifact.objects.update(place="ears")
+    Artifact.objects.filter(name="eyes").update(kind="ears")
+    later = EnsembleConfig.objects.get(pk=config.pk)
+    assert problems(later) == ["This build has no place called ears: a later one made the version."]
+    with pytest.raises(ArtifactRejected, match="does not know the kind ears"):
+        loading.pipeline(later)
