@@ -1,5 +1,6 @@
 """A network for eyes in a version: it travels with the file, decides who becomes a reference, and nothing else."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,13 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 from django.core.exceptions import ValidationError
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.core.management import call_command
 from PIL import Image
 from pytest_django import Settings
 from rest_framework.test import APIClient
 
 from ml_models import artifacts, rollouts
 from ml_models.engine.detect import Detector
-from ml_models.engine.errors import ArtifactRejected
+from ml_models.engine.errors import ArtifactRejected, ContractMismatch, GoldenMismatch
 from ml_models.evaluation.pictures.glasses import clear_glasses, dark_glasses
 from ml_models.evaluation.pictures.scene import Scene
 from ml_models.exceptions import ConfigInvalid
@@ -22,6 +25,7 @@ from ml_models.studies import loading
 from ml_models.versions import evidence, files, numbers
 from ml_models.versions.validation import problems
 from tests.conftest import Portraits
+from tests.support.networks import tiny_eyes
 from tests.support.pictures import encoded, opened
 from tests.support.served import activate, ensemble, rewrite, write
 from tests.support.uploads import enroll, verify
@@ -129,3 +133,37 @@ def test_what_a_later_build_knows_is_refused_by_this_one(served: EnsembleConfig,
     assert problems(later) == ["This build has no place called ears: a later one made the version."]
     with pytest.raises(ArtifactRejected, match="does not know the kind ears"):
         loading.pipeline(later)
+
+
+def test_another_network_for_eyes_is_published_with_its_facts(served: EnsembleConfig, tmp_path: Path) -> None:
+    facts = tmp_path / "facts.json"
+    said = {"contract": {"kind": "eyes", "input": "eyes", "output": "covered"}, "weights_licence": "Ours."}
+    facts.write_text(json.dumps(said))
+    file = tiny_eyes(tmp_path / "ours.onnx")
+    call_command("publish_model", str(file), "--name", "our_eyes", "--family", "eyes", "--facts", str(facts))
+    artifact = Artifact.objects.get(name="our_eyes")
+    assert (artifact.kind, artifact.weights_licence, artifact.golden_vectors.shape) == ("eyes", "Ours.", (2, 2))
+    network = loading.pipeline(load(tmp_path, eyes="our_eyes")).eyes
+    assert network
+    assert network.golden == pytest.approx(artifact.golden_vectors)
+
+    Artifact.objects.filter(pk=artifact.pk).update(golden=np.zeros((2, 2), "<f4").tobytes())
+    with pytest.raises(GoldenMismatch):
+        loading.pipeline(EnsembleConfig.objects.get(version=3))
+    Artifact.objects.filter(pk=artifact.pk).update(graph_sha256="0" * 64)
+    with pytest.raises(ContractMismatch, match="not the one that was published"):
+        loading.pipeline(EnsembleConfig.objects.get(version=3))
+
+
+def test_a_picture_is_told_of_covered_eyes_before_an_attempt(
+    service: APIClient, served: EnsembleConfig, portraits: Portraits, tmp_path: Path
+) -> None:
+    activate(tmp_path, ensemble(3, **EYES, **ALONE))
+    dark = behind(dark_glasses, portraits.eileen_collins)
+
+    def told(purpose: str) -> list[str]:
+        answer = service.post("/api/v1/face/quality", {"image": SimpleUploadedFile("p.png", dark), "purpose": purpose})
+        return [reason["code"] for reason in answer.json()["quality"]["details"]]
+
+    assert told("enroll") == ["eyes_covered"]
+    assert told("verify") == []
