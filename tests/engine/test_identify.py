@@ -3,6 +3,7 @@
 import math
 import time
 from dataclasses import replace
+from multiprocessing import get_context
 
 import numpy as np
 import pytest
@@ -99,8 +100,15 @@ def test_a_roster_is_scored_as_its_parts_are(rule: Fusion, templates: Templates)
     assert part.margin == pytest.approx(whole.margin[some], abs=1e-9)
 
 
-def test_a_large_roster_is_scored_in_the_callers_thread_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(DIMENSIONS, "a", 512)
+def test_a_large_roster_is_scored_in_the_callers_thread_alone() -> None:
+    with get_context("spawn").Pool(1) as pool:  # here other tests' threads may be at work
+        process, own = pool.apply(processor_times)
+    assert process < 1.5 * own
+
+
+def processor_times() -> tuple[float, float]:
+    """What scoring a large roster takes of the whole process, and of this thread, in seconds."""
+    DIMENSIONS["a"] = 512
     rule = replace(fusion("a", "b"), conditions=tuple(condition(name, "either") for name in "tuvwxyz"))
     templates, frames = Templates(features(2000), np.arange(2000)), features(1)
     process, own = time.process_time(), time.thread_time()
@@ -108,7 +116,7 @@ def test_a_large_roster_is_scored_in_the_callers_thread_alone(monkeypatch: pytes
         score(rule, templates, frames, 0.8)
     own = time.thread_time() - own
     time.sleep(0.05)  # threads of a BLAS keep a core busy afterwards
-    assert time.process_time() - process < 1.5 * own
+    return time.process_time() - process, own
 
 
 def test_what_verify_refuses_is_refused_for_all(rule: Fusion, templates: Templates) -> None:
