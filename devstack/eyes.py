@@ -29,6 +29,16 @@ from torch import nn
 from devstack.dev_eval import DATA, FRONTAL, in_threads, load, pictures, png
 from devstack.prepare import FIRST_ACTIVE
 from devstack.state import ROOT, say
+from ml_models.engine.decode import decode
+from ml_models.engine.detect import the_one_face
+from ml_models.engine.errors import ImageError
+from ml_models.engine.eyes import SIDE, eyes
+from ml_models.engine.pipeline import chip_crop
+from ml_models.engine.quality import ENROLL_LIMITS
+from ml_models.evaluation.pictures.coverings import EYES_BARRED
+from ml_models.evaluation.pictures.glasses import CLEAR, DARK
+from ml_models.evaluation.pictures.scene import Scene
+from ml_models.evaluation.pictures.stress import CHANGES
 
 FILE = ROOT / "config" / "networks" / "eyes.onnx"
 SEED, EPOCHS, BATCH, LENSES = 20261127, 8, 256, 80
@@ -37,7 +47,6 @@ WORN, DOUBTFUL = 2.5, 0.7
 # eyes to be seen, however dark the picture
 LIGHT = ("low_light", "jpeg", "backlight")
 
-SQUARE = (40, 40)
 Squares = NDArray[np.uint8]
 
 
@@ -64,16 +73,6 @@ class Face:
 
 def collected(config: Any) -> Iterator[list[Face]]:
     """Of every frontal picture that might become a reference: clean, and as one shape of each kind leaves it."""
-    from ml_models.engine.decode import decode
-    from ml_models.engine.detect import the_one_face
-    from ml_models.engine.errors import ImageError
-    from ml_models.engine.eyes import eyes
-    from ml_models.engine.pipeline import chip_crop
-    from ml_models.engine.quality import ENROLL_LIMITS
-    from ml_models.evaluation.pictures.coverings import EYES_BARRED
-    from ml_models.evaluation.pictures.glasses import CLEAR, DARK
-    from ml_models.evaluation.pictures.scene import Scene
-    from ml_models.evaluation.pictures.stress import CHANGES
     from ml_models.studies import loading
 
     pipeline = replace(loading.pipeline(config), members={}, presentation=(), eyes=None)
@@ -120,9 +119,6 @@ class Drawn:
 
     @classmethod
     def of(cls, pictures: Sequence[Sequence[Face]]) -> "Drawn":
-        from ml_models.evaluation.pictures.coverings import EYES_BARRED
-        from ml_models.evaluation.pictures.glasses import DARK
-
         faces = [face for found in pictures for face in found]
         change = np.array([face.change for face in faces])
         covering = np.isin(change, [shape.__name__ for shape in (*DARK, *EYES_BARRED)])
@@ -171,7 +167,7 @@ def crosswise(drawn: Drawn) -> NDArray[np.float64]:
     for part in (0, 1):
         network, mine = fit(drawn, drawn.half != part), drawn.half == part
         with torch.no_grad():
-            each = network(torch.from_numpy(drawn.squares[mine].reshape(-1, 1, *drawn.squares.shape[2:])).float())
+            each = network(torch.from_numpy(drawn.squares[mine].reshape(-1, 1, SIDE, SIDE)).float())
         log_odds[mine] = each.numpy().reshape(-1, 2).mean(1)
     return log_odds
 
@@ -180,12 +176,11 @@ def fit(drawn: Drawn, among: NDArray[np.bool_]) -> Network:
     """Train on some of the faces."""
     network, rng = Network(), np.random.default_rng(SEED)
     used = among & ~np.isnan(drawn.covered)
-    side = drawn.squares.shape[2:]
-    squares, covered = drawn.squares[used].reshape(-1, *side), np.repeat(drawn.covered[used], 2)
+    squares, covered = drawn.squares[used].reshape(-1, SIDE, SIDE), np.repeat(drawn.covered[used], 2)
     clean = drawn.change[used] == "clean"
     # so few people wear real ones
     weight = np.repeat(np.where(clean, np.where(drawn.covered[used] == 1, 5.0, 1.5), 1.0), 2)
-    bare = drawn.squares[used][clean & (drawn.covered[used] == 0)].reshape(-1, *side)
+    bare = drawn.squares[used][clean & (drawn.covered[used] == 0)].reshape(-1, SIDE, SIDE)
     optimiser = torch.optim.AdamW(network.parameters(), weight_decay=1e-3)
     steps = len(squares) // BATCH
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 4e-3, total_steps=EPOCHS * steps)
@@ -212,10 +207,9 @@ def fit(drawn: Drawn, among: NDArray[np.bool_]) -> Network:
 def behind_a_lens(square: Squares, rng: np.random.Generator) -> tuple[Squares, bool]:
     """An eye behind a lens of any outline, colour and sheen, with or without a rim: dark ones cover it, clear ones do
     not. No shape that a version is fitted under is known by heart then."""
-    side = len(square)
-    y, x = np.mgrid[:side, :side].astype(np.float32) - side / 2
+    y, x = np.mgrid[:SIDE, :SIDE].astype(np.float32) - SIDE / 2
     dark = bool(rng.random() < 0.5)
-    half, middle = rng.uniform((10, 8), (26, 24)), side / 2 + rng.normal((0, 1), 2)
+    half, middle = rng.uniform((10, 8), (26, 24)), SIDE / 2 + rng.normal((0, 1), 2)
     if rng.random() < 0.5:
         angle = np.linspace(0, 2 * np.pi, 40)
         reach = np.abs((np.cos(angle), np.sin(angle))) ** (2 / rng.uniform(2, 8))
@@ -235,7 +229,7 @@ def behind_a_lens(square: Squares, rng: np.random.Generator) -> tuple[Squares, b
     cv2.fillPoly(inside, corners, 1.0, cv2.LINE_AA, 4)
     opacity = inside * (rng.uniform(0.68, 1.0) if dark else rng.uniform(0.0, 0.32))
     if dark and rng.random() < 0.3:
-        opacity *= 1 - rng.uniform(0, 0.25) * np.clip(y / side + 0.3, 0, 1)
+        opacity *= 1 - rng.uniform(0, 0.25) * np.clip(y / SIDE + 0.3, 0, 1)
     changed = square * (1 - opacity) + paint.clip(0, 255) * opacity
     if rng.random() < 0.7:
         cv2.polylines(rim, corners, True, 1.0, int(rng.integers(1, 5)), cv2.LINE_AA, 4)
@@ -246,7 +240,7 @@ def behind_a_lens(square: Squares, rng: np.random.Generator) -> tuple[Squares, b
 def varied(squares: Squares, rng: np.random.Generator) -> NDArray[np.float32]:
     """As other cameras, other light and other landmarks show them: gamma, exposure, noise, blur, and a little turned,
     scaled and moved."""
-    count, side = len(squares), squares.shape[1]
+    count = len(squares)
     gamma, exposure = np.exp(rng.normal(0, 0.25, (2, count, 1, 1)))
     noise = rng.normal(0, 1, squares.shape) * rng.exponential(2.5, (count, 1, 1))
     changed = (255 * (squares / 255) ** gamma * exposure + noise).astype(np.float32)
@@ -254,9 +248,9 @@ def varied(squares: Squares, rng: np.random.Generator) -> NDArray[np.float32]:
         if rng.random() < 0.3:
             changed[i] = cv2.GaussianBlur(changed[i], (0, 0), rng.uniform(0.4, 1.2))
         if rng.random() < 0.6:
-            matrix = cv2.getRotationMatrix2D((side / 2, side / 2), rng.normal(0, 4), np.exp(rng.normal(0, 0.05)))
+            matrix = cv2.getRotationMatrix2D((SIDE / 2, SIDE / 2), rng.normal(0, 4), np.exp(rng.normal(0, 0.05)))
             matrix[:, 2] += rng.normal(0, 1, 2)
-            changed[i] = cv2.warpAffine(changed[i], matrix, (side, side), borderMode=cv2.BORDER_REFLECT)
+            changed[i] = cv2.warpAffine(changed[i], matrix, (SIDE, SIDE), borderMode=cv2.BORDER_REFLECT)
     return np.asarray(changed.clip(0, 255), np.float32)
 
 
@@ -276,7 +270,7 @@ def table(drawn: Drawn, log_odds: NDArray[np.float64]) -> Iterator[str]:
 def exported(network: Network) -> bytes:
     """The network as ONNX."""
     buffer = io.BytesIO()
-    squares = torch.zeros(2, 1, *SQUARE)
+    squares = torch.zeros(2, 1, SIDE, SIDE)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # the newer exporter needs another package
         torch.onnx.export(

@@ -14,7 +14,6 @@ from django.contrib.auth.models import Group, User
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from rest_framework.authtoken.models import TokenProxy
@@ -22,7 +21,7 @@ from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminTextInputWidget
 
-from ml_models.admin.base import Asked, NamesRights, panel_caller
+from ml_models.admin.base import Asked, OwnPages, panel_caller
 from ml_models.services import audit
 
 from .models import DAYS, ApiKey
@@ -44,7 +43,7 @@ def _readable(rows: list[Any]) -> list[Any]:
 _TAKES = {"changelist": "view", "history": "view", "add": "add", "delete": "delete", "password_change": "change"}
 
 
-class _Accounts(NamesRights):
+class _Accounts(OwnPages):
     """A refusal names the right. The event of each key that is deleted, by itself or with its account, names who did
     it."""
 
@@ -190,9 +189,8 @@ class ApiKeyAdmin(_Accounts, ModelAdmin):
             return HttpResponseRedirect(page)
         facts = [("Prefix", key.prefix), ("Account", key.user.get_username())]
         asked = Asked("It ends at once and for good. Its row stays, so that the audit trail says whose it was.", facts)
-        shown = {"title": f"Revoke “{key.name}”", "asked": asked, "label": "Revoke", "button": {"danger": True}}
-        context = {**self.admin_site.each_context(request), "opts": self.opts, "media": self.media, "back": page}
-        return TemplateResponse(request, "admin/ml_models/confirm.html", {**context, **shown})
+        title, danger = f"Revoke “{key.name}”", {"danger": True}
+        return self.answer(request, "confirm", title=title, asked=asked, label="Revoke", button=danger, back=page)
 
     @admin.action(description="Revoke", permissions=["delete"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:

@@ -101,19 +101,26 @@ def panel_caller(request: HttpRequest) -> Caller:
     return of_panel(request.user)
 
 
-class NamesRights(ModelAdmin):
-    """Who has not got the right for a page is told its name, so that somebody can give it."""
+class OwnPages(ModelAdmin):
+    """Pages by this app's templates, one of them for refusals: it names the right that is missing."""
+
+    def answer(self, request: HttpRequest, name: str, **context: Any) -> HttpResponse:
+        """A page of its own, by its template's name."""
+        shared = {"opts": self.opts, "media": self.media, "notices": notices()}
+        whole = {**self.admin_site.each_context(request), **shared, **context}
+        return TemplateResponse(request, f"admin/ml_models/{name}.html", whole)
 
     def lacks(self, request: HttpRequest, right: str) -> HttpResponse:
+        """The answer to who has not got the right: its name, so that somebody can give it."""
         name = Permission.objects.filter(
             content_type__app_label=right.partition(".")[0], codename=right.partition(".")[2]
         ).values_list("name", flat=True)
-        told = {"title": "You may not do this", "right": right, "called": name.first()}
-        context = {**self.admin_site.each_context(request), "opts": self.opts, "media": self.media, **told}
-        return TemplateResponse(request, "admin/ml_models/forbidden.html", context, status=403)
+        answer = self.answer(request, "forbidden", title="You may not do this", right=right, called=name.first())
+        answer.status_code = 403
+        return answer
 
 
-class Panel(NamesRights):
+class Panel(OwnPages):
     """Rows that nobody adds, changes or deletes here; `buttons` are the ways to act on one."""
 
     buttons: Sequence[Button] = ()
@@ -210,12 +217,6 @@ class Panel(NamesRights):
 
         # as the REST views are: a button's work holds its own, short transactions
         return transaction.non_atomic_requests(update_wrapper(self.admin_site.admin_view(wrapped), wrapped))
-
-    def answer(self, request: HttpRequest, name: str, **context: Any) -> HttpResponse:
-        """A page of its own, by its template's name."""
-        shared = {"opts": self.opts, "media": self.media, "notices": notices()}
-        whole = {**self.admin_site.each_context(request), **shared, **context}
-        return TemplateResponse(request, f"admin/ml_models/{name}.html", whole)
 
     def require(self, request: HttpRequest, object_id: str) -> Any:
         obj = self.get_object(request, unquote(object_id))

@@ -13,6 +13,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 
 from ml_models.models import AuditEvent, ConfigStep
+from ml_models.services.rights import FLAGS
 
 from .base import Panel
 from .display import words
@@ -22,7 +23,6 @@ _ROWS = 50
 _KEY = re.compile(r"[0-9]{1,18}")
 # of a role's rights, so many stand in the list; the event's page has all
 _GIVEN = 4
-_FLAGS = ("is_active", "is_staff", "is_superuser")
 Kind = AuditEvent.Kind
 _OF_AN_ACCOUNT = (Kind.MAKE_ACCOUNT, Kind.CHANGE_ACCOUNT, Kind.DELETE_ACCOUNT)
 # attempts have lists of their own; a version's steps tell more of it than the event does
@@ -99,7 +99,7 @@ def _what(event: AuditEvent, names: Mapping[str, str]) -> str:
     whose = owner and (account if event.kind in _OF_AN_ACCOUNT else f"for {account}")
     of = [facts.get("key") or facts.get("credential", ""), facts.get("role", ""), whose]
     given = [*facts.get("roles", ()), *facts.get("rights", ())]
-    given += [("" if facts[name] else "not ") + name.removeprefix("is_") for name in _FLAGS if name in facts]
+    given += [("" if facts[name] else "not ") + name.removeprefix("is_") for name in FLAGS if name in facts]
     given += [f"{name} {facts[name]}" for name in ("password", "name") if name in facts]
     more = f" and {len(given) - _GIVEN} more" if len(given) > _GIVEN else ""
     told = f": {', '.join(given[:_GIVEN])}{more}" if given else ""

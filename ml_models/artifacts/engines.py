@@ -31,7 +31,8 @@ from ..engine.detect import Detector
 from ..engine.embed import Embedder
 from ..engine.errors import ArtifactRejected, InferenceFailed
 from ..engine.inference import OnnxRuntimeGraph, OpenVinoGraph, onnxruntime_version, openvino_version, why_not_openvino
-from ..engine.presentation import PresentationContract, PresentationDetector, check_golden
+from ..engine.log_odds import check_golden
+from ..engine.presentation import PresentationContract, PresentationDetector
 from ..engine.processor import identity
 from ..engine.types import canonical_json
 from ..engine.yunet import OpenCvYuNet, OpenVinoYuNet, YuNet

@@ -16,7 +16,8 @@ import numpy as np
 from .embed import BFLOAT16_TOLERANCE, Embedder, golden_crops
 from .errors import GoldenMismatch
 from .inference import OpenVinoGraph
-from .presentation import PresentationContract, PresentationDetector, check_golden
+from .log_odds import check_golden
+from .presentation import PresentationContract, PresentationDetector
 from .types import Image, InputContract, Precision
 from .yunet import SIZES, TURNED_SIZE, TURNS, OpenCvYuNet, OpenVinoYuNet, YuNet
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from .align import ALIGNMENT_ID
 from .errors import ContractMismatch, GoldenMismatch, InferenceFailed
-from .inference import OnnxRuntimeGraph, Opener
+from .inference import OnnxRuntimeGraph, Opener, input_shape
 from .types import Embeddings, InputContract, canonical_json
 
 PROVIDER_CLASS = "cpu"
@@ -61,11 +61,9 @@ class Embedder:
 
     def _check_signature(self, wanted_outputs: list[str]) -> None:
         contract, (height, width) = self.contract, self.contract.size
-        inputs, outputs = self._graph.inputs, self._graph.outputs
+        outputs = self._graph.outputs
         wanted = (3, height, width) if contract.layout == "NCHW" else (height, width, 3)
-        if list(inputs) != [contract.input] or not inputs[contract.input].is_float:
-            raise ContractMismatch(f"The network's inputs are not one float tensor named {contract.input}.")
-        shape = inputs[contract.input].shape
+        shape = input_shape(self._graph, contract.input)
         if len(shape) != 4 or shape[1:] != wanted or shape[0] is not None:
             raise ContractMismatch(f"The network's input shape is {shape}, not [batch, {wanted}] with any batch.")
         if contract.alignment != ALIGNMENT_ID:

@@ -18,12 +18,9 @@ from numpy.typing import NDArray
 
 from .calibrate import Affine
 from .embed import golden_crops
-from .errors import ContractMismatch, GoldenMismatch, InferenceFailed
-from .inference import OnnxRuntimeGraph, Opener
+from .errors import ContractMismatch, InferenceFailed
+from .inference import OnnxRuntimeGraph, Opener, input_shape
 from .types import ColorOrder, DetectedFace, Image, Presentation
-
-# In the logit's unit; float networks differ by some 1e-4 from one processor or engine to the next.
-GOLDEN_TOLERANCE = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +92,11 @@ class PresentationDetector:
     def __init__(self, model: Path | str, contract: PresentationContract, opener: Opener = OnnxRuntimeGraph) -> None:
         self.contract = contract
         self._graph = opener(model, [contract.output])
-        inputs, outputs = self._graph.inputs, self._graph.outputs
-        if list(inputs) != [contract.input] or not inputs[contract.input].is_float:
-            raise ContractMismatch(f"The network's inputs are not one float tensor named {contract.input}.")
-        if len(shape := inputs[contract.input].shape) != 4 or shape[1:] != (3, *contract.size) or (shape[0] or 1) != 1:
+        shape = input_shape(self._graph, contract.input)
+        if len(shape) != 4 or shape[1:] != (3, *contract.size) or (shape[0] or 1) != 1:
             raise ContractMismatch(f"The network's input shape is {shape}, not [1, 3, {contract.size}].")
-        if not (answer := outputs[contract.output]).is_float or answer.shape[-1] not in (None, contract.classes):
+        answer = self._graph.outputs[contract.output]
+        if not answer.is_float or answer.shape[-1] not in (None, contract.classes):
             raise ContractMismatch(f"The network does not give {contract.classes} float numbers.")
 
     @property
@@ -182,22 +178,6 @@ def together(looks: Sequence[Presentation]) -> Presentation:
         crop_px=min(look.crop_px for look in looks),
         enough=all(look.enough for look in looks),
     )
-
-
-def check_golden(detector: PresentationDetector, expected: NDArray[np.float32]) -> None:
-    """Refuse a network that does not answer as it did when it was published.
-
-    Args:
-        expected: float32 (2, classes), `PresentationDetector.golden` at publication.
-
-    Raises:
-        GoldenMismatch: another number of classes, or a logit off by more than `GOLDEN_TOLERANCE`.
-    """
-    now = detector.golden
-    # `not <=`, so that NaN is refused, too
-    if now.shape != expected.shape or not (off := float(np.abs(now - expected).max())) <= GOLDEN_TOLERANCE:
-        detail = f"off by {off:.4f}" if now.shape == expected.shape else f"of shape {now.shape}"
-        raise GoldenMismatch(f"The network's logits are {detail}; it was published with other ones.")
 
 
 Liveness = Literal["yes", "no", "uncertain"]

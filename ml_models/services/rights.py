@@ -22,8 +22,8 @@ from . import audit
 from .audit import Kind
 from .callers import NOBODY, Caller
 
-_FLAGS = ("is_active", "is_staff", "is_superuser")
-_WATCHED = ("name", "password", *_FLAGS)
+FLAGS = ("is_active", "is_staff", "is_superuser")
+_WATCHED = ("name", "password", *FLAGS)
 _who: ContextVar[Callable[[], Caller]] = ContextVar("ml_models.rights", default=lambda: NOBODY)
 
 
@@ -71,10 +71,10 @@ def _after_save(instance: Any, created: bool, **more: Any) -> None:
             _record(Kind.RENAME_ROLE, role=before["name"], name=instance.name)
     elif created:
         if _may_something(instance):
-            _record(Kind.MAKE_ACCOUNT, account=str(instance.pk), **_flags(instance, _FLAGS))
+            _record(Kind.MAKE_ACCOUNT, account=str(instance.pk), **_flags(instance, FLAGS))
     elif before:
         changed = [name for name in before if before[name] != getattr(instance, name)]
-        if changed and (_may_something(instance) or any(before.get(name) for name in _FLAGS[1:])):
+        if changed and (_may_something(instance) or any(before.get(name) for name in FLAGS[1:])):
             _record(Kind.CHANGE_ACCOUNT, account=str(instance.pk), **_flags(instance, changed))
 
 
@@ -113,7 +113,7 @@ def _names(given: Iterable[Model]) -> dict[str, list[str]]:
 
 
 def _may_something(account: Any) -> bool:
-    if any(getattr(account, name, False) for name in _FLAGS[1:]):
+    if any(getattr(account, name, False) for name in FLAGS[1:]):
         return True
     held = (getattr(account, name, None) for name in ("groups", "user_permissions"))
     return account.pk is not None and any(rights is not None and rights.exists() for rights in held)

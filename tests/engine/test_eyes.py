@@ -8,7 +8,8 @@ import pytest
 
 from ml_models import artifacts
 from ml_models.engine.errors import ContractMismatch, GoldenMismatch, InferenceFailed
-from ml_models.engine.eyes import SIDE, EyeNetwork, EyesContract, check_golden, eyes
+from ml_models.engine.eyes import SIDE, EyeNetwork, EyesContract, eyes
+from ml_models.engine.log_odds import check_golden
 from ml_models.engine.pipeline import chip_crop
 from ml_models.engine.types import Image
 from ml_models.evaluation.pictures import glasses, unseen_coverings
@@ -107,6 +108,8 @@ def test_what_is_not_a_number_is_a_failure_and_other_answers_are_refused(tmp_pat
         check_golden(sound, sound.golden + np.float32(0.02))
     with pytest.raises(GoldenMismatch):
         check_golden(sound, np.full_like(sound.golden, np.nan))
+    with pytest.raises(GoldenMismatch, match="of shape"):
+        check_golden(sound, np.zeros((2, 3), np.float32))
     broken = EyeNetwork(tiny_eyes(tmp_path / "broken.onnx", poison=True), CONTRACT)
     with pytest.raises(InferenceFailed):
         broken.visible(np.zeros((112, 112, 3), np.uint8))

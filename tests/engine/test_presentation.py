@@ -9,7 +9,8 @@ import pytest
 
 from ml_models.engine.calibrate import Affine
 from ml_models.engine.errors import ContractMismatch, GoldenMismatch, InferenceFailed
-from ml_models.engine.presentation import PassiveRule, PresentationDetector, check_golden, cut, together
+from ml_models.engine.log_odds import check_golden
+from ml_models.engine.presentation import PassiveRule, PresentationDetector, cut, together
 from ml_models.engine.types import DetectedFace, Presentation
 from tests.support.networks import presentation_contract, tiny_presentation
 

@@ -58,9 +58,7 @@ def tiny_network(
         outputs,
         [numpy_helper.from_array(weights, "weights"), numpy_helper.from_array(bias, "bias")],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    path.write_bytes(model.SerializeToString())
-    return path
+    return _written(graph, path)
 
 
 def with_metadata(network: Path, target: Path, props: dict[str, str]) -> Path:
@@ -117,9 +115,7 @@ def tiny_presentation(path: Path, *, side: int = 16, poison: bool = False, dark:
         [helper.make_tensor_value_info("output", TensorProto.FLOAT, [1, 3])],
         [numpy_helper.from_array(weights, "weights"), numpy_helper.from_array(np.array([dark], np.float32), "dark")],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    path.write_bytes(model.SerializeToString())
-    return path
+    return _written(graph, path)
 
 
 def presentation_contract(**changes: object) -> PresentationContract:
@@ -153,6 +149,10 @@ def tiny_eyes(path: Path, *, side: int = 40, poison: bool = False) -> Path:
         [helper.make_tensor_value_info("covered", TensorProto.FLOAT, [2, 1])],
         [numpy_helper.from_array(np.array([[np.nan if poison else 0.01]], np.float32), "weight")],
     )
+    return _written(graph, path)
+
+
+def _written(graph: onnx.GraphProto, path: Path) -> Path:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     path.write_bytes(model.SerializeToString())
     return path

@@ -8,7 +8,8 @@ from typing import Any
 
 from ...engine.errors import ContractMismatch
 from ...engine.graph import graph_digest
-from ...engine.presentation import PresentationContract, PresentationDetector, check_golden
+from ...engine.log_odds import check_golden
+from ...engine.presentation import PresentationContract, PresentationDetector
 from ...models import Artifact
 from ..engines import open_presentation
 

@@ -1,6 +1,6 @@
 """What runs a network: onnxruntime, which is always there, or OpenVINO. See docs/decisions/two-engines.md."""
 
-from .protocol import Graph, Opener, Tensor
+from .protocol import Graph, Opener, Tensor, input_shape
 from .with_onnxruntime import OnnxRuntimeGraph, onnxruntime_version
 from .with_openvino import OpenVinoGraph, openvino_version, why_not_openvino
 
@@ -10,6 +10,7 @@ __all__ = [
     "OpenVinoGraph",
     "Opener",
     "Tensor",
+    "input_shape",
     "onnxruntime_version",
     "openvino_version",
     "why_not_openvino",

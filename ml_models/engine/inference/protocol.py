@@ -10,6 +10,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import ContractMismatch
+
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
@@ -44,6 +46,17 @@ class Graph(Protocol):
         Raises:
             InferenceFailed: it did not run.
         """
+
+
+def input_shape(graph: Graph, name: str) -> tuple[int | None, ...]:
+    """The shape of the network's one input.
+
+    Raises:
+        ContractMismatch: it has others, none of this name, or one that is no float tensor.
+    """
+    if list(graph.inputs) != [name] or not graph.inputs[name].is_float:
+        raise ContractMismatch(f"The network's inputs are not one float tensor named {name}.")
+    return graph.inputs[name].shape
 
 
 class Opener(Protocol):
