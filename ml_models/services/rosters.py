@@ -29,14 +29,15 @@ _TOGETHER = 20
 # without their vectors, which the database would sort on its disk. Each vector is looked up by its reference's key
 # (OFFSET 0 keeps it so): to join the tables the database would guess how many vectors a space has. It may take seconds
 # where it guesses wrongly, and read everybody's where it guesses well. Nor does it see how many subjects are asked for:
-# many would seem worth compiling the query for.
+# many would seem worth compiling the query for. The ids are joined: `= ANY` of them, in a table of a few thousand
+# subjects, compares each subject with each id.
 _ROSTER = """
 WITH listed AS MATERIALIZED (
     SELECT subject.subject_id COLLATE "C" AS subject_id, subject.id AS subject, subject.audit_key, reference.overridden,
            reference.id AS reference
-    FROM ml_models_subject subject
+    FROM unnest(ARRAY(SELECT unnest(%(subject_ids)s::text[]))) AS asked(subject_id)
+    JOIN ml_models_subject subject ON subject.subject_id = asked.subject_id
     JOIN ml_models_reference reference ON reference.subject_id = subject.id
-    WHERE subject.subject_id = ANY(ARRAY(SELECT unnest(%(subject_ids)s::text[])))
     ORDER BY 1
 )
 SELECT subject_id, subject::text, audit_key, overridden, reference::text{vectors}

@@ -2,9 +2,13 @@
 
 import json
 import uuid
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
+import psycopg
 import pytest
+from django.db import connection
 from pytest_django import Settings
 
 from ml_models import crypto, selectors
@@ -87,6 +91,29 @@ def test_a_reading_that_fails_half_way_leaves_the_connection_as_it_was(
         rosters.read([f"child-{number}" for number in range(5)], config)
     others = rosters.read(["child-0", "child-2", "child-3"], config)
     assert [one.subject_id for one in others.candidates] == ["child-0", "child-2", "child-3"]
+
+
+def test_a_roster_is_looked_up_by_keys_and_no_subject_is_compared_with_every_id(
+    served: EnsembleConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plans, stream = [], psycopg.Cursor.stream
+
+    def explained(cursor: psycopg.Cursor[Any], query: str, asked: dict[str, Any], **how: Any) -> Iterator[Any]:
+        cursor.execute("EXPLAIN " + query, asked)
+        plans.append("\n".join(line for (line,) in cursor))
+        return stream(cursor, query, asked, **how)
+
+    config = selectors.active_config()
+    monkeypatch.setattr(psycopg.Cursor, "stream", explained)
+    for many in (300, 10_000):
+        ids = [f"{many}-{number}" for number in range(many)]
+        Subject.objects.bulk_create(Subject(subject_id=subject_id) for subject_id in ids)
+        with connection.cursor() as cursor:
+            cursor.execute("ANALYZE ml_models_subject")
+        rosters.read(ids[:200], config)
+    few, more = plans
+    assert "= ANY" not in few + more
+    assert "Seq Scan on ml_models_subject" not in more
 
 
 def test_nobody_is_found_where_nobody_can_be_searched(served: EnsembleConfig) -> None:
