@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from itertools import groupby
+from itertools import groupby, repeat
 from operator import itemgetter
 from typing import Any, NamedTuple, cast
 from uuid import UUID
@@ -114,6 +114,7 @@ def _read(database: BaseDatabaseWrapper, subject_ids: Sequence[str], members: Se
         with closing(cast(Generator[_Row], stream)) as rows:
             for subject_id, references in groupby(rows, key=itemgetter(0)):
                 reading.add(subject_id, list(references))
+            reading.open_waiting()
         if unbound := reading.opener.unbound:  # as `selectors.require_own_chips`
             chips = cursor.execute(_CHIPS, {"references": list(unbound)}, binary=True)
             for reference, chip in chips.fetchall():
@@ -126,11 +127,12 @@ class _Reading:
 
     def __init__(self, members: Sequence[EnsembleMember]) -> None:
         self.opener = crypto.VectorOpener()
-        self._members, self._spaces = members, [member.space for member in members]
-        self._opened: list[bytes] = []  # of one reference each member's, in their order
+        self._members = members
+        self._opened: list[list[bytes]] = [[] for _ in members]
+        self._waiting: list[_Row] = []  # whose vectors are still to be opened
         self._candidates: list[Candidate] = []
         self._starts: list[int] = []
-        self._enrolled = 0
+        self._enrolled = self._references = 0
 
     def add(self, subject_id: str, references: Sequence[_Row]) -> None:
         """One subject, with all of its references."""
@@ -141,26 +143,33 @@ class _Reading:
         _, subject, audit_key, *_ = complete[0]
         overridden = any(overridden for _, _, _, overridden, *_ in references)
         self._candidates.append(Candidate(subject, subject_id, audit_key, overridden))
-        self._starts.append(len(self._opened) // len(self._spaces))
-        for _, _, _, _, reference, *stored in complete:
-            for space, key, vector in zip(self._spaces, stored[::2], stored[1::2], strict=True):
-                self._opened.append(self.opener.open(key, reference, space, subject, subject_id, vector))
+        self._starts.append(self._references)
+        self._references += len(complete)
+        self._waiting += complete
+        if len(self._waiting) >= _TOGETHER:
+            self.open_waiting()
+
+    def open_waiting(self) -> None:
+        if not self._waiting:
+            return
+        # by columns: a loop over the vectors takes a third as long as the cipher
+        subject_ids, subjects, _, _, references, *stored = zip(*self._waiting, strict=True)
+        self._waiting.clear()
+        for member, opened, keys, vectors in zip(self._members, self._opened, stored[::2], stored[1::2], strict=True):
+            opened += map(self.opener.open, keys, references, repeat(member.space), subjects, subject_ids, vectors)
 
     def roster(self, asked: int) -> Roster:
-        embeddings = {
-            member.artifact.name: _embeddings(member, self._opened[nth :: len(self._members)])
-            for nth, member in enumerate(self._members)
-        }
         return Roster(
             tuple(self._candidates),
-            Templates(embeddings, np.array(self._starts, np.intp)),
+            Templates(dict(map(_embeddings, self._members, self._opened)), np.array(self._starts, np.intp)),
             asked - self._enrolled,
             self._enrolled - len(self._candidates),
         )
 
 
-def _embeddings(member: EnsembleMember, opened: Sequence[bytes]) -> Embeddings:
+def _embeddings(member: EnsembleMember, opened: Sequence[bytes]) -> tuple[str, Embeddings]:
     dimension = int(member.artifact.contract["dimension"])
     if any(len(vector) != 4 * dimension for vector in opened):
         raise InferenceFailed(f"{member.artifact.name}: a stored vector has not {dimension} numbers.")
-    return Embeddings.of_features(np.frombuffer(b"".join(opened), "<f4").reshape(-1, dimension))
+    features = np.frombuffer(b"".join(opened), "<f4").reshape(-1, dimension)
+    return member.artifact.name, Embeddings.of_features(features)
