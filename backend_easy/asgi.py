@@ -33,6 +33,10 @@ async def application(scope: Scope, receive: Receive, send: Send) -> Any:
         await send({"type": "websocket.close"})  # nobody here speaks it
 
 
+# for servers that ask before they make a call of a request
+application.refuses = _front.refuses  # type: ignore[attr-defined]
+
+
 async def _live(receive: Receive, send: Send) -> None:
     from ml_models import runtime
 

@@ -16,6 +16,8 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
+from http import HTTPStatus
 from typing import Any
 
 from django.urls import NoReverseMatch, reverse
@@ -27,6 +29,7 @@ from ml_models.services import admission
 from ml_models.services.line import Line, Turn
 
 from . import addresses, threads
+from .refusals import DRAINED_S, TICK_S, Ticks
 from .wsgi_call import Answer, Application, Pieces, Scope, call
 
 logger = logging.getLogger(__name__)
@@ -38,10 +41,7 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 BODY_S = 60.0
 MAX_HELD_BYTES = 256 << 20
 # what a client may go on sending after its refusal without losing its connection
-_DRAINED_BYTES, _DRAINED_S = 128 << 20, 10.0
-# A refusal is sent at the tick after the next one. So a client that asks again at once asks every second tick: each
-# refusal takes processor time from those who are served. Of several that are sent together, each takes less.
-_TICK_S = 0.015
+_DRAINED_BYTES = 128 << 20
 # of calls without a picture
 _PATIENCE_S = 10.0
 
@@ -81,12 +81,28 @@ class Route:
     patience_s: Callable[[], float] = field(default=lambda: _PATIENCE_S)
 
 
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    """One that is to be told so."""
+
+    name: str
+    began: float
+    detail: str
+    after_s: int
+    tell: Callable[[bytes], None]
+
+    def __call__(self) -> None:
+        metrics.answered(self.name, Overloaded.code, time.perf_counter() - self.began)
+        self.tell(_refusal(Overloaded.code, self.detail, self.after_s))
+
+
 class Front:
     """An ASGI application around Django's WSGI one."""
 
     def __init__(self, application: Application) -> None:
         self._application = application
         self.held_bytes = 0
+        self._ticks = Ticks()
         pictures, monitoring = Lane("pictures", threads.PICTURES), Lane("monitoring", threads.MONITORING)
         self._others = Route(Lane("others", threads.OTHERS), "", 1)
         self._pictures = {
@@ -94,8 +110,22 @@ class Front:
             for name, kind in _PICTURES.items()
             if (path := _path(name))
         }
+        self._targets = {path.encode(): route for path, route in self._pictures.items()}
         self._monitoring = {path: Route(monitoring, name, 1) for name in _MONITORING if (path := _path(name))}
         self._monitoring[_path("healthz")] = Route(Lane("alive", threads.ALIVE), "healthz", 1)
+
+    def refuses(self, target: bytes, tell: Callable[[bytes], None]) -> bool:
+        """Whether a POST to there is refused now; `tell` is called with the whole answer then, at a tick."""
+        route = self._targets.get(target)
+        if route is None:
+            return False
+        try:
+            route.lane.line.ask(route.urgency, route.patience_s())
+        except Overloaded as error:
+            refused = _Refused(route.name, time.perf_counter(), str(error), error.retry_after_s, tell)
+            self._ticks.after_next(refused)
+            return True
+        return False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = time.perf_counter()
@@ -111,7 +141,7 @@ class Front:
         except Overloaded as error:
             if route.name:
                 metrics.answered(route.name, error.code, time.perf_counter() - began)
-            await asyncio.sleep(2 * _TICK_S - time.monotonic() % _TICK_S)
+            await asyncio.sleep(2 * TICK_S - time.monotonic() % TICK_S)
             await _send(send, _problem(error.code, str(error), retry_after(error.retry_after_s)))
         except addresses.OddAddress as error:
             await _send(send, _problem("invalid_request", str(error)))
@@ -183,7 +213,7 @@ class _Arriving:
         """Read what is left and forget it: the client comes to reading its answer, and to its next request."""
         left = _DRAINED_BYTES
         with suppress(_Gone, TimeoutError):
-            async with asyncio.timeout(_DRAINED_S):
+            async with asyncio.timeout(DRAINED_S):
                 while not self._ended and left > 0:
                     left -= len(await self._next())
 
@@ -265,6 +295,14 @@ def _problem(code: str, detail: str, headers: dict[str, str] | None = None) -> A
     return Answer(
         CODES[code], [(name.lower().encode(), value.encode()) for name, value in all_headers.items()], content
     )
+
+
+@lru_cache(64)
+def _refusal(code: str, detail: str, after_s: int) -> bytes:
+    """As bytes of HTTP/1.1."""
+    answer = _problem(code, detail, retry_after(after_s))
+    head = b"".join(name + b": " + value + b"\r\n" for name, value in answer.headers)
+    return f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}\r\n".encode() + head + b"\r\n" + answer.body
 
 
 async def _send(send: Send, answer: Answer) -> None:

@@ -1,5 +1,6 @@
 """gunicorn's ASGI worker, with what it leaves to others: what is no HTTP is answered with a problem document, a client
-that never comes to the end of its headers is not waited for, and no request is lost on a connection that was idle.
+that never comes to the end of its headers is not waited for, and no request is lost on a connection that was idle. And
+who is refused because too many come costs no more than reading its bytes.
 
 They reach into gunicorn's protocol class, whose version requirements.txt pins; tests/backend_easy/test_front.py and
 test_worker.py notice when a later one has moved.
@@ -14,6 +15,8 @@ from typing import Any
 
 from gunicorn.asgi.protocol import ASGIProtocol
 from gunicorn.workers import gasgi
+
+from .refusals import DRAINED_S, usual_post
 
 HEAD_S = 30.0
 # of the time that gunicorn gives a process to end: how long an idle connection may be used. A proxy that keeps its
@@ -32,14 +35,68 @@ class Protocol(ASGIProtocol):
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self.worker.connections.add(self)
+        self._refuses = getattr(self.app, "refuses", None)
+        self._refusing, self._told, self._unread, self._held = False, False, 0, b""
         self._head_timer = self._close_in(HEAD_S)
 
     def data_received(self, data: bytes) -> None:
+        if self._refusing:
+            self._read_on(data, 0)
+            return
+        if self._awaiting_request and self._refused(data):
+            return
         # the beginning of a request: to close now because the idle time is over would lose it
         if self._keepalive_handle:
             self._cancel_keepalive_timer()
             self._head_timer = self._close_in(HEAD_S)
         super().data_received(data)
+
+    def _refused(self, data: bytes) -> bool:
+        """Whether a request begins here that the application refuses at once; then it is none for the server."""
+        if self._refuses is None or not self.worker.alive or self._flow_control.write_paused:
+            return False
+        parser = self._callback_parser
+        if parser.method or parser._buffer or not (usual := usual_post(data)):
+            return False
+        target, head, body = usual
+        if not self._refuses(target, self._tell):
+            return False
+        self._cancel_keepalive_timer()
+        self._head_timer.cancel()
+        self._refusing, self._told, self._unread = True, False, body
+        self._read_on(data, head)
+        return True
+
+    def _read_on(self, data: bytes, start: int) -> None:
+        """Forget the body of a refused request, and keep what comes behind it until it has its answer."""
+        end = start + min(len(data) - start, self._unread)
+        self._unread -= end - start
+        if end < len(data):
+            self._held += data[end:]
+            self._pause_reading()
+        self._go_on()
+
+    def _tell(self, answer: bytes) -> None:
+        if not self._closed:
+            self._safe_write(answer)
+            self._told = True
+            if self._unread:
+                self._head_timer = self._close_in(DRAINED_S)
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """To the next request, if the refused one has come whole and has its answer."""
+        if self._unread or not self._told:
+            return
+        self._refusing = False
+        self._head_timer.cancel()
+        self._arm_keepalive_timer()
+        held, self._held = self._held, b""
+        self._resume_reading()
+        if held:
+            self.data_received(held)
+        elif not self.worker.alive:
+            self._keepalive_timeout()
 
     def _on_headers_complete(self) -> Any:
         self._head_timer.cancel()

@@ -50,7 +50,7 @@ def read(settings: Any, monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """What Django is given; a request may have `LIMIT` bytes, and nobody waits for long."""
     settings.ML_MODELS = {**settings.ML_MODELS, "MAX_REQUEST_BYTES": LIMIT}
     monkeypatch.setattr(front, "BODY_S", 0.1)
-    monkeypatch.setattr(front, "_DRAINED_S", 0.1)
+    monkeypatch.setattr(front, "DRAINED_S", 0.1)
     return []
 
 

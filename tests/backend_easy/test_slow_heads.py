@@ -26,14 +26,14 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": b"ok"})
 
 
-def talk(client: Talk, monkeypatch: pytest.MonkeyPatch) -> bytes:
+def talk(client: Talk, monkeypatch: pytest.MonkeyPatch, asgi: Any = application) -> bytes:
     """What a client makes of a connection to one process."""
     monkeypatch.setattr(worker, "HEAD_S", HEAD_S)
 
     async def both() -> bytes:
         loop = asyncio.get_running_loop()
         cfg = Config()
-        process = SimpleNamespace(cfg=cfg, loop=loop, asgi=application, log=Logger(cfg), connections=set())
+        process = SimpleNamespace(cfg=cfg, loop=loop, asgi=asgi, log=Logger(cfg), connections=set())
         process.nr_conns, process.nr, process.max_requests, process.alive, process.state = 0, 0, 1000, True, {}
         server = await loop.create_server(lambda: Protocol(process), "127.0.0.1", 0)
         reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
