@@ -190,8 +190,8 @@ def test_a_client_that_cannot_be_told_keeps_nobody_s_refusal_back(monkeypatch: p
     async def ask() -> None:
         asyncio.get_running_loop().set_exception_handler(lambda *_: None)
         front = Front(lambda *_: [])
-        for tell in (fails, told.append):
-            assert front.refuses(b"/api/v1/face/verify", tell)
+        assert front.refuses(b"/api/v1/face/verify", fails)
+        assert front.refuses(b"/api/v1/face/verify", told.append)
         await asyncio.sleep(0.1)
 
     monkeypatch.setattr(Line, "ask", full)
