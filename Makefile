@@ -66,7 +66,7 @@ rollout-drill: $(INSTALLED)  ## a rollout under traffic, everything killed once,
 faults: $(INSTALLED)  ## nine faults, three times each, under traffic: 0 wrong decisions, 0 lost enrolments, how soon it is back
 	@exec $(PY) -m devstack.drill --only faults --references 150 $(ARGS)
 
-accuracy: $(INSTALLED)  ## measure the fitted versions on the development sets: their reports and docs/accuracy.md; one: ARGS="config/ensembles/v8.yaml"
+accuracy: $(INSTALLED)  ## measure the fitted versions on the development sets: their reports and docs/accuracy.md; one: ARGS="config/ensembles/v9.yaml"
 	@exec $(PY) -m devstack exec $(PY) -m devstack.accuracy $(ARGS)
 
 soak: $(INSTALLED)  ## an hour at half capacity: memory, connections, threads and files do not grow

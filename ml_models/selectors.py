@@ -13,7 +13,7 @@ from django.db.models import Prefetch, Q, QuerySet
 from django.db.models.functions import Now
 
 from . import crypto
-from .engine.types import Embeddings, Feature
+from .engine.types import Embeddings, Faces, Feature
 from .exceptions import NotFound, NotReady, ReferencesLost
 from .models import (
     EnsembleConfig,
@@ -127,6 +127,7 @@ def members_by_space(served: list[EnsembleConfig]) -> dict[str, tuple[EnsembleMe
 # enrolment committed meanwhile is seen whole or not at all. The last four columns are the same in every row.
 _TEMPLATE = """
 SELECT reference.id, embedding.id, embedding.space, embedding.vector, reference.overridden,
+       (reference.quality->>'glasses')::float8,
        subject.id, subject.locked_until - statement_timestamp(),
        greatest(pair.slowed_until, credential.slowed_until) - statement_timestamp(),
        subject.audit_key
@@ -146,7 +147,7 @@ class Template:
 
     subject: UUID
     references: tuple[UUID, ...]
-    embeddings: dict[str, Embeddings]
+    embeddings: Faces
     lock_left: timedelta | None = None
     """How much longer the subject is locked out; None or not positive when it is not."""
     slow_left: timedelta | None = None
@@ -176,8 +177,10 @@ def template(subject_id: str, config: EnsembleConfig, credential: str = "") -> T
     of_the_subject: list[Any] = []
     any_overridden = False
     unbound: set[UUID] = set()
-    for reference, pk, space, data, overridden, *of_the_subject in rows:
+    glasses: dict[UUID, float | None] = {}
+    for reference, pk, space, data, overridden, worn, *of_the_subject in rows:
         features = by_reference.setdefault(reference, {})
+        glasses[reference] = worn
         if pk is not None:
             opened = crypto.open_vector(pk, reference, space, crypto.Owner(of_the_subject[0], subject_id), bytes(data))
             features[space] = np.frombuffer(opened, "<f4").astype(np.float32)
@@ -198,7 +201,8 @@ def template(subject_id: str, config: EnsembleConfig, credential: str = "") -> T
             raise ReferencesLost
         raise NotReady("The subject's references are not embedded for the active version yet.")
     together = {name: Embeddings.of_features([f[space] for f in complete.values()]) for space, name in names.items()}
-    return Template(subject, tuple(complete), together, lock_left, slow_left, audit_key, any_overridden)
+    faces = Faces(together, [glasses[reference] for reference in complete])
+    return Template(subject, tuple(complete), faces, lock_left, slow_left, audit_key, any_overridden)
 
 
 def require_own_chips(owner: crypto.Owner, references: set[UUID]) -> None:

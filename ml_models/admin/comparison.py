@@ -58,6 +58,7 @@ def _values(config: EnsembleConfig, report: EvaluationReport | None) -> dict[str
         "Detector": config.detector.name,
         "Attack detector": " + ".join(artifact.name for artifact in config.attack_detectors) or "none",
         "Network for eyes": config.eyes.name if config.eyes else "none",
+        "Network for glasses": config.glasses.name if config.glasses else "none",
         "Flip averaging": "yes" if config.flip else "no",
         "Target FMR": f"{100 * config.target_fmr:g} %",
     }

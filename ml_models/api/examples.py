@@ -89,6 +89,7 @@ CONFIG = {
     "detector_sha256": "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
     "presentation": [],
     "eyes": [],
+    "glasses": [],
     "noncommercial": True,
 }
 CONFIG_SUMMARY = {

@@ -180,6 +180,7 @@ class ConfigAnswer(serializers.Serializer[Any]):
     detector_sha256 = serializers.CharField()
     presentation = NetworkAnswer(many=True, help_text="what looks for presentation attacks; of several the mean counts")
     eyes = NetworkAnswer(many=True, help_text="what tells whether a reference's eyes are covered; at most one")
+    glasses = NetworkAnswer(many=True, help_text="what tells whether glasses are worn; at most one")
     noncommercial = serializers.BooleanField(help_text="this deployment declares itself non-commercial")
 
 

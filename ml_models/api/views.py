@@ -216,6 +216,7 @@ class ConfigView(FaceView):
             "detector_sha256": config.detector.sha256,
             "presentation": [_network(artifact) for artifact in config.attack_detectors],
             "eyes": [_network(artifact) for artifact in config.placed.get("eyes", [])],
+            "glasses": [_network(artifact) for artifact in config.placed.get("glasses", [])],
             "noncommercial": conf.get("NONCOMMERCIAL"),
         }
         return Response(written(s.ConfigAnswer, answer))

@@ -9,7 +9,7 @@ import numpy as np
 
 from .calibrate import Numbers
 from .errors import InferenceFailed
-from .types import Embeddings, Extraction
+from .types import Embeddings, Extraction, Faces
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +24,13 @@ class Observation:
     log_norm: Numbers
 
 
-def by_member(extractions: Sequence[Extraction]) -> dict[str, Embeddings]:
-    """The embeddings of one or more pictures, by member."""
-    return {
+def by_member(extractions: Sequence[Extraction]) -> Faces:
+    """The faces in one or more pictures, by member."""
+    embeddings = {
         name: Embeddings.of_features([extraction.feature(name) for extraction in extractions])
         for name in extractions[0].vectors
     }
+    return Faces(embeddings, [extraction.quality.glasses for extraction in extractions])
 
 
 def compare(template: Mapping[str, Embeddings], probes: Mapping[str, Embeddings]) -> dict[str, Observation]:

@@ -1,7 +1,7 @@
-"""Are the eyes to be seen, or is something dark or opaque before them?
+"""What is before the eyes: small networks look at each eye of the aligned crop.
 
-A small network looks at each eye of the aligned crop. Embeddings tell the shapes of dark glasses that they were shown;
-this one looks for the eye itself: docs/quality.md.
+One tells whether something dark or opaque covers it, one whether there are glasses before it, clear or dark:
+docs/quality.md.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ class EyesContract:
     """What the network's input and output are called; it travels with the file.
 
     The engine feeds `eyes`, float32 (2, 1, SIDE, SIDE), luminance 0 to 255. The network answers with a number for each:
-    the natural log-odds that the eye is covered.
+    the natural log-odds of what it looks for, which its place in a version says: that the eye is covered, or behind
+    glasses.
     """
 
     input: str
@@ -81,9 +82,9 @@ class EyeNetwork:
         """The name of what runs it."""
         return self._graph.engine
 
-    def visible(self, crop: Image) -> float:
-        """How likely it is that the eyes are to be seen, in [0, 1]: from the mean of both eyes' log-odds, so that one
-        eye behind hair or in shade does not cover a face.
+    def probability(self, crop: Image) -> float:
+        """How likely it is that what the network looks for is there, in [0, 1]: from the mean of both eyes' log-odds,
+        so that one eye behind hair or in shade does not cover a face.
 
         Args:
             crop: the aligned face, RGB, uint8, (112, 112, 3).
@@ -91,15 +92,17 @@ class EyeNetwork:
         Raises:
             InferenceFailed: the network failed, or gave values that are not finite.
         """
-        return float(1.0 / (1.0 + np.exp(self.logits(crop).mean())))
+        return float(1.0 / (1.0 + np.exp(-self.logits(crop).mean())))
 
     def logits(self, crop: Image) -> NDArray[np.float64]:
         """The network's own answer for the left eye of the crop and for the right one, shape (2,). Raises as
-        `visible`."""
+        `probability`."""
         (answer,) = self._graph.run(eyes(crop)[:, None].astype(np.float32))
         logits = np.asarray(answer, np.float64).reshape(-1)
         if logits.shape != (2,) or not np.isfinite(logits).all():
-            raise InferenceFailed("The network for eyes gave values that are not finite, or not one for each eye.")
+            raise InferenceFailed(
+                "A network that looks at the eyes gave values that are not finite, or not one for each eye."
+            )
         return logits
 
     @cached_property

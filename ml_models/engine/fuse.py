@@ -14,7 +14,7 @@ from .calibrate import Affine, Calibration, Numbers
 from .compare import Observation, compare, listed
 from .conditions import CONDITIONS
 from .errors import InferenceFailed, LowQuality, MissingThreshold, Reason
-from .types import Decision, Embeddings, Verdict
+from .types import Decision, Embeddings, Verdict, glasses_in
 
 T = TypeVar("T")
 
@@ -72,6 +72,18 @@ def reachable_voter_sets(members: Sequence[Member]) -> list[tuple[str, ...]]:
 
 
 Sides = Literal["probes", "either", "both", "shared"]
+Measure = Literal["", "glasses"]
+
+# The log-odds that are read from a picture count at most so much, for or against: docs/experiments/fusion.md.
+_SUREST = 4.0
+
+
+def log_odds(glasses: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The natural log-odds of what is as likely as `glasses`, [0, 1], at most _SUREST either way. NaN, where nobody
+    knows, counts as surely in glasses."""
+    with np.errstate(divide="ignore", invalid="ignore"):  # 0 and 1 are as sure as anything may be
+        odds = np.log(glasses) - np.log1p(-glasses)
+    return np.asarray(np.nan_to_num(np.clip(odds, -_SUREST, _SUREST), nan=_SUREST))
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +118,9 @@ class Condition:
     embedding is taken relative to the centroid of its own class, and where both sides show it, even centred strangers
     look alike: `both_margin` is added to the thresholds, in their units. "both": it counts only where both sides show
     it. "shared": as "both", but it decides nothing: it has no `fusion` and no centroids of its own, and the surer it is
-    that both sides show it, the higher are the thresholds of the rule that decides (`shared_margin`).
+    that both sides show it, the higher are the thresholds of the rule that decides (`shared_margin`). Where `measure`
+    is "glasses", the discriminant is the mean of that of the embeddings and of the log-odds for glasses that a network
+    reads from the picture (`with_pixels`); a picture that was not measured counts as one in glasses.
 
     `fusion` decides such attempts, with members, calibrations and thresholds of its own. A member of the version that
     is not among them abstains.
@@ -119,6 +133,7 @@ class Condition:
     fusion: Fusion
     sides: Sides = "probes"
     both_margin: float = 0.0
+    measure: Measure = ""
     # as arrays: made once, not with every attempt
     _arrays: Mapping[str, NDArray[np.float64]] = field(init=False, repr=False, compare=False)
 
@@ -138,6 +153,8 @@ class Condition:
                 f"both sides finite and at least 0, not {self.both_margin}."
             )
         object.__setattr__(self, "_arrays", {name: np.array(numbers) for name, numbers in self.directions.items()})
+        if self.measure not in get_args(Measure) or (self.measure and self.sides != "shared"):
+            raise ValueError(f"{self.name}: only a shared condition has a measure, and that is glasses.")
         if self.sides == "shared" and (self.fusion.members or self.fusion.voter_sets or self.centroids):
             raise ValueError(
                 f"{self.name}: a shared condition decides nothing and has no members, thresholds or centroids."
@@ -167,7 +184,14 @@ class Condition:
             values = values + faces[name].vectors.astype(np.float64) @ direction
         if not np.isfinite(values).all():
             raise InferenceFailed(f"{self.name}: the embeddings give a discriminant that is not finite.")
-        return values
+        return self.with_pixels(values, log_odds(glasses_in(faces))) if self.measure else values
+
+    def with_pixels(self, values: NDArray[np.float64], pixels: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The discriminant, where the embeddings alone give `values`: with a `measure` the mean of these and of
+        `pixels`, the `log_odds` that were read from the pictures. The two are no independent witnesses, or it were the
+        sum.
+        """
+        return (values + pixels) / 2 if self.measure else values
 
     def shared_margin(self, stored: Numbers, shown: Numbers) -> Numbers:
         """What a "shared" condition adds to the thresholds: the lower of both sides' discriminants, at most

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from .compare import Observation, require_comparable, require_finite, require_same_members
 from .errors import InferenceFailed, MissingThreshold
-from .fuse import Condition, Fusion, discriminants, raw_score
-from .types import Embeddings, Vectors
+from .fuse import Condition, Fusion, discriminants, log_odds, raw_score
+from .types import Embeddings, Faces, Vectors, glasses_in
 
 Values = NDArray[np.float64]
 MAX_CANDIDATES = 2000
@@ -82,6 +82,11 @@ class Templates:
         return len(self.starts)
 
     @property
+    def glasses(self) -> Values:
+        """How likely each reference shows glasses, shape (R,); see `Faces`."""
+        return np.broadcast_to(glasses_in(self.embeddings), len(next(iter(self.embeddings.values())).norms))
+
+    @property
     def counts(self) -> NDArray[np.intp]:
         """How many references each subject has, shape (N,)."""
         references = len(next(iter(self.embeddings.values())).norms)
@@ -93,7 +98,7 @@ class Templates:
         starts = np.cumsum(counts) - counts
         rows = np.repeat(self.starts[subjects] - starts, counts) + np.arange(counts.sum())
         taken = {name: Embeddings(e.vectors[rows], e.norms[rows]) for name, e in self.embeddings.items()}
-        return Templates(taken, starts)
+        return Templates(Faces(taken, self.glasses[rows]), starts)
 
     def means(self, values: Values) -> Values:
         """The mean over each subject's references, (R, …) → (N, …)."""
@@ -192,4 +197,5 @@ def _observe(
         shorter = np.minimum.outer(references.norms.astype(np.float64), probes.norms.astype(np.float64))
         require_finite(name, cosines, shorter)
         observed[name] = Observation(np.clip(cosines, -1, 1), templates.means(np.log(shorter).mean(1)))
-    return observed, stored
+    pixels = templates.means(log_odds(templates.glasses))
+    return observed, {c.name: c.with_pixels(stored[c.name], pixels) for c in conditions}

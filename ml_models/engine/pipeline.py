@@ -43,7 +43,8 @@ class Pipeline:
     """A config version's way from bytes to vectors. Safe to share between threads.
 
     `members` are keyed by artifact name; `flip` averages with the mirror image; `presentation` are the networks that
-    look for attacks, none in most versions; of several the logits are averaged; `eyes` tells whether eyes are covered.
+    look for attacks, none in most versions; of several the logits are averaged; `eyes` tells whether eyes are covered,
+    `glasses` whether there are glasses before them.
     """
 
     detector: Detector
@@ -51,6 +52,7 @@ class Pipeline:
     flip: bool = False
     presentation: tuple[PresentationDetector, ...] = ()
     eyes: EyeNetwork | None = None
+    glasses: EyeNetwork | None = None
     decode_limits: DecodeLimits = field(default_factory=DecodeLimits)
     # milliseconds of each network's last face: of works side by side the longest has to begin first
     _took_ms: dict[str, float] = field(default_factory=dict, compare=False, repr=False)
@@ -85,7 +87,7 @@ class Pipeline:
             if stored:
                 chip = decode_chip(encode_chip(chip))
             crop = chip_crop(chip)
-            quality = measure(crop, face, limits, self.eyes)
+            quality = measure(crop, face, limits, self.eyes, self.glasses)
             # quality first: of a face too dark to tell which way up it is, "more light" is the useful advice
             require(quality)
             _require_upright(view)
@@ -113,7 +115,8 @@ class Pipeline:
             InferenceFailed: the detector failed.
         """
         view, face, _ = self._find(data, limits, {})
-        quality = measure(chip_crop(make_chip(view.image, face.landmarks)), face, limits, self.eyes)
+        crop = chip_crop(make_chip(view.image, face.landmarks))
+        quality = measure(crop, face, limits, self.eyes)  # glasses are no reason against a face
         if not quality.details:
             _require_upright(view)
         return quality

@@ -98,25 +98,33 @@ def _part(value: float, poor: float, good: float) -> float:
     return float(np.clip((value - poor) / (good - poor), 0.0, 1.0))
 
 
-def measure(crop: Image, face: DetectedFace, limits: QualityLimits, eyes: EyeNetwork | None = None) -> Quality:
+def measure(
+    crop: Image,
+    face: DetectedFace,
+    limits: QualityLimits,
+    eyes: EyeNetwork | None = None,
+    glasses: EyeNetwork | None = None,
+) -> Quality:
     """Measure a face.
 
     Args:
         crop: the aligned face, RGB, uint8, (112, 112, 3).
         face: where it was in the picture.
         limits: decide the reasons.
-        eyes: the version's network that looks for eyes.
+        eyes: the version's network that tells whether eyes are covered.
+        glasses: the one that tells whether there are glasses before them.
 
     Returns:
         face_px: shorter side of the box in pixels. sharpness: variance of the Laplacian of the luminance of the
         112×112 crop (Pech-Pacheco et al., 2000), in squared grey levels. brightness: mean luminance of the crop,
         0–255. contrast: standard deviation of the luminance. yaw/pitch/roll: see `pose`. landmark_residual: see
-        `align.landmark_residual`. eye_contrast: see `_eye_contrast`. eyes_visible: see `EyeNetwork.visible`,
-        None without a network. score: see `_score`; without the feature norm, which can only lower it.
+        `align.landmark_residual`. eye_contrast: see `_eye_contrast`. eyes_visible: how likely the eyes are to be seen;
+        glasses: how likely there are some before them; [0, 1], None without a network. score: see `_score`; without
+        the feature norm, which can only lower it.
 
     Raises:
         NoFaceFound: degenerate landmarks.
-        InferenceFailed: the network failed.
+        InferenceFailed: a network failed.
     """
     grey = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)
     middle = grey[20:104, 20:92]  # the face without the background at the crop's rim
@@ -138,7 +146,8 @@ def measure(crop: Image, face: DetectedFace, limits: QualityLimits, eyes: EyeNet
         face.score,
         residual,
         eye_contrast=_eye_contrast(grey),
-        eyes_visible=eyes.visible(crop) if eyes else None,
+        eyes_visible=1.0 - eyes.probability(crop) if eyes else None,
+        glasses=glasses.probability(crop) if glasses else None,
     )
     return _judged(measured, limits)
 

@@ -145,13 +145,27 @@ class Embeddings:
         return np.asarray(self.vectors * self.norms[:, None], np.float32)
 
 
+class Faces(dict[str, Embeddings]):
+    """One side of a comparison: the embeddings of some pictures by member, and how likely each of them shows glasses,
+    `glasses`, float (N,) in [0, 1], NaN where nobody knows."""
+
+    def __init__(self, embeddings: Mapping[str, Embeddings], glasses: Sequence[float | None]) -> None:
+        super().__init__(embeddings)
+        self.glasses = np.array(glasses, np.float64)
+
+
+def glasses_in(faces: Mapping[str, Embeddings]) -> NDArray[np.float64]:
+    """`Faces.glasses`; of plain embeddings one NaN."""
+    return faces.glasses if isinstance(faces, Faces) else np.array([np.nan])
+
+
 @dataclass(frozen=True, slots=True)
 class Quality:
     """What one face alone shows, before any comparison; see `quality.measure` for each formula.
 
     `score` is in [0, 1]; `reasons` are sentences a phone can show, `details` their codes and numbers. `feature_norm` is
-    None until the face is embedded, and where every network's graph has normalised it away; `eyes_visible` where the
-    version has no network that looks for eyes.
+    None until the face is embedded, and where every network's graph has normalised it away; `eyes_visible` and
+    `glasses`, how likely they are worn, where the version has no network that tells.
     """
 
     score: float
@@ -169,6 +183,7 @@ class Quality:
     details: tuple[Reason, ...] = ()
     eye_contrast: float = 1.0
     eyes_visible: float | None = None
+    glasses: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         rounded = {k: round(v, 4) if isinstance(v, float) else v for k, v in asdict(self).items()}

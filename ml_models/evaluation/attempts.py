@@ -92,7 +92,9 @@ def attempts(
         {member: vectors[images] for member, vectors in side.vectors.items()}
         for side, images in ((embedded, refs), (probes, shown))
     )
-    return Attempts(references, frames, Labelled(name, comparisons, observations, quality, template, group, condition))
+    glasses = embedded.quality["glasses"][refs], probes.quality["glasses"][shown]
+    labelled = Labelled(name, comparisons, observations, quality, template, group, condition, glasses=glasses)
+    return Attempts(references, frames, labelled)
 
 
 def _by_subject(images: Indices, subject_of: Indices) -> dict[int, list[int]]:

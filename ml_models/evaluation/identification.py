@@ -51,6 +51,7 @@ def searches(name: str, listed: Comparisons, embedded: Embedded, subject_of: NDA
         similarities[member] = (vectors[refs] @ vectors[second].T)[a, b].astype(np.float64)
         logs = np.log(embedded.norms[member])
         log_norms[member] = np.minimum(logs[refs][a], logs[second][b]).astype(np.float64)
+    glasses = embedded.quality["glasses"][:, None]
     return Labelled(
         name,
         Comparisons(a, b, people[a], subject_of[second][b], np.zeros(len(a), np.int32)),
@@ -58,6 +59,7 @@ def searches(name: str, listed: Comparisons, embedded: Embedded, subject_of: NDA
         embedded.quality["score"][second][b],
         {member: vectors[refs][:, None] for member, vectors in embedded.vectors.items()},
         {member: vectors[second][:, None] for member, vectors in embedded.vectors.items()},
+        glasses=(glasses[refs], glasses[second]),
     )
 
 

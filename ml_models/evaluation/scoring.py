@@ -16,6 +16,7 @@ from ..engine.fuse import (
     Fusion,
     Member,
     VoterSet,
+    log_odds,
     milder,
     raw_score,
     reachable_voter_sets,
@@ -105,7 +106,8 @@ class Labelled:
     are the vectors of the images that `comparisons.a` and `comparisons.b` index, by member, shape (I, pictures, D): one
     picture, or all references of a template and all frames of an attempt. `condition` names the
     `engine.fuse.Condition` that the stress belongs to, "" where there is none, and `side` the pictures that are under
-    it; `classify` may still say otherwise of some.
+    it; `classify` may still say otherwise of some. `glasses`, of the references and of the probes, shape (I, pictures)
+    each, are as in `engine.types.Faces`; None where no network looked.
     """
 
     name: str
@@ -116,6 +118,7 @@ class Labelled:
     probes: Mapping[str, Vectors] = field(default_factory=dict)
     condition: str = ""
     side: Side = "probes"
+    glasses: tuple[Values, Values] | None = None
 
     def take(self, keep: NDArray[np.bool_]) -> Labelled:
         return replace(
@@ -124,6 +127,13 @@ class Labelled:
             observations=self.observations.take(keep),
             quality=self.quality[keep],
         )
+
+    def worn(self) -> tuple[Values, Values]:
+        """`glasses`, NaN where no network looked."""
+        if self.glasses:
+            return self.glasses
+        references, probes = (next(iter(side.values())).shape[:2] for side in (self.references, self.probes))
+        return np.full(references, np.nan), np.full(probes, np.nan)
 
     def only_acquired(self) -> Labelled:
         """Without the comparisons of which an image was not acquired."""
@@ -159,9 +169,13 @@ class Labelled:
     def shared_margin(self, condition: Condition) -> Values:
         """`Condition.shared_margin` of each comparison, shape (N,); 0 where an image was not acquired."""
         (first, a), (second, b) = _used(self.comparisons.a), _used(self.comparisons.b)
+        sides = (self.references, first), (self.probes, second)
         stored, shown = (
-            _discriminants({name: vectors[name][images] for name in condition.directions}, condition).mean(1)
-            for vectors, images in ((self.references, first), (self.probes, second))
+            condition.with_pixels(
+                _discriminants({name: vectors[name][images] for name in condition.directions}, condition),
+                log_odds(worn[images]),
+            ).mean(1)
+            for (vectors, images), worn in zip(sides, self.worn(), strict=True)
         )
         return np.nan_to_num(np.asarray(condition.shared_margin(stored[a], shown[b]), np.float64))
 
@@ -192,7 +206,7 @@ def _used(images: NDArray[np.int32]) -> tuple[NDArray[np.intp], NDArray[np.int32
 
 
 def _discriminants(vectors: Mapping[str, Vectors], condition: Condition) -> Values:
-    """`Condition.discriminants` of every picture, shape (I, pictures)."""
+    """`Condition.discriminants` of every picture, shape (I, pictures), by the embeddings alone."""
     parts = (vectors[name] @ np.array(direction, np.float32) for name, direction in condition.directions.items())
     return np.asarray(sum(parts) + condition.offset, np.float64)
 

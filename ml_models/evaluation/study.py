@@ -49,6 +49,7 @@ class Study:
                 _single_pictures(probes),
                 self.condition,
                 self.side,
+                (self.embedded.quality["glasses"][:, None], probes.quality["glasses"][:, None]),
             )
             for name, c in zip(pool.names, pool.lists, strict=True)
         ]

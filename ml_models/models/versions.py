@@ -92,6 +92,7 @@ class EnsembleConfig(models.Model):
         "detector": Artifact.Kind.DETECTOR,
         "presentation": Artifact.Kind.PRESENTATION,
         "eyes": Artifact.Kind.EYES,
+        "glasses": Artifact.Kind.EYES,
     }
     # The ones with a relation of that name, for a file that is alone in its place; all others are rows of
     # `PlacedArtifact`.
@@ -207,6 +208,11 @@ class EnsembleConfig(models.Model):
     def eyes(self) -> Artifact | None:
         """What tells whether a reference's eyes are covered."""
         return next(iter(self.placed.get("eyes", [])), None)
+
+    @property
+    def glasses(self) -> Artifact | None:
+        """What tells whether there are glasses before the eyes."""
+        return next(iter(self.placed.get("glasses", [])), None)
 
 
 class EnsembleMember(models.Model):

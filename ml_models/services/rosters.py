@@ -19,7 +19,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from .. import crypto
 from ..engine.errors import InferenceFailed
 from ..engine.identify import Templates
-from ..engine.types import Embeddings
+from ..engine.types import Embeddings, Faces
 from ..models import EnsembleConfig, EnsembleMember
 
 # So many rows are taken from the connection at a time, and opened while PostgreSQL finds the next ones.
@@ -34,17 +34,17 @@ _TOGETHER = 20
 _ROSTER = """
 WITH listed AS MATERIALIZED (
     SELECT subject.subject_id COLLATE "C" AS subject_id, subject.id AS subject, subject.audit_key, reference.overridden,
-           reference.id AS reference
+           reference.id AS reference, (reference.quality->>'glasses')::float8 AS glasses
     FROM unnest(ARRAY(SELECT unnest(%(subject_ids)s::text[]))) AS asked(subject_id)
     JOIN ml_models_subject subject ON subject.subject_id = asked.subject_id
     JOIN ml_models_reference reference ON reference.subject_id = subject.id
     ORDER BY 1
 )
-SELECT subject_id, subject::text, audit_key, overridden, reference::text{vectors}
+SELECT subject_id, subject::text, audit_key, overridden, reference::text, glasses{vectors}
 FROM listed{members}
 ORDER BY subject_id
 """
-_LISTED = 5
+_LISTED = 6
 _VECTOR = ", member{n}.id::text, member{n}.vector"
 _MEMBER = """
 LEFT JOIN LATERAL (
@@ -129,6 +129,7 @@ class _Reading:
         self.opener = crypto.VectorOpener()
         self._members = members
         self._opened: list[list[bytes]] = [[] for _ in members]
+        self._glasses: list[float | None] = []
         self._waiting: list[_Row] = []  # whose vectors are still to be opened
         self._candidates: list[Candidate] = []
         self._starts: list[int] = []
@@ -153,15 +154,17 @@ class _Reading:
         if not self._waiting:
             return
         # by columns: a loop over the vectors takes a third as long as the cipher
-        subject_ids, subjects, _, _, references, *stored = zip(*self._waiting, strict=True)
+        subject_ids, subjects, _, _, references, glasses, *stored = zip(*self._waiting, strict=True)
         self._waiting.clear()
+        self._glasses += glasses
         for member, opened, keys, vectors in zip(self._members, self._opened, stored[::2], stored[1::2], strict=True):
             opened += map(self.opener.open, keys, references, repeat(member.space), subjects, subject_ids, vectors)
 
     def roster(self, asked: int) -> Roster:
+        faces = Faces(dict(map(_embeddings, self._members, self._opened)), self._glasses)
         return Roster(
             tuple(self._candidates),
-            Templates(dict(map(_embeddings, self._members, self._opened)), np.array(self._starts, np.intp)),
+            Templates(faces, np.array(self._starts, np.intp)),
             asked - self._enrolled,
             self._enrolled - len(self._candidates),
         )

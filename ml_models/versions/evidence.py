@@ -30,7 +30,7 @@ _OWN_CAMERAS = "Only monitor passive, or bring a network and numbers that suit y
 # what says which version it is, not how it decides; `calibrated_on` is held against each report by itself
 _NOT_DECIDING = {"version", "name", "notes", "calibrated_on"}
 # the files that are no members and take part in whose face it is, or in who may become a reference
-_COMPARING = ("detector", "eyes")
+_COMPARING = ("detector", "eyes", "glasses")
 # what says whether somebody is there, not who it is: its evidence has a digest of its own
 _LIVENESS = {"presentation", "liveness"}
 # what a roster's size adds to the thresholds: verify decides without it, and it has a digest of its own, too

@@ -38,6 +38,8 @@ def fusion(config: EnsembleConfig) -> Fusion:
         )
         dimensions = {m.artifact.name: m.artifact.contract["dimension"] for m in rows}
         conditions = tuple(_condition(entry, members, dimensions) for entry in config.conditions)
+        if any(condition.measure for condition in conditions) and not config.glasses:
+            raise ValueError("a condition has the measure glasses, and no network has that place in the version")
         return Fusion(members, _voter_sets(config.voter_sets), conditions)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ConfigInvalid([f"Version {config.version} is not calibrated: run calibrate. ({error})"]) from error
@@ -123,6 +125,7 @@ def _condition(entry: Mapping[str, Any], members: Sequence[Member], dimensions: 
         Fusion(own, _voter_sets(entry["voter_sets"])),
         entry.get("sides", "probes"),
         entry.get("both_margin", 0.0),
+        entry.get("measure", ""),
     )
 
 
@@ -190,7 +193,8 @@ def members(config: EnsembleConfig) -> tuple[Member, ...]:
 
 
 def pipeline_digest(config: EnsembleConfig) -> str:
-    """sha256 of what makes the vectors and what is measured beside them: detector, spaces, quality limits, eyes."""
+    """sha256 of what makes the vectors and what is measured beside them: detector, spaces, quality limits, eyes and
+    glasses."""
     parts = {
         "detector": config.detector.sha256,
         "spaces": sorted(member.space for member in config.members.all()),
@@ -199,6 +203,8 @@ def pipeline_digest(config: EnsembleConfig) -> str:
         "quality": SCORE_ID,
         "eyes": config.eyes and config.eyes.sha256,
     }
+    if config.glasses:  # what is kept under an earlier release's digest holds for every version without
+        parts["glasses"] = config.glasses.sha256
     return hashlib.sha256(canonical_json(parts).encode()).hexdigest()
 
 
@@ -227,7 +233,8 @@ def _sides(condition: Condition) -> dict[str, Any]:
     """Nothing for a condition of the probes alone: a file from before version 4 stays as it is, with its digest."""
     if condition.sides == "probes":
         return {}
-    return {"sides": condition.sides, "both_margin": math.ceil(condition.both_margin * 1e4) / 1e4}
+    measure = {"measure": condition.measure} if condition.measure else {}
+    return {"sides": condition.sides, "both_margin": math.ceil(condition.both_margin * 1e4) / 1e4, **measure}
 
 
 def _rules(fusion: Fusion) -> dict[str, Any]:

@@ -119,5 +119,5 @@ def test_an_answer_that_is_not_the_expected_one_fails_the_demo(capsys: pytest.Ca
     assert "expected multiple_faces" in table
     assert "expected challenge_failed" in table
     assert "expected challenge_used" in table
-    assert "expected match, version 8" in table
+    assert "expected match, version 9" in table
     assert "✓" in table  # the genuine ones

@@ -1,3 +1,4 @@
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -18,7 +19,7 @@ from ml_models.engine.fuse import (
     reachable_voter_sets,
     voter_key,
 )
-from ml_models.engine.types import Embeddings
+from ml_models.engine.types import Embeddings, Faces
 
 RULE = VoterSet(Affine(2.0, -1.0), threshold=4.0, review_threshold=2.0)
 
@@ -265,6 +266,26 @@ def test_the_surer_both_sides_show_a_shared_condition_the_higher_the_thresholds(
     assert rule.condition_of({"a": features(worn)} | OTHER) is None
 
 
+def test_what_pixels_tell_is_half_of_what_tells_glasses_and_a_picture_nobody_measured_counts_as_worn(
+    fusion: Fusion,
+) -> None:
+    glasses = replace(shared_glasses(measure="glasses"), offset=-1.0, both_margin=9.0)
+    rule = replace(fusion, conditions=(glasses,))
+    embeddings = {"a": features([1, 0])} | OTHER
+    without = replace(glasses, measure="").discriminants(embeddings)[0]
+    for probability, log_odds in ((0.5, 0.0), (1 / (1 + math.e), -1.0), (0.0, -4.0), (1.0, 4.0), (None, 4.0)):
+        faces = Faces(embeddings, [probability])
+        assert glasses.discriminants(faces) == pytest.approx((without + log_odds) / 2)
+        worn = Faces(embeddings, [1.0])
+        raised = rule.judge(worn, faces, 1.0).threshold - fusion.judge(worn, faces, 1.0).threshold
+        assert raised == pytest.approx(max(0.0, (without + log_odds) / 2))
+        assert rule.judge(faces, worn, 1.0) == rule.judge(worn, faces, 1.0)
+    # of several pictures the mean, and plain embeddings have not been measured
+    several = Faces({name: features(*[[1, 0]] * 2) for name in embeddings}, [1.0, 0.0])
+    assert glasses.discriminants(several).mean() == pytest.approx(without / 2)
+    assert glasses.discriminants(embeddings) == pytest.approx((without + 4) / 2)
+
+
 def test_a_shared_condition_counts_under_its_graver_form_and_no_other(fusion: Fusion) -> None:
     worn = {"a": features([1, 0])} | OTHER
     for name, added in (("eyes_covered", 0.5), ("covered", 0.0), ("blurred", 0.0)):
@@ -289,6 +310,12 @@ def test_a_shared_condition_has_no_rule_of_its_own() -> None:
         shared_glasses(centroids={"b": Centroids(inside=(0.0, 1.0), outside=(1.0, 0.0))})
     with pytest.raises(ValueError, match="decides nothing"):
         replace(shared_glasses(), fusion=Fusion((), {"b": VoterSet(Affine(1.0, 0.0), 3.0, 1.0)}))
+
+
+def test_only_a_shared_condition_is_measured_and_only_for_glasses() -> None:
+    for wrong in ({"measure": "hats", "sides": "shared", "fusion": Fusion((), {})}, {"measure": "glasses"}):
+        with pytest.raises(ValueError, match="only a shared condition has a measure"):
+            condition("glasses", **wrong)
 
 
 @pytest.mark.parametrize("sides", ["probes", "either", "both"])

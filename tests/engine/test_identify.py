@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from multiprocessing import get_context
 
@@ -12,7 +13,7 @@ from ml_models.engine.calibrate import Affine, Calibration
 from ml_models.engine.errors import InferenceFailed, LowQuality, MissingThreshold
 from ml_models.engine.fuse import Centroids, Condition, Fusion, Member, Sides, VoterSet, voter_key
 from ml_models.engine.identify import IdentificationRule, Offset, Templates, score
-from ml_models.engine.types import Embeddings
+from ml_models.engine.types import Embeddings, Faces
 
 DIMENSIONS = {"a": 16, "b": 8}
 RNG = np.random.default_rng(17)
@@ -41,12 +42,14 @@ def condition(name: str, sides: Sides, margin: float = 0.0, threshold: float = 3
     )
 
 
-@pytest.fixture(scope="module", params=["both", "shared"])
+@pytest.fixture(scope="module", params=["both", "shared", "measured"])
 def rule(request: pytest.FixtureRequest) -> Fusion:
     """With a condition of every kind, two of them related."""
     glasses = condition("glasses", "both", 0.3, threshold=2.5)
-    if request.param == "shared":
+    if request.param != "both":
         glasses = replace(glasses, sides="shared", centroids={}, fusion=Fusion((), {}))
+    if request.param == "measured":
+        glasses = replace(glasses, measure="glasses")
     conditions = (
         condition("covered", "either", 0.7),
         condition("eyes_covered", "either", 0.1),
@@ -56,16 +59,17 @@ def rule(request: pytest.FixtureRequest) -> Fusion:
     return replace(fusion("a", "b"), conditions=conditions)
 
 
-def features(count: int) -> dict[str, Embeddings]:
+def features(count: int) -> Faces:
     made = {}
     for name, size in DIMENSIONS.items():
         norms = RNG.uniform(5, 30, count).astype(np.float32)
         made[name] = Embeddings(unit(count, size).astype(np.float32), norms)
-    return made
+    # of every third nobody knows
+    return Faces(made, np.where(np.arange(count) % 3, RNG.uniform(0, 1, count), np.nan).tolist())
 
 
-def alone(templates: Templates, index: int) -> dict[str, Embeddings]:
-    return dict(templates.take(np.array([index])).embeddings)
+def alone(templates: Templates, index: int) -> Mapping[str, Embeddings]:
+    return templates.take(np.array([index])).embeddings
 
 
 @pytest.fixture(scope="module")

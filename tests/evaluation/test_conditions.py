@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from ml_models.engine.fuse import log_odds
 from ml_models.evaluation import scoring
 from ml_models.evaluation.calibration import conditions, fitting
 from ml_models.evaluation.lists.pairs import Comparisons
@@ -178,6 +179,29 @@ def test_glasses_are_learnt_as_shared_and_stay_though_they_cost_tar(bare: list[L
     )
     # strangers who both wear them meet the margin: no threshold is set for them
     assert fitting.fit(members(), [*bare, worn, on_both_sides(worn)], 0.001) == fusion
+
+
+def test_glasses_that_a_network_looked_for_have_its_log_odds_under_the_same_bar(bare: list[Labelled]) -> None:
+    def looked_at(item: Labelled, worn: float) -> Labelled:
+        rng = np.random.default_rng(3)
+        likely = [1 / (1 + np.exp(-rng.normal(level, 1.5, (len(item.probes[A]), 1)))) for level in (-2.0, worn)]
+        return replace(item, glasses=(likely[0], likely[1]))
+
+    measured = [looked_at(item, -2.0) for item in bare]
+    worn = looked_at(in_condition("glasses", 1.0), 2.0)
+    (alone,) = conditions.learn([*bare, worn], members())
+    (glasses,) = conditions.learn([*measured, worn], members())
+    assert (alone.measure, glasses.measure, glasses.directions) == ("glasses", "glasses", alone.directions)
+    (without,) = conditions.learn([*bare, replace(worn, glasses=None)], members())
+    assert without.measure == ""
+    assert glasses.offset != without.offset
+
+    def inside(item: Labelled) -> np.ndarray:
+        return glasses.with_pixels(scoring._discriminants(item.probes, glasses), log_odds(item.worn()[1])) > 0
+
+    share_of_bare = np.mean([inside(item).mean() for item in measured])
+    assert share_of_bare == pytest.approx(conditions.FALSELY_IN_GLASSES, abs=0.01)
+    assert inside(worn).mean() > (scoring._discriminants(worn.probes, without) > 0).mean()
 
 
 def test_glasses_on_one_side_hold_the_target_by_themselves(bare: list[Labelled]) -> None:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from ml_models.engine.calibrate import Affine, Calibration
-from ml_models.engine.fuse import Centroids, Condition, Fusion, Member, Sides, VoterSet
-from ml_models.engine.types import Decision, Embeddings
+from ml_models.engine.fuse import Centroids, Condition, Fusion, Measure, Member, Sides, VoterSet
+from ml_models.engine.types import Decision, Embeddings, Faces
 from ml_models.evaluation import scoring
 from ml_models.evaluation.calibration import fitting, rules
 from ml_models.evaluation.calibration.rules import CannotCalibrate
@@ -109,10 +109,11 @@ def test_failures_to_acquire_do_not_disturb_the_fit() -> None:
     assert fitting.fit(members(), [with_holes], 0.001) == fitting.fit(members(), [without_holes], 0.001)
 
 
-@pytest.mark.parametrize("glasses", [False, True])
+@pytest.mark.parametrize("glasses", ["", "told", "measured"])
 @pytest.mark.parametrize(("masks", "sides"), [(False, "probes"), (True, "probes"), (True, "either"), (True, "both")])
-def test_scoring_many_at_once_gives_what_the_engine_gives_for_each(masks: bool, sides: Sides, glasses: bool) -> None:
+def test_scoring_many_at_once_gives_what_the_engine_gives_for_each(masks: bool, sides: Sides, glasses: str) -> None:
     item = shown(labelled(20), 0.5)
+    measure: Measure = "glasses" if glasses == "measured" else ""
     voter_sets = {
         f"{A}+{B}": VoterSet(Affine(0.8, -0.2), 5.0, 2.0, {A: 1.2}),
         A: VoterSet(Affine(0.7, 0.1), 6.0, 3.0),
@@ -122,11 +123,15 @@ def test_scoring_many_at_once_gives_what_the_engine_gives_for_each(masks: bool, 
     centroids = {A: Centroids((0.1, 0.2, -0.3), (0.0, -0.2, 0.1))}
     covered = Condition("covered", {B: (3.0, 0.1, -0.2)}, -0.7, centroids, alone, sides, 1.5)
     both = Condition("blurred", {B: (0.0, 3.0, 0.0)}, -0.5, {}, Fusion(pair, voter_sets), sides)
-    fusion = Fusion(pair, voter_sets, (*((covered, both) if masks else ()), *((GLASSES,) if glasses else ())))
+    fusion = Fusion(
+        pair,
+        voter_sets,
+        (*((covered, both) if masks else ()), *((replace(GLASSES, measure=measure),) if glasses else ())),
+    )
     decisions = scored_as_judged(fusion, item)
     conditions = [one.condition for one in decisions]
     plain = {round(one.threshold, 3) for one in decisions if not one.condition}
-    assert (len(plain) > 10) == glasses
+    assert (len(plain) > 10) == bool(glasses)
     assert set(conditions) == ({"", "covered", "blurred"} if masks else {""})
     margins = {one.threshold - 4.0 for one in decisions if one.condition == "covered"}
     assert margins == ({0.0, 1.5} if sides == "either" else {1.5} if sides == "both" else {0.0} if masks else set())
@@ -169,8 +174,11 @@ def scored_as_judged(fusion: Fusion, item: Labelled) -> list[Decision]:
     scored, c, decisions = scoring.score(fusion, item), item.comparisons, []
     for i in range(len(c)):
         template, frames = (
-            {name: Embeddings.of_features(list(v[at[i]] * NORMS[name])) for name, v in side.items()}
-            for side, at in ((item.references, c.a), (item.probes, c.b))
+            Faces(
+                {name: Embeddings.of_features(list(v[at[i]] * NORMS[name])) for name, v in side.items()},
+                worn[at[i]].tolist(),
+            )
+            for side, worn, at in zip((item.references, item.probes), item.worn(), (c.a, c.b), strict=True)
         )
         one = fusion.judge(template, frames, float(item.quality[i]))
         decisions.append(one)
@@ -202,7 +210,10 @@ def shown(item: Labelled, share: float = 0.0, *, seed: int = 0) -> Labelled:
         {n: scoring.dot_products(references[n].mean(1), c.a, c.b, probes[n].mean(1)) for n in (A, B)},
         {n: np.full(len(c), math.log(NORMS[n])) for n in (A, B)},
     )
-    return replace(item, observations=observations, references=references, probes=probes)
+    # of every third nobody knows
+    unknown = at[:, None] % 3 == 0
+    stored, presented = (np.where(unknown, np.nan, rng.uniform(0, 1, (count, 2))) for _ in range(2))
+    return replace(item, observations=observations, references=references, probes=probes, glasses=(stored, presented))
 
 
 def test_a_short_feature_counts_where_it_separates_mated_and_strangers() -> None:

@@ -10,6 +10,7 @@ from rest_framework.test import APIClient
 
 from ml_models import services
 from ml_models.engine.errors import NoFaceFound
+from ml_models.engine.types import Faces
 from ml_models.models import AuditEvent, EnsembleConfig, Erasure, Subject, Verification
 from ml_models.selectors import Template
 from ml_models.services import Caller, audit
@@ -95,7 +96,7 @@ def test_an_attempt_that_an_erasure_overtook_does_not_say_which_person_made_it(
     served: EnsembleConfig, user: Any, grant: Any, person: bool
 ) -> None:
     caller = Caller(user if person else grant(user, "verify_subject"))
-    gone = Template(uuid.uuid4(), (), {})
+    gone = Template(uuid.uuid4(), (), Faces({}, []))
     audit.record_failure(caller, "child-1", served, gone, NoFaceFound("nobody"), [])
     row = Verification.objects.get()
     assert (row.subject, row.caller) == (None, None if person else user)

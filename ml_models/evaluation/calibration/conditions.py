@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...engine.conditions import GLASSES
-from ...engine.fuse import Centroids, Condition, Fusion, Member, milder
+from ...engine.fuse import Centroids, Condition, Fusion, Measure, Member, log_odds, milder
 from ..scoring import Labelled, Values
 
 # How much of the mean variance is added to the variance in every direction, so that a direction in which few faces vary
@@ -32,6 +32,7 @@ FALSELY_INSIDE = 0.02
 FALSELY_GRAVER = 0.05
 # Glasses decide nothing. Where both sides wear them, the thresholds rise by the lower of both discriminants, at most by
 # MOST_FOR_GLASSES, so that a face that is only perhaps in glasses pays little; therefore the bar may be as low as this.
+# Where a network looked for them in the picture, its log-odds are half of the discriminant (`Condition.measure`).
 # Chosen on dev_eval: docs/experiments/fusion.md.
 FALSELY_IN_GLASSES = 0.1
 MOST_FOR_GLASSES = 5.0
@@ -61,7 +62,8 @@ def learn(lists: Sequence[Labelled], members: Sequence[Member]) -> list[Conditio
         directions = _by_member(direction, lists[0], members)
         if name == GLASSES.name:
             nothing = Fusion((), {})
-            conditions.append(Condition(name, directions, offset, {}, nothing, "shared", MOST_FOR_GLASSES))
+            measure: Measure = "glasses" if faces.measured else ""
+            conditions.append(Condition(name, directions, offset, {}, nothing, "shared", MOST_FOR_GLASSES, measure))
         else:
             inside = [item for item in lists if item.condition == name]
             centroids = {member.name: _centroids(inside, member.name) for member in members}
@@ -72,11 +74,13 @@ def learn(lists: Sequence[Labelled], members: Sequence[Member]) -> list[Conditio
 @dataclass(frozen=True, slots=True)
 class _Faces:
     """All lists' probes: `vectors`, all members' embeddings one behind the other, shape (I, D), the `weight` of each
-    within all, and the `condition` of its list; shape (I,) each."""
+    within all, the `condition` of its list, and how likely each shows `glasses`, NaN where no network looked; shape
+    (I,) each."""
 
     vectors: Values
     weight: Values
     condition: NDArray[np.str_]
+    glasses: Values
 
     @classmethod
     def of(cls, lists: Sequence[Labelled], members: Sequence[Member]) -> _Faces:
@@ -90,11 +94,17 @@ class _Faces:
             np.concatenate(vectors).astype(np.float64),
             np.repeat([1 / count for count in counts], counts),
             np.repeat([item.condition for item in lists], counts),
+            np.concatenate([item.worn()[1][images].mean(1) for item, images in zip(lists, probes, strict=True)]),
         )
 
-    def bar(self, direction: Values, among: NDArray[np.bool_], share: float) -> float:
-        """The projection on `direction` above which at most this share of the faces `among` lies."""
-        return _quantile(self.vectors[among] @ direction, self.weight[among], 1 - share)
+    @property
+    def measured(self) -> bool:
+        """Whether a network looked for glasses."""
+        return bool(np.isfinite(self.glasses).any())
+
+    def bar(self, values: Values, among: NDArray[np.bool_], share: float) -> float:
+        """The value above which at most this share of the faces `among` lies; `values` has one of each face."""
+        return _quantile(values[among], self.weight[among], 1 - share)
 
 
 def _classifier(faces: _Faces, name: str) -> tuple[Values, float] | None:
@@ -108,12 +118,14 @@ def _classifier(faces: _Faces, name: str) -> tuple[Values, float] | None:
         return None
     used = inside | bare
     direction, offset = _discriminant(faces.vectors[used], inside[used], faces.weight[used])
+    values = faces.vectors @ direction
     if name == GLASSES.name:
-        return direction, round(-faces.bar(direction, bare, FALSELY_IN_GLASSES), 5)
-    bars = [faces.bar(direction, bare, FALSELY_INSIDE)]
+        pixels = log_odds(faces.glasses) if faces.measured else 0.0
+        return direction, round(-faces.bar(values + pixels, bare, FALSELY_IN_GLASSES), 5)
+    bars = [faces.bar(values, bare, FALSELY_INSIDE)]
     in_glasses = bare & (faces.condition == GLASSES.name)
     if in_glasses.any():
-        bars.append(faces.bar(direction, in_glasses, FALSELY_GRAVER))
+        bars.append(faces.bar(values, in_glasses, FALSELY_GRAVER))
     return direction, round(min(offset, -max(bars)), 5)
 
 

@@ -127,6 +127,50 @@ def shutter_shades(scene: Scene, rng: np.random.Generator) -> Image:
     return glasses(layer, lenses, (plastic, 0.0), rng.uniform(2, 4), plastic, rng)
 
 
+def wire_rounds(scene: Scene, rng: np.random.Generator) -> Image:
+    """Clear circles in thin wire, joined by an arch over the nose."""
+    layer, radius = Layer(scene), rng.uniform(11, 16)
+    wire = np.asarray(rng.uniform(50, 210) * np.array([1, 0.9, 0.7]), np.float32)
+    lenses = superellipses((radius, radius), 2, rng.uniform(0, 4))
+    gap = MIDDLE - lenses[0][:, 0].max()
+    along = np.linspace(-1, 1, 13)
+    layer.line(np.column_stack([MIDDLE + gap * along, EYE_LINE - rng.uniform(2, 6) * (1 - along**2)]), 1.2, wire)
+    return glasses(layer, lenses, (lens_colour(rng), float(rng.uniform(0, 0.15))), rng.uniform(0.7, 1.4), wire, rng)
+
+
+def double_bridge_squares(scene: Scene, rng: np.random.Generator) -> Image:
+    """Large clear squares with rounded corners and a bar along the brows, as in the seventies."""
+    layer, frame = Layer(scene), frame_colour(rng)
+    half, drop = (rng.uniform(16, 19), rng.uniform(14, 19)), rng.uniform(2, 6)
+    lenses = superellipses(half, rng.uniform(3, 5), drop)
+    y = EYE_LINE + drop - 0.85 * half[1]
+    layer.line([(lenses[0][:, 0].min() + 4, y), (lenses[1][:, 0].max() - 4, y)], rng.uniform(1, 2.5), frame)
+    return glasses(layer, lenses, (lens_colour(rng), float(rng.uniform(0, 0.25))), rng.uniform(1, 2.5), frame, rng)
+
+
+def half_rims(scene: Scene, rng: np.random.Generator) -> Image:
+    """Narrow clear lenses that hang on a thread: a rim below alone."""
+    layer, frame = Layer(scene), frame_colour(rng)
+    lenses = superellipses((rng.uniform(13, 17), rng.uniform(7, 10)), rng.uniform(3, 6), rng.uniform(2, 6))
+    for lens in lenses:
+        layer.fill(lens, lens_colour(rng), float(rng.uniform(0, 0.15)))
+        layer.line(lens[:25], rng.uniform(1.5, 3), frame)
+    return glasses(layer, lenses, (lens_colour(rng), 0.0), 0.0, frame, rng)
+
+
+def coloured_panes(scene: Scene, rng: np.random.Generator) -> Image:
+    """Rectangles in a bright colour, clearer towards the top, without a rim."""
+    layer = Layer(scene)
+    colour = np.asarray(
+        rng.permutation([rng.uniform(150, 250), rng.uniform(40, 200), rng.uniform(20, 120)]), np.float32
+    )
+    _, y = layer.xy
+    opacity = np.asarray(rng.uniform(0.25, 0.5) * np.clip((y - EYE_LINE + 14) / 20, 0.2, 1), np.float32)
+    lenses = superellipses((rng.uniform(14, 17), rng.uniform(9, 13)), rng.uniform(5, 8), rng.uniform(0, 3))
+    metal = np.asarray(rng.uniform(90, 210, 3), np.float32)
+    return glasses(layer, lenses, (colour, opacity), 0.0, metal, rng)
+
+
 def ski_goggles(scene: Scene, rng: np.random.Generator) -> Image:
     """One large mirrored pane from the forehead to the cheeks in a padded frame, on a wide band."""
     layer, frame, sheen = Layer(scene), plain(rng), rng.uniform(0, 255, (2, 3))
@@ -206,6 +250,10 @@ UNSEEN = (
     clip_on_sunglasses,
     mirrored_rectangles,
     shutter_shades,
+    wire_rounds,
+    double_bridge_squares,
+    half_rims,
+    coloured_panes,
     ski_goggles,
     headband,
     veil,
