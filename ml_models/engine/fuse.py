@@ -188,8 +188,7 @@ class Condition:
 
     def with_pixels(self, values: NDArray[np.float64], pixels: NDArray[np.float64]) -> NDArray[np.float64]:
         """The discriminant, where the embeddings alone give `values`: with a `measure` the mean of these and of
-        `pixels`, the `log_odds` that were read from the pictures. The two are no independent witnesses, or it were the
-        sum.
+        `pixels`, the `log_odds` that were read from the pictures: no sum, for the two are no independent witnesses.
         """
         return (values + pixels) / 2 if self.measure else values
 

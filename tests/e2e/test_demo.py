@@ -90,7 +90,7 @@ class Agreeable(BaseHTTPRequestHandler):
         self._answer(answers.get(self.path.rsplit("/", 1)[-1], {"reference_id": "r"}))
 
     def do_GET(self) -> None:
-        self._answer({"version": 8})
+        self._answer({"version": 9})
 
     def do_DELETE(self) -> None:
         self._answer({})
