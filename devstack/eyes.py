@@ -44,7 +44,7 @@ from ml_models.evaluation.pictures.stress import CHANGES
 FOLDER = ROOT / "config" / "networks"
 SEED, EPOCHS, BATCH, LENSES = 20261127, 8, 256, 80
 # Log-odds of a clean picture in a fit before, above which the person wears real glasses, or perhaps does: by what is
-# looked for, dark ones for "covered". One in ten wears some; a first fit finds the heavy ones, a second one the rest.
+# looked for, dark ones for "covered". A first fit finds the heavy ones, a second one the rest.
 MARKS = {"covered": [(2.5, 0.7)], "glasses": [(1.5, -0.5), (2.5, 0.0)]}
 # a lens changes the square by so many grey levels on average, or it is not to be seen
 VISIBLE = 4.0
