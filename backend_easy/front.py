@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from http import HTTPStatus
 from typing import Any
 
@@ -29,7 +29,7 @@ from ml_models.services import admission
 from ml_models.services.line import Line, Turn
 
 from . import addresses, threads
-from .refusals import DRAINED_S, TICK_S, Ticks
+from .refusals import DRAINED_S, TICK_S, Ticks, due
 from .wsgi_call import Answer, Application, Pieces, Scope, call
 
 logger = logging.getLogger(__name__)
@@ -81,21 +81,6 @@ class Route:
     patience_s: Callable[[], float] = field(default=lambda: _PATIENCE_S)
 
 
-@dataclass(frozen=True, slots=True)
-class _Refused:
-    """One that is to be told so."""
-
-    name: str
-    began: float
-    detail: str
-    after_s: int
-    tell: Callable[[bytes], None]
-
-    def __call__(self) -> None:
-        metrics.answered(self.name, Overloaded.code, time.perf_counter() - self.began)
-        self.tell(_refusal(Overloaded.code, self.detail, self.after_s))
-
-
 class Front:
     """An ASGI application around Django's WSGI one."""
 
@@ -110,20 +95,19 @@ class Front:
             for name, kind in _PICTURES.items()
             if (path := _path(name))
         }
-        self._targets = {path.encode(): route for path, route in self._pictures.items()}
         self._monitoring = {path: Route(monitoring, name, 1) for name in _MONITORING if (path := _path(name))}
         self._monitoring[_path("healthz")] = Route(Lane("alive", threads.ALIVE), "healthz", 1)
 
     def refuses(self, target: bytes, tell: Callable[[bytes], None]) -> bool:
-        """Whether a POST to there is refused now; `tell` is called with the whole answer then, at a tick."""
-        route = self._targets.get(target)
+        """Whether a POST to this address, in ASCII, is refused now; `tell` is called with the whole answer then, at a
+        tick."""
+        route = self._pictures.get(target.decode())
         if route is None:
             return False
         try:
             route.lane.line.ask(route.urgency, route.patience_s())
         except Overloaded as error:
-            refused = _Refused(route.name, time.perf_counter(), str(error), error.retry_after_s, tell)
-            self._ticks.after_next(refused)
+            self._ticks.after_next(partial(_refuse, route.name, time.perf_counter(), error, tell))
             return True
         return False
 
@@ -141,7 +125,7 @@ class Front:
         except Overloaded as error:
             if route.name:
                 metrics.answered(route.name, error.code, time.perf_counter() - began)
-            await asyncio.sleep(2 * TICK_S - time.monotonic() % TICK_S)
+            await asyncio.sleep(due() * TICK_S - time.monotonic())
             await _send(send, _problem(error.code, str(error), retry_after(error.retry_after_s)))
         except addresses.OddAddress as error:
             await _send(send, _problem("invalid_request", str(error)))
@@ -295,6 +279,11 @@ def _problem(code: str, detail: str, headers: dict[str, str] | None = None) -> A
     return Answer(
         CODES[code], [(name.lower().encode(), value.encode()) for name, value in all_headers.items()], content
     )
+
+
+def _refuse(name: str, began: float, error: Overloaded, tell: Callable[[bytes], None]) -> None:
+    metrics.answered(name, error.code, time.perf_counter() - began)
+    tell(_refusal(error.code, str(error), error.retry_after_s))
 
 
 @lru_cache(64)

@@ -39,6 +39,11 @@ def usual_post(data: bytes) -> tuple[bytes, int, int] | None:
     return head and (head[1], head.end(), int(head[2]))
 
 
+def due() -> int:
+    """The number of the tick that a refusal is sent at."""
+    return int(time.monotonic() / TICK_S) + 2
+
+
 class Ticks:
     """Runs what is left until a tick, all together."""
 
@@ -46,12 +51,11 @@ class Ticks:
         self._due: dict[int, list[Callable[[], None]]] = {}
 
     def after_next(self, do: Callable[[], None]) -> None:
-        number = int(time.monotonic() / TICK_S) + 2
-        due = self._due.get(number)
-        if due is None:
-            due = self._due[number] = []
+        number = due()
+        if number not in self._due:
+            self._due[number] = []
             asyncio.get_running_loop().call_at(number * TICK_S, self._run, number)
-        due.append(do)
+        self._due[number].append(do)
 
     def _run(self, number: int) -> None:
         loop = asyncio.get_running_loop()

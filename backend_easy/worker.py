@@ -2,8 +2,8 @@
 that never comes to the end of its headers is not waited for, and no request is lost on a connection that was idle. And
 who is refused because too many come costs no more than reading its bytes.
 
-They reach into gunicorn's protocol class, whose version requirements.txt pins; tests/backend_easy/test_front.py and
-test_worker.py notice when a later one has moved.
+They reach into gunicorn's protocol class, whose version requirements.txt pins; tests/backend_easy/test_front.py,
+test_worker.py and test_refusals.py notice when a later one has moved.
 """
 
 from __future__ import annotations

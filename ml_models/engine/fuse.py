@@ -184,13 +184,13 @@ class Condition:
             values = values + faces[name].vectors.astype(np.float64) @ direction
         if not np.isfinite(values).all():
             raise InferenceFailed(f"{self.name}: the embeddings give a discriminant that is not finite.")
-        return self.with_pixels(values, log_odds(glasses_in(faces))) if self.measure else values
+        return self.with_pixels(values, glasses_in(faces))
 
-    def with_pixels(self, values: NDArray[np.float64], pixels: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The discriminant, where the embeddings alone give `values`: with a `measure` the mean of these and of
-        `pixels`, the `log_odds` that were read from the pictures: no sum, for the two are no independent witnesses.
+    def with_pixels(self, values: NDArray[np.float64], glasses: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The discriminant of each picture whose embeddings alone give `values`: with a `measure` the mean of these and
+        of the `log_odds` of `glasses`. No sum, for the two are no independent witnesses.
         """
-        return (values + pixels) / 2 if self.measure else values
+        return (values + log_odds(glasses)) / 2 if self.measure else values
 
     def shared_margin(self, stored: Numbers, shown: Numbers) -> Numbers:
         """What a "shared" condition adds to the thresholds: the lower of both sides' discriminants, at most

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from .compare import Observation, require_comparable, require_finite, require_same_members
 from .errors import InferenceFailed, MissingThreshold
-from .fuse import Condition, Fusion, discriminants, log_odds, raw_score
+from .fuse import Condition, Fusion, discriminants, raw_score
 from .types import Embeddings, Faces, Vectors, glasses_in
 
 Values = NDArray[np.float64]
@@ -185,17 +185,18 @@ def _observe(
     """Every candidate as `compare` observes it, and its discriminant by condition, shape (N,) each: both are linear in
     the references, so one matrix product a member gives the references' own, and their means are the candidates'."""
     require_same_members(templates.embeddings, frames)
-    observed, stored = {}, {condition.name: np.full(len(templates), condition.offset) for condition in conditions}
+    glasses = templates.glasses
+    observed, told = {}, {condition.name: np.full(len(glasses), condition.offset) for condition in conditions}
     for name, probes in frames.items():
         references = templates.embeddings[name]
         require_comparable(name, references, probes)
         directions = {c.name: direction for c in conditions if (direction := c.direction(name)) is not None}
         others = np.stack([probes.vectors.astype(np.float64).mean(0), *directions.values()])
-        cosines, *values = templates.means(_products(references.vectors, others)).T
+        products, *values = _products(references.vectors, others).T
         for condition, value in zip(directions, values, strict=True):
-            stored[condition] += value
+            told[condition] += value
+        cosines = templates.means(products)
         shorter = np.minimum.outer(references.norms.astype(np.float64), probes.norms.astype(np.float64))
         require_finite(name, cosines, shorter)
         observed[name] = Observation(np.clip(cosines, -1, 1), templates.means(np.log(shorter).mean(1)))
-    pixels = templates.means(log_odds(templates.glasses))
-    return observed, {c.name: c.with_pixels(stored[c.name], pixels) for c in conditions}
+    return observed, {c.name: templates.means(c.with_pixels(told[c.name], glasses)) for c in conditions}

@@ -16,7 +16,6 @@ from ..engine.fuse import (
     Fusion,
     Member,
     VoterSet,
-    log_odds,
     milder,
     raw_score,
     reachable_voter_sets,
@@ -172,8 +171,7 @@ class Labelled:
         sides = (self.references, first), (self.probes, second)
         stored, shown = (
             condition.with_pixels(
-                _discriminants({name: vectors[name][images] for name in condition.directions}, condition),
-                log_odds(worn[images]),
+                _discriminants({name: vectors[name][images] for name in condition.directions}, condition), worn[images]
             ).mean(1)
             for (vectors, images), worn in zip(sides, self.worn(), strict=True)
         )

@@ -133,7 +133,7 @@ class _Reading:
         self._waiting: list[_Row] = []  # whose vectors are still to be opened
         self._candidates: list[Candidate] = []
         self._starts: list[int] = []
-        self._enrolled = self._references = 0
+        self._enrolled = 0
 
     def add(self, subject_id: str, references: Sequence[_Row]) -> None:
         """One subject, with all of its references."""
@@ -144,8 +144,7 @@ class _Reading:
         _, subject, audit_key, *_ = complete[0]
         overridden = any(overridden for _, _, _, overridden, *_ in references)
         self._candidates.append(Candidate(subject, subject_id, audit_key, overridden))
-        self._starts.append(self._references)
-        self._references += len(complete)
+        self._starts.append(len(self._glasses) + len(self._waiting))
         self._waiting += complete
         if len(self._waiting) >= _TOGETHER:
             self.open_waiting()

@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ml_models.engine.fuse import log_odds
 from ml_models.evaluation import scoring
 from ml_models.evaluation.calibration import conditions, fitting
 from ml_models.evaluation.lists.pairs import Comparisons
@@ -197,7 +196,7 @@ def test_glasses_that_a_network_looked_for_have_its_log_odds_under_the_same_bar(
     assert glasses.offset != without.offset
 
     def inside(item: Labelled) -> np.ndarray:
-        return glasses.with_pixels(scoring._discriminants(item.probes, glasses), log_odds(item.worn()[1])) > 0
+        return glasses.with_pixels(scoring._discriminants(item.probes, glasses), item.worn()[1]) > 0
 
     share_of_bare = np.mean([inside(item).mean() for item in measured])
     assert share_of_bare == pytest.approx(conditions.FALSELY_IN_GLASSES, abs=0.01)
