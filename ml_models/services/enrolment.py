@@ -223,8 +223,8 @@ def _erasures(subject_id: str) -> int:
 
 def _erased_lately(subject_id: str) -> bool:
     """Whether the subject had references and has none: erasing and enrolling would be a way around the match."""
-    # a subject comes with its first reference: one without any had some
-    if Subject.objects.filter(subject_id=subject_id).exists():
+    # a subject comes with its first reference: one without any had some; one that has any came since it was read
+    if Subject.objects.filter(subject_id=subject_id, references__isnull=True).exists():
         return True
     window = timedelta(days=conf.get("REENROL_WINDOW_DAYS"))
     return erasures(subject_id).filter(at__gt=Now() - window).exists()

@@ -9,7 +9,7 @@ import pytest
 from django.core.management import call_command
 from rest_framework.test import APIClient
 
-from ml_models import rollouts, runtime, services
+from ml_models import rollouts, runtime, selectors, services
 from ml_models.engine.errors import UndecodableImage
 from ml_models.exceptions import DuplicateReference, NotEnrolled, NotFound, ReferenceMismatch
 from ml_models.models import Embedding, EnsembleConfig, Erasure, Reference, Subject, Verification
@@ -281,6 +281,18 @@ def test_of_two_first_enrolments_of_different_people_the_later_is_refused(
     with pytest.raises(ReferenceMismatch):
         first.result(LONG_S)
     assert Subject.objects.get().references.count() == 1
+
+
+def test_a_subject_that_began_while_its_template_was_read_is_not_one_whose_references_were_erased(
+    served: EnsembleConfig, portraits: Portraits, monkeypatch: Any, background: Any
+) -> None:
+    parking = Parking(monkeypatch, selectors, "template", after=True)
+    first = background(enroll, portraits.eileen_collins)
+    parking.arrive()
+    enroll(another(portraits.eileen_collins))
+    parking.let_go()
+    first.result(LONG_S)
+    assert Subject.objects.get().references.count() == 2
 
 
 def test_an_enrolment_that_always_comes_second_is_told_so(
