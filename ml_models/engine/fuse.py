@@ -251,6 +251,13 @@ class Fusion:
                     f"({listed(names)})."
                 )
 
+    @property
+    def foremost(self) -> Member:
+        """The member whose vote counts most where all of them vote by the plain rule."""
+        rule = self.voter_sets.get(voter_key(member.name for member in self.members))
+        trust = rule.trust if rule else {}
+        return max(self.members, key=lambda member: member.weight * trust.get(member.name, 1.0))
+
     def voters(self, quality_score: float) -> tuple[Member, ...]:
         return tuple(member for member in self.members if quality_score >= member.quality_threshold)
 

@@ -118,6 +118,18 @@ class Scores:
         return self.score - self.threshold
 
 
+def nearest(templates: Templates, frames: Mapping[str, Embeddings], most: int) -> NDArray[np.intp]:
+    """The candidates whose templates look most like the frames to the members that the templates have, nearest first,
+    at most so many: by the mean cosine.
+
+    Raises:
+        InferenceFailed: as `compare`.
+    """
+    observed, _ = _observe(templates, {name: frames[name] for name in templates.embeddings}, ())
+    similarity = np.stack([np.asarray(observation.similarity) for observation in observed.values()]).sum(0)
+    return np.argsort(-similarity, kind="stable")[:most]
+
+
 def score(rule: Fusion, templates: Templates, frames: Mapping[str, Embeddings], quality_score: float) -> Scores:
     """Score every candidate as `Fusion.judge` does.
 

@@ -15,8 +15,8 @@ from .. import runtime, tracing
 from ..engine import identify as engine
 from ..engine.compare import by_member
 from ..engine.quality import advised
-from ..engine.types import Decision, Quality
-from ..exceptions import InvalidRequest, NotEnrolled, NotReady, Overloaded, SearchedTooMuch
+from ..engine.types import Decision, Faces, Quality
+from ..exceptions import ConfigChanged, InvalidRequest, NotEnrolled, NotReady, Overloaded, SearchedTooMuch
 from ..models import EnsembleConfig, Identification
 from . import challenges, groups, limits, liveness, lockout, rosters, searches, subject_ids
 from .attempts import require_frames, steps_ms
@@ -29,6 +29,9 @@ from .searches import Search
 MAX_SUBJECTS = 200
 """Who is searched without a group is named in the request."""
 MOST_CANDIDATES = 3
+SHORTLIST = 64
+"""Of a larger roster so many are compared by every member: those nearest to the frames by the foremost one. Nobody
+further down comes near the threshold: docs/decisions/identify.md."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +124,8 @@ def _identify(
     if wait_s := limits.spend("candidates", search.caller.credential_id, len(search.subject_ids)):
         raise SearchedTooMuch(wait_s)
     claim = group_id or challenges.among(among)
-    reading = partial(_read, search, rosters.reader(search.subject_ids, config))
+    only = version.rule.foremost.name if len(search.subject_ids) > 2 * SHORTLIST else None
+    reading = partial(_read, search, rosters.reader(search.subject_ids, config, only))
     with tracing.span("identify.pictures"):
         live, shown = liveness.take(attempt, search.caller, version, "identify", claim, answer, images, [reading])
         timings = steps_ms(shown) | {"roster": search.read_ms}
@@ -131,27 +135,28 @@ def _identify(
     began = time.perf_counter()
     with tracing.span("identify.search"):
         faces = by_member(attempt.frames)
-        scores = engine.score(version.rule, roster.templates, faces, attempt.quality.score)
+        near = _shortlist(roster, faces, config) if only else roster
+        scores = engine.score(version.rule, near.templates, faces, attempt.quality.score)
         order = np.argsort(-scores.margin, kind="stable")
         best = int(order[0])
-        own = roster.templates.take(order[:1]).embeddings
+        own = near.templates.take(order[:1]).embeddings
         decision = version.rule.judge(own, faces, attempt.quality.score)
         decided, reviewed = _decide(scores.margin[order], decision, rule.at(len(roster.candidates)))
     if decided.decision == "match":
         live.require_subject(search.caller, version, shown, own)
     if len(search.subject_ids) == 1:  # who it should be is known: each failure is a guess, as a verify's is
-        claimed = roster.candidates[best]
+        claimed = near.candidates[best]
         lockout.settle(search.caller, claimed.subject, claimed.subject_id, decided.decision)
     margin = float(scores.margin[best] - scores.margin[order[1]]) if len(order) > 1 else None
-    ranked = tuple(Ranked(roster.candidates[i], float(scores.score[i])) for i in order[:reviewed])
+    ranked = tuple(Ranked(near.candidates[i], float(scores.score[i])) for i in order[:reviewed])
     elapsed_ms = (time.perf_counter() - started) * 1000
     timings |= {"search": (time.perf_counter() - began) * 1000, "total": elapsed_ms}
     quality = advised(attempt.quality, decided.probe_condition)
     search.shown = tuple(one.candidate for one in ranked)
     with tracing.span("identify.audit"):
         row = searches.record_decision(search, decided, margin, quality, timings)
-    frames = {"frames": len(images), "dropped": len(attempt.dropped)}
-    tracing.note(decision=decided.decision, config_version=config.version, candidates=len(order), **frames)
+    frames = {"frames": len(images), "dropped": len(attempt.dropped), "candidates": len(roster.candidates)}
+    tracing.note(decision=decided.decision, config_version=config.version, **frames)
     named = ranked[0].candidate.subject_id if decided.decision == "match" else None
     reviewable = ranked if decided.decision == "review" else ()
     return Identified(
@@ -181,6 +186,20 @@ def _read(search: Search, reader: Callable[[], Roster]) -> None:
     if roster.not_embedded:
         raise NotReady("Nobody on this roster is embedded for the active version yet.")
     raise NotEnrolled("Nobody on this roster has a reference. Enroll them first.")
+
+
+def _shortlist(roster: Roster, faces: Faces, config: EnsembleConfig) -> Roster:
+    """The candidates who may be named, read with the vectors of every member.
+
+    Raises:
+        ConfigChanged: none of them is there any more.
+        CryptoError, InferenceFailed: see `rosters.read`.
+    """
+    nearest = engine.nearest(roster.templates, faces, SHORTLIST)
+    near = rosters.read([roster.candidates[i].subject_id for i in nearest], config)
+    if not near.candidates:
+        raise ConfigChanged("The roster changed while the picture was processed. Try again.")
+    return near
 
 
 def _decide(margins: Any, best: Decision, offset: engine.Offset) -> tuple[Decision, int]:

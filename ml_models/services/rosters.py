@@ -46,9 +46,10 @@ ORDER BY subject_id
 """
 _LISTED = 6
 _VECTOR = ", member{n}.id::text, member{n}.vector"
+_PRESENT = ", member{n}.present"
 _MEMBER = """
 LEFT JOIN LATERAL (
-    SELECT id, vector FROM ml_models_embedding
+    SELECT {columns} FROM ml_models_embedding
     WHERE reference_id = listed.reference AND space = %(space{n})s OFFSET 0
 ) member{n} ON true"""
 _CHIPS = "SELECT id::text, chip FROM ml_models_reference WHERE id = ANY(%(references)s::uuid[])"
@@ -80,32 +81,43 @@ class Roster:
     not_embedded: int
 
 
-def read(subject_ids: Sequence[str], config: EnsembleConfig) -> Roster:
-    """The candidates among these subjects. Each one is read whole, in one query.
+def read(subject_ids: Sequence[str], config: EnsembleConfig, only: str | None = None) -> Roster:
+    """The candidates among these subjects, in one query.
 
     Args:
         subject_ids: the host's, each once.
+        only: the member whose vectors are read; of the others it is only seen that they are there. Of all members by
+            default.
 
     Raises:
         CryptoError: a ciphertext does not open, or is another subject's: then nobody is searched.
         InferenceFailed: a vector is not of its member's dimension.
     """
-    return reader(subject_ids, config)()
+    return reader(subject_ids, config, only)()
 
 
-def reader(subject_ids: Sequence[str], config: EnsembleConfig) -> Callable[[], Roster]:
+def reader(subject_ids: Sequence[str], config: EnsembleConfig, only: str | None = None) -> Callable[[], Roster]:
     """What reads them, as `read`, in any thread: with this thread's connection, which has to rest meanwhile."""
     database = connections[DEFAULT_DB_ALIAS]
     database.ensure_connection()
-    return partial(_read, database, subject_ids, list(config.members.all()))
+    members = list(config.members.all())
+    read = [member for member in members if only in (None, member.artifact.name)]
+    return partial(_read, database, subject_ids, read, [member for member in members if member not in read])
 
 
-def _read(database: BaseDatabaseWrapper, subject_ids: Sequence[str], members: Sequence[EnsembleMember]) -> Roster:
-    reading, numbers = _Reading(members), range(len(members))
+def _read(
+    database: BaseDatabaseWrapper,
+    subject_ids: Sequence[str],
+    members: Sequence[EnsembleMember],
+    present: Sequence[EnsembleMember],
+) -> Roster:
+    reading = _Reading(members)
+    columns = [(_VECTOR, "id, vector")] * len(members) + [(_PRESENT, "true AS present")] * len(present)
     query = _ROSTER.format(
-        vectors="".join(_VECTOR.format(n=n) for n in numbers), members="".join(_MEMBER.format(n=n) for n in numbers)
+        vectors="".join(selected.format(n=n) for n, (selected, _) in enumerate(columns)),
+        members="".join(_MEMBER.format(n=n, columns=found) for n, (_, found) in enumerate(columns)),
     )
-    spaces = {f"space{n}": member.space for n, member in enumerate(members)}
+    spaces = {f"space{n}": member.space for n, member in enumerate([*members, *present])}
     asked = {**spaces, "subject_ids": list(subject_ids)}
     # Django's own cursor has every vector sent as hexadecimal text. After a stream libpq gives rows in pieces until the
     # next query outside a pipeline: the service has no pipelines
@@ -156,7 +168,9 @@ class _Reading:
         subject_ids, subjects, _, _, references, glasses, *stored = zip(*self._waiting, strict=True)
         self._waiting.clear()
         self._glasses += glasses
-        for member, opened, keys, vectors in zip(self._members, self._opened, stored[::2], stored[1::2], strict=True):
+        vectors_of = 2 * len(self._members)  # what comes after says that the other members' are there
+        columns = zip(self._members, self._opened, stored[:vectors_of:2], stored[1:vectors_of:2], strict=True)
+        for member, opened, keys, vectors in columns:
             opened += map(self.opener.open, keys, references, repeat(member.space), subjects, subject_ids, vectors)
 
     def roster(self, asked: int) -> Roster:

@@ -14,6 +14,7 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from ml_models import crypto, metrics, runtime, services, signals
+from ml_models.engine import identify as engine
 from ml_models.engine.errors import InferenceFailed
 from ml_models.exceptions import ConfigChanged, LockedOut, NotReady, Slowed
 from ml_models.models import (
@@ -93,6 +94,49 @@ def test_the_face_of_a_member_is_named(
     assert {"roster", "search", "total", "detect"} <= row.timings_ms.keys()
     assert events() == []
     assert [(fact["decision"], fact["subject_id"]) for fact in heard] == [("match", "child-1")]
+
+
+@pytest.fixture
+def shortlist(roster: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The roster is a large one: only the nearest candidate is compared by every member."""
+    monkeypatch.setattr(identification, "SHORTLIST", 1)
+    return roster
+
+
+def test_of_a_large_roster_only_the_nearest_are_opened_whole(
+    door: APIClient, shortlist: str, portraits: Portraits, served: EnsembleConfig
+) -> None:
+    foremost = runtime.active().rule.foremost.name
+    others = [member.space for member in served.members.all() if member.artifact.name != foremost]
+    unread = Embedding.objects.filter(reference__subject__subject_id="child-2", space__in=others)
+    assert unread.update(vector=b"would not open") == 2
+    body = identify(door, portraits.eileen_collins, group=shortlist).json()
+    assert (body["decision"], body["subject_id"], body["searched"]) == ("match", "child-1", 2)
+    assert len(body["members"]) == 3
+    assert body["score"] == pytest.approx(
+        services.verify(services.NOBODY, "child-1", [portraits.eileen_collins]).decision.score, abs=1e-4
+    )
+    assert Identification.objects.get().candidates == 2
+    response = identify(door, portraits.grace_hopper, group=shortlist)
+    assert (response.status_code, response.json()["code"]) == (500, "inference_failed")
+    unread.delete()
+    body = identify(door, portraits.eileen_collins, group=shortlist).json()
+    assert (body["searched"], body["not_embedded"]) == (1, 1)
+
+
+def test_a_large_roster_that_is_erased_before_its_nearest_are_read_names_nobody(
+    door: APIClient, shortlist: str, portraits: Portraits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nearest = engine.nearest
+
+    def late(*of: Any) -> Any:
+        erasure.erase_subject(services.NOBODY, "child-1")
+        return nearest(*of)
+
+    monkeypatch.setattr(engine, "nearest", late)
+    response = identify(door, portraits.eileen_collins, group=shortlist)
+    assert (response.status_code, response.json()["code"]) == (409, "config_changed")
+    assert not Identification.objects.filter(decision="match").exists()
 
 
 def test_a_stranger_is_not_named_and_leaves_an_event(door: APIClient, roster: str, portraits: Portraits) -> None:

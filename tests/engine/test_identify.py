@@ -12,7 +12,7 @@ import pytest
 from ml_models.engine.calibrate import Affine, Calibration
 from ml_models.engine.errors import InferenceFailed, LowQuality, MissingThreshold
 from ml_models.engine.fuse import Centroids, Condition, Fusion, Member, Sides, VoterSet, voter_key
-from ml_models.engine.identify import IdentificationRule, Offset, Templates, score
+from ml_models.engine.identify import IdentificationRule, Offset, Templates, nearest, score
 from ml_models.engine.types import Embeddings, Faces
 
 DIMENSIONS = {"a": 16, "b": 8}
@@ -174,3 +174,21 @@ def test_offsets_that_would_name_more_easily_than_verify_or_than_fewer_do_are_re
 def test_a_target_that_is_none_is_refused(target: float) -> None:
     with pytest.raises(ValueError, match="FPIR"):
         IdentificationRule(target, OFFSETS)
+
+
+def test_the_nearest_are_told_by_the_members_that_the_templates_have() -> None:
+    everybody, probe = features(12), features(2)
+    templates = Templates(Faces({"a": everybody["a"]}, [None]), np.array([0, 3, 4, 9]))
+    products = everybody["a"].vectors @ probe["a"].vectors.mean(0)
+    means = [products[rows].mean() for rows in (slice(0, 3), slice(3, 4), slice(4, 9), slice(9, 12))]
+    assert nearest(templates, probe, 3).tolist() == np.argsort(means)[::-1][:3].tolist()
+    with pytest.raises(InferenceFailed):
+        nearest(templates, Faces({"a": Embeddings.of_features(probe["b"].vectors)}, [None]), 3)
+
+
+def test_the_foremost_member_is_the_one_whose_vote_counts_most() -> None:
+    both = fusion("a", "b")
+    assert both.foremost.name == "a"
+    [(key, rule)] = both.voter_sets.items()
+    assert replace(both, voter_sets={key: replace(rule, trust={"b": 1.2})}).foremost.name == "b"
+    assert replace(both, voter_sets={}).foremost.name == "a"
