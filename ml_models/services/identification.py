@@ -30,8 +30,8 @@ MAX_SUBJECTS = 200
 """Who is searched without a group is named in the request."""
 MOST_CANDIDATES = 3
 SHORTLIST = 64
-"""Of a larger roster so many are compared by every member: those nearest to the frames by the foremost one. Nobody
-further down comes near the threshold: docs/decisions/identify.md."""
+"""Of a roster of more than twice as many, so many are compared by every member: those nearest to the frames by the
+foremost one. Nobody further down comes near the threshold: docs/decisions/identify.md."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +198,7 @@ def _shortlist(roster: Roster, faces: Faces, config: EnsembleConfig) -> Roster:
     nearest = engine.nearest(roster.templates, faces, SHORTLIST)
     near = rosters.read([roster.candidates[i].subject_id for i in nearest], config)
     if not near.candidates:
-        raise ConfigChanged("The roster changed while the picture was processed. Try again.")
+        raise ConfigChanged(searches.ROSTER_CHANGED)
     return near
 
 

@@ -101,8 +101,8 @@ def reader(subject_ids: Sequence[str], config: EnsembleConfig, only: str | None 
     database = connections[DEFAULT_DB_ALIAS]
     database.ensure_connection()
     members = list(config.members.all())
-    read = [member for member in members if only in (None, member.artifact.name)]
-    return partial(_read, database, subject_ids, read, [member for member in members if member not in read])
+    opened = [member for member in members if only in (None, member.artifact.name)]
+    return partial(_read, database, subject_ids, opened, [member for member in members if member not in opened])
 
 
 def _read(

@@ -21,6 +21,8 @@ from .rosters import Candidate, Roster
 _MANY = 50
 """Of a search among so many, a chosen one of them is hardly guessed by it; one among n counts as `_MANY`/n searches."""
 
+ROSTER_CHANGED = "The roster changed while the picture was processed. Try again."
+
 # by hand, as in `lockout`
 _HELD = """
 SELECT id, locked_until - statement_timestamp() FROM ml_models_subject
@@ -104,7 +106,7 @@ def _require_present(search: Search) -> None:
         cursor.execute(_MEMBERS, [search.group, [candidate.subject_id for candidate in search.shown]])
         [(members,)] = cursor.fetchall()
     if len(held) < len(pks) or (search.group and members < len(pks)):
-        raise ConfigChanged("The roster changed while the picture was processed. Try again.")
+        raise ConfigChanged(ROSTER_CHANGED)
     lockout.require_free(held[pks[0]], lockout.slow_left(search.caller, pks[0]))
 
 

@@ -244,10 +244,24 @@ def test_an_erasure_between_a_decision_and_its_audit_row_leaves_the_row_without_
     assert (row.subject_id, row.caller_id, row.decision) == (None, None, "match")
 
 
+@pytest.mark.parametrize(
+    ("module", "name", "after"),
+    [
+        pytest.param(locks, "share_versions", False, id="about to write"),
+        # it found no template, and is still to ask whether there was one that was erased
+        pytest.param(selectors, "template", True, id="template read"),
+    ],
+)
 def test_two_first_enrolments_of_one_person_at_once_both_succeed(
-    served: EnsembleConfig, portraits: Portraits, monkeypatch: Any, background: Any
+    served: EnsembleConfig,
+    portraits: Portraits,
+    monkeypatch: Any,
+    background: Any,
+    module: Any,
+    name: str,
+    after: bool,
 ) -> None:
-    parking = Parking(monkeypatch, locks, "share_versions")
+    parking = Parking(monkeypatch, module, name, after=after)
     first = background(enroll, portraits.eileen_collins)
     parking.arrive()
     enroll(another(portraits.eileen_collins))
@@ -281,18 +295,6 @@ def test_of_two_first_enrolments_of_different_people_the_later_is_refused(
     with pytest.raises(ReferenceMismatch):
         first.result(LONG_S)
     assert Subject.objects.get().references.count() == 1
-
-
-def test_a_subject_that_began_while_its_template_was_read_is_not_one_whose_references_were_erased(
-    served: EnsembleConfig, portraits: Portraits, monkeypatch: Any, background: Any
-) -> None:
-    parking = Parking(monkeypatch, selectors, "template", after=True)
-    first = background(enroll, portraits.eileen_collins)
-    parking.arrive()
-    enroll(another(portraits.eileen_collins))
-    parking.let_go()
-    first.result(LONG_S)
-    assert Subject.objects.get().references.count() == 2
 
 
 def test_an_enrolment_that_always_comes_second_is_told_so(
