@@ -105,6 +105,26 @@ class Centroids:
 
 
 @dataclass(frozen=True, slots=True)
+class Pair:
+    """Whether both sides wear the same pair of glasses, by the similarity that the network `by` gives of them: surely
+    not up to `another`, surely from `same` on."""
+
+    by: str
+    another: float
+    same: float
+
+    def __post_init__(self) -> None:
+        if not -1 <= self.another < self.same <= 1:
+            raise ValueError(f"{self.by}: another pair is less similar than the same one, both within -1 and 1.")
+
+    def share(self, observed: Mapping[str, Observation]) -> Numbers:
+        """In [0, 1], in between linear in the similarity; 1 where nobody compared the pairs."""
+        if self.by not in observed:
+            return 1.0
+        return np.clip((observed[self.by].similarity - self.another) / (self.same - self.another), 0.0, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
 class Condition:
     """A decision rule for one kind of face, blurred or covered ones say, and the classifier that recognises it.
 
@@ -120,7 +140,8 @@ class Condition:
     it. "shared": as "both", but it decides nothing: it has no `fusion` and no centroids of its own, and the surer it is
     that both sides show it, the higher are the thresholds of the rule that decides (`shared_margin`). Where `measure`
     is "glasses", the discriminant is the mean of that of the embeddings and of the log-odds for glasses that a network
-    reads from the picture (`with_pixels`); a picture that was not measured counts as one in glasses.
+    reads from the picture (`with_pixels`); a picture that was not measured counts as one in glasses. With a `pair` the
+    margin counts only as far as both sides wear the same one: two who wear different glasses look no more alike for it.
 
     `fusion` decides such attempts, with members, calibrations and thresholds of its own. A member of the version that
     is not among them abstains.
@@ -134,6 +155,7 @@ class Condition:
     sides: Sides = "probes"
     both_margin: float = 0.0
     measure: Measure = ""
+    pair: Pair | None = None
     # as arrays: made once, not with every attempt
     _arrays: Mapping[str, NDArray[np.float64]] = field(init=False, repr=False, compare=False)
 
@@ -153,8 +175,8 @@ class Condition:
                 f"both sides finite and at least 0, not {self.both_margin}."
             )
         object.__setattr__(self, "_arrays", {name: np.array(numbers) for name, numbers in self.directions.items()})
-        if self.measure not in get_args(Measure) or (self.measure and self.sides != "shared"):
-            raise ValueError(f"{self.name}: only a shared condition has a measure, and that is glasses.")
+        if self.measure not in get_args(Measure) or ((self.measure or self.pair) and self.sides != "shared"):
+            raise ValueError(f"{self.name}: only a shared condition has a measure, which is glasses, or a pair.")
         if self.sides == "shared" and (self.fusion.members or self.fusion.voter_sets or self.centroids):
             raise ValueError(
                 f"{self.name}: a shared condition decides nothing and has no members, thresholds or centroids."
@@ -192,10 +214,11 @@ class Condition:
         """
         return (values + log_odds(glasses)) / 2 if self.measure else values
 
-    def shared_margin(self, stored: Numbers, shown: Numbers) -> Numbers:
+    def shared_margin(self, stored: Numbers, shown: Numbers, observed: Mapping[str, Observation]) -> Numbers:
         """What a "shared" condition adds to the thresholds: the lower of both sides' discriminants, at most
-        `both_margin`, and nothing under 0."""
-        return np.clip(np.minimum(stored, shown), 0.0, self.both_margin)
+        `both_margin`, and nothing under 0; of that the `pair`'s share, by what was `observed` of both sides."""
+        margin = np.clip(np.minimum(stored, shown), 0.0, self.both_margin)
+        return margin * self.pair.share(observed) if self.pair else margin
 
     def relative(
         self, template: Mapping[str, Embeddings], probes: Mapping[str, Embeddings]
@@ -276,10 +299,12 @@ class Fusion:
             LowQuality, MissingThreshold: see `decide`.
         """
         shown = discriminants(frames, self.conditions)
-        condition, margin = self.deciding(discriminants(template, self.of_references), shown)
+        observed = compare(template, frames)
+        condition, margin = self.deciding(discriminants(template, self.of_references), shown, observed)
         if condition is None:
-            return self.decide(compare(template, frames), quality_score, margin)
-        decision = condition.fusion.decide(condition.compare(template, frames), quality_score, margin)
+            return self.decide(self.of_members(observed), quality_score, margin)
+        relative = self.of_members(condition.compare(template, frames))
+        decision = condition.fusion.decide(relative, quality_score, margin)
         probe = self._strongest(self.without_shared(shown))
         return replace(decision, condition=condition.name, probe_condition=probe.name if probe else "")
 
@@ -298,16 +323,23 @@ class Fusion:
         to it. Blurred or masked faces are told apart by other features."""
         return [c for c in self.conditions if c.sides == "shared" and (not deciding or related(c.name, deciding.name))]
 
-    def deciding(self, stored: Mapping[str, float], shown: Mapping[str, float]) -> tuple[Condition | None, float]:
+    def of_members(self, by_network: Mapping[str, T]) -> dict[str, T]:
+        """What is known by network, of those that are members: others only tell one pair of glasses from another."""
+        names = {member.name for member in self.members}
+        return {name: value for name, value in by_network.items() if name in names}
+
+    def deciding(
+        self, stored: Mapping[str, float], shown: Mapping[str, float], observed: Mapping[str, Observation]
+    ) -> tuple[Condition | None, float]:
         """The condition whose rule decides an attempt, None when the plain rule does, and the margin that is added to
         its thresholds, where both sides show it or a related one, or a shared one. `stored` and `shown` are the
-        references' and the frames' `discriminants`.
+        references' and the frames' `discriminants`, `observed` is what `compare` gives.
 
         Of two `related` conditions the graver counts, of two others the one with the higher discriminant.
         """
         condition, margin = self._deciding(self.without_shared(stored), self.without_shared(shown))
         for shared in self.shared_under(condition):
-            added = shared.shared_margin(stored.get(shared.name, 0.0), shown.get(shared.name, 0.0))
+            added = shared.shared_margin(stored.get(shared.name, 0.0), shown.get(shared.name, 0.0), observed)
             margin = max(margin, float(added))
         return condition, margin
 

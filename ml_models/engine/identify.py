@@ -155,8 +155,9 @@ def score(rule: Fusion, templates: Templates, frames: Mapping[str, Embeddings], 
         else:
             values = np.asarray(raw_score(observed, voters, voter_set))[subjects]
         margins = np.full(len(subjects), margin)
+        own_observed = {name: o.take(subjects) for name, o in observed.items()}
         for shared in rule.shared_under(condition):
-            added = shared.shared_margin(stored[shared.name][subjects], shown.get(shared.name, 0.0))
+            added = shared.shared_margin(stored[shared.name][subjects], shown.get(shared.name, 0.0), own_observed)
             margins = np.maximum(margins, added)
         scores.score[subjects] = voter_set.calibration(values)
         scores.threshold[subjects] = voter_set.threshold + margins
@@ -176,9 +177,9 @@ def _by_rule(
     in_any = sum((values > 0 for values in stored.values()), np.zeros(count, bool))
     for subject in np.flatnonzero(in_any).tolist():
         own = {name: float(values[subject]) for name, values in stored.items() if values[subject] > 0}
-        condition, margin = rule.deciding(own, shown)
+        condition, margin = rule.deciding(own, shown, {})
         alike[condition.name if condition else "", margin].append(subject)
-    condition, margin = rule.deciding({}, shown)
+    condition, margin = rule.deciding({}, shown, {})
     alike[condition.name if condition else "", margin] += np.flatnonzero(~in_any).tolist()
     return {key: np.array(subjects, np.intp) for key, subjects in alike.items() if subjects}
 

@@ -83,6 +83,18 @@ class Observations:
             {name: values[keep] for name, values in self.log_norms.items()},
         )
 
+    def of(self, members: Sequence[Member]) -> Observations:
+        """Those of these members."""
+        names = [member.name for member in members]
+        return Observations(
+            {name: self.similarities[name] for name in names}, {name: self.log_norms[name] for name in names}
+        )
+
+    @property
+    def by_network(self) -> dict[str, Observation]:
+        """As `engine.compare.compare` gives them, shape (N,)."""
+        return {name: Observation(values, self.log_norms[name]) for name, values in self.similarities.items()}
+
     @property
     def acquired(self) -> NDArray[np.bool_]:
         return np.asarray(np.logical_and.reduce([np.isfinite(values) for values in self.similarities.values()]))
@@ -175,7 +187,8 @@ class Labelled:
             ).mean(1)
             for (vectors, images), worn in zip(sides, self.worn(), strict=True)
         )
-        return np.nan_to_num(np.asarray(condition.shared_margin(stored[a], shown[b]), np.float64))
+        margin = condition.shared_margin(stored[a], shown[b], self.observations.by_network)
+        return np.nan_to_num(np.asarray(margin, np.float64))
 
     def relative_to(self, condition: Condition) -> Labelled:
         """The same comparisons, their similarities taken relative to the condition's centroids."""
@@ -272,11 +285,7 @@ def ratios(member: Member, observations: Observations) -> Values:
 
 def raw_scores(voters: Sequence[Member], rule: VoterSet, observations: Observations) -> Values:
     """The mean of the voters' log-likelihood ratios by weight · trust, shape (N,)."""
-    measured = {
-        member.name: Observation(observations.similarities[member.name], observations.log_norms[member.name])
-        for member in voters
-    }
-    return np.asarray(raw_score(measured, voters, rule))
+    return np.asarray(raw_score(observations.by_network, voters, rule))
 
 
 def voters_of(members: Sequence[Member], key: str) -> tuple[Member, ...]:

@@ -129,7 +129,12 @@ def acquired(studies: Sequence[Study]) -> list[Labelled]:
 
 def score_with(fusion: Fusion, labelled: Sequence[Labelled]) -> Scores:
     """Every list scored by one decision rule."""
-    return Scores(list(labelled), [scoring.score(fusion, item) for item in labelled])
+    return Scores(of_members(fusion, labelled), [scoring.score(fusion, item) for item in labelled])
+
+
+def of_members(fusion: Fusion, labelled: Sequence[Labelled]) -> list[Labelled]:
+    """Without what other networks than the rule's members observed."""
+    return [replace(item, observations=item.observations.of(fusion.members)) for item in labelled]
 
 
 def measure(

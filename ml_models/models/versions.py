@@ -14,6 +14,7 @@ from django.db import models
 from django.db.models import Q, Value
 from numpy.typing import NDArray
 
+from ..config import EYEWEAR
 from ..engine.embed import space_id
 from ..engine.types import InputContract
 
@@ -237,6 +238,11 @@ class EnsembleMember(models.Model):
     def save(self, *args: Any, **kwargs: Any) -> None:
         _require_draft(self.config_id)
         super().save(*args, **kwargs)
+
+    @property
+    def votes(self) -> bool:
+        """Whether its similarities count for a match."""
+        return self.artifact.family != EYEWEAR
 
     @cached_property
     def space(self) -> str:

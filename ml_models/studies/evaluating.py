@@ -20,7 +20,7 @@ from ..evaluation.errors import StudyRefused
 from ..evaluation.lists.pairs import Pool
 from ..evaluation.report import Scorer
 from ..evaluation.scoring import Labelled
-from ..evaluation.study import Scores, Study, acquired, cells, score_with
+from ..evaluation.study import Scores, Study, acquired, cells, of_members, score_with
 from ..exceptions import ConfigChanged
 from ..models import EnsembleConfig, EvaluationReport
 from ..versions import comparison, evidence, numbers
@@ -164,7 +164,8 @@ def _crossed(fusions: Mapping[cross_validation.Parts, Fusion], part_of: NDArray[
     """Scores from numbers fitted on other subjects. There is no one threshold then: margins are compared with 0."""
 
     def score(labelled: Sequence[Labelled]) -> Scores:
-        return Scores(list(labelled), cross_validation.crossed(fusions, labelled, part_of)).scored_ones()
+        scored = cross_validation.crossed(fusions, labelled, part_of)
+        return Scores(of_members(next(iter(fusions.values())), labelled), scored).scored_ones()
 
     return score
 

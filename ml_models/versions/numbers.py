@@ -14,15 +14,16 @@ from django.db import transaction
 
 from ..engine.calibrate import Affine, Calibration
 from ..engine.challenge import TurnedRule
+from ..engine.compare import listed
 from ..engine.detect import LANDMARKS_ID
 from ..engine.errors import MissingThreshold
-from ..engine.fuse import Centroids, Condition, Fusion, Member, VoterSet
+from ..engine.fuse import Centroids, Condition, Fusion, Member, Pair, VoterSet
 from ..engine.identify import IdentificationRule, Offset
 from ..engine.presentation import PassiveRule
 from ..engine.quality import ENROLL_LIMITS, SCORE_ID, VERIFY_LIMITS, QualityLimits
 from ..engine.types import canonical_json
 from ..exceptions import ConfigInvalid, NotReady
-from ..models import EnsembleConfig
+from ..models import EnsembleConfig, EnsembleMember
 
 
 def fusion(config: EnsembleConfig) -> Fusion:
@@ -32,12 +33,14 @@ def fusion(config: EnsembleConfig) -> Fusion:
         ConfigInvalid: a calibration or threshold is missing or not usable.
     """
     try:
-        rows = config.members.all()
+        voting, others = _rows(config)
         members = tuple(
-            Member(m.artifact.name, m.weight, Calibration(**(m.calibration or {})), m.quality_threshold) for m in rows
+            Member(m.artifact.name, m.weight, Calibration(**(m.calibration or {})), m.quality_threshold) for m in voting
         )
-        dimensions = {m.artifact.name: m.artifact.contract["dimension"] for m in rows}
+        dimensions = {m.artifact.name: m.artifact.contract["dimension"] for m in voting}
         conditions = tuple(_condition(entry, members, dimensions) for entry in config.conditions)
+        if lacking := {c.pair.by for c in conditions if c.pair} - {row.artifact.name for row in others}:
+            raise ValueError(f"a pair of glasses is told by {listed(lacking)}, and no such network is in the version")
         if any(condition.measure for condition in conditions) and not config.glasses:
             raise ValueError("a condition has the measure glasses, and no network has that place in the version")
         return Fusion(members, _voter_sets(config.voter_sets), conditions)
@@ -126,6 +129,7 @@ def _condition(entry: Mapping[str, Any], members: Sequence[Member], dimensions: 
         entry.get("sides", "probes"),
         entry.get("both_margin", 0.0),
         entry.get("measure", ""),
+        Pair(**entry["pair"]) if "pair" in entry else None,
     )
 
 
@@ -186,10 +190,16 @@ def quality_limits(config: EnsembleConfig, step: str) -> QualityLimits:
 
 
 def members(config: EnsembleConfig) -> tuple[Member, ...]:
-    """The members with their weights, before any calibration."""
+    """The members that vote, with their weights, before any calibration."""
     plain = Calibration(1.0, 0.0)
-    rows = config.members.all()
-    return tuple(Member(m.artifact.name, m.weight, plain, m.quality_threshold) for m in rows)
+    voting, _ = _rows(config)
+    return tuple(Member(m.artifact.name, m.weight, plain, m.quality_threshold) for m in voting)
+
+
+def _rows(config: EnsembleConfig) -> tuple[list[EnsembleMember], list[EnsembleMember]]:
+    """The members that vote, and the networks that only tell one pair of glasses from another."""
+    rows = list(config.members.all())
+    return [row for row in rows if row.votes], [row for row in rows if not row.votes]
 
 
 def pipeline_digest(config: EnsembleConfig) -> str:
@@ -234,7 +244,8 @@ def _sides(condition: Condition) -> dict[str, Any]:
     if condition.sides == "probes":
         return {}
     measure = {"measure": condition.measure} if condition.measure else {}
-    return {"sides": condition.sides, "both_margin": math.ceil(condition.both_margin * 1e4) / 1e4, **measure}
+    pair = {"pair": asdict(condition.pair)} if condition.pair else {}
+    return {"sides": condition.sides, "both_margin": math.ceil(condition.both_margin * 1e4) / 1e4, **measure, **pair}
 
 
 def _rules(fusion: Fusion) -> dict[str, Any]:
@@ -271,7 +282,7 @@ def store(config: EnsembleConfig, fitted: Mapping[str, Any], calibrated_on: Mapp
     """
     with transaction.atomic():
         for member in config.members.all():
-            member.calibration = fitted["members"][member.artifact.name]
+            member.calibration = fitted["members"].get(member.artifact.name)
             member.save(update_fields=["calibration"])
         config.voter_sets, config.conditions = fitted["voter_sets"], fitted["conditions"]
         config.identification, config.calibrated_on = fitted.get("identification", {}), calibrated_on

@@ -25,6 +25,8 @@ def problems(config: EnsembleConfig) -> list[str]:
         reasons += _place_problems(place, files)
     for member in members:
         reasons += _member_problems(member.artifact)
+        if member.weight and not member.votes:
+            reasons.append(f"{member.artifact.name} tells glasses, not faces: its weight is 0.")
     reasons += _liveness_problems(config)
     try:
         fusion = numbers.fusion(config)

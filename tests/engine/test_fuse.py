@@ -14,6 +14,7 @@ from ml_models.engine.fuse import (
     Condition,
     Fusion,
     Member,
+    Pair,
     Sides,
     VoterSet,
     reachable_voter_sets,
@@ -313,7 +314,8 @@ def test_a_shared_condition_has_no_rule_of_its_own() -> None:
 
 
 def test_only_a_shared_condition_is_measured_and_only_for_glasses() -> None:
-    for wrong in ({"measure": "hats", "sides": "shared", "fusion": Fusion((), {})}, {"measure": "glasses"}):
+    paired = {"pair": Pair("eyewear", 0.4, 0.6)}
+    for wrong in ({"measure": "hats", "sides": "shared", "fusion": Fusion((), {})}, {"measure": "glasses"}, paired):
         with pytest.raises(ValueError, match="only a shared condition has a measure"):
             condition("glasses", **wrong)
 
@@ -326,8 +328,35 @@ def test_a_condition_that_decides_has_members(sides: Sides) -> None:
 
 
 def test_a_shared_condition_never_lowers_a_threshold() -> None:
-    margins = shared_glasses().shared_margin(np.array([-1.0, 0.2, 3.0, 3.0]), np.array([2.0, 2.0, -2.0, 2.0]))
-    assert np.array_equal(margins, [0.0, 0.2, 0.0, 0.5])
+    sides = np.array([-1.0, 0.2, 3.0, 3.0]), np.array([2.0, 2.0, -2.0, 2.0])
+    assert np.array_equal(shared_glasses().shared_margin(*sides, {}), [0.0, 0.2, 0.0, 0.5])
+    paired = shared_glasses(pair=Pair("eyewear", -0.5, 0.5))
+    unlike = {"eyewear": Observation(np.array([-1.0, -1.0, 1.0, 0.0]), np.zeros(4))}
+    assert np.array_equal(paired.shared_margin(*sides, unlike), [0.0, 0.0, 0.0, 0.25])
+
+
+def test_only_the_same_pair_of_glasses_raises_the_thresholds(fusion: Fusion) -> None:
+    rule = replace(fusion, conditions=(shared_glasses(pair=Pair("eyewear", 0.0, 0.5)),))
+    worn = {"a": features([1, 0])} | OTHER
+    plain = fusion.judge(worn, worn, 1.0)
+    for other, added in (([1, 0], 0.5), ([0.5, 0.75**0.5], 0.5), ([0.25, 0.9375**0.5], 0.25), ([-0.6, 0.8], 0.0)):
+        stored, shown = ({**worn, "eyewear": features(pair)} for pair in ([1, 0], other))
+        decision = rule.judge(stored, shown, 1.0)
+        assert decision.threshold == pytest.approx(plain.threshold + added)
+        # it has no vote, and is no member
+        assert (decision.score, decision.similarities, decision.log_norms) == (
+            plain.score,
+            plain.similarities,
+            plain.log_norms,
+        )
+    # nobody compared the pairs: they might be the same one
+    assert rule.judge(worn, worn, 1.0).threshold == plain.threshold + 0.5
+
+
+@pytest.mark.parametrize(("another", "same"), [(0.6, 0.4), (0.5, 0.5), (-1.5, 0.5), (0.5, 1.5), (float("nan"), 0.5)])
+def test_another_pair_is_less_similar_than_the_same_one(another: float, same: float) -> None:
+    with pytest.raises(ValueError, match="less similar"):
+        Pair("eyewear", another, same)
 
 
 def test_of_several_references_and_frames_a_shared_condition_takes_the_means(fusion: Fusion) -> None:

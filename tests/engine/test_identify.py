@@ -11,11 +11,13 @@ import pytest
 
 from ml_models.engine.calibrate import Affine, Calibration
 from ml_models.engine.errors import InferenceFailed, LowQuality, MissingThreshold
-from ml_models.engine.fuse import Centroids, Condition, Fusion, Member, Sides, VoterSet, voter_key
+from ml_models.engine.fuse import Centroids, Condition, Fusion, Member, Pair, Sides, VoterSet, voter_key
 from ml_models.engine.identify import IdentificationRule, Offset, Templates, nearest, score
 from ml_models.engine.types import Embeddings, Faces
 
 DIMENSIONS = {"a": 16, "b": 8}
+NETWORKS = {**DIMENSIONS, "eyewear": 4}
+"""The members, and one that only tells one pair of glasses from another."""
 RNG = np.random.default_rng(17)
 OFFSETS = (Offset(1, 0.0, -2.0), Offset(10, 1.0, -1.0), Offset(1000, 3.0, 1.0), Offset(2000, 3.5, 1.5))
 
@@ -42,14 +44,16 @@ def condition(name: str, sides: Sides, margin: float = 0.0, threshold: float = 3
     )
 
 
-@pytest.fixture(scope="module", params=["both", "shared", "measured"])
+@pytest.fixture(scope="module", params=["both", "shared", "measured", "paired"])
 def rule(request: pytest.FixtureRequest) -> Fusion:
     """With a condition of every kind, two of them related."""
     glasses = condition("glasses", "both", 0.3, threshold=2.5)
     if request.param != "both":
         glasses = replace(glasses, sides="shared", centroids={}, fusion=Fusion((), {}))
-    if request.param == "measured":
+    if request.param in ("measured", "paired"):
         glasses = replace(glasses, measure="glasses")
+    if request.param == "paired":
+        glasses = replace(glasses, pair=Pair("eyewear", -0.1, 0.6))
     conditions = (
         condition("covered", "either", 0.7),
         condition("eyes_covered", "either", 0.1),
@@ -61,7 +65,7 @@ def rule(request: pytest.FixtureRequest) -> Fusion:
 
 def features(count: int) -> Faces:
     made = {}
-    for name, size in DIMENSIONS.items():
+    for name, size in NETWORKS.items():
         norms = RNG.uniform(5, 30, count).astype(np.float32)
         made[name] = Embeddings(unit(count, size).astype(np.float32), norms)
     # of every third nobody knows
@@ -112,7 +116,7 @@ def test_a_large_roster_is_scored_in_the_callers_thread_alone() -> None:
 
 def processor_times() -> tuple[float, float]:
     """What scoring a large roster takes of the whole process, and of this thread, in seconds."""
-    DIMENSIONS["a"] = 512
+    DIMENSIONS["a"] = NETWORKS["a"] = 512
     rule = replace(fusion("a", "b"), conditions=tuple(condition(name, "either") for name in "tuvwxyz"))
     templates, frames = Templates(features(2000), np.arange(2000)), features(1)
     process, own = time.process_time(), time.thread_time()

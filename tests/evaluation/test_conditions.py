@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from ml_models.engine.fuse import Pair
 from ml_models.evaluation import scoring
 from ml_models.evaluation.calibration import conditions, fitting
 from ml_models.evaluation.lists.pairs import Comparisons
@@ -201,6 +202,28 @@ def test_glasses_that_a_network_looked_for_have_its_log_odds_under_the_same_bar(
     share_of_bare = np.mean([inside(item).mean() for item in measured])
     assert share_of_bare == pytest.approx(conditions.FALSELY_IN_GLASSES, abs=0.01)
     assert inside(worn).mean() > (scoring._discriminants(worn.probes, without) > 0).mean()
+
+
+def test_where_a_network_tells_pairs_of_glasses_more_faces_may_be_taken_for_some(bare: list[Labelled]) -> None:
+    def compared(item: Labelled) -> Labelled:
+        """With a network that is no member."""
+        seen = item.observations
+        told = np.linspace(-1, 1, len(item.comparisons))
+        observations = Observations({**seen.similarities, "eyewear": told}, {**seen.log_norms, "eyewear": told})
+        return replace(item, observations=observations)
+
+    lists = [*bare, in_condition("glasses", 1.0)]
+    (alone,) = conditions.learn(lists, members())
+    (glasses,) = conditions.learn([compared(item) for item in lists], members())
+    pair = Pair("eyewear", conditions.ANOTHER_PAIR, conditions.SAME_PAIR)
+    assert (alone.pair, replace(glasses, pair=None, offset=alone.offset)) == (None, alone)
+    assert glasses.pair == pair
+    probes = {name: np.concatenate([item.probes[name] for item in bare]) for name in (A, B)}
+    share = (scoring._discriminants(probes, glasses) > 0).mean()
+    assert share == pytest.approx(conditions.FALSELY_IN_SOME_GLASSES, abs=0.01)
+    # and it has no vote
+    fusion = fitting.fit(members(), [compared(item) for item in lists], 0.001)
+    assert [member.name for member in fusion.members] == [member.name for member in members()]
 
 
 def test_glasses_on_one_side_hold_the_target_by_themselves(bare: list[Labelled]) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ml_models.engine.calibrate import Affine, Calibration
-from ml_models.engine.fuse import Centroids, Condition, Fusion, Measure, Member, Sides, VoterSet
+from ml_models.engine.fuse import Centroids, Condition, Fusion, Measure, Member, Pair, Sides, VoterSet
 from ml_models.engine.types import Decision, Embeddings, Faces
 from ml_models.evaluation import scoring
 from ml_models.evaluation.calibration import fitting, rules
@@ -109,11 +109,12 @@ def test_failures_to_acquire_do_not_disturb_the_fit() -> None:
     assert fitting.fit(members(), [with_holes], 0.001) == fitting.fit(members(), [without_holes], 0.001)
 
 
-@pytest.mark.parametrize("glasses", ["", "told", "measured"])
+@pytest.mark.parametrize("glasses", ["", "told", "measured", "paired"])
 @pytest.mark.parametrize(("masks", "sides"), [(False, "probes"), (True, "probes"), (True, "either"), (True, "both")])
 def test_scoring_many_at_once_gives_what_the_engine_gives_for_each(masks: bool, sides: Sides, glasses: str) -> None:
     item = shown(labelled(20), 0.5)
-    measure: Measure = "glasses" if glasses == "measured" else ""
+    measure: Measure = "glasses" if glasses in ("measured", "paired") else ""
+    worn = replace(GLASSES, measure=measure, pair=Pair(EYEWEAR, -0.5, 0.5) if glasses == "paired" else None)
     voter_sets = {
         f"{A}+{B}": VoterSet(Affine(0.8, -0.2), 5.0, 2.0, {A: 1.2}),
         A: VoterSet(Affine(0.7, 0.1), 6.0, 3.0),
@@ -126,7 +127,7 @@ def test_scoring_many_at_once_gives_what_the_engine_gives_for_each(masks: bool, 
     fusion = Fusion(
         pair,
         voter_sets,
-        (*((covered, both) if masks else ()), *((replace(GLASSES, measure=measure),) if glasses else ())),
+        (*((covered, both) if masks else ()), *((worn,) if glasses else ())),
     )
     decisions = scored_as_judged(fusion, item)
     conditions = [one.condition for one in decisions]
@@ -188,7 +189,8 @@ def scored_as_judged(fusion: Fusion, item: Labelled) -> list[Decision]:
     return decisions
 
 
-NORMS = {A: 2.0, B: 3.0}
+EYEWEAR = "eyewear"
+NORMS = {A: 2.0, B: 3.0, EYEWEAR: 1.0}
 
 
 def shown(item: Labelled, share: float = 0.0, *, seed: int = 0) -> Labelled:
@@ -200,15 +202,15 @@ def shown(item: Labelled, share: float = 0.0, *, seed: int = 0) -> Labelled:
     def pictures(covered: np.ndarray) -> dict[str, np.ndarray]:
         tilted = np.concatenate([rng.normal(size=(count, 2, 2)) * 0.3, np.ones((count, 2, 1))], 2)
         tilted[..., 0] += 1.5 * covered[:, None]
-        vectors = {A: rng.normal(size=(count, 2, 3)), B: tilted}
+        vectors = {A: rng.normal(size=(count, 2, 3)), B: tilted, EYEWEAR: rng.normal(size=(count, 2, 2))}
         return {name: (v / np.linalg.norm(v, axis=2)[..., None]).astype(np.float32) for name, v in vectors.items()}
 
     at = np.arange(count)
     references, probes = pictures(at % 5 < 2 * share), pictures(at < share * count)
     c = item.comparisons
     observations = Observations(
-        {n: scoring.dot_products(references[n].mean(1), c.a, c.b, probes[n].mean(1)) for n in (A, B)},
-        {n: np.full(len(c), math.log(NORMS[n])) for n in (A, B)},
+        {n: scoring.dot_products(references[n].mean(1), c.a, c.b, probes[n].mean(1)) for n in NORMS},
+        {n: np.full(len(c), math.log(norm)) for n, norm in NORMS.items()},
     )
     # of every third nobody knows
     unknown = at[:, None] % 3 == 0

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...engine.conditions import GLASSES
-from ...engine.fuse import Centroids, Condition, Fusion, Measure, Member, log_odds, milder
+from ...engine.fuse import Centroids, Condition, Fusion, Measure, Member, Pair, log_odds, milder
 from ..scoring import Labelled, Values
 
 # How much of the mean variance is added to the variance in every direction, so that a direction in which few faces vary
@@ -36,6 +36,10 @@ FALSELY_GRAVER = 0.05
 # Chosen on dev_eval: docs/experiments/fusion.md.
 FALSELY_IN_GLASSES = 0.1
 MOST_FOR_GLASSES = 5.0
+# Where a network tells one pair of glasses from another, the margin counts only for the same pair. So the bar may be so
+# low that most faces are over it.
+FALSELY_IN_SOME_GLASSES = 0.45
+ANOTHER_PAIR, SAME_PAIR = 0.4, 0.6
 # With fewer probes in a condition than this it is not learnt.
 FEWEST = 100
 
@@ -47,15 +51,19 @@ def learn(lists: Sequence[Labelled], members: Sequence[Member]) -> list[Conditio
 
     Args:
         lists: comparisons that took place. Every list weighs the same.
-        members: each contributes a direction to the discriminant, and gets centroids of its own.
+        members: each contributes a direction to the discriminant, and gets centroids of its own. A network that
+            observed the comparisons and is no member tells one pair of glasses from another.
     """
     lists = [item for item in lists if item.side == "probes" and item.probes and len(item.comparisons)]
     if not lists:
         return []
     faces = _Faces.of(lists, members)
+    others = lists[0].observations.similarities.keys() - {member.name for member in members}
+    pair = Pair(min(others), ANOTHER_PAIR, SAME_PAIR) if others else None
+    in_glasses = FALSELY_IN_SOME_GLASSES if pair else FALSELY_IN_GLASSES
     conditions = []
     for name in dict.fromkeys(item.condition for item in lists if item.condition):
-        classifier = _classifier(faces, name)
+        classifier = _classifier(faces, name, in_glasses)
         if classifier is None:
             continue
         direction, offset = classifier
@@ -63,7 +71,8 @@ def learn(lists: Sequence[Labelled], members: Sequence[Member]) -> list[Conditio
         if name == GLASSES.name:
             nothing = Fusion((), {})
             measure: Measure = "glasses" if faces.measured else ""
-            conditions.append(Condition(name, directions, offset, {}, nothing, "shared", MOST_FOR_GLASSES, measure))
+            margin = MOST_FOR_GLASSES
+            conditions.append(Condition(name, directions, offset, {}, nothing, "shared", margin, measure, pair))
         else:
             inside = [item for item in lists if item.condition == name]
             centroids = {member.name: _centroids(inside, member.name) for member in members}
@@ -107,8 +116,9 @@ class _Faces:
         return _quantile(values[among], self.weight[among], 1 - share)
 
 
-def _classifier(faces: _Faces, name: str) -> tuple[Values, float] | None:
-    """The direction and the offset of a condition's discriminant; None where too few faces are inside, or all."""
+def _classifier(faces: _Faces, name: str, in_glasses: float) -> tuple[Values, float] | None:
+    """The direction and the offset of a condition's discriminant; None where too few faces are inside, or all.
+    `in_glasses` is the share of bare faces that may be classified as in glasses."""
     # who wears dark glasses wears glasses
     graver = [condition for condition in np.unique(faces.condition) if milder(condition) == name]
     inside = np.isin(faces.condition, [name, *graver])
@@ -121,11 +131,11 @@ def _classifier(faces: _Faces, name: str) -> tuple[Values, float] | None:
     values = faces.vectors @ direction
     if name == GLASSES.name:
         pixels = log_odds(faces.glasses) if faces.measured else 0.0
-        return direction, round(-faces.bar(values + pixels, bare, FALSELY_IN_GLASSES), 5)
+        return direction, round(-faces.bar(values + pixels, bare, in_glasses), 5)
     bars = [faces.bar(values, bare, FALSELY_INSIDE)]
-    in_glasses = bare & (faces.condition == GLASSES.name)
-    if in_glasses.any():
-        bars.append(faces.bar(values, in_glasses, FALSELY_GRAVER))
+    worn = bare & (faces.condition == GLASSES.name)
+    if worn.any():
+        bars.append(faces.bar(values, worn, FALSELY_GRAVER))
     return direction, round(min(offset, -max(bars)), 5)
 
 
