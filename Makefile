@@ -53,8 +53,9 @@ fuzz: $(INSTALLED)  ## 100,000 damaged pictures against the decoder, 20,000 bodi
 check: $(INSTALLED)  ## lint, types, import contracts, dependencies, deployments, links, migrations, OpenAPI snapshot
 	@exec $(PY) -m devstack check
 
-eyes: $(CONVERT_INSTALLED)  ## train the network that looks for eyes anew: config/networks/eyes.onnx; half an hour
-	@exec $(CONVERT_PY) -m devstack exec $(CONVERT_PY) -m devstack.eyes
+eyes: $(CONVERT_INSTALLED)  ## train the networks that look at eyes and glasses anew: config/networks; over an hour
+	@$(CONVERT_PY) -m devstack exec $(CONVERT_PY) -m devstack.eyes
+	@exec $(CONVERT_PY) -m devstack exec $(CONVERT_PY) -m devstack.eyewear
 
 bench: $(INSTALLED) $(CONVERT_INSTALLED)  ## how fast, as ratios of one run, about 8 minutes; --write renews docs/performance.md
 	@$(PY) -m devstack bench $(ARGS)
@@ -66,7 +67,7 @@ rollout-drill: $(INSTALLED)  ## a rollout under traffic, everything killed once,
 faults: $(INSTALLED)  ## nine faults, three times each, under traffic: 0 wrong decisions, 0 lost enrolments, how soon it is back
 	@exec $(PY) -m devstack.drill --only faults --references 150 $(ARGS)
 
-accuracy: $(INSTALLED)  ## measure the fitted versions on the development sets: their reports and docs/accuracy.md; one: ARGS="config/ensembles/v9.yaml"
+accuracy: $(INSTALLED)  ## measure the fitted versions on the development sets: their reports and docs/accuracy.md; one: ARGS="config/ensembles/v10.yaml"
 	@exec $(PY) -m devstack exec $(PY) -m devstack.accuracy $(ARGS)
 
 soak: $(INSTALLED)  ## an hour at half capacity: memory, connections, threads and files do not grow

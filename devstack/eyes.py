@@ -68,7 +68,8 @@ def train(drawn: "Drawn", what: str, file: Path) -> None:
     for sure, perhaps in MARKS[what]:
         drawn = drawn.marked(crosswise(drawn), sure, perhaps)
     print("\n".join(table(drawn, crosswise(drawn))))
-    file.write_bytes(exported(fit(drawn, np.ones(len(drawn.half), bool)), what))
+    network = fit(drawn, np.ones(len(drawn.half), bool))
+    file.write_bytes(as_onnx(network, torch.zeros(2, 1, SIDE, SIDE), "eyes", what))
     say(f"Wrote {file.relative_to(ROOT)}, sha256 {hashlib.sha256(file.read_bytes()).hexdigest()}")
 
 
@@ -286,15 +287,14 @@ def table(drawn: Drawn, log_odds: NDArray[np.float64]) -> Iterator[str]:
     yield f"Of the clean ones {worn.sum()} were left out of the fit, {(drawn.wanted[worn] == 1).sum()} taken for worn."
 
 
-def exported(network: Network, output: str) -> bytes:
-    """The network as ONNX."""
+def as_onnx(network: nn.Module, example: torch.Tensor, feeds: str, gives: str) -> bytes:
+    """The network as ONNX, its input and output by these names; of one example the batch may have any size."""
     buffer = io.BytesIO()
-    squares = torch.zeros(2, 1, SIDE, SIDE)
+    axes = {name: {0: "batch"} for name in (feeds, gives)} if len(example) == 1 else None
+    names: dict[str, Any] = {"input_names": [feeds], "output_names": [gives], "dynamic_axes": axes}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # the newer exporter needs another package
-        torch.onnx.export(
-            network, (squares,), buffer, input_names=["eyes"], output_names=[output], opset_version=17, dynamo=False
-        )
+        torch.onnx.export(network, (example,), buffer, **names, opset_version=17, dynamo=False)
     model = onnx.load_model_from_string(buffer.getvalue())
     onnx.checker.check_model(model)
     return bytes(model.SerializeToString())

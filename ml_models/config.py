@@ -19,9 +19,6 @@ FamilyConfig = TypedDict(
     },
 )
 
-EYEWEAR = "eyewear"
-"""The family that embeds glasses, not faces: it has no vote, and no weight."""
-
 FACE_RECOGNITION_MODELS: dict[str, FamilyConfig] = {
     "mobilefacenet": {
         "enabled": True,
@@ -31,7 +28,8 @@ FACE_RECOGNITION_MODELS: dict[str, FamilyConfig] = {
     "arcface": {"enabled": True, "class": "ml_models.arcface_model.ArcFaceModel", "quality_threshold": 0.0},
     "adaface": {"enabled": True, "class": "ml_models.adaface_model.AdaFaceModel", "quality_threshold": 0.0},
     "sface": {"enabled": True, "class": "ml_models.sface_model.SFaceModel", "quality_threshold": 0.0},
-    EYEWEAR: {"enabled": True, "class": "ml_models.eyewear_model.EyewearModel", "quality_threshold": 0.0},
+    # embeds glasses, not faces
+    "eyewear": {"enabled": True, "class": "ml_models.eyewear_model.EyewearModel", "quality_threshold": 0.0},
 }
 
 

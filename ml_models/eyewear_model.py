@@ -1,10 +1,9 @@
 """Embeddings of the glasses before the eyes: docs/quality.md."""
 
-from .config import EYEWEAR
 from .wrapper import FaceModel
 
 
 class EyewearModel(FaceModel):
     """The same pair of glasses before two faces gives similar embeddings, whoever wears it."""
 
-    family = EYEWEAR
+    family = "eyewear"

@@ -12,6 +12,7 @@ PATHS = [
     "arcface_model.ArcFaceModel",
     "mobilefacenet_model.MobileFaceNetModel",
     "sface_model.SFaceModel",
+    "eyewear_model.EyewearModel",
     "broker.Transport",
     "services.verify",
     "services.enroll",

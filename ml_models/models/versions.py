@@ -14,7 +14,6 @@ from django.db import models
 from django.db.models import Q, Value
 from numpy.typing import NDArray
 
-from ..config import EYEWEAR
 from ..engine.embed import space_id
 from ..engine.types import InputContract
 
@@ -241,8 +240,8 @@ class EnsembleMember(models.Model):
 
     @property
     def votes(self) -> bool:
-        """Whether its similarities count for a match."""
-        return self.artifact.family != EYEWEAR
+        """Whether its similarities count for a match. Those of glasses, not faces, say only whether it is one pair."""
+        return self.artifact.family != "eyewear"
 
     @cached_property
     def space(self) -> str:

@@ -25,7 +25,7 @@ from tests.support.networks import contract, tiny_network
 from tests.support.registry import PACKAGE, VERSION, serve_wheel
 
 ARTIFACTS = {
-    *("yunet_2023mar", "fr_liveness", "eyes", "glasses", "arcface_fp32", "arcface_int8"),
+    *("yunet_2023mar", "fr_liveness", "eyes", "glasses", "eyewear", "arcface_fp32", "arcface_int8"),
     *("arcface_bf16", "mobilefacenet_192", "mobilefacenet_192_bf16", "sface_2021dec", "sface_2021dec_bf16"),
 }
 
