@@ -71,7 +71,8 @@ def _values(config: EnsembleConfig, report: EvaluationReport | None) -> dict[str
             values[f"Face {words(str(condition.get('name')))}, {voters.replace('+', ' + ')}"] = _rule(rule)
         if condition.get("sides") == "shared":
             most = _number(condition.get("both_margin"))
-            values[f"Face {words(str(condition.get('name')))} on both sides"] = f"thresholds rise by up to {most}"
+            same = ", for the same pair alone" if condition.get("pair") else ""
+            values[f"Face {words(str(condition.get('name')))} on both sides"] = f"thresholds rise by up to {most}{same}"
     for what, rule in numbers.deciding_liveness(config).items():
         values[f"Liveness, {what}"] = _pairs(rule) if isinstance(rule, Mapping) else str(rule)
     for step, limits in config.quality_limits.items():
@@ -80,6 +81,8 @@ def _values(config: EnsembleConfig, report: EvaluationReport | None) -> dict[str
 
 
 def _member(member: EnsembleMember) -> str:
+    if not member.votes:
+        return "tells one pair of glasses from another, without a vote"
     calibration = _pairs(member.calibration) if member.calibration else "not calibrated"
     return f"weight {member.weight:.2f}; {calibration}; from quality {member.quality_threshold:g}"
 

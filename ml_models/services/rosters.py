@@ -46,12 +46,17 @@ ORDER BY subject_id
 """
 _LISTED = 6
 _VECTOR = ", member{n}.id::text, member{n}.vector"
-_PRESENT = ", member{n}.present"
 _MEMBER = """
 LEFT JOIN LATERAL (
-    SELECT {columns} FROM ml_models_embedding
+    SELECT id, vector FROM ml_models_embedding
     WHERE reference_id = listed.reference AND space = %(space{n})s OFFSET 0
 ) member{n} ON true"""
+_PRESENT = ", CASE WHEN others.present = cardinality(%(others)s::text[]) THEN true END"
+_OTHERS = """
+CROSS JOIN LATERAL (
+    SELECT count(*) AS present FROM ml_models_embedding
+    WHERE reference_id = listed.reference AND space = ANY(%(others)s) OFFSET 0
+) others"""
 _CHIPS = "SELECT id::text, chip FROM ml_models_reference WHERE id = ANY(%(references)s::uuid[])"
 
 _Row = tuple[Any, ...]
@@ -112,13 +117,12 @@ def _read(
     present: Sequence[EnsembleMember],
 ) -> Roster:
     reading = _Reading(members)
-    columns = [(_VECTOR, "id, vector")] * len(members) + [(_PRESENT, "true AS present")] * len(present)
     query = _ROSTER.format(
-        vectors="".join(selected.format(n=n) for n, (selected, _) in enumerate(columns)),
-        members="".join(_MEMBER.format(n=n, columns=found) for n, (_, found) in enumerate(columns)),
+        vectors="".join(_VECTOR.format(n=n) for n in range(len(members))) + (_PRESENT if present else ""),
+        members="".join(_MEMBER.format(n=n) for n in range(len(members))) + (_OTHERS if present else ""),
     )
-    spaces = {f"space{n}": member.space for n, member in enumerate([*members, *present])}
-    asked = {**spaces, "subject_ids": list(subject_ids)}
+    spaces = {f"space{n}": member.space for n, member in enumerate(members)}
+    asked = {**spaces, "others": [member.space for member in present], "subject_ids": list(subject_ids)}
     # Django's own cursor has every vector sent as hexadecimal text. After a stream libpq gives rows in pieces until the
     # next query outside a pipeline: the service has no pipelines
     with database.wrap_database_errors, psycopg.Cursor(database.connection) as cursor:

@@ -279,6 +279,14 @@ def test_the_comparison_tells_a_shared_condition_in_words(
     assert [(line.what, line.this, line.other) for line in shown.context["lines"] if line.differs] == [
         ("Face glasses on both sides", "thresholds rise by up to 5", "–")
     ]
+    paired = {**glasses, "pair": {"by": "eyewear", "another": 0.4, "same": 0.6}}
+    members = [*ensemble(3)["members"], {"artifact": "eyewear", "weight": 0.0}]
+    files.load(write(tmp_path, ensemble(3, members=members, conditions=[paired])))
+    lines = operator.get(page("ensembleconfig", "change", config.pk)).context["lines"]
+    assert {(line.what, line.this) for line in lines if line.differs} == {
+        ("Face glasses on both sides", "thresholds rise by up to 5, for the same pair alone"),
+        ("eyewear", "tells one pair of glasses from another, without a vote"),
+    }
     # a draft may hold anything
     EnsembleConfig.objects.filter(pk=config.pk).update(conditions=[{"sides": "shared", "both_margin": None}])
     assert operator.get(page("ensembleconfig", "change", config.pk)).status_code == 200
