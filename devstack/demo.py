@@ -29,7 +29,7 @@ from ml_models.engine.types import DetectedFace
 
 PHOTOS = ROOT.parent / "shared" / "data" / "faces_cc0"
 # either in place of the other: everybody is embedded anew beside, while the one before answers
-VERSIONS = (5, 9)
+VERSIONS = (5, 10)
 PATIENCE_S = 120
 ROW = "{:58} {:18} {:>8} {:>9} {:>6}  {}"
 

@@ -23,8 +23,8 @@ from devstack.processes import StackError
 from devstack.services import create_bucket
 from devstack.state import ROOT, State, say, write_private
 
-ENSEMBLES = [ROOT / "config" / "ensembles" / f"v{version}.yaml" for version in (1, 2, 5, 9)]
-FIRST_ACTIVE = 9
+ENSEMBLES = [ROOT / "config" / "ensembles" / f"v{version}.yaml" for version in (1, 2, 5, 10)]
+FIRST_ACTIVE = 10
 
 
 def main() -> int:

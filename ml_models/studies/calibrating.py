@@ -119,7 +119,7 @@ def _realised(fusion: Fusion, name: str, item: Labelled) -> dict[str, Any]:
 def _content(config: EnsembleConfig, fitted: dict[str, Any], people: dict[str, Any]) -> dict[str, Any]:
     content = files.export(config)
     for member in content["members"]:
-        member["calibration"] = fitted["members"][member["artifact"]]
+        member["calibration"] = fitted["members"].get(member["artifact"])  # none without a vote
     rules = {name: fitted[name] for name in ("voter_sets", "conditions", "identification")}
     return files.normalised({**content, **rules, "calibrated_on": people})
 

@@ -90,7 +90,7 @@ class Agreeable(BaseHTTPRequestHandler):
         self._answer(answers.get(self.path.rsplit("/", 1)[-1], {"reference_id": "r"}))
 
     def do_GET(self) -> None:
-        self._answer({"version": 9})
+        self._answer({"version": 10})
 
     def do_DELETE(self) -> None:
         self._answer({})
@@ -119,5 +119,5 @@ def test_an_answer_that_is_not_the_expected_one_fails_the_demo(capsys: pytest.Ca
     assert "expected multiple_faces" in table
     assert "expected challenge_failed" in table
     assert "expected challenge_used" in table
-    assert "expected match, version 9" in table
+    assert "expected match, version 10" in table
     assert "✓" in table  # the genuine ones

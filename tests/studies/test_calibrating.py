@@ -35,6 +35,7 @@ def calibrate(
 ) -> Callable[..., dict[str, Any]]:
     """Calibrate version 3, a draft without any number."""
     plain = [{"artifact": name, "weight": weight} for name, weight in zip(EMBEDDERS, (0.3, 0.4, 0.3), strict=True)]
+    plain.append({"artifact": "eyewear", "weight": 0.0})  # has no vote, and gets no numbers
     call_command("load_ensemble", str(write(tmp_path, ensemble(3, members=plain, voter_sets={}))))
     files = sorted(path.name for path in (LONDON / "images").iterdir())
     # the sorted files are two of each person; every picture on both sides of the list: all meet all
@@ -82,6 +83,7 @@ def test_a_draft_gets_numbers_and_remembers_on_whom(calibrate: Callable[..., dic
     call_command("load_ensemble", str(output))
     again = selectors.configs().get(version=3)
     assert numbers.fusion(again) == fusion
+    assert {m.artifact.name for m in again.members.all() if m.calibration is None} == {"eyewear"}
     # whom it was calibrated on travels with the file, so that the gate can tell an overlap elsewhere, too
     assert again.calibrated_on == config.calibrated_on
 

@@ -15,8 +15,8 @@ def _ensemble(given: str) -> Path:
 
 
 class Command(MlCommand):
-    help = """Load an ensemble file as a draft version: a path, or the name of one that ships (v9 is
-config/ensembles/v9.yaml).
+    help = """Load an ensemble file as a draft version: a path, or the name of one that ships (v10 is
+config/ensembles/v10.yaml).
 
 Loading the same file again changes nothing. A version that has left `draft` is never changed: give the file a new
 version number. Next: validate_config VERSION, then activate_config VERSION.
