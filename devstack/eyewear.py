@@ -237,7 +237,7 @@ def varied(strips: Strips, rng: np.random.Generator) -> NDArray[np.float32]:
 
 
 def told(network: Network, strips: Strips) -> str:
-    """How often the similarity of the same pair before two of these faces, and of two pairs, is over 0.4 and 0.6."""
+    """How often the similarity of the same pair before two of these faces, and of two pairs, is over 0.5 and 0.7."""
     worn = drawn(strips, SEED + 1)[:2000, :2]
     with torch.no_grad():
         one, other = (
@@ -246,7 +246,7 @@ def told(network: Network, strips: Strips) -> str:
         )
     similarity = one @ other.T
     same, different = similarity.diagonal(), similarity[~np.eye(len(worn), dtype=bool)]
-    shares = [(limit, *(100 * (values > limit).mean() for values in (same, different))) for limit in (0.4, 0.6)]
+    shares = [(limit, *(100 * (values > limit).mean() for values in (same, different))) for limit in (0.5, 0.7)]
     return "; ".join(f"over {limit} the same pair in {one:.1f} %, two in {two:.1f} %" for limit, one, two in shares)
 
 

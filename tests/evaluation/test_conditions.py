@@ -216,7 +216,8 @@ def test_where_a_network_tells_pairs_of_glasses_more_faces_may_be_taken_for_some
     (alone,) = conditions.learn(lists, members())
     (glasses,) = conditions.learn([compared(item) for item in lists], members())
     pair = Pair("eyewear", conditions.ANOTHER_PAIR, conditions.SAME_PAIR)
-    assert (alone.pair, replace(glasses, pair=None, offset=alone.offset)) == (None, alone)
+    as_alone = replace(glasses, pair=None, offset=alone.offset, both_margin=alone.both_margin)
+    assert (alone.pair, as_alone, glasses.both_margin) == (None, alone, conditions.MOST_FOR_A_PAIR)
     assert glasses.pair == pair
     probes = {name: np.concatenate([item.probes[name] for item in bare]) for name in (A, B)}
     share = (scoring._discriminants(probes, glasses) > 0).mean()

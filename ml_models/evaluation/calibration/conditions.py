@@ -36,10 +36,12 @@ FALSELY_GRAVER = 0.05
 # Chosen on dev_eval: docs/experiments/fusion.md.
 FALSELY_IN_GLASSES = 0.1
 MOST_FOR_GLASSES = 5.0
-# Where a network tells one pair of glasses from another, the margin counts only for the same pair. So the bar may be so
-# low that most faces are over it.
+# Where a network tells one pair of glasses from another, the margin counts only for the same pair: so the bar may be so
+# low that nearly half of the faces are over it. The same pair is surely told from the second similarity on, another
+# one up to the first.
 FALSELY_IN_SOME_GLASSES = 0.45
-ANOTHER_PAIR, SAME_PAIR = 0.4, 0.6
+MOST_FOR_A_PAIR = 4.0
+ANOTHER_PAIR, SAME_PAIR = 0.5, 0.7
 # With fewer probes in a condition than this it is not learnt.
 FEWEST = 100
 
@@ -60,7 +62,7 @@ def learn(lists: Sequence[Labelled], members: Sequence[Member]) -> list[Conditio
     faces = _Faces.of(lists, members)
     others = lists[0].observations.similarities.keys() - {member.name for member in members}
     pair = Pair(min(others), ANOTHER_PAIR, SAME_PAIR) if others else None
-    in_glasses = FALSELY_IN_SOME_GLASSES if pair else FALSELY_IN_GLASSES
+    in_glasses, most = (FALSELY_IN_SOME_GLASSES, MOST_FOR_A_PAIR) if pair else (FALSELY_IN_GLASSES, MOST_FOR_GLASSES)
     conditions = []
     for name in dict.fromkeys(item.condition for item in lists if item.condition):
         classifier = _classifier(faces, name, in_glasses)
@@ -71,8 +73,7 @@ def learn(lists: Sequence[Labelled], members: Sequence[Member]) -> list[Conditio
         if name == GLASSES.name:
             nothing = Fusion((), {})
             measure: Measure = "glasses" if faces.measured else ""
-            margin = MOST_FOR_GLASSES
-            conditions.append(Condition(name, directions, offset, {}, nothing, "shared", margin, measure, pair))
+            conditions.append(Condition(name, directions, offset, {}, nothing, "shared", most, measure, pair))
         else:
             inside = [item for item in lists if item.condition == name]
             centroids = {member.name: _centroids(inside, member.name) for member in members}
