@@ -102,6 +102,14 @@ class Protocol(ASGIProtocol):
         self._head_timer.cancel()
         return super()._on_headers_complete()
 
+    def _handle_h1c_exception(self, error: Exception) -> bool:
+        """A Content-Length of more than 4,300 digits, of which Python makes no number."""
+        if not isinstance(error, ValueError):
+            return bool(super()._handle_h1c_exception(error))
+        self._send_error_response(400, "")
+        self._close_transport()
+        return True
+
     def _is_websocket_upgrade(self, request: Any) -> bool:
         """There are none: a server may go on in HTTP (RFC 9110, 7.8)."""
         return False

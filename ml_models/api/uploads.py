@@ -17,6 +17,7 @@ _CHUNK_BYTES = 1 << 16
 # a client whose body is not read to its end loses the connection, often before it reads the answer
 _DRAINED_BYTES = 128 << 20
 _DRAINED_S = 10.0
+_MAX_DIGITS = 20
 
 
 class LengthRequired(APIException):
@@ -86,8 +87,9 @@ def require_readable(request: HttpRequest) -> None:
     if _is_chunked(request):
         raise LengthRequired
     length, limit = request.META.get("CONTENT_LENGTH") or "0", conf.get("MAX_REQUEST_BYTES")
-    if length.isdigit() and int(length) > limit:
-        raise ImageTooLarge(f"The request has {length} bytes; {limit} are allowed.")
+    # of more than 4,300 digits Python makes no number
+    if length.isdecimal() and (len(length) > _MAX_DIGITS or int(length) > limit):
+        raise ImageTooLarge(f"The request is larger than the {limit} bytes allowed.")
 
 
 def drain(request: HttpRequest) -> None:

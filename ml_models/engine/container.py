@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import struct
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -45,12 +46,14 @@ _PDF_HEAD_BYTES = 1024
 class Photo:
     """A picture's file, taken apart: `kind` is JPEG, PNG, WEBP or HEIF; `coded` the parts that a decoder needs, a file
     of that kind again, a JPEG always with an end marker; `exif` the first EXIF block, b"" where there is none (always
-    for HEIF, whose decoder turns the picture by itself); `end` where the picture ends in the file."""
+    for HEIF, whose decoder turns the picture by itself); `end` where the picture ends in the file; `in_layers` whether
+    it is a JPEG whose pixels are known after several scans only, so that a decoder holds all coefficients."""
 
     kind: str
     coded: bytes
     end: int
     exif: bytes = b""
+    in_layers: bool = False
 
 
 def photo(data: bytes) -> Photo:
@@ -77,6 +80,12 @@ _MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")
 _SOI, _EOI, _TEM, _SOS, _APP0, _APP1, _APP2, _APP14 = 0xD8, 0xD9, 0x01, 0xDA, 0xE0, 0xE1, 0xE2, 0xEE
 # frames, tables, scans
 _CODED = range(0xC0, _APP0)
+# Baseline and extended, progressive. The others are lossless or arithmetic: phones do not write them, browsers do not
+# read them, and arithmetic coding has no bound on what a byte may cost.
+_FRAMES, _PROGRESSIVE = {b"\xc0", b"\xc1", b"\xc2"}, b"\xc2"
+_FOREIGN_FRAMES = {bytes([code]) for code in range(0xC3, 0xD0)} - {b"\xc4", b"\xc8"}
+# Encoders write some ten. Each goes over the whole picture, in a few bytes.
+_MAX_SCANS = 100
 # a marker may have any number of fill bytes before it; decoders take them one by one
 _LONG_FILL = b"\xff" * 65_536
 # of the parts that applications write, those that say what the numbers mean as colours, and how long one is at least
@@ -99,7 +108,7 @@ def _jpeg(data: bytes) -> Photo:
             break
         code, start, at = marker[1][0], marker.start(), marker.end()
         if code == _EOI:
-            return Photo("JPEG", b"".join([*coded, JPEG_END]), at, exif)
+            return Photo("JPEG", b"".join([*coded, JPEG_END]), at, exif, _in_layers(coded))
         in_scan = code == _SOS
         if code in (_SOI, _TEM):
             continue
@@ -115,7 +124,22 @@ def _jpeg(data: bytes) -> Photo:
     if not in_scan or at > len(data):
         raise UndecodableImage(_DAMAGED)
     # half an end marker and a whole one would make another
-    return Photo("JPEG", b"".join(coded).rstrip(b"\xff") + JPEG_END, len(data), exif)
+    return Photo("JPEG", b"".join(coded).rstrip(b"\xff") + JPEG_END, len(data), exif, _in_layers(coded))
+
+
+def _in_layers(parts: list[bytes]) -> bool:
+    """See `Photo`.
+
+    Raises:
+        UndecodableImage: more scans than encoders write, or a frame that phones do not write.
+    """
+    heads = [part[:10] for part in parts if part[:1] == b"\xff"]
+    codes = {head[1:2] for head in heads}
+    scans = [head[4:5] for head in heads if head[1:2] == b"\xda"]
+    if len(scans) > _MAX_SCANS or codes & _FOREIGN_FRAMES:
+        raise UndecodableImage(_DAMAGED)
+    colours = {head[9:10] for head in heads if head[1:2] in _FRAMES}
+    return _PROGRESSIVE in codes or colours != set(scans)
 
 
 # --- PNG, WebP --------------------------------------------------------------------------------------------------------
@@ -225,6 +249,8 @@ _MIN_TILE_PIXELS = 65_536
 # beside the picture: its thumbnail, gain and depth maps, and the parts of tiles that stick out
 _SPARE_PIXELS = 4_000_000
 _MAX_DEPTH = 4
+# Of one item; pictures have some ten. Among them are turns, each of which takes as long as any picture's.
+_MAX_PROPERTIES = 32
 
 
 def check_tiles(data: bytes, width: int, height: int) -> None:
@@ -283,6 +309,7 @@ def _sizes(data: bytes, start: int, end: int) -> dict[int, int]:
     """The pixels of every item that has a size (`ipco`/`ispe`, tied to it by `ipma`); of several the largest."""
     areas: list[int] = []
     items: dict[int, int] = {}
+    linked = Counter[int]()
     for kind, at, stop in _boxes(data, start, end):
         if kind == b"ipco":
             for name, body, _ in _boxes(data, at, stop):
@@ -290,6 +317,9 @@ def _sizes(data: bytes, start: int, end: int) -> dict[int, int]:
                 areas.append(width * height)
         elif kind == b"ipma":
             for item, properties in _associations(data, at):
+                linked[item] += len(properties)
+                if linked[item] > _MAX_PROPERTIES:
+                    raise UndecodableImage(_DAMAGED)
                 known = [areas[index - 1] for index in properties if 0 < index <= len(areas)]
                 items[item] = max([items.get(item, 0), *known])
     return {item: area for item, area in items.items() if area}

@@ -32,12 +32,12 @@ _SENSOR_25 = 25_000_000
 _SENSOR_50 = 8192 * 6144
 _SENSOR_108 = 12_032 * 9_024
 # The largest picture of each way to be stored, so that decoding it takes less than 300 MB. A plain JPEG is decoded at a
-# reduced scale; of a progressive one all coefficients are held, of a HEIC the whole picture once or, where it has
+# reduced scale; of one in layers all coefficients are held, of a HEIC the whole picture once or, where it has
 # another mode than RGB, twice; libwebp holds twice what the others do.
 _MAX_PIXELS = {
     "JPEG": _SENSOR_108,
-    "JPEG, progressive 4:2:0": _SENSOR_50,
-    "JPEG, progressive": _SENSOR_25,
+    "JPEG, in layers 4:2:0": _SENSOR_50,
+    "JPEG, in layers": _SENSOR_25,
     "HEIF, RGB": _SENSOR_50,
     "HEIF": _SENSOR_25,
     "PNG": _SENSOR_25,
@@ -107,22 +107,22 @@ def _pixels(photo: Photo, limits: DecodeLimits, lanes: Lanes) -> Image:
     if photo.kind == "HEIF":
         return _heif_pixels(photo, limits, lanes)
     if photo.kind == "JPEG":
-        return _jpeg_pixels(photo.coded, limits, lanes)
-    with _opened(photo.kind, photo.coded, limits) as picture:
+        return _jpeg_pixels(photo, limits, lanes)
+    with _opened(photo, photo.coded, limits) as picture:
         return decode_opened(picture, limits)
 
 
-def _jpeg_pixels(coded: bytes, limits: DecodeLimits, lanes: Lanes) -> Image:
-    with _opened("JPEG", coded, limits) as picture:
+def _jpeg_pixels(photo: Photo, limits: DecodeLimits, lanes: Lanes) -> Image:
+    with _opened(photo, photo.coded, limits) as picture:
         if picture.mode in _COLOURS:
             try:
-                return _strictly(picture, coded, limits, lanes)
+                return _strictly(picture, photo.coded, limits, lanes)
             except ValueError:  # libjpeg warns: of data that are missing, but also of some that are too many
                 pass
     # Where no coded data are missing, what is put behind them makes no difference. Where some are, it is decoded as if
     # it were they.
-    padded = (coded.removesuffix(JPEG_END) + padding + JPEG_END for padding in _PADDINGS)
-    first, second = (decode_opened(_opened("JPEG", data, limits), limits) for data in padded)
+    padded = (photo.coded.removesuffix(JPEG_END) + padding + JPEG_END for padding in _PADDINGS)
+    first, second = (decode_opened(_opened(photo, data, limits), limits) for data in padded)
     if not np.array_equal(first, second):
         raise UndecodableImage("The picture's file ends too early. Send it again.")
     return first
@@ -140,9 +140,9 @@ def _strictly(picture: PillowImage.Image, coded: bytes, limits: DecodeLimits, la
     return _in_srgb(smaller, picture.info.get("icc_profile"), lanes)
 
 
-def _opened(kind: str, coded: bytes, limits: DecodeLimits) -> PillowImage.Image:
-    picture = PillowImage.open(io.BytesIO(coded), formats=[kind])
-    check_size(picture.size, _stored_as(picture), limits)
+def _opened(photo: Photo, coded: bytes, limits: DecodeLimits) -> PillowImage.Image:
+    picture = PillowImage.open(io.BytesIO(coded), formats=[photo.kind])
+    check_size(picture.size, _stored_as(picture, photo), limits)
     if getattr(picture, "n_frames", 1) > 1:
         raise UndecodableImage(container.ANIMATED)
     return picture
@@ -182,11 +182,11 @@ def _in_srgb(pixels: NDArray[np.uint8], profile: bytes | None, lanes: Lanes) -> 
     return rgb
 
 
-def _stored_as(picture: PillowImage.Image) -> str:
+def _stored_as(picture: PillowImage.Image, photo: Photo) -> str:
     """A key of _MAX_PIXELS."""
-    if isinstance(picture, JpegImagePlugin.JpegImageFile) and "progressive" in picture.info:
-        return "JPEG, progressive" + " 4:2:0" * (JpegImagePlugin.get_sampling(picture) == 2)
-    return str(picture.format)
+    if isinstance(picture, JpegImagePlugin.JpegImageFile) and photo.in_layers:
+        return "JPEG, in layers" + " 4:2:0" * (JpegImagePlugin.get_sampling(picture) == 2)
+    return photo.kind
 
 
 def check_size(size: tuple[int, int], stored_as: str, limits: DecodeLimits) -> None:
@@ -270,6 +270,9 @@ def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
 
 
 def _set_up(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
+    # a chain of steps, of which 65,535 fit in half a megabyte, each computed for every colour of a table
+    if b"mpet" in profile:
+        return None
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         return ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")

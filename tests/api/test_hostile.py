@@ -115,6 +115,14 @@ def test_a_body_is_refused_by_its_length_and_by_a_file_that_grows_too_large(
     assert (response.status_code, response.json()["code"]) == (413, "image_too_large")
 
 
+@pytest.mark.django_db
+@pytest.mark.parametrize(("length", "code"), [("9" * 5000, "image_too_large"), ("²", "invalid_request")])
+def test_a_length_of_which_python_makes_no_number_is_refused(service: Any, length: str, code: str) -> None:
+    response = service.generic("POST", "/api/v1/face/verify", b"{}", "application/json", CONTENT_LENGTH=length)
+    assert response.json()["code"] == code
+    assert len(response.content) < 1000
+
+
 def test_an_upload_is_refused_at_the_byte_that_is_one_too_many(settings: Any) -> None:
     settings.ML_MODELS = {**settings.ML_MODELS, "MAX_IMAGE_BYTES": 3000}
     handler = FrameUploadHandler()

@@ -88,6 +88,16 @@ def test_an_id_may_be_quoted_printable(service: APIClient, reached: list[Any]) -
     assert [subject for subject, _ in reached] == ["Zoë"]
 
 
+@pytest.mark.parametrize(
+    ("sent", "meant"), [('"Zo\\u00eb"', "Zoë"), ('"a\\/b"', "a/b"), ("child-1", "child-1"), ("7", "7")]
+)
+def test_an_id_may_be_a_text_of_json(service: APIClient, reached: list[Any], sent: str, meant: str) -> None:
+    """As Retrofit writes it where its converter is one for JSON; some write the type and not the quotes."""
+    head = b'--b\r\nContent-Disposition: form-data; name="subject_id"\r\nContent-Type: application/json; charset=UTF-8'
+    verify(service, head + b"\r\n\r\n" + sent.encode() + b"\r\n" + image(NAMED + b'a"') + END)
+    assert [subject for subject, _ in reached] == [meant]
+
+
 BAD = {
     "cut off in an id": (image(NAMED + b'a"') + SUBJECT[:-3], "last boundary"),
     "cut off behind an id": (image(NAMED + b'a"') + SUBJECT, "last boundary"),
@@ -98,6 +108,12 @@ BAD = {
     "a part with endless headers": (SUBJECT + image(b"X-A: canary\r\n" * 700 + NAMED + b'a"') + END, "no blank line"),
     "a part with two names": (SUBJECT + image(NAMED + b'a"; name="canary"') + END, "no name, or two"),
     "a part with a header twice": (SUBJECT + image(NAMED + b'a"\r\n' + NAMED + b'a"') + END, "one header twice"),
+    "json that is none": (
+        b'--b\r\nContent-Disposition: form-data; name="subject_id"\r\nContent-Type: application/json\r\n\r\n"canary\r\n'
+        + image(NAMED + b'a"')
+        + END,
+        "JSON is not",
+    ),
     "base64 that is none": (
         SUBJECT + image(NAMED + b'a"\r\nContent-Transfer-Encoding: base64', b"canary!") + END,
         "base64 is not",

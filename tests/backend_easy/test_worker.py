@@ -58,7 +58,9 @@ def test_a_request_that_has_begun_is_not_lost_when_the_idle_time_ends(server: Se
         assert answer(slow)
 
 
-@pytest.mark.parametrize("head", ["Transfer-Encoding: xchunked", "A: " + "a" * 20_000, "A: \0"])
+@pytest.mark.parametrize(
+    "head", ["Transfer-Encoding: xchunked", "A: " + "a" * 20_000, "A: \0", "Content-Length: " + "9" * 5000]
+)
 def test_what_is_no_HTTP_is_the_client_s_to_mend_and_is_told_what_there_may_be(server: Server, head: str) -> None:
     answered = server.raw(f"POST /healthz HTTP/1.1\r\nHost: localhost\r\n{head}\r\n\r\n".encode())
     problem = json.loads(answered.partition(b"\r\n\r\n")[2])

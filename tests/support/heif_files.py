@@ -22,8 +22,11 @@ def _inner(data: bytes, kind: bytes) -> bytes:
     return data[start : start + struct.unpack(">I", data[start : start + 4])[0]]
 
 
-def tiled_heic(rows: int, columns: int, tile: Image.Image, *, size: tuple[int, int] | None = None) -> bytes:
-    """A grid of `rows` × `columns` tiles; `size` is what the file says that the whole picture measures."""
+def tiled_heic(
+    rows: int, columns: int, tile: Image.Image, *, size: tuple[int, int] | None = None, turns: int = 0
+) -> bytes:
+    """A grid of `rows` × `columns` tiles; `size` is what the file says that the whole picture measures, `turns` how
+    often it is turned by 180°."""
     single = encoded(tile, "HEIF", quality=50)
     coded = _inner(single, b"mdat")[8:]
     width, height = size or (columns * tile.width, rows * tile.height)
@@ -39,7 +42,10 @@ def tiled_heic(rows: int, columns: int, tile: Image.Image, *, size: tuple[int, i
     def meta(offset: int) -> bytes:
         extents = [(1, offset, len(grid)), *((item, offset + len(grid), len(coded)) for item in tiles)]
         iloc = b"".join(struct.pack(">HHHII", item, 0, 1, at, length) for item, at, length in extents)
-        links = [struct.pack(">HBB", 1, 1, 0x03), *(struct.pack(">HBBB", item, 2, 0x81, 0x02) for item in tiles)]
+        links = [
+            struct.pack(">HBB", 1, 1 + turns, 0x03) + b"\x84" * turns,
+            *(struct.pack(">HBBB", item, 2, 0x81, 0x02) for item in tiles),
+        ]
         return _full(
             b"meta",
             _full(b"hdlr", struct.pack(">I4s12xx", 0, b"pict")),
@@ -50,7 +56,7 @@ def tiled_heic(rows: int, columns: int, tile: Image.Image, *, size: tuple[int, i
             _full(b"iref", _box(b"dimg", struct.pack(f">HH{len(tiles)}H", 1, len(tiles), *tiles))),
             _box(
                 b"iprp",
-                _box(b"ipco", _inner(single, b"hvcC"), ispe(*tile.size), ispe(width, height)),
+                _box(b"ipco", _inner(single, b"hvcC"), ispe(*tile.size), ispe(width, height), _box(b"irot", b"\2")),
                 _full(b"ipma", struct.pack(">I", len(links)), *links),
             ),
             _full(b"iloc", struct.pack(">BBH", 0x44, 0, len(extents)), iloc),

@@ -5,7 +5,7 @@ import struct
 import zipfile
 import zlib
 
-from PIL import Image
+from PIL import Image, ImageCms
 
 from tests.support.heif_files import tiled_heic
 from tests.support.pictures import encoded, faceless
@@ -30,6 +30,51 @@ def jpeg_with_comment(size: int) -> bytes:
     picture = encoded(faceless())
     part = b"\xff\xfe" + struct.pack(">H", 65_535) + bytes(65_533)
     return picture[:2] + part * (size // 65_537) + picture[2:]
+
+
+def _part(code: int, body: bytes) -> bytes:
+    return bytes([0xFF, code]) + struct.pack(">H", 2 + len(body)) + body
+
+
+def _jpeg(code: int, size: tuple[int, int], colours: int, ends: int, scans: bytes) -> bytes:
+    """A flat JPEG: a bit for each block's middle, and one that says `ends`."""
+    frame = struct.pack(">BHHB", 8, *reversed(size), colours)
+    frame += b"".join(bytes([colour, 0x11, 0]) for colour in range(colours))
+    tables = _part(0xDB, b"\0" + b"\1" * 64) + _part(0xC4, b"\0\1" + bytes(16))
+    tables += _part(0xC4, b"\x10\1" + bytes(15) + bytes([ends]))
+    return b"\xff\xd8" + tables + _part(code, frame) + scans + b"\xff\xd9"
+
+
+def jpeg_of_scans(width: int, height: int, scans: int) -> bytes:
+    """Progressive and grey; each scan but one is of some bytes, and says of the whole picture that nothing changes."""
+    blocks = -(-width // 8) * -(-height // 8)
+    # 0 and 14 bits: of how many blocks more than 2**14
+    runs = ("0" + "1" * 13 + "0") * -(-blocks // (2**15 - 2))
+    nothing = int(runs + "0" * (-len(runs) % 8), 2).to_bytes(-(-len(runs) // 8), "big").replace(b"\xff", b"\xff\0")
+    first = _part(0xDA, b"\1\0\0\0\0\0") + bytes(blocks // 8 + 1)
+    return _jpeg(0xC2, (width, height), 1, 0xE0, first + (_part(0xDA, b"\1\0\0\1\x3f\0") + nothing) * (scans - 1))
+
+
+def jpeg_of_colours(width: int, height: int) -> bytes:
+    """Not progressive; the colours come one after the other."""
+    blocks = -(-width // 8) * -(-height // 8)
+    scans = (_part(0xDA, bytes([1, colour, 0, 0, 63, 0])) + bytes(blocks // 4 + 1) for colour in range(3))
+    return _jpeg(0xC0, (width, height), 3, 0, b"".join(scans))
+
+
+def profile_of_steps(steps: int) -> bytes:
+    """A colour profile with a chain of steps, all of them the same table of eight colours."""
+    corners = [float(colour >> shift & 1) for colour in range(8) for shift in (2, 1, 0)]
+    table = b"clut\0\0\0\0" + struct.pack(">HH16s24f", 3, 3, b"\2" * 16, *corners)
+    chain = struct.pack(">4s4xHHI", b"mpet", 3, 3, steps)
+    chain += struct.pack(">II", len(chain) + 8 * steps, len(table)) * steps + table
+    whole = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    # in place of a text, which nothing needs
+    struct.pack_into(">4sII", whole, whole.index(b"cprt", 132), b"D2B0", len(whole), len(chain))
+    whole += chain
+    struct.pack_into(">I", whole, 0, len(whole))
+    whole[8] = 4
+    return bytes(whole)
 
 
 def animation(fmt: str) -> bytes:
@@ -73,6 +118,17 @@ def hostile() -> dict[str, tuple[bytes, str | None]]:
         "a HEIC of 200 tiles that says it is small": (tiled_heic(10, 20, tile, size=(64, 64)), "image_too_large"),
         "a JPEG of a million parts": (photo[:2] + b"\xff\xfe\0\2" * 2_900_000 + photo[2:], "undecodable_image"),
         "a PNG of a million parts": (png[:33] + _chunk(b"teSt", b"") * 950_000 + png[33:], "undecodable_image"),
+        "a JPEG of 4,000 scans": (jpeg_of_scans(5000, 4990, 4000), "undecodable_image"),
+        "a JPEG of 100 scans": (jpeg_of_scans(5000, 4990, 100), None),
+        "a JPEG of 108 megapixels whose colours come one after the other": (
+            jpeg_of_colours(12_032, 9_024),
+            "image_too_large",
+        ),
+        "a JPEG with a profile of 60,000 steps": (encoded(faceless(), icc_profile=profile_of_steps(60_000)), None),
+        "a HEIC of 12 megapixels that is turned 254 times": (
+            tiled_heic(3, 4, faceless(1024, 1024), turns=254),
+            "undecodable_image",
+        ),
         "a JPEG with a long fill": (photo[:-2] + b"\xff" * 11 * MIB + photo[-2:], "undecodable_image"),
     }
 
