@@ -18,6 +18,8 @@ from .runnable import run_by_onnxruntime
 SIDE = 112
 INPUT, OUTPUT = "input", "output"
 _MIN_DIMENSION = 64
+# one is filled for the comparison with the file as it came
+_MAX_BATCH = 1024
 # The operators between a feature and its own length, in the exports that we know.
 _LENGTH_OPERATORS = {
     *("ReduceL2", "ReduceSum", "ReduceSumSquare", "Pow", "Mul", "Sqrt", "Abs", "Reciprocal"),
@@ -115,6 +117,8 @@ def _layout(value: onnx.ValueInfoProto) -> Literal["NCHW", "NHWC"]:
     kind = TensorProto.DataType.Name(value.type.tensor_type.elem_type).lower()
     if kind != "float" or len(shape) != 4:
         raise UnsupportedModel(f"The input is {kind}, of shape {shape}; float of four dimensions is expected.")
+    if shape[0] > _MAX_BATCH:
+        raise UnsupportedModel(f"The input has a batch of {shape[0]}: export it with a free one, or one of 1.")
     if shape[1:] == [3, SIDE, SIDE]:
         return "NCHW"
     if shape[1:] == [SIDE, SIDE, 3]:

@@ -53,7 +53,8 @@ def dynamic_batch(model: onnx.ModelProto) -> None:
     """
     fixed = {value.type.tensor_type.shape.dim[0].dim_value for value in model.graph.input}
     for value in (*model.graph.input, *model.graph.output):
-        value.type.tensor_type.shape.dim[0].dim_param = BATCH
+        if value.type.tensor_type.shape.dim:
+            value.type.tensor_type.shape.dim[0].dim_param = BATCH
     weights = {tensor.name: tensor for tensor in model.graph.initializer}
     targets = {n.input[1] for n in model.graph.node if n.op_type == "Reshape" and n.input[1] in weights}
     for name in sorted(targets):

@@ -38,7 +38,7 @@ def load(path: Path) -> onnx.ModelProto:
     require_standard_operators(model)
     try:
         onnx.checker.check_model(model)
-    except onnx.checker.ValidationError as error:
+    except (onnx.checker.ValidationError, ValueError) as error:  # a text of its message may be no text
         reason = str(error).strip().splitlines()[0].rstrip(".")
         raise UnsupportedModel(f"{path.name} is not a valid ONNX model: {reason}.") from error
     _require_whole(model, path)

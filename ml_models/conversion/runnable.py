@@ -46,7 +46,7 @@ def require_standard_operators(model: onnx.ModelProto) -> None:
             f"{onnx.defs.onnx_opset_version()}. Export it at opset 17."
         )
     own = {function.name for function in model.functions if function.domain in _STANDARD}
-    names = {node.op_type for node in _nodes(model) if node.domain in _STANDARD} - own
+    names = {str(node.op_type) for node in _nodes(model) if node.domain in _STANDARD} - own
     unknown = sorted(name for name in names if not _defined(name, opset))
     if unknown:
         raise UnsupportedModel(
@@ -58,7 +58,7 @@ def require_standard_operators(model: onnx.ModelProto) -> None:
 def _defined(name: str, opset: int) -> bool:
     try:
         return not onnx.defs.get_schema(name, opset, "").deprecated
-    except onnx.defs.SchemaError:
+    except (onnx.defs.SchemaError, TypeError):  # TypeError: the version is no 32-bit number
         return False
 
 

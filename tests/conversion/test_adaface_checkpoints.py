@@ -161,6 +161,21 @@ def test_a_checkpoint_in_another_protocol_is_told_how_to_be_saved(tmp_path: Path
     assert (error.code, f"protocol {protocol}: save it again" in str(error)) == ("not_a_checkpoint", True)
 
 
+@pytest.mark.parametrize(
+    ("at", "byte"),
+    [(b"collections", b"m"), (b"PK\x03\x04", b"\x01"), (b"PK\x03\x04", b"0")],
+    ids=["sum", "name", "text"],
+)
+def test_an_archive_whose_pickle_cannot_be_unpacked_is_damaged(tmp_path: Path, at: bytes, byte: bytes) -> None:
+    """By its check sum, or by how long its name is said to be, which then is another one or no text."""
+    path = tmp_path / "weights.ckpt"
+    torch.save({"state_dict": NETWORK}, path)
+    data = path.read_bytes()
+    place = data.index(at) + (26 if at.startswith(b"PK") else 0)
+    path.write_bytes(data[:place] + byte + data[place + 1 :])
+    assert refusal(path).code == "damaged_file"
+
+
 def test_a_whole_network_pickled_is_refused_with_what_to_save_instead(tmp_path: Path) -> None:
     path = tmp_path / "weights.ckpt"
     torch.save(torch.nn.Sequential(torch.nn.Linear(2, 2)), path)

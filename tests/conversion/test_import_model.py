@@ -448,6 +448,34 @@ def test_weights_that_are_none_are_named(tmp_path: Path, change: Any, says: str)
     assert " w" in str(refused(source))
 
 
+def of_a_huge_batch(model: onnx.ModelProto) -> None:
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 2**40
+
+
+def of_no_opset(model: onnx.ModelProto) -> None:
+    model.opset_import[0].version = -(2**40)
+
+
+@pytest.mark.parametrize(("change", "says"), [(of_a_huge_batch, "a batch of 1099511627776"), (of_no_opset, "opset -1")])
+def test_a_number_beyond_all_reason_is_named(tmp_path: Path, change: Any, says: str) -> None:
+    assert says in str(refused(changed(foreign(tmp_path / "odd.onnx"), change)))
+
+
+@pytest.mark.parametrize("name", [b"AveragePool", b"kernel_shape"])
+def test_a_name_that_is_no_text_is_refused(tmp_path: Path, name: bytes) -> None:
+    source = foreign(tmp_path / "odd.onnx")
+    source.write_bytes(source.read_bytes().replace(name, b"\xff" + name[1:], 1))
+    assert refused(source).code == "unsupported_model"
+
+
+def test_an_output_that_says_it_is_one_number_is_believed_by_what_it_gives(tmp_path: Path) -> None:
+    def say_one(model: onnx.ModelProto) -> None:
+        del model.graph.output[0].type.tensor_type.shape.dim[:]
+
+    source = changed(foreign(tmp_path / "odd.onnx"), say_one)
+    assert import_model(source, tmp_path / "ours.onnx", **KNOWN).contract.dimension == DIMENSION
+
+
 @pytest.mark.parametrize("name", ["img", "w", ""])
 def test_an_output_that_no_operator_computes_is_refused(tmp_path: Path, name: str) -> None:
     def end_there(model: onnx.ModelProto) -> None:

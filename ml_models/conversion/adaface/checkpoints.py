@@ -10,10 +10,9 @@ import re
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -36,7 +35,8 @@ _SHOWN = 4
 # PyTorch's own file of before 2020: magic number, protocol, machine, content, keys
 _LEGACY_PICKLES = 5
 _MAX_PICKLE_BYTES = 64 << 20
-
+# what a damaged or encrypted archive raises
+_DAMAGED = (OSError, zipfile.BadZipFile, zlib.error, ValueError, RuntimeError)
 
 # Data that checkpoints carry beside the weights. Lightning's dictionary of hyper-parameters is read as a plain one:
 # Lightning is not installed here.
@@ -104,7 +104,7 @@ def _archived_pickle(path: Path) -> str:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+    except _DAMAGED as error:
         raise ConversionError("damaged_file", f"{path.name} is not a whole checkpoint: fetch it again.") from error
     if any(name.endswith("/constants.pkl") for name in names):
         raise _not_a_checkpoint(path, "a TorchScript program: save its state_dict()")
@@ -145,21 +145,21 @@ def _load(path: Path, start: bytes, member: str | None) -> Any:
         raise ConversionError("damaged_file", f"{path.name} is not a whole PyTorch checkpoint.") from error
 
 
-@contextmanager
-def _pickle(path: Path, member: str | None) -> Iterator[IO[bytes]]:
-    """A file, or a member of the archive that it is."""
-    if member is None:
-        with path.open("rb") as file:
-            yield file
-    else:
+def _pickled(path: Path, member: str | None, size: int) -> bytes:
+    """The beginning of a file, or of a member of the archive that it is. Raises: ConversionError, `damaged_file`"""
+    try:
+        if member is None:
+            with path.open("rb") as file:
+                return file.read(size)
         with zipfile.ZipFile(path) as archive, archive.open(member) as inner:
-            yield inner
+            return inner.read(size)
+    except _DAMAGED as error:
+        raise ConversionError("damaged_file", f"{path.name} is not a whole checkpoint: fetch it again.") from error
 
 
 def _protocol(path: Path, member: str) -> int:
     """Of the pickle in an archive of PyTorch's. Those before 2 do not say it: 0 stands for both."""
-    with _pickle(path, member) as file:
-        start = file.read(2)
+    start = _pickled(path, member, 2)
     return start[1] if start[:1] == b"\x80" and len(start) == 2 else 0
 
 
@@ -176,10 +176,10 @@ def _imports(path: Path, member: str | None) -> list[str]:
     """What a file's pickles would import beyond PyTorch's own, read without importing it; empty when it holds no whole
     pickle."""
     try:
-        with _pickle(path, member) as file:
-            return _names(file.read(_MAX_PICKLE_BYTES), 1 if member else _LEGACY_PICKLES)
-    except (OSError, zipfile.BadZipFile, zlib.error, NotImplementedError):
+        data = _pickled(path, member, _MAX_PICKLE_BYTES)
+    except ConversionError:
         return []
+    return _names(data, 1 if member else _LEGACY_PICKLES)
 
 
 def _names(data: bytes, pickles: int) -> list[str]:
