@@ -16,12 +16,12 @@ MAX_VALUES = 20_000
 have some."""
 MAX_WIDE = 10_000
 REACH = 4096
-"""How far a character beyond ASCII may be from the end of its text, in bytes."""
+"""How far characters beyond ASCII may be from the ends of their text, and how long a row of them is, in bytes."""
 _UNESCAPED_QUOTE = re.compile(rb'(?<!\\)"')
 _NON_ASCII = re.compile(rb"[\x80-\xff]+")
 _ESCAPE = rb"\\u(?!00[0-7])[0-9A-Fa-f]{4}"
 # not (…)+: a pattern that begins with letters is looked for fifty times as fast
-_NON_ASCII_ESCAPE = re.compile(_ESCAPE + rb"(?:" + _ESCAPE + rb")*")
+_NON_ASCII_ESCAPE = re.compile(_ESCAPE + rb"(?:" + _ESCAPE + rb")*+")
 # base64 as clients write it: either alphabet, lines, no padding
 _STANDARD, _BLANKS = bytes.maketrans(b"-_", b"+/"), b" \t\r\n\v\f"
 
@@ -74,7 +74,7 @@ def _ascii(body: bytes) -> str:
         after = _UNESCAPED_QUOTE.search(body, match.end(), match.end() + REACH)
         if places > MAX_WIDE:
             raise ParseError(f"The JSON body has non-ASCII characters in more than {MAX_WIDE} places.")
-        if not (before and after):
+        if not (before and after) or match.end() - match.start() > REACH:
             raise ParseError(f"The JSON body has non-ASCII characters in a text of more than {REACH} bytes.")
         try:
             return match[0] if match[0].isascii() else json.dumps(match[0].decode())[1:-1].encode()

@@ -85,7 +85,7 @@ _CODED = range(0xC0, _APP0)
 _FRAMES, _PROGRESSIVE = {b"\xc0", b"\xc1", b"\xc2"}, b"\xc2"
 _FOREIGN_FRAMES = {bytes([code]) for code in range(0xC3, 0xD0)} - {b"\xc4", b"\xc8"}
 # Encoders write some ten. Each goes over the whole picture, in a few bytes.
-_MAX_SCANS = 100
+_MAX_SCANS = 30
 # a marker may have any number of fill bytes before it; decoders take them one by one
 _LONG_FILL = b"\xff" * 65_536
 # of the parts that applications write, those that say what the numbers mean as colours, and how long one is at least
@@ -251,6 +251,8 @@ _SPARE_PIXELS = 4_000_000
 _MAX_DEPTH = 4
 # Of one item; pictures have some ten. Among them are turns, each of which takes as long as any picture's.
 _MAX_PROPERTIES = 32
+# beside twice the file: what items share of it
+_SHARED_BYTES = 4_000_000
 
 
 def check_tiles(data: bytes, width: int, height: int) -> None:
@@ -281,6 +283,8 @@ def _coded_pixels(data: bytes) -> int:
                 sizes |= _sizes(data, at, stop)
             elif inner == b"iref":
                 parts |= _parts(data, at, stop)
+            elif inner == b"iloc":
+                _require_own_bytes(data, at)
     children = {child for group in parts.values() for child in group}
 
     @cache
@@ -292,6 +296,24 @@ def _coded_pixels(data: bytes) -> int:
         return sum(cost(child, depth + 1) for child in parts[item])
 
     return sum(cost(item, 0) for item in (sizes.keys() | parts.keys()) - children)
+
+
+def _require_own_bytes(data: bytes, at: int) -> None:
+    """Refuse items that share what lies in the file (`iloc`): each of them is read and decoded by itself."""
+    version, sizes = data[at], int.from_bytes(data[at + 4 : at + 6], "big")
+    offset, length, base, index = sizes >> 12, sizes >> 8 & 15, sizes >> 4 & 15, (sizes & 15) * (version > 0)
+    width = 4 if version > 1 else 2
+    count, at = int.from_bytes(data[at + 6 : at + 6 + width], "big"), at + 6 + width
+    coded = parts = 0
+    for _ in range(count):
+        at += width + 2 * (version > 0) + 2 + base
+        extents, at = int.from_bytes(data[at : at + 2], "big"), at + 2
+        for _ in range(extents):
+            at += index + offset + length
+            coded += int.from_bytes(data[at - length : at], "big") or len(data)
+        parts += 1 + extents
+        if coded > 2 * len(data) + _SHARED_BYTES or parts > _MAX_PARTS:
+            raise UndecodableImage(_DAMAGED)
 
 
 def _parts(data: bytes, start: int, end: int) -> dict[int, list[int]]:

@@ -55,6 +55,8 @@ def test_the_first_picture_that_is_not_one_ends_it(service: APIClient) -> None:
         (b'{"image": "' + b"A" * 10_000 + "é".encode() + b'"}', "non-ASCII characters in a text"),
         (b'{"image": "\\u20ac' + b"A" * 10_000 + b'"}', "non-ASCII characters in a text"),
         (b'{"image": "\\"\\u20ac' + b"A" * 10_000 + b'\\""}', "non-ASCII characters in a text"),
+        (b'{"image": "' + b"\\u20ac" * 700 + b'"}', "non-ASCII characters in a text"),
+        (b'{"canary": "' + "é".encode() * 2100 + b'"}', "non-ASCII characters in a text"),
         (b'{"canary": "' + "aé".encode() * 1300 + b'"}', "not as it should be"),
         (b'["' + b'\\u20ac","' * 9000 + "é".encode() * 9 + b'"]', "not as it should be"),
         (b'["' + b'\\u20ac \\u20ac","' * 6000 + b'"]', "in more than 10000 places"),

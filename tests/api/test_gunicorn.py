@@ -68,6 +68,8 @@ BODIES: dict[str, tuple[str, Any]] = {
         "application/json",
         lambda: b'{"image": "' + b"x" * BIG + b'\\ud83d\\ude00"}',
     ),
+    "emojis": ("application/json", lambda: b'{"image": "' + "😀".encode() * (BIG // 4) + b'"}'),
+    "emojis escaped": ("application/json", lambda: b'{"image": "' + b"\\ud83d\\ude00" * (BIG // 12) + b'"}'),
     "a picture of blanks": ("application/json", lambda: b'{"subject_id": "a", "image": "' + b" " * BIG + b'"}'),
     "escapes only": ("application/json", lambda: b'{"subject_id": "a", "image": "' + b"\\n" * (BIG // 2) + b'"}'),
     "half escapes": ("application/json", lambda: b'{"subject_id": "a", "image": "' + b"\\u" * (BIG // 2) + b'"}'),

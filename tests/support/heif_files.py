@@ -23,12 +23,18 @@ def _inner(data: bytes, kind: bytes) -> bytes:
 
 
 def tiled_heic(
-    rows: int, columns: int, tile: Image.Image, *, size: tuple[int, int] | None = None, turns: int = 0
+    rows: int,
+    columns: int,
+    tile: Image.Image,
+    *,
+    size: tuple[int, int] | None = None,
+    turns: int = 0,
+    behind: bytes = b"",
 ) -> bytes:
     """A grid of `rows` × `columns` tiles; `size` is what the file says that the whole picture measures, `turns` how
-    often it is turned by 180°."""
+    often it is turned by 180°; `behind` stands behind the coded picture, which all tiles share."""
     single = encoded(tile, "HEIF", quality=50)
-    coded = _inner(single, b"mdat")[8:]
+    coded = _inner(single, b"mdat")[8:] + behind
     width, height = size or (columns * tile.width, rows * tile.height)
     grid = struct.pack(">BBBBII", 0, 1, rows - 1, columns - 1, width, height)
     tiles = range(2, 2 + rows * columns)

@@ -119,7 +119,7 @@ def hostile() -> dict[str, tuple[bytes, str | None]]:
         "a JPEG of a million parts": (photo[:2] + b"\xff\xfe\0\2" * 2_900_000 + photo[2:], "undecodable_image"),
         "a PNG of a million parts": (png[:33] + _chunk(b"teSt", b"") * 950_000 + png[33:], "undecodable_image"),
         "a JPEG of 4,000 scans": (jpeg_of_scans(5000, 4990, 4000), "undecodable_image"),
-        "a JPEG of 100 scans": (jpeg_of_scans(5000, 4990, 100), None),
+        "a JPEG of 30 scans": (jpeg_of_scans(5000, 4990, 30), None),
         "a JPEG of 108 megapixels whose colours come one after the other": (
             jpeg_of_colours(12_032, 9_024),
             "image_too_large",
@@ -127,6 +127,10 @@ def hostile() -> dict[str, tuple[bytes, str | None]]:
         "a JPEG with a profile of 60,000 steps": (encoded(faceless(), icc_profile=profile_of_steps(60_000)), None),
         "a HEIC of 12 megapixels that is turned 254 times": (
             tiled_heic(3, 4, faceless(1024, 1024), turns=254),
+            "undecodable_image",
+        ),
+        "a HEIC of 200 tiles that share 100,000 units that say nothing": (
+            tiled_heic(10, 20, faceless(256, 256), behind=b"\0\0\0\2\x52\1" * 100_000),
             "undecodable_image",
         ),
         "a JPEG with a long fill": (photo[:-2] + b"\xff" * 11 * MIB + photo[-2:], "undecodable_image"),
