@@ -202,7 +202,9 @@ def shown(item: Labelled, share: float = 0.0, *, seed: int = 0) -> Labelled:
     def pictures(covered: np.ndarray) -> dict[str, np.ndarray]:
         tilted = np.concatenate([rng.normal(size=(count, 2, 2)) * 0.3, np.ones((count, 2, 1))], 2)
         tilted[..., 0] += 1.5 * covered[:, None]
-        vectors = {A: rng.normal(size=(count, 2, 3)), B: tilted, EYEWEAR: rng.normal(size=(count, 2, 2))}
+        # from a generator of its own: the members' vectors stay as they are
+        (others,) = rng.spawn(1)
+        vectors = {A: rng.normal(size=(count, 2, 3)), B: tilted, EYEWEAR: others.normal(size=(count, 2, 2))}
         return {name: (v / np.linalg.norm(v, axis=2)[..., None]).astype(np.float32) for name, v in vectors.items()}
 
     at = np.arange(count)
