@@ -151,10 +151,11 @@ HEAD = """# Covered faces, on one side and on both
 Written by `python -m devstack exec python -m devstack.coverings` on {day}; do not edit. Version {version}'s members,
 with numbers fitted on one half of the people of the four development sets under every stress, and measured on the other
 half of {sets}, under coverings that no version was fitted under (`HELD_OUT` in
-`ml_models/evaluation/pictures/stress.py`) and with other draws of size, colour and darkness. The networks for eyes and
-for glasses were trained on all of the people, under none of these coverings. What they give was looked at while the
-rule for glasses was chosen. Two faces that are both covered wear **the very same** glasses or cloth, which is the
-hardest that two strangers can wear. Intervals are 95 %, from a bootstrap over subjects; the target is 0.1 %.
+`ml_models/evaluation/pictures/stress.py`) and with other draws of size, colour and darkness. The networks for eyes, for
+glasses and for pairs of them were trained on all of the people, under none of these coverings. What they give was
+looked at while the rule for glasses was chosen. Two faces that are both covered wear **the very same** glasses or
+cloth, which is the hardest that two strangers can wear. Intervals are 95 %, from a bootstrap over subjects; the target
+is 0.1 %.
 
 `refused`: of the covered pictures as references; `warned`: of the others. References that are refused are in no
 comparison. `mated, non-mated`: with both sides covered. `probe`, `reference`, `both`: which side is covered.
