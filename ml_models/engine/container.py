@@ -251,8 +251,8 @@ _SPARE_PIXELS = 4_000_000
 _MAX_DEPTH = 4
 # Of one item; pictures have some ten. Among them are turns, each of which takes as long as any picture's.
 _MAX_PROPERTIES = 32
-# beside twice the file: what items share of it
-_SHARED_BYTES = 4_000_000
+# beside the file: what items may share of it
+_SHARED_BYTES = 16_000_000
 
 
 def check_tiles(data: bytes, width: int, height: int) -> None:
@@ -312,7 +312,7 @@ def _require_own_bytes(data: bytes, at: int) -> None:
             at += index + offset + length
             coded += int.from_bytes(data[at - length : at], "big") or len(data)
         parts += 1 + extents
-        if coded > 2 * len(data) + _SHARED_BYTES or parts > _MAX_PARTS:
+        if coded > len(data) + _SHARED_BYTES or parts > _MAX_PARTS:
             raise UndecodableImage(_DAMAGED)
 
 
