@@ -11,7 +11,7 @@ from rest_framework.test import APIClient
 from ml_models import runtime, services, tasks
 from ml_models.models import DuplicatePair, DuplicateSearch, Embedding, Group, Subject
 from ml_models.services import duplicate_searches, groups, mixups, overview
-from tests.api.test_identify import block
+from tests.api.identify.conftest import block
 from tests.conftest import Portraits
 from tests.support.panel import page, press, told
 from tests.support.pictures import another

@@ -13,7 +13,7 @@ from ml_models import runtime, services
 from ml_models.exceptions import DuplicateFace, NotFound, Slowed
 from ml_models.models import AuditEvent, Embedding, Reference, Subject
 from ml_models.services import duplicates, enrolment, groups, lockout, mixups
-from tests.api.test_identify import block
+from tests.api.identify.conftest import block
 from tests.conftest import Portraits
 from tests.support.pictures import another
 from tests.support.races import LONG_S, Parking

@@ -17,7 +17,7 @@ from ml_models.api.schema import WAITS
 from ml_models.models import EnsembleConfig, Identification, Reference, Verification
 from ml_models.services import challenges
 from ml_models_client import answers, client
-from tests.api.test_identify import block
+from tests.api.identify.conftest import block
 from tests.conftest import Portraits
 from tests.support.challenges import TURNED
 from tests.support.openapi import document

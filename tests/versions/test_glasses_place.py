@@ -15,7 +15,7 @@ from ml_models.selectors import template
 from ml_models.services import groups
 from ml_models.versions import evidence, files, numbers
 from ml_models.versions.validation import problems
-from tests.api.test_identify import RIGHTS, block, identify
+from tests.api.identify.conftest import RIGHTS, block, identify
 from tests.conftest import Portraits
 from tests.support.served import CALIBRATION, FULL_SET, activate, ensemble, write
 from tests.support.uploads import enroll, verify
