@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .calibrate import Numbers
 from .errors import InferenceFailed
@@ -23,10 +22,6 @@ class Observation:
 
     similarity: Numbers
     log_norm: Numbers
-
-    def take(self, subjects: NDArray[np.intp]) -> Observation:
-        """Of many subjects only these."""
-        return Observation(np.asarray(self.similarity)[subjects], np.asarray(self.log_norm)[subjects])
 
 
 def by_member(extractions: Sequence[Extraction]) -> Faces:

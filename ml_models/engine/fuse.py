@@ -298,13 +298,16 @@ class Fusion:
             InferenceFailed: see `compare` and `Condition.discriminants`.
             LowQuality, MissingThreshold: see `decide`.
         """
-        shown = discriminants(frames, self.conditions)
-        observed = compare(template, frames)
-        condition, margin = self.deciding(discriminants(template, self.of_references), shown, observed)
+        stored, shown = discriminants(template, self.of_references), discriminants(frames, self.conditions)
+        condition, margin = self.deciding(stored, shown)
+        observed = condition.compare(template, frames) if condition else compare(template, frames)
+        for shared in self.shared_under(condition):
+            added = shared.shared_margin(stored.get(shared.name, 0.0), shown.get(shared.name, 0.0), observed)
+            margin = max(margin, float(added))
+        rule = condition.fusion if condition else self
+        decision = rule.decide(self.of_members(observed), quality_score, margin)
         if condition is None:
-            return self.decide(self.of_members(observed), quality_score, margin)
-        relative = self.of_members(condition.compare(template, frames))
-        decision = condition.fusion.decide(relative, quality_score, margin)
+            return decision
         probe = self._strongest(self.without_shared(shown))
         return replace(decision, condition=condition.name, probe_condition=probe.name if probe else "")
 
@@ -328,27 +331,14 @@ class Fusion:
         names = {member.name for member in self.members}
         return {name: value for name, value in by_network.items() if name in names}
 
-    def deciding(
-        self, stored: Mapping[str, float], shown: Mapping[str, float], observed: Mapping[str, Observation]
-    ) -> tuple[Condition | None, float]:
+    def deciding(self, stored: Mapping[str, float], shown: Mapping[str, float]) -> tuple[Condition | None, float]:
         """The condition whose rule decides an attempt, None when the plain rule does, and the margin that is added to
-        its thresholds, where both sides show it or a related one, or a shared one. `stored` and `shown` are the
-        references' and the frames' `discriminants`, `observed` is what `compare` gives.
+        its thresholds, where both sides show it or a related one; a shared one may raise them further. `stored` and
+        `shown` are the references' and the frames' `discriminants`.
 
         Of two `related` conditions the graver counts, of two others the one with the higher discriminant.
         """
-        condition, margin = self._deciding(self.without_shared(stored), self.without_shared(shown))
-        for shared in self.shared_under(condition):
-            added = shared.shared_margin(stored.get(shared.name, 0.0), shown.get(shared.name, 0.0), observed)
-            margin = max(margin, float(added))
-        return condition, margin
-
-    def without_shared(self, by_condition: Mapping[str, T]) -> dict[str, T]:
-        """What is known by condition, of those that decide."""
-        names = {condition.name for condition in self.shared_under(None)}
-        return {name: value for name, value in by_condition.items() if name not in names}
-
-    def _deciding(self, stored: Mapping[str, float], shown: Mapping[str, float]) -> tuple[Condition | None, float]:
+        stored, shown = self.without_shared(stored), self.without_shared(shown)
         first, second = self._strongest(shown), self._strongest(stored)
         if first and second and related(first.name, second.name):
             graver = second if first.name == milder(second.name) else first
@@ -359,6 +349,11 @@ class Fusion:
         _, condition = max(counting, key=lambda of_side: of_side[0])
         both = all(any(related(name, condition.name) for name in side) for side in (shown, stored))
         return condition, condition.both_margin if both else 0.0
+
+    def without_shared(self, by_condition: Mapping[str, T]) -> dict[str, T]:
+        """What is known by condition, of those that decide."""
+        names = {condition.name for condition in self.shared_under(None)}
+        return {name: value for name, value in by_condition.items() if name not in names}
 
     def _strongest(self, discriminants: Mapping[str, float]) -> Condition | None:
         """The condition with the highest discriminant; of two `related` ones the graver."""

@@ -143,6 +143,10 @@ def score(rule: Fusion, templates: Templates, frames: Mapping[str, Embeddings], 
     """
     shown = discriminants(frames, rule.conditions)
     observed, stored = _observe(templates, frames, rule.of_references)
+    added = {
+        shared.name: np.asarray(shared.shared_margin(stored[shared.name], shown.get(shared.name, 0.0), observed))
+        for shared in rule.shared_under(None)
+    }
     scores = Scores(np.empty(len(templates)), np.empty(len(templates)))
     for (name, margin), subjects in _by_rule(rule, stored, shown, len(templates)).items():
         condition = next((condition for condition in rule.conditions if condition.name == name), None)
@@ -155,10 +159,8 @@ def score(rule: Fusion, templates: Templates, frames: Mapping[str, Embeddings], 
         else:
             values = np.asarray(raw_score(observed, voters, voter_set))[subjects]
         margins = np.full(len(subjects), margin)
-        own_observed = {name: o.take(subjects) for name, o in observed.items()}
         for shared in rule.shared_under(condition):
-            added = shared.shared_margin(stored[shared.name][subjects], shown.get(shared.name, 0.0), own_observed)
-            margins = np.maximum(margins, added)
+            margins = np.maximum(margins, added[shared.name][subjects])
         scores.score[subjects] = voter_set.calibration(values)
         scores.threshold[subjects] = voter_set.threshold + margins
     if not np.isfinite(scores.score).all():
@@ -177,9 +179,9 @@ def _by_rule(
     in_any = sum((values > 0 for values in stored.values()), np.zeros(count, bool))
     for subject in np.flatnonzero(in_any).tolist():
         own = {name: float(values[subject]) for name, values in stored.items() if values[subject] > 0}
-        condition, margin = rule.deciding(own, shown, {})
+        condition, margin = rule.deciding(own, shown)
         alike[condition.name if condition else "", margin].append(subject)
-    condition, margin = rule.deciding({}, shown, {})
+    condition, margin = rule.deciding({}, shown)
     alike[condition.name if condition else "", margin] += np.flatnonzero(~in_any).tolist()
     return {key: np.array(subjects, np.intp) for key, subjects in alike.items() if subjects}
 
