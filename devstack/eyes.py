@@ -34,8 +34,8 @@ from ml_models.engine.decode import decode
 from ml_models.engine.detect import the_one_face
 from ml_models.engine.errors import ImageError
 from ml_models.engine.eyes import SIDE, eyes
-from ml_models.engine.pipeline import chip_crop
-from ml_models.engine.quality import ENROLL_LIMITS
+from ml_models.engine.pipeline import Pipeline, chip_crop
+from ml_models.engine.quality import ENROLL_LIMITS, QualityLimits
 from ml_models.evaluation.pictures.coverings import EYES_BARRED
 from ml_models.evaluation.pictures.glasses import CLEAR, DARK
 from ml_models.evaluation.pictures.scene import Scene
@@ -68,26 +68,22 @@ def train(drawn: "Drawn", what: str, file: Path) -> None:
     for sure, perhaps in MARKS[what]:
         drawn = drawn.marked(crosswise(drawn), sure, perhaps)
     print("\n".join(table(drawn, crosswise(drawn))))
-    network = fit(drawn, np.ones(len(drawn.half), bool))
-    file.write_bytes(as_onnx(network, torch.zeros(2, 1, SIDE, SIDE), "eyes", what))
-    say(f"Wrote {file.relative_to(ROOT)}, sha256 {hashlib.sha256(file.read_bytes()).hexdigest()}")
+    write(file, fit(drawn, np.ones(len(drawn.half), bool)), torch.zeros(2, 1, SIDE, SIDE), "eyes", what)
 
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    """A person, what was done to their picture, and the squares about the eyes, uint8 (2, SIDE, SIDE)."""
+    """Which half of the people it is of, what was done to the picture, and the squares about the eyes, uint8
+    (2, SIDE, SIDE)."""
 
-    person: str
+    half: int
     change: str
     squares: Squares
 
 
 def collected(config: Any) -> Iterator[list[Face]]:
     """Of every frontal picture that might become a reference: clean, and as one shape of each kind leaves it."""
-    from ml_models.studies import loading
-
-    pipeline = replace(loading.pipeline(config), members={}, presentation=(), eyes=None)
-    limits = replace(ENROLL_LIMITS, bystander_ratio=np.inf, min_eye_contrast=0.0, min_score=0.0)
+    pipeline, limits = for_references(config)
     kinds = {
         "dark": DARK,
         "also dark": DARK,
@@ -99,8 +95,7 @@ def collected(config: Any) -> Iterator[list[Face]]:
     def face(path: Path, change: str, data: bytes) -> Iterator[Face]:
         with suppress(ImageError):
             chip = pipeline.extract(data, limits).chip
-            # of one person in two sets, or of two with one first name: both in the same half
-            yield Face(path.relative_to(DATA).parts[2].split("_")[0], change, eyes(chip_crop(chip)))
+            yield Face(half_of(path), change, eyes(chip_crop(chip)))
 
     def faces(path: Path) -> list[Face]:
         data = path.read_bytes()
@@ -115,6 +110,20 @@ def collected(config: Any) -> Iterator[list[Face]]:
         return found
 
     return in_threads(faces, [path for which in FRONTAL for path in pictures(*which)])
+
+
+def for_references(config: Any) -> tuple[Pipeline, QualityLimits]:
+    """What finds the face in a picture that might become a reference, and embeds nothing; and the limits for that."""
+    from ml_models.studies import loading
+
+    pipeline = replace(loading.pipeline(config), members={}, presentation=(), eyes=None, glasses=None)
+    return pipeline, replace(ENROLL_LIMITS, bystander_ratio=np.inf, min_eye_contrast=0.0, min_score=0.0)
+
+
+def half_of(picture: Path) -> int:
+    """0 or 1: of one person in two sets, or of two with one first name, both in the same half."""
+    person = picture.relative_to(DATA).parts[2].split("_")[0]
+    return hashlib.sha256(person.encode()).digest()[0] % 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +151,7 @@ class Drawn:
         return cls(
             np.stack([face.squares for face in faces]),
             np.repeat(np.arange(len(pictures)), [len(found) for found in pictures]),
-            np.array([hashlib.sha256(face.person.encode()).digest()[0] % 2 for face in faces]),
+            np.array([face.half for face in faces]),
             change,
             np.where(unknown, np.nan, there.astype(float)),
             what,
@@ -259,11 +268,8 @@ def behind_a_lens(square: Squares, rng: np.random.Generator) -> tuple[Squares, b
 def varied(squares: Squares, rng: np.random.Generator) -> NDArray[np.float32]:
     """As other cameras, other light and other landmarks show them: gamma, exposure, noise, blur, and a little turned,
     scaled and moved."""
-    count = len(squares)
-    gamma, exposure = np.exp(rng.normal(0, 0.25, (2, count, 1, 1)))
-    noise = rng.normal(0, 1, squares.shape) * rng.exponential(2.5, (count, 1, 1))
-    changed = (255 * (squares / 255) ** gamma * exposure + noise).astype(np.float32)
-    for i in range(count):
+    changed = relit(squares, rng, light=0.25, noise=2.5)
+    for i in range(len(squares)):
         if rng.random() < 0.3:
             changed[i] = cv2.GaussianBlur(changed[i], (0, 0), rng.uniform(0.4, 1.2))
         if rng.random() < 0.6:
@@ -271,6 +277,15 @@ def varied(squares: Squares, rng: np.random.Generator) -> NDArray[np.float32]:
             matrix[:, 2] += rng.normal(0, 1, 2)
             changed[i] = cv2.warpAffine(changed[i], matrix, (SIDE, SIDE), borderMode=cv2.BORDER_REFLECT)
     return np.asarray(changed.clip(0, 255), np.float32)
+
+
+def relit(pictures: NDArray[np.uint8], rng: np.random.Generator, *, light: float, noise: float) -> NDArray[np.float32]:
+    """Luminance, (N, H, W), in other light: gamma and exposure of a log-normal spread `light`, and on average `noise`
+    grey levels of noise. It may lie under 0 and over 255."""
+    count = len(pictures)
+    gamma, exposure = np.exp(rng.normal(0, light, (2, count, 1, 1)))
+    grain = rng.normal(0, 1, pictures.shape) * rng.exponential(noise, (count, 1, 1))
+    return np.asarray(255 * (pictures / 255) ** gamma * exposure + grain, np.float32)
 
 
 def table(drawn: Drawn, log_odds: NDArray[np.float64]) -> Iterator[str]:
@@ -287,7 +302,7 @@ def table(drawn: Drawn, log_odds: NDArray[np.float64]) -> Iterator[str]:
     yield f"Of the clean ones {worn.sum()} were left out of the fit, {(drawn.wanted[worn] == 1).sum()} taken for worn."
 
 
-def as_onnx(network: nn.Module, example: torch.Tensor, feeds: str, gives: str) -> bytes:
+def write(file: Path, network: nn.Module, example: torch.Tensor, feeds: str, gives: str) -> None:
     """The network as ONNX, its input and output by these names; of one example the batch may have any size."""
     buffer = io.BytesIO()
     axes = {name: {0: "batch"} for name in (feeds, gives)} if len(example) == 1 else None
@@ -297,7 +312,8 @@ def as_onnx(network: nn.Module, example: torch.Tensor, feeds: str, gives: str) -
         torch.onnx.export(network, (example,), buffer, **names, opset_version=17, dynamo=False)
     model = onnx.load_model_from_string(buffer.getvalue())
     onnx.checker.check_model(model)
-    return bytes(model.SerializeToString())
+    file.write_bytes(model.SerializeToString())
+    say(f"Wrote {file.relative_to(ROOT)}, sha256 {hashlib.sha256(file.read_bytes()).hexdigest()}")
 
 
 if __name__ == "__main__":

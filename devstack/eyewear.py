@@ -9,11 +9,9 @@ before one face has to find itself before another face, among all pairs of its b
 Oord et al., 2018). How well it tells pairs before faces that it was not trained on is printed. Some 30 minutes.
 """
 
-import hashlib
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import replace
 from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
@@ -24,14 +22,13 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from devstack.dev_eval import DATA, FRONTAL, in_threads, load, pictures
-from devstack.eyes import FOLDER, as_onnx
+from devstack.dev_eval import FRONTAL, in_threads, load, pictures
+from devstack.eyes import FOLDER, for_references, half_of, relit, write
 from devstack.prepare import FIRST_ACTIVE
 from devstack.state import say
 from ml_models.engine.align import CROP_SIDE, TEMPLATE
 from ml_models.engine.errors import ImageError
 from ml_models.engine.pipeline import chip_crop
-from ml_models.engine.quality import ENROLL_LIMITS
 from ml_models.engine.types import Image
 from ml_models.evaluation.pictures.glasses import CLEAR, DARK
 from ml_models.evaluation.pictures.parts import EYE_LINE, EYES, MIDDLE, Lenses, plain, superellipses
@@ -49,29 +46,22 @@ Strips = NDArray[np.uint8]
 def main() -> int:
     torch.manual_seed(SEED)
     faces = [*collected(load(FIRST_ACTIVE))]
-    strips, half = np.stack([strip for strip, _ in faces]), np.array([half for _, half in faces])
+    strips, half = map(np.array, zip(*faces, strict=True))
     say(f"eyewear: {len(strips)} faces")
     for part in (0, 1):
         network = fit(strips[half == part])
         print(f"trained on half {part + 1}: " + told(network, strips[half != part]))
-    file = FOLDER / "eyewear.onnx"
-    file.write_bytes(as_onnx(fit(strips), torch.zeros(1, 3, CROP_SIDE, CROP_SIDE), "crops", "eyewear"))
-    say(f"Wrote {file.name}, sha256 {hashlib.sha256(file.read_bytes()).hexdigest()}")
+    write(FOLDER / "eyewear.onnx", fit(strips), torch.zeros(1, 3, CROP_SIDE, CROP_SIDE), "crops", "eyewear")
     return 0
 
 
 def collected(config: Any) -> Iterator[tuple[Image, int]]:
     """Every frontal picture that might become a reference, as a strip, and which half of the people it shows."""
-    from ml_models.studies import loading
-
-    pipeline = replace(loading.pipeline(config), members={}, presentation=(), eyes=None, glasses=None)
-    limits = replace(ENROLL_LIMITS, bystander_ratio=np.inf, min_eye_contrast=0.0, min_score=0.0)
+    pipeline, limits = for_references(config)
 
     def face(path: Path) -> list[tuple[Image, int]]:
         with suppress(ImageError):
-            crop = chip_crop(pipeline.extract(path.read_bytes(), limits).chip)
-            person = path.relative_to(DATA).parts[2].split("_")[0]
-            return [(strip(crop), hashlib.sha256(person.encode()).digest()[0] % 2)]
+            return [(strip(chip_crop(pipeline.extract(path.read_bytes(), limits).chip)), half_of(path))]
         return []
 
     found = in_threads(face, [path for which in FRONTAL for path in pictures(*which)])
@@ -222,11 +212,8 @@ def fit(strips: Strips) -> Network:
 def varied(strips: Strips, rng: np.random.Generator) -> NDArray[np.float32]:
     """As other cameras, other light and other landmarks show them: gamma, exposure, noise, blur, and a little turned,
     scaled and moved."""
-    count = len(strips)
-    gamma, exposure = np.exp(rng.normal(0, 0.2, (2, count, 1, 1)))
-    noise = rng.normal(0, 1, strips.shape) * rng.exponential(2.0, (count, 1, 1))
-    changed = (255 * (strips / 255) ** gamma * exposure + noise).astype(np.float32)
-    height, width = strips.shape[1:]
+    changed = relit(strips, rng, light=0.2, noise=2.0)
+    count, height, width = strips.shape
     for i in range(count):
         if rng.random() < 0.3:
             changed[i] = cv2.GaussianBlur(changed[i], (0, 0), rng.uniform(0.4, 1.3))
