@@ -2,7 +2,7 @@
 ships with each (config/ensembles/v2.report.json beside v2.yaml), and docs/accuracy.md from all reports that ship.
 
   make accuracy                                          every version that is fitted as it is done today
-  make accuracy ARGS="config/ensembles/v10.yaml"          this one; the page keeps the others
+  make accuracy ARGS="config/ensembles/v10.yaml"         this one; the page keeps the others
   make accuracy ARGS="--page"                            only the page, from the reports that are there
 
 Runs inside `python -m devstack exec`, which `make accuracy` does. Nothing of the sets' pictures is kept but the

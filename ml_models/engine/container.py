@@ -108,7 +108,7 @@ def _jpeg(data: bytes) -> Photo:
             break
         code, start, at = marker[1][0], marker.start(), marker.end()
         if code == _EOI:
-            return Photo("JPEG", b"".join([*coded, JPEG_END]), at, exif, _in_layers(coded))
+            return _jpeg_photo(coded, b"".join([*coded, JPEG_END]), at, exif)
         in_scan = code == _SOS
         if code in (_SOI, _TEM):
             continue
@@ -124,11 +124,11 @@ def _jpeg(data: bytes) -> Photo:
     if not in_scan or at > len(data):
         raise UndecodableImage(_DAMAGED)
     # half an end marker and a whole one would make another
-    return Photo("JPEG", b"".join(coded).rstrip(b"\xff") + JPEG_END, len(data), exif, _in_layers(coded))
+    return _jpeg_photo(coded, b"".join(coded).rstrip(b"\xff") + JPEG_END, len(data), exif)
 
 
-def _in_layers(parts: list[bytes]) -> bool:
-    """See `Photo`.
+def _jpeg_photo(parts: list[bytes], coded: bytes, end: int, exif: bytes) -> Photo:
+    """The photo that these parts make.
 
     Raises:
         UndecodableImage: more scans than encoders write, or a frame that phones do not write.
@@ -139,7 +139,7 @@ def _in_layers(parts: list[bytes]) -> bool:
     if len(scans) > _MAX_SCANS or codes & _FOREIGN_FRAMES:
         raise UndecodableImage(_DAMAGED)
     colours = {head[9:10] for head in heads if head[1:2] in _FRAMES}
-    return _PROGRESSIVE in codes or colours != set(scans)
+    return Photo("JPEG", coded, end, exif, in_layers=_PROGRESSIVE in codes or colours != set(scans))
 
 
 # --- PNG, WebP --------------------------------------------------------------------------------------------------------

@@ -40,7 +40,7 @@ def fusion(config: EnsembleConfig) -> Fusion:
         dimensions = {m.artifact.name: m.artifact.contract["dimension"] for m in voting}
         conditions = tuple(_condition(entry, members, dimensions) for entry in config.conditions)
         if lacking := {c.pair.by for c in conditions if c.pair} - {row.artifact.name for row in others}:
-            raise ValueError(f"a pair of glasses is told by {listed(lacking)}, and no such network is in the version")
+            raise ValueError(f"a condition needs {listed(lacking)}, and no such network is in the version")
         if any(condition.measure for condition in conditions) and not config.glasses:
             raise ValueError("a condition has the measure glasses, and no network has that place in the version")
         return Fusion(members, _voter_sets(config.voter_sets), conditions)
