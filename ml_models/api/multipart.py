@@ -32,9 +32,13 @@ _FOLD = re.compile(rb"\r?\n[ \t]+")
 _PARAMETER = re.compile(r';\s*([^\s=;]+)\s*=\s*("(?:\\.|[^"\\])*"|[^;]*)')
 
 
+# how a JPEG, PNG, WebP or HEIC begins in base64, and none of them in bytes
+_BASE64 = re.compile(rb"\s*+(?:/9j/|_9j_|iVBORw|UklGR|AAAA|(?i:data:))")
+
+
 class MultiPartParser(BaseParser):
-    """An `image` with a file's name is bytes; any other part is text, or bytes where it cannot be text. Some clients
-    give each part a file's name, an id's too.
+    """An `image` with a file's name is bytes, unless they are base64; any other part is text, or bytes where it cannot
+    be text. Some clients give each part a file's name, an id's too.
 
     `image[]` and `image[0]`, as several libraries name the parts of a list, are `image`.
     """
@@ -47,7 +51,7 @@ class MultiPartParser(BaseParser):
             if count > MAX_PARTS:
                 raise ParseError(f"The request has more than {MAX_PARTS} parts.")
             name = _INDEX.sub("", part.name)
-            fields.appendlist(name, _value(part, is_file=name == "image" and part.has_filename))
+            fields.appendlist(name, _value(part, is_file=name == "image" and _holds_bytes(part)))
         return fields
 
 
@@ -118,6 +122,10 @@ def _parameters(header: str, name: str) -> list[str]:
 
 def _unquoted(value: str) -> str:
     return re.sub(r"\\(.)", r"\1", value[1:-1]) if len(value) > 1 and value[0] == value[-1] == '"' else value
+
+
+def _holds_bytes(part: _Part) -> bool:
+    return part.has_filename and (part.transfer_encoding == "base64" or not _BASE64.match(part.content))
 
 
 def _value(part: _Part, is_file: bool) -> str | bytes:

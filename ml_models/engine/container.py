@@ -28,6 +28,8 @@ _MAGIC = {
     "WEBP": re.compile(rb"RIFF....WEBP", re.DOTALL),
     "HEIF": re.compile(rb"....ftyp", re.DOTALL),
 }
+# what a client that wrote the file as text put before it: a byte order mark, blanks
+_BLANKS = re.compile(rb"(\xef\xbb\xbf|[\t\n\r ]){1,16}")
 # the beginnings of archives, documents, programs and other pictures, none of which a camera writes behind its own;
 # whole, since makers' notes begin with any two letters, and recorded voices with "#!AMR"
 _FOREIGN_START = re.compile(
@@ -62,6 +64,8 @@ def photo(data: bytes) -> Photo:
     Raises:
         UndecodableImage: no picture, damaged, in a million parts, or another kind of file as well.
     """
+    if blanks := _BLANKS.match(data):
+        data = data[blanks.end() :]
     kind = next((kind for kind, magic in _MAGIC.items() if magic.match(data)), "")
     if not kind:
         raise UndecodableImage(REFUSED)
@@ -84,8 +88,9 @@ _CODED = range(0xC0, _APP0)
 # read them, and arithmetic coding has no bound on what a byte may cost.
 _FRAMES, _PROGRESSIVE = {b"\xc0", b"\xc1", b"\xc2"}, b"\xc2"
 _FOREIGN_FRAMES = {bytes([code]) for code in range(0xC3, 0xD0)} - {b"\xc4", b"\xc8"}
-# Encoders write some ten. Each goes over the whole picture, in a few bytes.
-_MAX_SCANS = 30
+# How many blocks of 8×8 numbers a decoder may go over in all scans together: 0.8 s at most. A scan can do so in a few
+# bytes; the ten that encoders write go over 6 million in a picture of 50 megapixels.
+_MAX_BLOCKS = 10_000_000
 # a marker may have any number of fill bytes before it; decoders take them one by one
 _LONG_FILL = b"\xff" * 65_536
 # of the parts that applications write, those that say what the numbers mean as colours, and how long one is at least
@@ -131,15 +136,32 @@ def _jpeg_photo(parts: list[bytes], coded: bytes, end: int, exif: bytes) -> Phot
     """The photo that these parts make.
 
     Raises:
-        UndecodableImage: more scans than encoders write, or a frame that phones do not write.
+        UndecodableImage: a frame that phones do not write.
+        ImageTooLarge: scans that go over too many blocks.
     """
-    heads = [part[:10] for part in parts if part[:1] == b"\xff"]
+    heads = [part for part in parts if part[:1] == b"\xff"]
     codes = {head[1:2] for head in heads}
-    scans = [head[4:5] for head in heads if head[1:2] == b"\xda"]
-    if len(scans) > _MAX_SCANS or codes & _FOREIGN_FRAMES:
+    frames = [head for head in heads if head[1:2] in _FRAMES]
+    scans = [head for head in heads if head[1:2] == b"\xda"]
+    if codes & _FOREIGN_FRAMES or len(frames) != 1:
         raise UndecodableImage(_DAMAGED)
-    colours = {head[9:10] for head in heads if head[1:2] in _FRAMES}
-    return Photo("JPEG", coded, end, exif, in_layers=_PROGRESSIVE in codes or colours != set(scans))
+    blocks = _scanned_blocks(frames[0], scans)
+    if blocks > _MAX_BLOCKS:
+        raise ImageTooLarge("The picture is stored in too many layers for its size. Send the camera's own picture.")
+    in_layers = _PROGRESSIVE in codes or any(scan[4:5] != frames[0][9:10] for scan in scans)
+    return Photo("JPEG", coded, end, exif, in_layers)
+
+
+def _scanned_blocks(frame: bytes, scans: list[bytes]) -> float:
+    """How many blocks of 8×8 numbers a decoder goes over, of all scans together (ITU-T T.81, B.2.2 and B.2.3).
+
+    A scan goes over all blocks of the colours that it names; a colour may be stored with fewer pixels than the picture.
+    """
+    height, width = int.from_bytes(frame[5:7], "big"), int.from_bytes(frame[7:9], "big")
+    stored = dict(zip(frame[10::3], frame[11::3], strict=False))
+    most = max((by >> 4 for by in stored.values()), default=1) * max((by & 15 for by in stored.values()), default=1)
+    named = (stored.get(colour, 0) for scan in scans for colour in scan[5 : 5 + 2 * scan[4] : 2])
+    return width * height / 64 / (most or 1) * sum((by >> 4) * (by & 15) for by in named)
 
 
 # --- PNG, WebP --------------------------------------------------------------------------------------------------------
@@ -192,17 +214,27 @@ def _is_whole(chunk: bytes) -> bool:
     return zlib.crc32(chunk[4:-4]) == int.from_bytes(chunk[-4:], "big")
 
 
+# what a decoder needs, the profile and the marks of an animation included
+_WEBP_CODED = {b"VP8X", b"VP8 ", b"VP8L", b"ALPH", b"ICCP", b"ANIM", b"ANMF"}
+_WEBP_PARTS = {*_WEBP_CODED, b"EXIF", b"XMP "}
+
+
 def _webp(data: bytes) -> Photo:
-    end = 8 + int.from_bytes(data[4:8], "little")
-    end += end % 2
-    exif, at = b"", 12
+    # some editors leave the file's old length; its parts have their own
+    said = 8 + int.from_bytes(data[4:8], "little")
+    coded, exif, at = [b"WEBP"], b"", 12
     for _ in range(_MAX_PARTS):
-        if at + 8 > min(end, len(data)):
-            return Photo("WEBP", data[:end], end, exif)
         name, size = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "little")
-        if name == b"EXIF":
-            exif = exif or data[at + 8 : at + 8 + size]
-        at += 8 + size + size % 2
+        is_part = name in _WEBP_PARTS or (at < said and name.isalnum())
+        if at + 8 > len(data) or not is_part:
+            file = b"".join(coded)
+            return Photo("WEBP", b"RIFF" + len(file).to_bytes(4, "little") + file, at, exif)
+        start, at = at, at + 8 + size + size % 2
+        if name in _WEBP_CODED:
+            # the last part's filling byte is often left out
+            coded.append(data[start:at] + b"\0" * (at == len(data) + 1 and size % 2))
+        elif name == b"EXIF":
+            exif = exif or data[start + 8 : start + 8 + size]
     raise UndecodableImage(_DAMAGED)
 
 

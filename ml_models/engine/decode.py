@@ -43,6 +43,9 @@ _MAX_PIXELS = {
     "PNG": _SENSOR_25,
     "WEBP": 16_000_000,
 }
+_INCOMPLETE = "The picture's file ends too early or is damaged. Send it again."
+# a JPEG in layers takes 0.1 s for each MB, and one that libjpeg warns of is decoded three times
+_MAX_LAYERED_AGAIN_BYTES = 4_000_000
 # what a JPEG's coded data go on with where they stop too early
 _PADDINGS = (b"\x55" * 64, b"\x9a" * 64)
 # by Pillow's names and simplejpeg's, which reads no others
@@ -117,14 +120,16 @@ def _jpeg_pixels(photo: Photo, limits: DecodeLimits, lanes: Lanes) -> Image:
         if picture.mode in _COLOURS:
             try:
                 return _strictly(picture, photo.coded, limits, lanes)
-            except ValueError:  # libjpeg warns: of data that are missing, but also of some that are too many
-                pass
+            except ValueError as warning:  # of data that are missing, but also of some that are too many
+                dear = photo.in_layers and len(photo.coded) > _MAX_LAYERED_AGAIN_BYTES
+                if dear or "premature end" in str(warning).lower():
+                    raise UndecodableImage(_INCOMPLETE) from warning
     # Where no coded data are missing, what is put behind them makes no difference. Where some are, it is decoded as if
     # it were they.
     padded = (photo.coded.removesuffix(JPEG_END) + padding + JPEG_END for padding in _PADDINGS)
     first, second = (decode_opened(_opened(photo, data, limits), limits) for data in padded)
     if not np.array_equal(first, second):
-        raise UndecodableImage("The picture's file ends too early. Send it again.")
+        raise UndecodableImage(_INCOMPLETE)
     return first
 
 

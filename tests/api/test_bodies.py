@@ -163,6 +163,8 @@ IMAGE: dict[str, bytes] = {
     "of a list, as others do": part('name="image[0]"; filename="face.jpg"', PICTURE),
     "base64 in a field": part('name="image"', TEXT.encode()),
     "a data URL in a field": part('name="image"', f"data:image/jpeg;base64,{TEXT}".encode()),
+    "base64 in a file": part('name="image"; filename="face.txt"', TEXT.encode(), "Content-Type: text/plain"),
+    "a data URL in a file": part('name="image"; filename="blob"', f"data:image/jpeg;base64,{TEXT}".encode()),
     "base64 in transfer": part(
         'name="image"; filename="face.jpg"', base64.encodebytes(PICTURE), "Content-Transfer-Encoding: base64"
     ),

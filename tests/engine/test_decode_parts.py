@@ -10,6 +10,7 @@ from PIL import Image, ImageCms
 
 from ml_models.engine.decode import decode
 from ml_models.engine.errors import UndecodableImage
+from tests.support.exif_files import tiff, turned_by_90, with_exif
 from tests.support.pictures import encoded, faceless
 
 JPEG = encoded(faceless())
@@ -132,3 +133,32 @@ def test_notes_that_begin_a_little_as_something_else_does_are_notes(name: str) -
 def test_the_beginning_of_another_kind_of_file_is_refused(name: str) -> None:
     with pytest.raises(UndecodableImage, match="something else"):
         decode(JPEG + FOREIGN[name])
+
+
+@pytest.mark.parametrize("fmt", ["JPEG", "PNG", "WEBP", "HEIF"])
+@pytest.mark.parametrize("before", [b"\n", b"\r\n\r\n", b"\xef\xbb\xbf", b"\xef\xbb\xbf "])
+def test_what_a_text_begins_with_is_left_out(before: bytes, fmt: str) -> None:
+    whole = encoded(faceless(), fmt)
+    np.testing.assert_array_equal(decode(before + whole), decode(whole))
+
+
+@pytest.mark.parametrize("said", [0, 4, 500, 1 << 20, (1 << 32) - 1])
+def test_a_WebP_is_read_whatever_length_it_says_of_itself(said: int) -> None:
+    whole = with_exif(tiff(turned_by_90()), "WEBP")
+    assert decode(whole[:4] + struct.pack("<I", said) + whole[8:]).shape == (72, 48, 3)
+    longer = whole[:4] + struct.pack("<I", said) + whole[8:] + b"remains of a form"
+    assert decode(longer).shape == (72, 48, 3)
+
+
+def test_a_WebP_whose_pixels_are_not_all_there_is_refused() -> None:
+    whole = encoded(faceless(), "WEBP")
+    for missing in (3, 40, len(whole) - 20):
+        with pytest.raises(UndecodableImage):
+            decode(whole[:-missing])
+
+
+def test_behind_a_WebP_another_kind_of_file_is_refused_whatever_length_it_says() -> None:
+    whole = encoded(faceless(), "WEBP")
+    for said in (len(whole), len(whole) - 8, 0):
+        with pytest.raises(UndecodableImage, match="something else"):
+            decode(whole[:4] + struct.pack("<I", said) + whole[8:] + b"%PDF-1.4")

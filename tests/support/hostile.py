@@ -94,6 +94,7 @@ def archive() -> bytes:
 def hostile() -> dict[str, tuple[bytes, str | None]]:
     photo, png = encoded(faceless()), encoded(faceless(), "PNG")
     tile = faceless(352, 352)
+    noise = encoded(Image.effect_noise((2400, 2400), 100), quality=95, progressive=True)
     return {
         "a 60-megapixel PNG": (png_bomb(10_000, 6_000), "image_too_large"),
         "a PNG just under the cap": (png_bomb(5_000, 4_990), None),
@@ -118,8 +119,14 @@ def hostile() -> dict[str, tuple[bytes, str | None]]:
         "a HEIC of 200 tiles that says it is small": (tiled_heic(10, 20, tile, size=(64, 64)), "image_too_large"),
         "a JPEG of a million parts": (photo[:2] + b"\xff\xfe\0\2" * 2_900_000 + photo[2:], "undecodable_image"),
         "a PNG of a million parts": (png[:33] + _chunk(b"teSt", b"") * 950_000 + png[33:], "undecodable_image"),
-        "a JPEG of 4,000 scans": (jpeg_of_scans(5000, 4990, 4000), "undecodable_image"),
-        "a JPEG of 30 scans": (jpeg_of_scans(5000, 4990, 30), None),
+        "a JPEG of 4,000 scans": (jpeg_of_scans(5000, 4990, 4000), "image_too_large"),
+        "a JPEG of 30 scans": (jpeg_of_scans(5000, 4990, 30), "image_too_large"),
+        "a JPEG of 25 scans": (jpeg_of_scans(5000, 4990, 25), None),
+        "a small JPEG of 4,000 scans": (jpeg_of_scans(320, 240, 4000), None),
+        "a JPEG in layers of 5 MB and some bytes too many": (
+            noise[:-2] + b"\x55" * 99 + noise[-2:],
+            "undecodable_image",
+        ),
         "a JPEG of 108 megapixels whose colours come one after the other": (
             jpeg_of_colours(12_032, 9_024),
             "image_too_large",
