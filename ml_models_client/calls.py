@@ -105,37 +105,49 @@ def ask_identify_challenge(roster: str | Iterable[str]) -> Call[ChallengeAnswer]
 
 def put_group(group_id: str, subject_ids: Iterable[str]) -> Call[GroupAnswer]:
     """Make a group of just these subjects, enrolled or not, in place of whoever was in it."""
-    return Call("PUT", f"groups/{quote(group_id)}", {"subject_ids": [*subject_ids]})
+    return Call("PUT", f"groups/{_part(group_id)}", {"subject_ids": [*subject_ids]})
 
 
 def change_group(group_id: str, add: Iterable[str] = (), remove: Iterable[str] = ()) -> Call[GroupAnswer]:
     """Add members to a group, and remove others."""
-    return Call("PATCH", f"groups/{quote(group_id)}", {"add": [*add], "remove": [*remove]})
+    return Call("PATCH", f"groups/{_part(group_id)}", {"add": [*add], "remove": [*remove]})
 
 
 def get_group(group_id: str) -> Call[GroupAnswer]:
     """Who is in a group, and who of them is not enrolled."""
-    return Call("GET", f"groups/{quote(group_id)}")
+    return Call("GET", f"groups/{_part(group_id)}")
 
 
 def erase_group(group_id: str) -> Call[None]:
     """Delete a group; its members stay enrolled. Sent again as `erase_subject`."""
-    return Call("DELETE", f"groups/{quote(group_id)}")
+    return Call("DELETE", f"groups/{_part(group_id)}")
 
 
 def get_subject(subject_id: str) -> Call[SubjectAnswer]:
     """What is enrolled for a subject."""
-    return Call("GET", f"subjects/{quote(subject_id)}")
+    return Call("GET", f"subjects/{_part(subject_id)}")
 
 
 def erase_subject(subject_id: str) -> Call[ErasedAnswer]:
     """Erase a subject. Sent again after a lost answer it is `not_found`: done."""
-    return Call("DELETE", f"subjects/{quote(subject_id)}")
+    return Call("DELETE", f"subjects/{_part(subject_id)}")
 
 
 def erase_reference(reference_id: str) -> Call[None]:
     """Erase one reference; as `erase_subject`."""
-    return Call("DELETE", f"references/{quote(reference_id)}")
+    return Call("DELETE", f"references/{_part(reference_id)}")
+
+
+def _part(host_id: str) -> str:
+    """An id as the end of an address. One that would be another address, and so another's id, is refused here: no
+    server could tell.
+
+    Raises:
+        ValueError
+    """
+    if not {"", ".", ".."}.isdisjoint(host_id.split("/")):
+        raise ValueError(f"No part of an id between slashes is empty, “.” or “..”: {host_id!a}")
+    return quote(host_id)
 
 
 def _among(roster: str | Iterable[str], ids: str) -> dict[str, Any]:

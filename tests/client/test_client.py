@@ -13,9 +13,10 @@ from rest_framework.test import APIClient
 
 import ml_models_client as faces
 from devstack.turned import shown
+from ml_models import services
 from ml_models.api.schema import WAITS
-from ml_models.models import EnsembleConfig, Identification, Reference, Verification
-from ml_models.services import challenges
+from ml_models.models import EnsembleConfig, Group, Identification, Reference, Subject, Verification
+from ml_models.services import challenges, groups
 from ml_models_client import answers, client
 from tests.api.identify.conftest import block
 from tests.conftest import Portraits
@@ -54,6 +55,31 @@ def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 def connect(served: EnsembleConfig, service: APIClient, live_server: Any) -> Callable[..., faces.Client]:
     token = Token.objects.get(user__username="kiosk").key
     return lambda **more: faces.Client(live_server.url, token, scheme="Token", **more)
+
+
+@pytest.mark.parametrize(
+    "host_id", ["a/../child-1", "../subjects/child-1", "child-1/", "..", ".", "", "a//b", "/child-1"]
+)
+def test_an_id_that_would_lead_to_anothers_address_is_not_sent(
+    connect: Callable[..., faces.Client], host_id: str
+) -> None:
+    Subject.objects.create(subject_id="child-1")
+    groups.put(services.NOBODY, "child-1", [])
+    asks: list[Callable[[str], faces.Call[Any]]] = [
+        faces.erase_subject,
+        faces.get_subject,
+        faces.erase_group,
+        faces.get_group,
+        faces.change_group,
+        lambda group_id: faces.put_group(group_id, []),
+        faces.erase_reference,
+    ]
+    with connect() as door:
+        for ask in asks:
+            with pytest.raises(ValueError, match="between slashes"):
+                door.send(ask(host_id))
+    assert Subject.objects.exists()
+    assert Group.objects.exists()
 
 
 def test_a_lost_answer_is_fetched_again_and_nothing_is_done_twice(
