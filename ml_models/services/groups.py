@@ -115,9 +115,25 @@ def erase(caller: Caller, group_id: str) -> None:
         NotFound: there is no such group.
     """
     with transaction.atomic():
-        group = _found(Group.objects.select_for_update(), group_id)
-        audit.record(audit.Kind.ERASE_GROUP, caller, group=str(group.pk), removed=group.memberships.count())
-        group.delete()
+        _erase(caller, _found(Group.objects.select_for_update(), group_id))
+
+
+def erase_row(caller: Caller, pk: UUID) -> None:
+    """As `erase`, by the group's row and whatever its id: for ids that break the rule.
+
+    Raises:
+        NotFound: there is no such group.
+    """
+    with transaction.atomic():
+        group = Group.objects.select_for_update().filter(pk=pk).first()
+        if group is None:
+            raise NotFound(_NO_GROUP)
+        _erase(caller, group)
+
+
+def _erase(caller: Caller, group: Group) -> None:
+    audit.record(audit.Kind.ERASE_GROUP, caller, group=str(group.pk), removed=group.memberships.count())
+    group.delete()
 
 
 def leave_all(subject_id: str) -> int:

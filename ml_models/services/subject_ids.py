@@ -6,22 +6,25 @@ import unicodedata
 from collections.abc import Iterator
 
 from ..exceptions import InvalidRequest
-from ..models import Subject
+from ..models import Group, Subject
 
 MAX_LENGTH = 200
 """Characters, as the database has it."""
 _CONTROLS = {"Cc", "Cs", "Zl", "Zp"}
-# drawn as nothing, though Unicode calls them letters, a mark and a symbol: the fillers of Hangul and Khmer, the joiner
-# of graphemes and Braille's empty cell; and what it keeps free for such. What picks the shape of the character before
-# it may be last.
+# drawn as nothing, though Unicode calls them letters, a mark and symbols: the fillers of Hangul and Khmer, the joiner
+# of graphemes, Braille's empty cell, hieroglyphs' and music's blanks; and what it keeps free for such. What picks the
+# shape of the character before it may be last.
 _KEPT_FREE = (0x2065, *range(0xFFF0, 0xFFF9), *range(0xE0000, 0xE1000))
-_EMPTY = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0") | {
+_EMPTY = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0\U00013441\U00013442\U0001d159") | {
     character for character in map(chr, _KEPT_FREE) if unicodedata.category(character) == "Cn"
 }
 # belongs to the character before it: an accent, a shape
 _MARKS = {"Mn", "Me"}
 # they turn what stands behind them round, in a list beside other ids, too
 _BIDIRECTIONAL = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
+# the same for digits and signs beside them; their class is that of a letter
+_DIRECTION_MARKS = frozenset("\u061c\u200e\u200f")
+_UNREADABLE = "\ufffd"
 
 
 def trouble(subject_id: str, what: str = "subject") -> str | None:
@@ -36,6 +39,10 @@ def trouble(subject_id: str, what: str = "subject") -> str | None:
     for place, character in enumerate(subject_id):
         if _is_control(character):
             return f"A {what}'s id has no control characters; character {place} is U+{ord(character):04X}."
+    if _UNREADABLE in subject_id:
+        return (
+            f"A {what}'s id has no U+FFFD: it stands where some character could not be read, so for many ids at once."
+        )
     # clients and proxies take these for steps through folders
     if not {"", ".", ".."}.isdisjoint(subject_id.split("/")):
         return f"A {what}'s id, and each of its parts between slashes, is neither empty nor “.” nor “..”."
@@ -48,7 +55,7 @@ def _is_invisible(character: str) -> bool:
 
 def _is_control(character: str) -> bool:
     is_no_character = ord(character) & 0xFFFE == 0xFFFE or "\ufdd0" <= character <= "\ufdef"
-    turns = unicodedata.bidirectional(character) in _BIDIRECTIONAL
+    turns = character in _DIRECTION_MARKS or unicodedata.bidirectional(character) in _BIDIRECTIONAL
     return is_no_character or turns or unicodedata.category(character) in _CONTROLS
 
 
@@ -63,3 +70,10 @@ def odd() -> Iterator[tuple[Subject, str]]:
     for subject in Subject.objects.order_by("created_at", "pk").iterator():
         if reason := trouble(subject.subject_id):
             yield subject, reason
+
+
+def odd_groups() -> Iterator[tuple[Group, str]]:
+    """As `odd`, of groups."""
+    for group in Group.objects.order_by("created_at", "pk").iterator():
+        if reason := trouble(group.group_id, "group"):
+            yield group, reason

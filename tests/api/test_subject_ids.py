@@ -1,5 +1,6 @@
 """One rule for ids at every door: bodies, addresses, services and, for what is older than it, the command."""
 
+import html
 import json
 import re
 from collections.abc import Callable
@@ -8,16 +9,17 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.management import CommandError, call_command
 from django.test import Client
 from rest_framework.test import APIClient
 
 from ml_models import services
 from ml_models.exceptions import InvalidRequest
-from ml_models.models import EnsembleConfig, Erasure, Reference, Subject
-from ml_models.services import lockout
+from ml_models.models import EnsembleConfig, Erasure, Group, Membership, Reference, Subject
+from ml_models.services import groups, lockout
 from tests.conftest import Portraits
-from tests.support.panel import press, told
+from tests.support.panel import page, press, told
 from tests.support.uploads import enroll, send
 
 pytestmark = pytest.mark.django_db
@@ -48,6 +50,11 @@ BAD: dict[str, str] = {
     "\ufe0f": "mark on the character before it, U+FE0F",
     "\U000e0100lead": "mark on the character before it, U+E0100",
     "a\U0010ffff": "U+10FFFF",
+    "a\u200fb": "character 1 is U+200F",
+    "a\u061cb": "character 1 is U+061C",
+    "a\U00013441": "blank",
+    "\U0001d159a": "blank",
+    "Zo\ufffd": "U+FFFD",
     ".": "“.”",
     "..": "“..”",
     "a/../b": "“..”",
@@ -105,10 +112,40 @@ def test_an_id_that_breaks_the_rule_is_refused_at_every_door_with_its_reason(
         lambda: services.enroll(services.NOBODY, subject_id, b"picture"),
         lambda: services.erase_subject(services.NOBODY, subject_id),
         lambda: lockout.release(services.NOBODY, subject_id),
+        lambda: groups.put(services.NOBODY, "bus", [subject_id]),
     ]
     for call_service in calls:
         with pytest.raises(InvalidRequest, match=re.escape(reason)):
             call_service()
+    with pytest.raises(InvalidRequest, match=re.escape(reason.replace("subject", "group"))):
+        groups.put(services.NOBODY, subject_id, [])
+    with pytest.raises(CommandError, match="invalid_request"):
+        call_command("release", "credential", subject_id)
+    assert not Subject.objects.exists()
+    assert not Group.objects.exists()
+
+
+@pytest.mark.parametrize("subject_id", BAD, ids=ascii)
+def test_the_panel_refuses_it_with_its_reason(
+    admin_client: Client, portraits: Portraits, served: EnsembleConfig, subject_id: str
+) -> None:
+    if subject_id == subject_id.strip():  # what a search is pasted with is trimmed
+        found = admin_client.post(page("subject", "find"), {"sought": subject_id})
+        assert BAD[subject_id] in html.unescape(found.text)
+    picture = SimpleUploadedFile("a.jpg", portraits.eileen_collins)
+    enrolled = admin_client.post(page("subject", "enrol"), {"subject_id": subject_id, "image": picture})
+    assert BAD[subject_id] in told(enrolled)
+    assert not Subject.objects.exists()
+
+
+def test_bytes_that_are_no_text_name_nobody(admin_client: Client, portraits: Portraits, served: EnsembleConfig) -> None:
+    """Django reads each such byte as U+FFFD: people with different names became one subject."""
+    for name in (b"Zo\xeb", b"Zo\xef"):
+        body = b"--B\r\nContent-Disposition: form-data; name=subject_id\r\n\r\n" + name
+        body += b"\r\n--B\r\nContent-Disposition: form-data; name=image; filename=a\r\n\r\n" + portraits.eileen_collins
+        form = "multipart/form-data; boundary=B"
+        answer: Any = admin_client.generic("POST", page("subject", "enrol"), body + b"\r\n--B--\r\n", form)
+        assert "U+FFFD" in told(answer)
     assert not Subject.objects.exists()
 
 
@@ -159,6 +196,14 @@ def command(*arguments: str) -> dict[str, Any]:
 
 
 @pytest.fixture
+def older_groups() -> dict[str, Group]:
+    made = {name: Group.objects.create(group_id=name) for name in ("bus\u202e7", "bus-7 ", "bus-7")}
+    for group in made.values():
+        Membership.objects.create(group=group, subject_id="child-1")
+    return made
+
+
+@pytest.fixture
 def older() -> dict[str, Subject]:
     """What a service call could store before there was the rule, and one that is as it should be."""
     subjects = {name: Subject.objects.create(subject_id=name) for name in ("sub\nject", " lead", "..", "child-1")}
@@ -178,14 +223,31 @@ def test_older_ids_that_break_the_rule_are_listed(older: dict[str, Subject]) -> 
     assert len(out.getvalue().splitlines()) == 4  # an id does not break its line
 
 
+def test_older_groups_are_listed_and_erased_without_their_members(
+    older: dict[str, Subject], older_groups: dict[str, Group]
+) -> None:
+    listed = command("list")["groups"]
+    assert [row["row"] for row in listed] == [str(older_groups[name].pk) for name in ("bus\u202e7", "bus-7 ")]
+    assert (listed[0]["group_id"], listed[0]["members"]) == (r"'bus\u202e7'", 1)
+    assert "U+202E" in listed[0]["reason"]
+    with pytest.raises(CommandError, match="Nothing was erased"):
+        command("erase", str(older_groups["bus-7"].pk))
+    one = {"subjects_erased": 0, "references_erased": 0, "groups_erased": 1}
+    assert command("erase", str(older_groups["bus-7 "].pk)) == one
+    assert command("erase", "--all") == {"subjects_erased": 3, "references_erased": 3, "groups_erased": 1}
+    assert Group.objects.get().group_id == "bus-7"
+    assert Membership.objects.get().subject_id == "child-1"
+    assert Subject.objects.get().subject_id == "child-1"
+
+
 def test_older_ids_are_erased_with_a_tombstone_and_no_others(older: dict[str, Subject]) -> None:
-    assert command("erase", str(older[".."].pk)) == {"subjects_erased": 1, "references_erased": 1}
+    assert command("erase", str(older[".."].pk)) == {"subjects_erased": 1, "references_erased": 1, "groups_erased": 0}
     with pytest.raises(CommandError, match="Nothing was erased"):
         command("erase", str(older[" lead"].pk), str(older["child-1"].pk))
     with pytest.raises(CommandError, match="--all"):
         command("erase")
-    assert command("erase", "--all") == {"subjects_erased": 2, "references_erased": 2}
-    assert command("erase", "--all") == {"subjects_erased": 0, "references_erased": 0}
+    assert command("erase", "--all") == {"subjects_erased": 2, "references_erased": 2, "groups_erased": 0}
+    assert command("erase", "--all") == {"subjects_erased": 0, "references_erased": 0, "groups_erased": 0}
     assert list(Subject.objects.values_list("subject_id", flat=True)) == ["child-1"]
     assert Erasure.objects.count() == 3
 

@@ -2,7 +2,7 @@ from typing import Any
 
 from ml_models import services
 from ml_models.management.base import MlCommand
-from ml_models.services import lockout
+from ml_models.services import lockout, subject_ids
 
 
 class Command(MlCommand):
@@ -21,6 +21,7 @@ A second run releases nothing."""
         parser.add_argument("id", metavar="ID")
 
     def run(self, **options: Any) -> dict[str, Any]:
+        subject_ids.require(options["id"], options["what"])
         release = lockout.release if options["what"] == "subject" else lockout.release_credential
         return {"released": release(services.NOBODY, options["id"])}
 
