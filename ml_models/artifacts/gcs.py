@@ -33,6 +33,9 @@ TIMEOUT_S = 20.0
 PIECE_BYTES = 8 * 1024 * 1024
 # failures in a row, each waited for twice as long as the one before
 _TRIES, FIRST_WAIT_S = 6, 0.5
+# what Google's packages, and we, raise where a key file or an answer has not the form that they expect of it
+_NOT_UNDERSTOOD = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RecursionError)
+_REASON_CHARACTERS = 300
 
 
 class GcsStorage:
@@ -50,8 +53,8 @@ class GcsStorage:
         with _errors(name, generation):
             blob = open_bucket().blob(name, generation=generation)
             blob.reload(timeout=TIMEOUT_S, retry=_retry())
-        claimed = (blob.metadata or {}).get("sha256", "")
-        return StoredObject(int(blob.generation), int(blob.size), str(blob.crc32c), claimed)
+            claimed = str((blob.metadata or {}).get("sha256", ""))
+            return StoredObject(int(blob.generation), int(blob.size), str(blob.crc32c), claimed)
 
     def create(self, path: Path, name: str, sha256: str, progress: Progress | None = None) -> StoredObject:
         with _errors(name):
@@ -63,6 +66,8 @@ class GcsStorage:
                 with path.open("rb") as file:
                     generation, arrived = send(blob, file, size, progress)
             except google.BadRequest as error:  # what it says to other bytes than their checksum
+                if _is_page(error):
+                    raise
                 raise ArtifactCorrupt(f"The bucket refuses {name}: {_reason(error)}. Publish it once more.") from error
             if arrived != crc32c or stored_sha256(self, name, generation) != sha256:
                 raise ArtifactCorrupt(_delete(bucket.blob(name, generation=generation)))
@@ -92,9 +97,12 @@ def open_bucket() -> Bucket:
         if os.environ.get("STORAGE_EMULATOR_HOST"):
             client = Client(project="emulated", credentials=AnonymousCredentials())  # type: ignore[no-untyped-call]
         else:
-            client = Client()
+            client = Client(project=None)  # a bucket is asked by its name, whosever project it is of
     except OSError as error:  # the key file; as an OSError it would pass for one of the caller's own file
         raise BucketUnavailable(_no_credentials(str(error))) from error
+    except _NOT_UNDERSTOOD as error:
+        key = os.environ.get("GOOGLE_APPLICATION_CREDENTIALS", "the file of gcloud")
+        raise BucketUnavailable(_no_credentials(f"{key} is not what Google writes ({type(error).__name__})")) from error
     try:
         return client.bucket(name)
     except ValueError as error:
@@ -114,6 +122,8 @@ def _errors(name: str, generation: int | None = None) -> Iterator[None]:
     try:
         yield
     except google.NotFound as error:
+        if _is_page(error):
+            raise BucketUnavailable(_trouble(name, error)) from error
         raise ArtifactMissing(_missing(name, generation)) from error
     except google.PreconditionFailed as error:
         raise ObjectExists(f"The bucket {conf.get('BUCKET')} has a {name} already.") from error
@@ -121,6 +131,12 @@ def _errors(name: str, generation: int | None = None) -> Iterator[None]:
         raise ArtifactCorrupt(f"The download of {name} was damaged on the way. Try again.") from error
     except (google.GoogleAPIError, GoogleAuthError, requests.RequestException, ConnectionError) as error:
         raise BucketUnavailable(_trouble(name, error)) from error
+    except OSError as error:
+        if error.errno is not None:  # of the caller's own file
+            raise
+        raise BucketUnavailable(_unreachable(name, str(error).rstrip("."))) from error  # no certificates where set
+    except _NOT_UNDERSTOOD as error:
+        raise BucketUnavailable(_no_bucket(name, f"its answer cannot be read ({type(error).__name__})")) from error
 
 
 def _missing(name: str, generation: int | None) -> str:
@@ -141,20 +157,51 @@ def _trouble(name: str, error: Exception) -> str:
     bucket = conf.get("BUCKET")
     cause = error.cause if isinstance(error, google.RetryError) and error.cause else error
     status = getattr(getattr(cause, "response", None), "status_code", None)
-    if status == 401 or (isinstance(cause, GoogleAuthError) and not isinstance(cause, TransportError)):
+    if status == 401:
         return _no_credentials(_reason(cause))
+    if isinstance(cause, GoogleAuthError) and not (isinstance(cause, TransportError) or cause.retryable):
+        return _no_credentials(_reason(cause))
+    if isinstance(cause, TransportError) and isinstance(cause.__cause__, ValueError):
+        return _no_credentials(f"their token_uri is no address ({_kind(cause)})")
+    if _is_page(cause):
+        return _no_bucket(name, f"it sends a web page ({status})")
+    if isinstance(cause, requests.JSONDecodeError):
+        return _no_bucket(name, "its answer is no JSON")
+    if status and status < 400:
+        return _no_bucket(name, f"it answers {status}")
     if status is None or status in (408, 429) or status >= 500:
         reason = f"it answers {status}" if status else _kind(cause)
-        return (
-            f"The bucket {bucket} cannot be reached for {name}: {reason}. Check the network, and STORAGE_EMULATOR_HOST"
-            " if it is set; then try again."
-        )
+        return _unreachable(name, reason)
     if status == 403:
         return (
             f"The bucket {bucket} refuses {name}: {_reason(cause)} (403). Give this service account the role"
             " storage.objectViewer, or storage.objectUser to publish."
         )
     return f"The bucket {bucket} refuses {name}: {_reason(cause)}. Check ML_MODELS['BUCKET'] and ML_MODELS['PREFIX']."
+
+
+def _unreachable(name: str, reason: str) -> str:
+    return (
+        f"The bucket {conf.get('BUCKET')} cannot be reached for {name}: {reason}. Check the network, and"
+        " STORAGE_EMULATOR_HOST if it is set; then try again."
+    )
+
+
+def _no_bucket(name: str, why: str) -> str:
+    return (
+        f"What was asked for {name} does not answer as the bucket {conf.get('BUCKET')}: {why}. Look whether a proxy or"
+        " a log-in page stands between, and at STORAGE_EMULATOR_HOST if it is set; then try again."
+    )
+
+
+def _is_page(error: Exception) -> bool:
+    """Whether a refusal is a web page: neither the bucket nor Google's other servers send one."""
+    answer = getattr(error, "response", None)
+    return isinstance(answer, requests.Response) and _begins_a_page(answer.text)
+
+
+def _begins_a_page(text: str) -> bool:
+    return text[:_REASON_CHARACTERS].lstrip().lower().startswith(("<!doctype", "<html"))
 
 
 def _no_credentials(reason: str) -> str:
@@ -167,10 +214,12 @@ def _no_credentials(reason: str) -> str:
 def _reason(error: Exception) -> str:
     """Google's own words, without the request around them."""
     answer = getattr(error, "response", None)
-    with contextlib.suppress(AttributeError, ValueError, KeyError, TypeError):
-        return str(answer.json()["error"]["message"]).rstrip(".")  # type: ignore[union-attr]
     text = answer.text if answer is not None else str(error.args[0] if error.args else error)
-    return text.strip()[:300].rstrip(".")
+    if _begins_a_page(text):
+        return "a web page came in place of an answer, perhaps a proxy's"
+    with contextlib.suppress(*_NOT_UNDERSTOOD):
+        text = str(answer.json()["error"]["message"])  # type: ignore[union-attr]
+    return " ".join(text.split())[:_REASON_CHARACTERS].rstrip(".") or "it gives no reason"
 
 
 def _kind(error: Exception) -> str:
@@ -194,9 +243,10 @@ def _send_in_pieces(blob: Blob, file: IO[bytes], size: int, progress: Progress |
     """
     upload, failures = _Upload.resume_or_begin(blob, size), 0
     while True:
-        file.seek(upload.sent)
+        before = upload.sent
+        file.seek(before)
         try:
-            facts = upload.put(file.read(PIECE_BYTES))
+            done = upload.put(file.read(PIECE_BYTES))
         except (requests.ConnectionError, requests.Timeout, google.ServerError, google.TooManyRequests):
             failures += 1
             if failures == _TRIES:
@@ -210,12 +260,18 @@ def _send_in_pieces(blob: Blob, file: IO[bytes], size: int, progress: Progress |
                 raise
             upload = _Upload.resume_or_begin(blob, size)  # the bucket keeps an upload for a week
             continue
+        if done is None and upload.sent <= before:
+            failures += 1
+            if failures == _TRIES:
+                raise BucketUnavailable(_unreachable(str(blob.name), f"it keeps {before} of {size} bytes and no more"))
+            time.sleep(FIRST_WAIT_S * 2 ** (failures - 1))
+            continue
         failures = 0
         if progress:
-            progress(size if facts else upload.sent, size)
-        if facts:
+            progress(size if done else upload.sent, size)
+        if done:
             upload.forget()
-            return int(facts["generation"]), str(facts["crc32c"])
+            return done
 
 
 @dataclass
@@ -230,8 +286,8 @@ class _Upload:
         place = f"{blob.client.api_endpoint}/{blob.bucket.name}/{blob.name}"
         key = hashlib.sha256(f"{place}/{blob.crc32c}/{size}".encode()).hexdigest()
         note = conf.cache_dir() / f".upload-{key}.json"
-        if note.is_file():
-            return cls(size=size, note=note, **json.loads(note.read_text()))
+        if (kept := _kept(note)) and 0 <= kept[1] <= size:
+            return cls(*kept, size, note)
         url = blob.create_resumable_upload_session(
             size=size, if_generation_match=0, checksum=None, timeout=TIMEOUT_S, retry=_retry()
         )
@@ -239,24 +295,39 @@ class _Upload:
         upload._keep()
         return upload
 
-    def put(self, piece: bytes) -> dict[str, Any] | None:
-        """Send what follows `sent`. Returns the object's facts once the bucket has all of it."""
+    def put(self, piece: bytes) -> tuple[int, str] | None:
+        """Send what follows `sent`. Returns the object's generation and CRC32C once the bucket has all of it."""
         last = self.sent + len(piece) - 1
         headers = {"Content-Range": f"bytes {self.sent}-{last}/{self.size}"}
         answer = requests.put(self.url, data=piece, headers=headers, timeout=TIMEOUT_S)
         if answer.status_code in (200, 201):
-            return dict(answer.json())
+            facts = answer.json()
+            return int(facts["generation"]), str(facts["crc32c"])
         if answer.status_code != 308:
             raise google.from_http_response(answer)  # type: ignore[no-untyped-call]
         has = answer.headers.get("Range")  # "bytes=0-LAST", absent while it has nothing
-        self.sent = int(has.rsplit("-", 1)[1]) + 1 if has else 0
+        sent = int(has.rsplit("-", 1)[1]) + 1 if has else 0
+        if not 0 <= sent <= self.size:
+            raise ValueError(has)
+        self.sent = sent
         self._keep()
         return None
 
     def forget(self) -> None:
-        self.note.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self.note.unlink(missing_ok=True)
 
     def _keep(self) -> None:
-        self.note.parent.mkdir(parents=True, exist_ok=True)
-        self.note.touch(mode=0o600)
-        self.note.write_text(json.dumps({"url": self.url, "sent": self.sent}))
+        with contextlib.suppress(OSError):  # a full disk costs another process its resuming, and nothing else
+            self.note.parent.mkdir(parents=True, exist_ok=True)
+            self.note.touch(mode=0o600)
+            self.note.write_text(json.dumps({"url": self.url, "sent": self.sent}))
+
+
+def _kept(note: Path) -> tuple[str, int] | None:
+    """The address and how far it got; None where nothing is kept, or half of it: by a killed process, say."""
+    try:
+        kept = json.loads(note.read_text())
+        return str(kept["url"]), int(kept["sent"])
+    except (OSError, *_NOT_UNDERSTOOD):
+        return None

@@ -20,6 +20,7 @@ from .storage import Progress, Writable, crc32c_of, storage
 logger = logging.getLogger(__name__)
 
 _PARTIAL = ".pull-"
+_ONCE_MORE = "Look whether a proxy answers for the bucket, and try again."
 _VERIFIED = re.compile(r"[0-9a-f]{64}\.onnx")
 # longer than any block of a download takes to come, and than a version takes to load
 _IN_USE_S = 3600.0
@@ -131,7 +132,7 @@ def _object_of(artifact: Artifact) -> str:
 def _download(artifact: Artifact, file: _Counting) -> None:
     storage().download(_object_of(artifact), artifact.generation, file)
     if file.size != artifact.size:
-        raise ArtifactCorrupt(f"{artifact.name}: {file.size} bytes came, {artifact.size} were expected.")
+        raise ArtifactCorrupt(f"{artifact.name}: {file.size} bytes came, {artifact.size} were expected. {_ONCE_MORE}")
 
 
 class _Counting:
@@ -144,7 +145,9 @@ class _Counting:
     def write(self, data: bytes) -> int:
         self.size += len(data)
         if self.size > self._artifact.size:
-            raise ArtifactCorrupt(f"{self._artifact.name}: more bytes came than the {self._artifact.size} expected.")
+            raise ArtifactCorrupt(
+                f"{self._artifact.name}: more bytes came than the {self._artifact.size} expected. {_ONCE_MORE}"
+            )
         if self._progress:
             self._progress(self.size, self._artifact.size)
         return self._file.write(data)

@@ -284,3 +284,142 @@ def test_a_token_server_that_nobody_answers_for_is_unreachable(
 ) -> None:
     real_google(key_file(tmp_path / "key.json", "http://127.0.0.1:1/token"))
     assert f"cannot be reached for {name}: ConnectionError." in refusal("stat", file, name)
+
+
+PAGE = "<!DOCTYPE html><html><title>Blocked</title>" + "x" * 5000
+
+
+@verbs
+@pytest.mark.parametrize("status", [302, 400, 403, 404, 407])
+def test_a_page_of_a_proxy_is_no_answer_of_the_bucket(
+    line: Line, file: Path, name: str, verb: str, status: int
+) -> None:
+    """Neither a role, nor another bucket, nor a second upload would help."""
+    line.answer = lambda method, path: (status, PAGE)
+    message = refusal(verb, file, name)
+    assert (
+        f"does not answer as the bucket {conf.get('BUCKET')}: it sends a web page ({status}). Look whether" in message
+    )
+    assert "html" not in message
+
+
+@pytest.mark.parametrize("body", ["", "[]", "null", "{}", '"x"', '{"generation": "x"}', "[" * 100_000, PAGE])
+def test_an_answer_that_is_not_the_buckets_is_named(line: Line, file: Path, name: str, body: str) -> None:
+    line.answer = lambda method, path: (200, body)
+    assert "does not answer as the bucket" in refusal("stat", file, name)
+    line.answer = for_a_while(200, body)
+    assert "does not answer as the bucket" in refusal("create", file, name)
+
+
+def test_a_bucket_that_takes_no_bytes_is_not_sent_them_for_ever(line: Line, file: Path, name: str) -> None:
+    line.answer = for_a_while(308, "")
+    assert "it keeps 0 of 1049576 bytes and no more" in refusal("create", file, name)
+
+
+def for_a_while(status: int, body: str) -> Callable[[str, str], tuple[int, str] | None]:
+    """The answer to 20 pieces of an upload; who still sends is refused."""
+    left = 20
+
+    def answer(method: str, path: str) -> tuple[int, str] | None:
+        nonlocal left
+        if method != "PUT":
+            return None
+        left -= 1
+        return (status, body) if left >= 0 else (403, says("it is still sending"))
+
+    return answer
+
+
+@pytest.mark.parametrize("body", ["", '{"error": "access_denied"}', json.dumps({"error": {"message": "a\n" * 2000}})])
+def test_a_refusal_in_other_words_is_one_short_line(line: Line, file: Path, name: str, body: str) -> None:
+    for method, verb in (("GET", "stat"), ("POST", "create"), ("PUT", "create")):
+
+        def answer(asked: str, path: str, method: str = method) -> tuple[int, str] | None:
+            return (403, body) if asked == method else None
+
+        line.answer = answer
+        message = refusal(verb, file, name)
+        assert len(message) < 700
+        assert "\n" not in message
+        assert ":  (403)" not in message
+
+
+@pytest.mark.parametrize(
+    "kept", [b"", b"[]", b'{"url": 7}', b"\xff", b'{"url": "http://x", "sent": -5}', PAGE.encode()]
+)
+def test_a_damaged_note_of_an_upload_is_no_note(line: Line, file: Path, name: str, kept: bytes) -> None:
+    """A killed process or a full disk leaves half of one."""
+    line.treat = lambda number, body: None if number > 1 else body
+    refusal("create", file, name)
+    (note,) = conf.cache_dir().glob(".upload-*.json")
+    note.write_bytes(kept)
+    line.treat = lambda number, body: body
+    create(file, name)
+    assert content(name) == file.read_bytes()
+    assert not note.exists()
+
+
+def test_a_cache_that_cannot_be_written_keeps_no_upload_back(
+    line: Line, file: Path, name: str, tmp_path: Path, settings: Settings
+) -> None:
+    (tmp_path / "no folder").touch()
+    settings.ML_MODELS = {**settings.ML_MODELS, "CACHE_DIR": tmp_path / "no folder" / "cache"}
+    create(file, name)
+    assert content(name) == file.read_bytes()
+
+
+@pytest.mark.parametrize("key", ["[]", "7", "[" * 100_000, '{"type": "impersonated_service_account"}'])
+def test_a_key_file_of_another_form_is_named(
+    real_google: Callable[[Path], None], file: Path, name: str, tmp_path: Path, key: str
+) -> None:
+    (tmp_path / "key.json").write_text(key)
+    real_google(tmp_path / "key.json")
+    assert "key.json is not what Google writes" in refusal("stat", file, name)
+
+
+def test_a_key_file_whose_token_server_is_no_address_is_named(
+    real_google: Callable[[Path], None], file: Path, name: str, tmp_path: Path
+) -> None:
+    real_google(key_file(tmp_path / "key.json", "oauth2.test/token"))
+    assert "no usable ones: their token_uri is no address" in refusal("stat", file, name)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "said"),
+    [
+        (403, PAGE, "no usable ones: a web page came in place of an answer"),
+        (503, "", "cannot be reached for"),
+        (200, '{"access_token": "x", "expires_in": 1e300}', "does not answer as the bucket"),
+    ],
+)
+def test_trouble_at_the_token_server_is_named(
+    line: Line,
+    real_google: Callable[[Path], None],
+    file: Path,
+    name: str,
+    tmp_path: Path,
+    status: int,
+    body: str,
+    said: str,
+) -> None:
+    line.answer = lambda method, path: (status, body) if path == "/token" else None
+    real_google(key_file(tmp_path / "key.json", f"{line.url}/token"))
+    assert said in refusal("stat", file, name)
+
+
+def test_credentials_that_name_no_project_are_enough(
+    real_google: Callable[[Path], None], file: Path, name: str, tmp_path: Path
+) -> None:
+    path = key_file(tmp_path / "key.json", "http://127.0.0.1:1/token")
+    path.write_text(json.dumps({**json.loads(path.read_text()), "project_id": None}))
+    real_google(path)
+    assert "cannot be reached" in refusal("stat", file, name)
+
+
+@verbs
+def test_certificates_that_are_not_there_are_named(
+    bucket: str, file: Path, name: str, verb: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", "https://127.0.0.1:1")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/no/such/bundle.pem")
+    assert "invalid path: /no/such/bundle.pem. Check the network" in refusal(verb, file, name)

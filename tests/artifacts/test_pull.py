@@ -82,7 +82,7 @@ def test_other_bytes_of_the_same_size_are_refused_and_not_kept(published: Artifa
 
 @pytest.mark.parametrize(
     ("change", "said"),
-    [(lambda d: d[:-10], "bytes came"), (lambda d: d + b"more", "more bytes came")],
+    [(lambda d: d[:-10], "bytes came.*try again"), (lambda d: d + b"more", "more bytes came.*try again")],
     ids=["truncated", "longer: not even written to the end"],
 )
 def test_another_size_is_refused_and_not_kept(published: Artifact, network: Path, change: Any, said: str) -> None:
