@@ -114,7 +114,8 @@ def _to_float32(graph: onnx.GraphProto) -> list[str]:
 
 def _layout(value: onnx.ValueInfoProto) -> Literal["NCHW", "NHWC"]:
     shape = [dim.dim_value for dim in value.type.tensor_type.shape.dim]
-    kind = TensorProto.DataType.Name(value.type.tensor_type.elem_type).lower()
+    number = value.type.tensor_type.elem_type
+    kind = TensorProto.DataType.Name(number).lower() if number in TensorProto.DataType.values() else f"kind {number}"
     if kind != "float" or len(shape) != 4:
         raise UnsupportedModel(f"The input is {kind}, of shape {shape}; float of four dimensions is expected.")
     if shape[0] > _MAX_BATCH:

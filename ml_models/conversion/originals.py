@@ -31,7 +31,7 @@ def _original_onnx(path: Path, output_name: str | None) -> Callable[[NDArray[np.
     prelu.by_channel(model)
     with run_by_onnxruntime(model):
         session = open_session(model.SerializeToString())
-    source = next(value for value in session.get_inputs() if len(value.shape) == 4)
+        source = next(value for value in session.get_inputs() if len(value.shape) == 4)
     name = output_name or session.get_outputs()[0].name
     kind = np.float16 if source.type == "tensor(float16)" else np.float32
     batch = source.shape[0] if isinstance(source.shape[0], int) else None

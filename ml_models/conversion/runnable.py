@@ -30,6 +30,8 @@ def run_by_onnxruntime(model: onnx.ModelProto) -> Iterator[None]:
         yield
     except _ORT_ERRORS as error:
         raise UnsupportedModel(f"onnxruntime cannot run this network: {_why(model, error)}") from error
+    except UnicodeDecodeError as error:
+        raise UnsupportedModel("A name in this network is no text: the file is damaged. Fetch it again.") from error
 
 
 def require_standard_operators(model: onnx.ModelProto) -> None:

@@ -34,6 +34,17 @@ class MlCommand(BaseCommand):
             raise CommandError(f"{error.code}:\n" + "\n".join(f"- {reason}" for reason in error.reasons)) from error
         except (ServiceError, EngineError) as error:
             raise CommandError(f"{error.code}: {error}") from error
+        except UnicodeDecodeError as error:
+            raise CommandError(
+                f"file_unusable: A file that was given is no text in UTF-8, from its byte {error.start} on. Save it so."
+            ) from error
+        except OSError as error:
+            if (error.errno or 0) <= 0 or isinstance(error, ConnectionError | TimeoutError):
+                raise  # of no file: a resolver's numbers are negative
+            where = f"{error.filename}: " if error.filename else ""
+            raise CommandError(
+                f"file_unusable: {where}{error.strerror}. Check the path, its rights and the disk's free space."
+            ) from error
         if options["json"]:
             self.stdout.write(json.dumps(result, indent=2, default=str))
         else:

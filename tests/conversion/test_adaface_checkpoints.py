@@ -176,6 +176,15 @@ def test_an_archive_whose_pickle_cannot_be_unpacked_is_damaged(tmp_path: Path, a
     assert refusal(path).code == "damaged_file"
 
 
+def test_an_older_checkpoint_cut_off_anywhere_is_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "weights.ckpt"
+    torch.save({"state_dict": NETWORK}, path, _use_new_zipfile_serialization=False)
+    data = path.read_bytes()
+    for size in range(1, len(data)):
+        path.write_bytes(data[:size])
+        assert refusal(path).code in ("damaged_file", "not_a_checkpoint"), size
+
+
 def test_a_whole_network_pickled_is_refused_with_what_to_save_instead(tmp_path: Path) -> None:
     path = tmp_path / "weights.ckpt"
     torch.save(torch.nn.Sequential(torch.nn.Linear(2, 2)), path)

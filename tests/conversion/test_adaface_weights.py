@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import struct
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -337,3 +339,21 @@ def test_only_what_the_author_offers_under_mit_may_be_sold() -> None:
     assert uses.pop("ms1mv2") == "allowed"
     assert {uses.pop(name) for name in ("webface4m", "webface12m", "webface42m", "casia")} == {"forbidden"}
     assert set(uses.values()) == {"unknown"}
+
+
+def test_a_download_that_fails_gives_the_hubs_reason_and_the_next_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    class HfHubHTTPError(OSError):
+        pass
+
+    def refused(*named: Any, **more: Any) -> str:
+        raise HfHubHTTPError("403 Client Error.\n\nAccess to this repository is restricted.")
+
+    hub, errors = ModuleType("huggingface_hub"), ModuleType("huggingface_hub.errors")
+    monkeypatch.setattr(hub, "hf_hub_download", refused, raising=False)
+    monkeypatch.setattr(errors, "HfHubHTTPError", HfHubHTTPError, raising=False)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
+    monkeypatch.setitem(sys.modules, "huggingface_hub.errors", errors)
+    error = refusal(f"minchul/cvlface_adaface_ir50_ms1mv2@{'0' * 40}")
+    assert error.code == "hub_unavailable"
+    assert "403 Client Error. Access to this repository is restricted. Check the network" in str(error)
+    assert "HF_TOKEN" in str(error)

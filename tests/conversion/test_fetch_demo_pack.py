@@ -205,3 +205,17 @@ def test_the_real_pack_is_published_with_its_terms(
     assert published["sface_2021dec"].family == "sface"
     assert {artifact.commercial_use for artifact in published.values()} == {"unknown"}
     assert published["arcface_int8"].golden_min_cosine < published["arcface_fp32"].golden_min_cosine
+
+
+def test_a_cache_that_cannot_be_written_is_named(tiny: TinyPack) -> None:
+    """So is any file's trouble, a full disk's too, in every command."""
+    (tiny.folder / "pack").touch()
+    with pytest.raises(CommandError, match=r"^file_unusable: .*pack: File exists\. Check the path, its rights and"):
+        tiny.run("--no-publish")
+
+
+def test_a_file_in_another_encoding_is_named(tmp_path: Path) -> None:
+    """A list that a spreadsheet saved, say."""
+    (tmp_path / "artifacts.yaml").write_text("notice: Für Tests", encoding="latin-1")
+    with pytest.raises(CommandError, match=r"^file_unusable: .* no text in UTF-8, from its byte 9 on"):
+        call_command("fetch_demo_pack", "--catalogue", str(tmp_path / "artifacts.yaml"))

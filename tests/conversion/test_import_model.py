@@ -456,7 +456,18 @@ def of_no_opset(model: onnx.ModelProto) -> None:
     model.opset_import[0].version = -(2**40)
 
 
-@pytest.mark.parametrize(("change", "says"), [(of_a_huge_batch, "a batch of 1099511627776"), (of_no_opset, "opset -1")])
+def of_an_unknown_kind(model: onnx.ModelProto) -> None:
+    model.graph.input[0].type.tensor_type.elem_type = 83
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (of_a_huge_batch, "a batch of 1099511627776"),
+        (of_no_opset, "opset -1"),
+        (of_an_unknown_kind, "The input is kind 83"),
+    ],
+)
 def test_a_number_beyond_all_reason_is_named(tmp_path: Path, change: Any, says: str) -> None:
     assert says in str(refused(changed(foreign(tmp_path / "odd.onnx"), change)))
 
@@ -466,6 +477,12 @@ def test_a_name_that_is_no_text_is_refused(tmp_path: Path, name: bytes) -> None:
     source = foreign(tmp_path / "odd.onnx")
     source.write_bytes(source.read_bytes().replace(name, b"\xff" + name[1:], 1))
     assert refused(source).code == "unsupported_model"
+
+
+def test_a_batch_whose_name_is_no_text_is_refused(tmp_path: Path) -> None:
+    source = foreign(tmp_path / "odd.onnx", batch="batch")
+    source.write_bytes(source.read_bytes().replace(b"\x05batch", b"\x05\xb0atch"))
+    assert "no text" in str(refused(source))
 
 
 def test_an_output_that_says_it_is_one_number_is_believed_by_what_it_gives(tmp_path: Path) -> None:

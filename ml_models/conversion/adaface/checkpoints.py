@@ -7,6 +7,7 @@ import io
 import pickle
 import pickletools
 import re
+import struct
 import warnings
 import zipfile
 import zlib
@@ -141,6 +142,7 @@ def _load(path: Path, start: bytes, member: str | None) -> Any:
         AttributeError,
         TypeError,
         AssertionError,
+        struct.error,
     ) as error:
         raise ConversionError("damaged_file", f"{path.name} is not a whole PyTorch checkpoint.") from error
 

@@ -226,7 +226,13 @@ def _download(repository: str, revision: str) -> Path:
         huggingface_hub.hf_hub_download(repository, "config.json", revision=revision)
         return Path(huggingface_hub.hf_hub_download(repository, "model.safetensors", revision=revision))
     except (HfHubHTTPError, OSError, ValueError) as error:
-        raise ConversionError("hub_unavailable", f"{repository}@{revision} could not be downloaded.") from error
+        reason = " ".join(str(error).split())[:300].rstrip(".") or type(error).__name__
+        raise ConversionError(
+            "hub_unavailable",
+            f"{repository}@{revision} could not be downloaded: {reason}. Check the network and the repository's name; "
+            "one that asks for a log-in needs HF_TOKEN. Or fetch model.safetensors and config.json yourself and give "
+            "the path.",
+        ) from error
 
 
 def _read_config(path: Path) -> dict[str, Any]:
