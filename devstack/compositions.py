@@ -2,7 +2,7 @@
 
     python -m devstack exec python -m devstack.compositions
 
-The face in the print is 0.3 to 0.9 times as wide as the person's and exactly in the picture's middle; the person's face
+The face in the print is 0.3 to 1.1 times as wide as the person's and exactly in the picture's middle; the person's face
 is wholly visible. Each composition is shown at verification and at enrolment. Whose face was taken is told by the
 version's own score against a picture of either.
 """
@@ -22,7 +22,7 @@ from devstack.dev_eval import in_threads, loaded, png, samples
 from devstack.prepare import FIRST_ACTIVE
 
 SIDE, FACE = 1000, 200
-RATIOS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+RATIOS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1)
 # where the person's face is, seen from the print: direction, and how far away as a part of the way to the edge
 PLACES = {
     "right beside": (1.0, 0.0, 0.0),

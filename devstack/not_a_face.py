@@ -2,8 +2,8 @@
 
     python -m devstack exec python -m devstack.not_a_face
 
-Drawings, busts and cards with a portrait are made from the development pictures. Nothing here looks for presentation
-attacks; this counts what is enrolled all the same.
+Drawings, busts, posters, screens and cards with a portrait are made from the development pictures. Nothing here looks
+for presentation attacks; this counts what is enrolled all the same.
 """
 
 import argparse
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from devstack.compositions import Sample, print_of, sample, scene
 from devstack.dev_eval import in_threads, loaded, png, samples
+from devstack.prepare import FIRST_ACTIVE
 
 Picture = NDArray[np.uint8]
 
@@ -28,7 +29,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", action="append", choices=KINDS, help="one of what is shown; may be repeated")
     options = parser.parse_args()
-    pipeline, rule = loaded()
+    pipeline, rule = loaded(FIRST_ACTIVE)
     made = in_threads(lambda path: sample(pipeline, path), samples(options.images, options.seed))
     people = [person for person in made if person]
     print("| shown | of | enrolled unwarned | with a warning | refused | matches the person |\n" + "| --- " * 6 + "|")
@@ -95,6 +96,16 @@ def cartoon(person: Sample) -> Picture:
     return np.asarray(np.where(outlines(person) == 0, 0, flat), np.uint8)
 
 
+def bilateral_cartoon(person: Sample) -> Picture:
+    """Areas smoothed six times, thin black outlines."""
+    flat = seen = photograph(person)
+    for _ in range(6):
+        flat = np.asarray(cv2.bilateralFilter(flat, 9, 60, 9), np.uint8)
+    grey = cv2.medianBlur(cv2.cvtColor(seen, cv2.COLOR_RGB2GRAY), 7)
+    lines = cv2.adaptiveThreshold(grey, 255, cv2.ADAPTIVE_THRESH_MEAN_C, cv2.THRESH_BINARY, 9, 2)
+    return np.asarray(np.where(lines[..., None] == 0, 0, flat), np.uint8)
+
+
 def greyscale(person: Sample) -> Picture:
     grey = cv2.cvtColor(photograph(person), cv2.COLOR_RGB2GRAY)
     return np.asarray(cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB), np.uint8)
@@ -104,6 +115,34 @@ def bust(person: Sample) -> Picture:
     """Pale stone: no colour, a quarter of the contrast, smooth."""
     grey = cv2.bilateralFilter(greyscale(person), 9, 40, 9).astype(np.float32)
     return np.asarray(205 + (grey - grey.mean()) * 0.25, np.float32).clip(0, 255).astype(np.uint8)
+
+
+def darker_bust(person: Sample) -> Picture:
+    """No colour, nearly half of the contrast."""
+    grey = greyscale(person).astype(np.float32)
+    return np.asarray(190 + (grey - grey.mean()) * 0.45, np.float32).clip(0, 255).astype(np.uint8)
+
+
+def poster(person: Sample) -> Picture:
+    """A portrait over two lines of text, on a grey wall; its face 230 pixels wide."""
+    portrait, _ = print_of(person, 230)
+    rows, columns = portrait.shape[:2]
+    paper = np.full((rows + 160, columns + 60, 3), (235, 232, 225), np.uint8)
+    paper[30 : 30 + rows, 30 : 30 + columns] = portrait
+    paper[rows + 60 : rows + 90, 60:columns] = 60
+    paper[rows + 110 : rows + 125, 80 : columns - 60] = 90
+    return laid(paper, 1000, 1000, 1, np.full((1000, 1000, 3), (150, 140, 130), np.uint8))
+
+
+def screen(person: Sample) -> Picture:
+    """A portrait on a phone, bluish, with the stripes of its pixels and the camera's."""
+    portrait, _ = print_of(person, 230)
+    rows, columns = portrait.shape[:2]
+    y, x = np.mgrid[0:rows, 0:columns]
+    stripes = 1 + 0.07 * np.sin(2.1 * x + 0.3 * y) + 0.05 * np.sin(2.7 * y)
+    phone = np.full((rows + 140, columns + 40, 3), 15, np.uint8)
+    phone[70 : 70 + rows, 20 : 20 + columns] = (portrait * stripes[..., None] * (0.95, 1, 1.08) + 8).clip(0, 255)
+    return laid(phone, 1000, 1000, 1, np.full((1000, 1000, 3), (90, 90, 95), np.uint8))
 
 
 def card(person: Sample) -> Picture:
@@ -167,7 +206,11 @@ KINDS: dict[str, Callable[[Sample], Picture]] = {
     "outlines alone": outlines,
     "painting (stylised)": painting,
     "cartoon": cartoon,
+    "cartoon, thin outlines": bilateral_cartoon,
     "pale bust": bust,
+    "bust with more contrast": darker_bust,
+    "poster on a wall": poster,
+    "phone's screen": screen,
     "identity card on a table": card_alone,
     "identity card, from near": card_close,
     "identity card held below the person's face": card_held,
