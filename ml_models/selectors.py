@@ -124,7 +124,9 @@ def members_by_space(served: list[EnsembleConfig]) -> dict[str, tuple[EnsembleMe
 
 
 # By hand: every verify asks it, and the ORM takes longer to write it than PostgreSQL to answer. One query, so that an
-# enrolment committed meanwhile is seen whole or not at all. The last four columns are the same in every row.
+# enrolment committed meanwhile is seen whole or not at all. The last four columns are the same in every row. OFFSET 0
+# keeps vectors looked up by their reference's key: until PostgreSQL has counted a table that was filled quickly, it would
+# take it for small and read everybody's.
 _TEMPLATE = """
 SELECT reference.id, embedding.id, embedding.space, embedding.vector, reference.overridden,
        (reference.quality->>'glasses')::float8,
@@ -133,7 +135,10 @@ SELECT reference.id, embedding.id, embedding.space, embedding.vector, reference.
        subject.audit_key
 FROM ml_models_subject subject
 JOIN ml_models_reference reference ON reference.subject_id = subject.id
-LEFT JOIN ml_models_embedding embedding ON embedding.reference_id = reference.id AND embedding.space = ANY(%(spaces)s)
+LEFT JOIN LATERAL (
+    SELECT id, space, vector FROM ml_models_embedding
+    WHERE reference_id = reference.id AND space = ANY(%(spaces)s) OFFSET 0
+) embedding ON true
 LEFT JOIN ml_models_paircount pair ON pair.subject_id = subject.id AND pair.credential = %(credential)s
 LEFT JOIN ml_models_credentialcount credential ON credential.credential = %(credential)s
 WHERE subject.subject_id = %(subject_id)s

@@ -137,6 +137,17 @@ def test_every_lookup_of_a_call_has_an_index(
     assert scanned == []
 
 
+def test_vectors_are_looked_up_by_key_whatever_the_database_believes_of_their_number(
+    enrolled: str, portraits: Portraits
+) -> None:
+    with connection.cursor() as cursor:
+        # as if it took everybody's for few enough to be joined
+        cursor.execute("SET LOCAL enable_nestloop = off")
+    plans = explained(lambda: services.verify(services.NOBODY, enrolled, [portraits.eileen_collins]))
+    (template,) = [plan for plan in plans if "embedding.vector" in plan]
+    assert not re.search(r"(Hash|Merge) Cond: \(.*embedding", template)
+
+
 def test_the_database_itself_keeps_orphans_and_nonsense_out(enrolled: str) -> None:
     reference = Reference.objects.earliest("pk")
     subject = reference.subject
