@@ -125,8 +125,8 @@ def members_by_space(served: list[EnsembleConfig]) -> dict[str, tuple[EnsembleMe
 
 # By hand: every verify asks it, and the ORM takes longer to write it than PostgreSQL to answer. One query, so that an
 # enrolment committed meanwhile is seen whole or not at all. The last four columns are the same in every row. OFFSET 0
-# keeps vectors looked up by their reference's key: until PostgreSQL has counted a table that was filled quickly, it would
-# take it for small and read everybody's.
+# keeps vectors looked up by their reference's key: a table that was filled quickly PostgreSQL takes for small until it
+# has counted it, and would read everybody's.
 _TEMPLATE = """
 SELECT reference.id, embedding.id, embedding.space, embedding.vector, reference.overridden,
        (reference.quality->>'glasses')::float8,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import socket
+import statistics
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
+from itertools import pairwise
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -39,28 +41,43 @@ def throughput(request: bytes, seconds: float) -> dict[str, Any]:
 
 
 def overload(request: bytes, seconds: float, capacity_per_s: float, unloaded_p95_ms: float) -> dict[str, Any]:
-    """What becomes of requests at a fixed rate, by multiples of the capacity; and of the service a moment later."""
-    cores = len(os.sched_getaffinity(0))
+    """What becomes of requests at a fixed rate, by multiples of the capacity; and of the service a moment later.
+
+    Goodput is put beside the capacity of before and after it, since a machine's own speed changes by a tenth in a minute.
+    """
     figures: dict[str, Any] = {}
+    capacities = []
     for times in OFFERED:
+        capacities.append(_capacity(request, seconds / 6))
         before_mb = resident_mb()
         outcome = load.run(request, port(), seconds, rate=times * capacity_per_s)
-        left = 1 - outcome.cpu_s / outcome.took_s / cores
-        accepted = outcome.ms(200, 0.95)
-        figures[str(times)] = {
-            "good_per_s": outcome.good_per_s,
-            "goodput_to_capacity": outcome.good_per_s / capacity_per_s,
-            "goodput_to_capacity_beside_the_generator": outcome.good_per_s / capacity_per_s / left,
-            "accepted_p95_to_unloaded": accepted / unloaded_p95_ms if accepted else None,
-            "refused_per_s": len(outcome.of(503)) / outcome.took_s,
-            "refused_p95_ms": outcome.ms(503, 0.95),
-            "refused_max_ms": outcome.ms(503, 1.0),
-            "probe_max_ms": max(outcome.probe_s) * 1000,
-            "without_answer": outcome.failed,
-            "memory_to_before": resident_mb() / before_mb,
-        }
-    figures["normal_again_after_s"] = _normal_again(request, unloaded_p95_ms)
-    return figures
+        figures[str(times)] = _offered(outcome, unloaded_p95_ms) | {"memory_to_before": resident_mb() / before_mb}
+    normal_again_s = _normal_again(request, unloaded_p95_ms)
+    capacities.append(_capacity(request, seconds / 6))
+    for step, beside in zip(figures.values(), pairwise(capacities), strict=True):
+        step["goodput_to_capacity"] = step["good_per_s"] / statistics.mean(beside)
+        step["goodput_to_capacity_beside_the_generator"] = step["goodput_to_capacity"] / step.pop("left")
+    return figures | {"normal_again_after_s": normal_again_s}
+
+
+def _offered(outcome: load.Outcome, unloaded_p95_ms: float) -> dict[str, Any]:
+    """`left` is what the generator left of the cores."""
+    accepted = outcome.ms(200, 0.95)
+    return {
+        "good_per_s": outcome.good_per_s,
+        "left": 1 - outcome.cpu_s / outcome.took_s / len(os.sched_getaffinity(0)),
+        "accepted_p95_to_unloaded": accepted / unloaded_p95_ms if accepted else None,
+        "refused_per_s": len(outcome.of(503)) / outcome.took_s,
+        "refused_p95_ms": outcome.ms(503, 0.95),
+        "refused_max_ms": outcome.ms(503, 1.0),
+        "probe_max_ms": max(outcome.probe_s) * 1000,
+        "without_answer": outcome.failed,
+    }
+
+
+def _capacity(request: bytes, seconds: float) -> float:
+    """Good answers a second to two clients, who keep two cores busy and wait for nobody."""
+    return load.run(request, port(), seconds, clients=2).good_per_s
 
 
 def _normal_again(request: bytes, unloaded_p95_ms: float) -> float | None:

@@ -45,7 +45,7 @@ def tables(result: dict[str, Any]) -> list[tuple[str, tuple[str, ...], Rows]]:
 
 _OFFERED = (
     "offered",
-    "goodput / capacity",
+    "goodput / capacity beside it",
     "without the generator's share",
     "accepted p95 / unloaded",
     "refused a second",
