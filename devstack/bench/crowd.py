@@ -43,7 +43,7 @@ def throughput(request: bytes, seconds: float) -> dict[str, Any]:
 def overload(request: bytes, seconds: float, capacity_per_s: float, unloaded_p95_ms: float) -> dict[str, Any]:
     """What becomes of requests at a fixed rate, by multiples of the capacity; and of the service a moment later.
 
-    Goodput is put beside the capacity of before and after it, since a machine's own speed changes by a tenth in a minute.
+    Goodput is put beside the capacity of before and after it: a machine's own speed changes by a tenth in a minute.
     """
     figures: dict[str, Any] = {}
     capacities = []
