@@ -105,12 +105,12 @@ def ask_identify_challenge(roster: str | Iterable[str]) -> Call[ChallengeAnswer]
 
 def put_group(group_id: str, subject_ids: Iterable[str]) -> Call[GroupAnswer]:
     """Make a group of just these subjects, enrolled or not, in place of whoever was in it."""
-    return Call("PUT", f"groups/{_part(group_id)}", {"subject_ids": [*subject_ids]})
+    return Call("PUT", f"groups/{_part(group_id)}", {"subject_ids": _ids(subject_ids)})
 
 
 def change_group(group_id: str, add: Iterable[str] = (), remove: Iterable[str] = ()) -> Call[GroupAnswer]:
     """Add members to a group, and remove others."""
-    return Call("PATCH", f"groups/{_part(group_id)}", {"add": [*add], "remove": [*remove]})
+    return Call("PATCH", f"groups/{_part(group_id)}", {"add": _ids(add), "remove": _ids(remove)})
 
 
 def get_group(group_id: str) -> Call[GroupAnswer]:
@@ -136,6 +136,13 @@ def erase_subject(subject_id: str) -> Call[ErasedAnswer]:
 def erase_reference(reference_id: str) -> Call[None]:
     """Erase one reference; as `erase_subject`."""
     return Call("DELETE", f"references/{_part(reference_id)}")
+
+
+def _ids(subject_ids: Iterable[str]) -> list[str]:
+    """Raises: TypeError: it is one text, of which each letter would become a subject."""
+    if isinstance(subject_ids, str):
+        raise TypeError(f"Give a list of ids, not one text: [{subject_ids!a}]")
+    return [*subject_ids]
 
 
 def _part(host_id: str) -> str:

@@ -82,6 +82,17 @@ def test_an_id_that_would_lead_to_anothers_address_is_not_sent(
     assert Group.objects.exists()
 
 
+def test_one_id_in_place_of_a_list_makes_no_subjects_of_its_letters() -> None:
+    asks: list[Callable[[], faces.Call[Any]]] = [
+        lambda: faces.put_group("bus", "child-1"),
+        lambda: faces.change_group("bus", add="child-1"),
+        lambda: faces.change_group("bus", remove="child-1"),
+    ]
+    for ask in asks:
+        with pytest.raises(TypeError, match=r"\['child-1'\]"):
+            ask()
+
+
 def test_a_lost_answer_is_fetched_again_and_nothing_is_done_twice(
     connect: Callable[..., faces.Client], portraits: Portraits, slept: list[float]
 ) -> None:

@@ -214,6 +214,11 @@ def test_a_cache_that_cannot_be_written_is_named(tiny: TinyPack) -> None:
         tiny.run("--no-publish")
 
 
+def test_a_path_that_cannot_be_one_is_named() -> None:
+    with pytest.raises(CommandError, match=r"^file_unusable: .*: File name too long\. Check the path"):
+        call_command("load_ensemble", "v" * 5000)
+
+
 def test_a_file_in_another_encoding_is_named(tmp_path: Path) -> None:
     """A list that a spreadsheet saved, say."""
     (tmp_path / "artifacts.yaml").write_text("notice: Für Tests", encoding="latin-1")

@@ -26,13 +26,14 @@ never counts it. A report on other numbers than the file's is refused, and nothi
 
     def add_arguments(self, parser: Any) -> None:
         super().add_arguments(parser)
-        parser.add_argument("file", type=_ensemble, metavar="FILE", help="a path, or v1, v2, … for one that ships")
+        parser.add_argument("file", metavar="FILE", help="a path, or v1, v2, … for one that ships")
         parser.add_argument("--no-report", action="store_true", help="load the version without the report beside it")
 
     def run(self, **options: Any) -> dict[str, Any]:
-        beside = keeping.shipped_beside(options["file"])
+        file = _ensemble(options["file"])
+        beside = keeping.shipped_beside(file)
         with transaction.atomic():
-            config, done = files.load(options["file"])
+            config, done = files.load(file)
             wanted = beside.exists() and not options["no_report"]
             report = keeping.load_shipped(config, beside) if wanted else None
         return {"version": config.version, "state": config.state, "result": done, "report": report}
