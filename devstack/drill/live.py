@@ -13,7 +13,7 @@ from devstack.drill.traffic import Answer, Traffic, percentile_ms
 from devstack.drill.versions import NEW, OLD, REWEIGHTED, active, how_far, references
 from devstack.state import say
 from ml_models import rollouts
-from ml_models.engine.fuse import voter_key
+from ml_models.engine.voters import voter_key
 from ml_models.models import Verification
 
 # the API rounds scores to four digits; INT8 sums may differ in the last bits between two threads' batches

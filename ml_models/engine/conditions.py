@@ -1,4 +1,5 @@
-"""The conditions of a face that have decision rules of their own: the one list of their names, and what helps."""
+"""The conditions of a face that have decision rules of their own: the one list of their names, what helps, and which
+faces are in two of them."""
 
 from __future__ import annotations
 
@@ -38,3 +39,13 @@ BLURRED = FaceCondition(
     "The picture seems to be blurred: take another one and hold still.",
 )
 CONDITIONS = {condition.name: condition for condition in (COVERED, EYES_COVERED, GLASSES, BLURRED)}
+
+
+def milder(name: str) -> str:
+    """The condition that all faces in this one are in, too; "" where there is none."""
+    return CONDITIONS[name].milder if name in CONDITIONS else ""
+
+
+def related(first: str, second: str) -> bool:
+    """Whether both are the same condition, or one is the milder form of the other."""
+    return first == second or first == milder(second) or second == milder(first)

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from .compare import Observation, require_comparable, require_finite, require_same_members
 from .errors import InferenceFailed, MissingThreshold
-from .fuse import Condition, Fusion, discriminants, raw_score
+from .fuse import Condition, Fusion, discriminants
 from .types import Embeddings, Faces, Vectors, glasses_in
+from .voters import raw_score
 
 Values = NDArray[np.float64]
 MAX_CANDIDATES = 2000

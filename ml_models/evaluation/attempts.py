@@ -105,7 +105,7 @@ def _by_subject(images: Indices, subject_of: Indices) -> dict[int, list[int]]:
 
 
 def _observe(embedded: Embedded, probes: Embedded, refs: NDArray[np.int_], shown: NDArray[np.int_]) -> Observations:
-    """As `engine.fuse.compare`, for every template and every group of frames."""
+    """As `engine.compare.compare`, for every template and every group of frames."""
     similarities, log_norms = {}, {}
     for name, vectors in embedded.vectors.items():
         similarities[name] = (vectors[refs].mean(1) @ probes.vectors[name][shown].mean(1).T).ravel().astype(np.float64)

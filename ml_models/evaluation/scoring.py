@@ -10,19 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..engine.compare import Observation
-from ..engine.fuse import (
-    Centroids,
-    Condition,
-    Fusion,
-    Member,
-    VoterSet,
-    milder,
-    raw_score,
-    reachable_voter_sets,
-    related,
-    voter_key,
-)
+from ..engine.conditions import milder, related
+from ..engine.fuse import Centroids, Condition, Fusion
 from ..engine.types import Vectors
+from ..engine.voters import Member, VoterSet, raw_score, reachable_voter_sets, voter_key
 from .lists.pairs import Comparisons
 
 Values = NDArray[np.float64]
@@ -71,7 +62,7 @@ def voter_masks(members: Sequence[Member], quality: Values) -> dict[str, NDArray
 
 @dataclass(frozen=True, slots=True)
 class Observations:
-    """`engine.fuse.Observation` of many comparisons: by member, each shape (N,); NaN where an image was not
+    """`engine.compare.Observation` of many comparisons: by member, each shape (N,); NaN where an image was not
     acquired."""
 
     similarities: Mapping[str, Values]

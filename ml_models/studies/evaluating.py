@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..engine.fuse import Fusion, voter_key
+from ..engine.fuse import Fusion
+from ..engine.voters import voter_key
 from ..evaluation import report
 from ..evaluation.calibration import cross_validation
 from ..evaluation.errors import StudyRefused

@@ -17,11 +17,12 @@ from ..engine.challenge import TurnedRule
 from ..engine.compare import listed
 from ..engine.detect import LANDMARKS_ID
 from ..engine.errors import MissingThreshold
-from ..engine.fuse import Centroids, Condition, Fusion, Member, Pair, VoterSet
+from ..engine.fuse import Centroids, Condition, Fusion, Pair
 from ..engine.identify import IdentificationRule, Offset
 from ..engine.presentation import PassiveRule
 from ..engine.quality import ENROLL_LIMITS, SCORE_ID, VERIFY_LIMITS, QualityLimits
 from ..engine.types import canonical_json
+from ..engine.voters import Member, VoterSet
 from ..exceptions import ConfigInvalid, NotReady
 from ..models import EnsembleConfig, EnsembleMember
 

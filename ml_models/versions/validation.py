@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from .. import conf
 from ..config import family as family_config
 from ..engine.conditions import CONDITIONS
-from ..engine.fuse import reachable_voter_sets, voter_key
+from ..engine.voters import reachable_voter_sets, voter_key
 from ..exceptions import ConfigInvalid
 from ..models import Artifact, EnsembleConfig
 from . import numbers

@@ -9,18 +9,9 @@ import pytest
 from ml_models.engine.calibrate import Affine, Calibration
 from ml_models.engine.compare import Observation, compare
 from ml_models.engine.errors import InferenceFailed, LowQuality, MissingThreshold
-from ml_models.engine.fuse import (
-    Centroids,
-    Condition,
-    Fusion,
-    Member,
-    Pair,
-    Sides,
-    VoterSet,
-    reachable_voter_sets,
-    voter_key,
-)
+from ml_models.engine.fuse import Centroids, Condition, Fusion, Pair, Sides
 from ml_models.engine.types import Embeddings, Faces
+from ml_models.engine.voters import Member, VoterSet, reachable_voter_sets, voter_key
 
 RULE = VoterSet(Affine(2.0, -1.0), threshold=4.0, review_threshold=2.0)
 

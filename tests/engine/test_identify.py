@@ -11,9 +11,10 @@ import pytest
 
 from ml_models.engine.calibrate import Affine, Calibration
 from ml_models.engine.errors import InferenceFailed, LowQuality, MissingThreshold
-from ml_models.engine.fuse import Centroids, Condition, Fusion, Member, Pair, Sides, VoterSet, voter_key
+from ml_models.engine.fuse import Centroids, Condition, Fusion, Pair, Sides
 from ml_models.engine.identify import IdentificationRule, Offset, Templates, nearest, score
 from ml_models.engine.types import Embeddings, Faces
+from ml_models.engine.voters import Member, VoterSet, voter_key
 
 DIMENSIONS = {"a": 16, "b": 8}
 NETWORKS = {**DIMENSIONS, "eyewear": 4}

@@ -11,8 +11,9 @@ import pytest
 
 from ml_models.engine.calibrate import Affine, Calibration
 from ml_models.engine.compare import compare
-from ml_models.engine.fuse import Fusion, Member, VoterSet
+from ml_models.engine.fuse import Fusion
 from ml_models.engine.types import Embeddings
+from ml_models.engine.voters import Member, VoterSet
 from ml_models.evaluation import report
 from ml_models.evaluation.attempts import CELLS, FEWEST_STRANGERS, attempts
 from ml_models.evaluation.lists.pairs import Comparisons, Pool

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from ml_models.engine.calibrate import Affine, Calibration
-from ml_models.engine.fuse import Centroids, Condition, Fusion, Measure, Member, Pair, Sides, VoterSet
+from ml_models.engine.fuse import Centroids, Condition, Fusion, Measure, Pair, Sides
 from ml_models.engine.types import Decision, Embeddings, Faces
+from ml_models.engine.voters import Member, VoterSet
 from ml_models.evaluation import scoring
 from ml_models.evaluation.calibration import fitting, rules
 from ml_models.evaluation.calibration.rules import CannotCalibrate

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ...engine.conditions import GLASSES
-from ...engine.fuse import Centroids, Condition, Fusion, Measure, Member, Pair, log_odds, milder
+from ...engine.conditions import GLASSES, milder
+from ...engine.fuse import Centroids, Condition, Fusion, Measure, Pair, log_odds
+from ...engine.voters import Member
 from ..scoring import Labelled, Values
 
 # How much of the mean variance is added to the variance in every direction, so that a direction in which few faces vary

@@ -14,7 +14,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ...engine.fuse import Fusion, Member
+from ...engine.fuse import Fusion
+from ...engine.voters import Member
 from ..lists.pairs import Flags
 from ..pictures.embedding import Progress
 from ..scoring import Labelled, Scored, score

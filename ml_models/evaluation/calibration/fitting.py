@@ -19,8 +19,9 @@ from itertools import compress
 import numpy as np
 from numpy.typing import NDArray
 
-from ...engine.conditions import CONDITIONS
-from ...engine.fuse import Condition, Fusion, Member, milder, voter_key
+from ...engine.conditions import CONDITIONS, milder
+from ...engine.fuse import Condition, Fusion
+from ...engine.voters import Member, voter_key
 from ..lists.pairs import comparisons_needed
 from ..rates.metrics import threshold_at_fmr
 from ..scoring import Labelled, Observations, Side, score

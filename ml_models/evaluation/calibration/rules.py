@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...engine.calibrate import Affine, Calibration
-from ...engine.fuse import Fusion, Member, VoterSet
+from ...engine.fuse import Fusion
+from ...engine.voters import Member, VoterSet
 from ..errors import StudyRefused
 from ..lists.pairs import comparisons_needed
 from ..rates.metrics import threshold_at_fmr
