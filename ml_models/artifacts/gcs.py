@@ -19,13 +19,14 @@ from typing import IO, Any
 import requests
 from google.api_core import exceptions as google
 from google.auth.credentials import AnonymousCredentials
-from google.auth.exceptions import GoogleAuthError, TransportError
+from google.auth.exceptions import GoogleAuthError
 from google.cloud.storage import Blob, Bucket, Client
 from google.cloud.storage.exceptions import DataCorruption
 from google.cloud.storage.retry import DEFAULT_RETRY
 
 from .. import conf
 from ..exceptions import ArtifactCorrupt, ArtifactMissing, BucketUnavailable, ObjectExists
+from .bucket_trouble import NOT_UNDERSTOOD, is_page, no_bucket, no_credentials, reason_of, trouble, unreachable
 from .storage import Progress, StoredObject, Writable, crc32c_of, stored_sha256
 
 TIMEOUT_S = 20.0
@@ -33,9 +34,6 @@ TIMEOUT_S = 20.0
 PIECE_BYTES = 8 * 1024 * 1024
 # failures in a row, each waited for twice as long as the one before
 _TRIES, FIRST_WAIT_S = 6, 0.5
-# what Google's packages, and we, raise where a key file or an answer has not the form that they expect of it
-_NOT_UNDERSTOOD = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RecursionError)
-_REASON_CHARACTERS = 300
 
 
 class GcsStorage:
@@ -66,9 +64,11 @@ class GcsStorage:
                 with path.open("rb") as file:
                     generation, arrived = send(blob, file, size, progress)
             except google.BadRequest as error:  # what it says to other bytes than their checksum
-                if _is_page(error):
+                if is_page(error):
                     raise
-                raise ArtifactCorrupt(f"The bucket refuses {name}: {_reason(error)}. Publish it once more.") from error
+                raise ArtifactCorrupt(
+                    f"The bucket refuses {name}: {reason_of(error)}. Publish it once more."
+                ) from error
             if arrived != crc32c or stored_sha256(self, name, generation) != sha256:
                 raise ArtifactCorrupt(_delete(bucket.blob(name, generation=generation)))
         return StoredObject(generation, size, arrived, sha256)
@@ -99,10 +99,10 @@ def open_bucket() -> Bucket:
         else:
             client = Client(project=None)  # a bucket is asked by its name, whosever project it is of
     except OSError as error:  # the key file; as an OSError it would pass for one of the caller's own file
-        raise BucketUnavailable(_no_credentials(str(error))) from error
-    except _NOT_UNDERSTOOD as error:
+        raise BucketUnavailable(no_credentials(str(error))) from error
+    except NOT_UNDERSTOOD as error:
         key = os.environ.get("GOOGLE_APPLICATION_CREDENTIALS", "the file of gcloud")
-        raise BucketUnavailable(_no_credentials(f"{key} is not what Google writes ({type(error).__name__})")) from error
+        raise BucketUnavailable(no_credentials(f"{key} is not what Google writes ({type(error).__name__})")) from error
     try:
         return client.bucket(name)
     except ValueError as error:
@@ -122,21 +122,21 @@ def _errors(name: str, generation: int | None = None) -> Iterator[None]:
     try:
         yield
     except google.NotFound as error:
-        if _is_page(error):
-            raise BucketUnavailable(_trouble(name, error)) from error
+        if is_page(error):
+            raise BucketUnavailable(trouble(name, error)) from error
         raise ArtifactMissing(_missing(name, generation)) from error
     except google.PreconditionFailed as error:
         raise ObjectExists(f"The bucket {conf.get('BUCKET')} has a {name} already.") from error
     except DataCorruption as error:
         raise ArtifactCorrupt(f"The download of {name} was damaged on the way. Try again.") from error
     except (google.GoogleAPIError, GoogleAuthError, requests.RequestException, ConnectionError) as error:
-        raise BucketUnavailable(_trouble(name, error)) from error
+        raise BucketUnavailable(trouble(name, error)) from error
     except OSError as error:
         if error.errno is not None:  # of the caller's own file
             raise
-        raise BucketUnavailable(_unreachable(name, str(error).rstrip("."))) from error  # no certificates where set
-    except _NOT_UNDERSTOOD as error:
-        raise BucketUnavailable(_no_bucket(name, f"its answer cannot be read ({type(error).__name__})")) from error
+        raise BucketUnavailable(unreachable(name, str(error).rstrip("."))) from error  # no certificates where set
+    except NOT_UNDERSTOOD as error:
+        raise BucketUnavailable(no_bucket(name, f"its answer cannot be read ({type(error).__name__})")) from error
 
 
 def _missing(name: str, generation: int | None) -> str:
@@ -150,81 +150,6 @@ def _missing(name: str, generation: int | None) -> str:
         pass  # the account may not list, or the line broke: what is known of the object is said below
     pinned = "" if generation is None else f" of generation {generation}"
     return f"The bucket {bucket} has no {name}{pinned}. Publish it with publish_model."
-
-
-def _trouble(name: str, error: Exception) -> str:
-    """Whether the bucket refused, could not be reached, or had no usable credentials; and the next step."""
-    bucket = conf.get("BUCKET")
-    cause = error.cause if isinstance(error, google.RetryError) and error.cause else error
-    status = getattr(getattr(cause, "response", None), "status_code", None)
-    if status == 401:
-        return _no_credentials(_reason(cause))
-    if isinstance(cause, GoogleAuthError) and not (isinstance(cause, TransportError) or cause.retryable):
-        return _no_credentials(_reason(cause))
-    if isinstance(cause, TransportError) and isinstance(cause.__cause__, ValueError):
-        return _no_credentials(f"their token_uri is no address ({_kind(cause)})")
-    if _is_page(cause):
-        return _no_bucket(name, f"it sends a web page ({status})")
-    if isinstance(cause, requests.JSONDecodeError):
-        return _no_bucket(name, "its answer is no JSON")
-    if status and status < 400:
-        return _no_bucket(name, f"it answers {status}")
-    if status is None or status in (408, 429) or status >= 500:
-        reason = f"it answers {status}" if status else _kind(cause)
-        return _unreachable(name, reason)
-    if status == 403:
-        return (
-            f"The bucket {bucket} refuses {name}: {_reason(cause)} (403). Give this service account the role"
-            " storage.objectViewer, or storage.objectUser to publish."
-        )
-    return f"The bucket {bucket} refuses {name}: {_reason(cause)}. Check ML_MODELS['BUCKET'] and ML_MODELS['PREFIX']."
-
-
-def _unreachable(name: str, reason: str) -> str:
-    return (
-        f"The bucket {conf.get('BUCKET')} cannot be reached for {name}: {reason}. Check the network, and"
-        " STORAGE_EMULATOR_HOST if it is set; then try again."
-    )
-
-
-def _no_bucket(name: str, why: str) -> str:
-    return (
-        f"What was asked for {name} does not answer as the bucket {conf.get('BUCKET')}: {why}. Look whether a proxy or"
-        " a log-in page stands between, and at STORAGE_EMULATOR_HOST if it is set; then try again."
-    )
-
-
-def _is_page(error: Exception) -> bool:
-    """Whether a refusal is a web page: neither the bucket nor Google's other servers send one."""
-    answer = getattr(error, "response", None)
-    return isinstance(answer, requests.Response) and _begins_a_page(answer.text)
-
-
-def _begins_a_page(text: str) -> bool:
-    return text[:_REASON_CHARACTERS].lstrip().lower().startswith(("<!doctype", "<html"))
-
-
-def _no_credentials(reason: str) -> str:
-    return (
-        f"The bucket {conf.get('BUCKET')} needs credentials, and there are no usable ones: {reason.rstrip('.')}. Set"
-        " GOOGLE_APPLICATION_CREDENTIALS to a service account's key file, or run where an account is attached."
-    )
-
-
-def _reason(error: Exception) -> str:
-    """Google's own words, without the request around them."""
-    answer = getattr(error, "response", None)
-    text = answer.text if answer is not None else str(error.args[0] if error.args else error)
-    if _begins_a_page(text):
-        return "a web page came in place of an answer, perhaps a proxy's"
-    with contextlib.suppress(*_NOT_UNDERSTOOD):
-        text = str(answer.json()["error"]["message"])  # type: ignore[union-attr]
-    return " ".join(text.split())[:_REASON_CHARACTERS].rstrip(".") or "it gives no reason"
-
-
-def _kind(error: Exception) -> str:
-    """`ConnectionError`, `ReadTimeout`, `SSLError`, …: requests' own class, also behind google.auth's."""
-    return type(error.__cause__ if isinstance(error, TransportError) and error.__cause__ else error).__name__
 
 
 def _send_whole(blob: Blob, file: IO[bytes], size: int, progress: Progress | None) -> tuple[int, str]:
@@ -263,7 +188,7 @@ def _send_in_pieces(blob: Blob, file: IO[bytes], size: int, progress: Progress |
         if done is None and upload.sent <= before:
             failures += 1
             if failures == _TRIES:
-                raise BucketUnavailable(_unreachable(str(blob.name), f"it keeps {before} of {size} bytes and no more"))
+                raise BucketUnavailable(unreachable(str(blob.name), f"it keeps {before} of {size} bytes and no more"))
             time.sleep(FIRST_WAIT_S * 2 ** (failures - 1))
             continue
         failures = 0
@@ -329,5 +254,5 @@ def _kept(note: Path) -> tuple[str, int] | None:
     try:
         kept = json.loads(note.read_text())
         return str(kept["url"]), int(kept["sent"])
-    except (OSError, *_NOT_UNDERSTOOD):
+    except (OSError, *NOT_UNDERSTOOD):
         return None
