@@ -30,8 +30,6 @@ _INDEX = re.compile(r"\[\d*\]$")
 _HEADERS_END = re.compile(rb"\r?\n\r?\n")
 _FOLD = re.compile(rb"\r?\n[ \t]+")
 _PARAMETER = re.compile(r';\s*([^\s=;]+)\s*=\s*("(?:\\.|[^"\\])*"|[^;]*)')
-
-
 # how a JPEG, PNG, WebP or HEIC begins in base64, and none of them in bytes
 _BASE64 = re.compile(rb"\s*+(?:/9j/|_9j_|iVBORw|UklGR|AAAA|(?i:data:))")
 

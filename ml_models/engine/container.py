@@ -10,18 +10,16 @@ from __future__ import annotations
 import re
 import struct
 import zlib
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
 
 from .errors import ImageTooLarge, UndecodableImage
 
 REFUSED = "The picture could not be read. Send a JPEG, PNG, WebP or HEIC photo."
 ANIMATED = "The picture is animated; send a single photo."
-_DAMAGED = "The picture's file is damaged or not a plain photo."
+DAMAGED = "The picture's file is damaged or not a plain photo."
 # photos have some hundred; Pillow walks over a million empty ones in seconds
-_MAX_PARTS = 20_000
+MAX_PARTS = 20_000
 _MAGIC = {
     "JPEG": re.compile(rb"\xff\xd8\xff"),
     "PNG": re.compile(rb"\x89PNG\r\n\x1a\n"),
@@ -88,7 +86,7 @@ _CODED = range(0xC0, _APP0)
 # read them, and arithmetic coding has no bound on what a byte may cost.
 _FRAMES, _PROGRESSIVE = {b"\xc0", b"\xc1", b"\xc2"}, b"\xc2"
 _FOREIGN_FRAMES = {bytes([code]) for code in range(0xC3, 0xD0)} - {b"\xc4", b"\xc8"}
-# How many blocks of 8×8 numbers a decoder may go over in all scans together: 0.8 s at most. A scan can do so in a few
+# How many blocks of 8×8 numbers a decoder may go over in all scans together: 0.9 s at most. A scan can do so in a few
 # bytes; the ten that encoders write go over 6 million in a picture of 50 megapixels.
 _MAX_BLOCKS = 10_000_000
 # a marker may have any number of fill bytes before it; decoders take them one by one
@@ -102,9 +100,9 @@ JPEG_END = b"\xff\xd9"
 
 def _jpeg(data: bytes) -> Photo:
     if _LONG_FILL in data:
-        raise UndecodableImage(_DAMAGED)
+        raise UndecodableImage(DAMAGED)
     coded, exif, at, in_scan = [data[:2]], b"", 2, False
-    for _ in range(_MAX_PARTS):
+    for _ in range(MAX_PARTS):
         marker = _MARKER.search(data, at)
         # between two parts there is nothing but a scan's data
         if in_scan:
@@ -125,9 +123,9 @@ def _jpeg(data: bytes) -> Photo:
         elif code == _APP1 and not exif and body.startswith(b"Exif\0\0"):
             exif = body
     else:
-        raise UndecodableImage(_DAMAGED)
+        raise UndecodableImage(DAMAGED)
     if not in_scan or at > len(data):
-        raise UndecodableImage(_DAMAGED)
+        raise UndecodableImage(DAMAGED)
     # half an end marker and a whole one would make another
     return _jpeg_photo(coded, b"".join(coded).rstrip(b"\xff") + JPEG_END, len(data), exif)
 
@@ -144,7 +142,7 @@ def _jpeg_photo(parts: list[bytes], coded: bytes, end: int, exif: bytes) -> Phot
     frames = [head for head in heads if head[1:2] in _FRAMES]
     scans = [head for head in heads if head[1:2] == b"\xda"]
     if codes & _FOREIGN_FRAMES or len(frames) != 1:
-        raise UndecodableImage(_DAMAGED)
+        raise UndecodableImage(DAMAGED)
     blocks = _scanned_blocks(frames[0], scans)
     if blocks > _MAX_BLOCKS:
         raise ImageTooLarge("The picture is stored in too many layers for its size. Send the camera's own picture.")
@@ -176,7 +174,7 @@ _TRANSPARENT_BYTES = {0: 2, 2: 6}
 def _png(data: bytes) -> Photo:
     coded, exif, at = [data[:8]], b"", 8
     colours = data[25] if len(data) > 25 else 0
-    for _ in range(_MAX_PARTS):
+    for _ in range(MAX_PARTS):
         if at > len(data):
             break
         if at + 12 > len(data):
@@ -193,7 +191,7 @@ def _png(data: bytes) -> Photo:
             raise UndecodableImage(ANIMATED)
         if name == b"IEND":
             return Photo("PNG", b"".join(coded), at, exif)
-    raise UndecodableImage(_DAMAGED)
+    raise UndecodableImage(DAMAGED)
 
 
 def _says_colours(name: bytes, body: bytes, colours: int) -> bool:
@@ -223,7 +221,7 @@ def _webp(data: bytes) -> Photo:
     # some editors leave the file's old length; its parts have their own
     said = 8 + int.from_bytes(data[4:8], "little")
     coded, exif, at = [b"WEBP"], b"", 12
-    for _ in range(_MAX_PARTS):
+    for _ in range(MAX_PARTS):
         name, size = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "little")
         is_part = name in _WEBP_PARTS or (at < said and name.isalnum())
         if at + 8 > len(data) or not is_part:
@@ -235,7 +233,7 @@ def _webp(data: bytes) -> Photo:
             coded.append(data[start:at] + b"\0" * (at == len(data) + 1 and size % 2))
         elif name == b"EXIF":
             exif = exif or data[start + 8 : start + 8 + size]
-    raise UndecodableImage(_DAMAGED)
+    raise UndecodableImage(DAMAGED)
 
 
 # --- HEIC -------------------------------------------------------------------------------------------------------------
@@ -244,7 +242,7 @@ def _webp(data: bytes) -> Photo:
 def _heif(data: bytes) -> Photo:
     end, kinds = 0, set()
     try:
-        for kind, _, stop in _boxes(data, 0, len(data)):
+        for kind, _, stop in boxes(data, 0, len(data)):
             end = stop
             kinds.add(kind)
     except UndecodableImage:
@@ -257,135 +255,20 @@ def _heif(data: bytes) -> Photo:
 _PARTS: dict[str, Callable[[bytes], Photo]] = {"JPEG": _jpeg, "PNG": _png, "WEBP": _webp, "HEIF": _heif}
 
 
-def _boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+def boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
     """The boxes of an ISO base media file between two offsets: (kind, where its content starts, where it ends)."""
-    for _ in range(_MAX_PARTS):
+    for _ in range(MAX_PARTS):
         if start >= end:
             return
         if start + 8 > end:
-            raise UndecodableImage(_DAMAGED)
+            raise UndecodableImage(DAMAGED)
         size, kind = struct.unpack_from(">I4s", data, start)
         head = 8
         if size == 1:
             size, head = int.from_bytes(data[start + 8 : start + 16], "big"), 16
         stop = end if size == 0 else start + size
         if size != 0 and (size < head or stop > end):
-            raise UndecodableImage(_DAMAGED)
+            raise UndecodableImage(DAMAGED)
         yield kind, start + head, stop
         start = stop
-    raise UndecodableImage(_DAMAGED)
-
-
-# libheif decodes up to this many pixels of a tile, whatever small size the file gives for it
-_MIN_TILE_PIXELS = 65_536
-# beside the picture: its thumbnail, gain and depth maps, and the parts of tiles that stick out
-_SPARE_PIXELS = 4_000_000
-_MAX_DEPTH = 4
-# Of one item; pictures have some ten. Among them are turns, each of which takes as long as any picture's.
-_MAX_PROPERTIES = 32
-# beside the file: what items may share of it
-_SHARED_BYTES = 16_000_000
-
-
-def check_tiles(data: bytes, width: int, height: int) -> None:
-    """Refuse a HEIC whose tiles have far more pixels than the picture that they make.
-
-    A file of 100 kB can say that it is small, and have the decoder work for half a minute on what is then cut away.
-
-    Raises:
-        ImageTooLarge: it has.
-        UndecodableImage: the file's index cannot be followed.
-    """
-    try:
-        coded = _coded_pixels(data)
-    except (struct.error, RecursionError) as error:
-        raise UndecodableImage(_DAMAGED) from error
-    if coded > 2 * width * height + _SPARE_PIXELS:
-        raise ImageTooLarge(f"The picture's tiles have {coded} pixels, the picture {width * height}.")
-
-
-def _coded_pixels(data: bytes) -> int:
-    sizes: dict[int, int] = {}
-    parts: dict[int, list[int]] = {}
-    for kind, start, end in _boxes(data, 0, len(data)):
-        if kind != b"meta":
-            continue
-        for inner, at, stop in _boxes(data, start + 4, end):
-            if inner == b"iprp":
-                sizes |= _sizes(data, at, stop)
-            elif inner == b"iref":
-                parts |= _parts(data, at, stop)
-            elif inner == b"iloc":
-                _require_own_bytes(data, at)
-    children = {child for group in parts.values() for child in group}
-
-    @cache
-    def cost(item: int, depth: int) -> int:
-        if depth > _MAX_DEPTH:
-            raise UndecodableImage(_DAMAGED)
-        if item not in parts:
-            return max(sizes.get(item, 0), _MIN_TILE_PIXELS)
-        return sum(cost(child, depth + 1) for child in parts[item])
-
-    return sum(cost(item, 0) for item in (sizes.keys() | parts.keys()) - children)
-
-
-def _require_own_bytes(data: bytes, at: int) -> None:
-    """Refuse items that share what lies in the file (`iloc`): each of them is read and decoded by itself."""
-    version, sizes = data[at], int.from_bytes(data[at + 4 : at + 6], "big")
-    offset, length, base, index = sizes >> 12, sizes >> 8 & 15, sizes >> 4 & 15, (sizes & 15) * (version > 0)
-    width = 4 if version > 1 else 2
-    count, at = int.from_bytes(data[at + 6 : at + 6 + width], "big"), at + 6 + width
-    coded = parts = 0
-    for _ in range(count):
-        at += width + 2 * (version > 0) + 2 + base
-        extents, at = int.from_bytes(data[at : at + 2], "big"), at + 2
-        for _ in range(extents):
-            at += index + offset + length
-            coded += int.from_bytes(data[at - length : at], "big") or len(data)
-        parts += 1 + extents
-        if coded > len(data) + _SHARED_BYTES or parts > _MAX_PARTS:
-            raise UndecodableImage(_DAMAGED)
-
-
-def _parts(data: bytes, start: int, end: int) -> dict[int, list[int]]:
-    """Which items an item is put together from (`iref`/`dimg`)."""
-    width = 4 if data[start] else 2
-    items: dict[int, list[int]] = {}
-    for kind, at, stop in _boxes(data, start + 4, end):
-        if kind == b"dimg":
-            ids = [int.from_bytes(data[i : i + width], "big") for i in range(at + width + 2, stop, width)]
-            items.setdefault(int.from_bytes(data[at : at + width], "big"), []).extend(ids)
-    return items
-
-
-def _sizes(data: bytes, start: int, end: int) -> dict[int, int]:
-    """The pixels of every item that has a size (`ipco`/`ispe`, tied to it by `ipma`); of several the largest."""
-    areas: list[int] = []
-    items: dict[int, int] = {}
-    linked = Counter[int]()
-    for kind, at, stop in _boxes(data, start, end):
-        if kind == b"ipco":
-            for name, body, _ in _boxes(data, at, stop):
-                width, height = struct.unpack_from(">II", data, body + 4) if name == b"ispe" else (0, 0)
-                areas.append(width * height)
-        elif kind == b"ipma":
-            for item, properties in _associations(data, at):
-                linked[item] += len(properties)
-                if linked[item] > _MAX_PROPERTIES:
-                    raise UndecodableImage(_DAMAGED)
-                known = [areas[index - 1] for index in properties if 0 < index <= len(areas)]
-                items[item] = max([items.get(item, 0), *known])
-    return {item: area for item, area in items.items() if area}
-
-
-def _associations(data: bytes, at: int) -> Iterator[tuple[int, list[int]]]:
-    wide_ids, wide_indexes = data[at] >= 1, data[at + 3] & 1
-    (count,) = struct.unpack_from(">I", data, at + 4)
-    at += 8
-    for _ in range(count):
-        item, number = struct.unpack_from(">IB" if wide_ids else ">HB", data, at)
-        at += 5 if wide_ids else 3
-        indexes = struct.unpack_from(f">{number}{'H' if wide_indexes else 'B'}", data, at)
-        at += number * (2 if wide_indexes else 1)
-        yield item, [index & (0x7FFF if wide_indexes else 0x7F) for index in indexes]
+    raise UndecodableImage(DAMAGED)

@@ -20,6 +20,7 @@ from .container import JPEG_END, Photo
 from .errors import ImageTooLarge, UndecodableImage
 from .lanes import ONE_LANE, Lanes
 from .reduce import fit, reduced, whole_steps
+from .tiles import check_tiles
 from .types import Image
 
 pillow_heif.options.THUMBNAILS = pillow_heif.options.DEPTH_IMAGES = pillow_heif.options.AUX_IMAGES = False
@@ -159,7 +160,7 @@ def _heif_pixels(photo: Photo, limits: DecodeLimits, lanes: Lanes) -> Image:
     opened = pillow_heif.open_heif(io.BytesIO(photo.coded), convert_hdr_to_8bit=True)
     picture = opened[opened.primary_index]
     check_size(picture.size, "HEIF, RGB" if picture.mode == "RGB" else "HEIF", limits)
-    container.check_tiles(photo.coded, *picture.size)
+    check_tiles(photo.coded, *picture.size)
     if picture.mode != "RGB":
         return decode_opened(picture.to_pillow(), limits)
     # libheif's own memory, which Pillow would copy
