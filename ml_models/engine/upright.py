@@ -40,6 +40,9 @@ _PLAIN_SCORE_IN_PICTURE = 0.8
 _SCORE_PER_DEG = 0.001
 _MIN_LEAD = 0.01
 _SAME_DEG = 20.0
+# boxes whose middles are nearer to each other than this part of the longer side are about one face: a lying profile's are
+# 0.66 apart at most
+_SAME_FACE = 0.7
 # a head may be tilted this far in a picture that is upright: as far as verification takes it
 _MAX_TILT_DEG = 60.0
 
@@ -142,8 +145,8 @@ def _turned(face: DetectedFace, size: tuple[int, ...], quarters: int) -> Detecte
 
 
 def _same(a: DetectedFace, b: DetectedFace) -> bool:
-    """Boxes of one face in several turns differ in their edges, not in where their middle is."""
-    return math.dist(a.middle, b.middle) < max(*a.box[2:], *b.box[2:]) / 2
+    """Boxes of one face in several turns differ in their edges, and less in where their middle is."""
+    return math.dist(a.middle, b.middle) < _SAME_FACE * max(*a.box[2:], *b.box[2:])
 
 
 def _found(detector: Detector, image: Image, faces: Sequence[DetectedFace] | None = None) -> _Found:

@@ -21,6 +21,7 @@ from tests.support.pictures import encoded, opened, playing_card
 from tests.support.uploads import enroll, verify
 
 UP, LEFT, DOWN, RIGHT = range(4)
+Box = tuple[float, float, float, float]
 
 
 class Compass(Detector):
@@ -126,26 +127,30 @@ def test_a_face_that_is_certain_only_where_it_lies_is_not_left_lying(quarters: i
 class Elsewhere(Compass):
     """One that sees somebody else only where the face hangs, and where it stands, perhaps, less of the face."""
 
-    def __init__(self, scores: tuple[float, ...], standing: tuple[float, float, float, float] | None) -> None:
-        super().__init__(scores)
-        self.standing = standing
+    def __init__(self, standing: Box | None = None, other: Box = (0.0, 100.0, 90.0, 120.0)) -> None:
+        super().__init__((0.9, 0.4, 0.7, 0.4))
+        self.standing, self.other = standing, other
 
     def detect(self, image: Image, score_threshold: float | None = None, lanes: Lanes = ONE_LANE) -> list[DetectedFace]:
         faces = super().detect(image, score_threshold)
         if len(image) != 400:
             return faces
         if image[200:].mean() > 150:
-            return [*faces, replace(faces[0], box=(0.0, 100.0, 90.0, 120.0))]
+            return [*faces, replace(faces[0], box=self.other)]
         return [replace(face, box=self.standing or face.box) for face in faces]
 
 
 @pytest.mark.parametrize(("standing", "certain"), [(None, True), ((20.0, 20.0, 30.0, 30.0), False)])
-def test_who_is_seen_only_in_the_picture_as_it_came_is_not_forgotten(
-    standing: tuple[float, float, float, float] | None, certain: bool
-) -> None:
-    view = stand(Elsewhere((0.9, 0.4, 0.7, 0.4), standing), np.rot90(bright_above(), DOWN))
+def test_who_is_seen_only_in_the_picture_as_it_came_is_not_forgotten(standing: Box | None, certain: bool) -> None:
+    view = stand(Elsewhere(standing), np.rot90(bright_above(), DOWN))
     assert (view.quarters, view.upright) == (DOWN, certain)
     assert view.faces[-1].box == (310.0, 180.0, 90.0, 120.0)
+
+
+def test_a_second_box_about_a_face_that_hangs_is_nobody_else() -> None:
+    """A profile that lies gets one beside its middle."""
+    view = stand(Elsewhere(other=(20.0, 100.0, 90.0, 120.0)), np.rot90(bright_above(), DOWN))
+    assert (view.quarters, view.upright, len(view.faces)) == (DOWN, True, 1)
 
 
 def test_nobody_is_nobody_in_every_turn() -> None:
