@@ -22,6 +22,13 @@ class Lanes(Protocol):
     def spread(self, work: Callable[[int], T]) -> T:
         """Call `work` with the number of cores that it may use, at least 1; its answer."""
 
+    def beside(self, work: Callable[[], T]) -> Callable[[], T]:
+        """Do a work while a core is idle beside works that `run` does, perhaps in another thread, and after all of
+        those that wait.
+
+        Returns: what waits until it is done, or does it where nobody has begun it; its answer, or what it raised.
+        """
+
 
 class OneLane:
     """One after another, in the caller's thread."""
@@ -31,6 +38,9 @@ class OneLane:
 
     def spread(self, work: Callable[[int], T]) -> T:
         return work(1)
+
+    def beside(self, work: Callable[[], T]) -> Callable[[], T]:
+        return work
 
 
 ONE_LANE: Lanes = OneLane()

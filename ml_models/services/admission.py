@@ -149,6 +149,7 @@ class _Lanes:
     def __init__(self, process: _Process, kind: Kind) -> None:
         self._process, self._alone = process, kind.alone
         self._todo: deque[_Work] = deque()
+        self._beside: deque[_Work] = deque()
         self._helpers = 0
         self._changed = threading.Condition()
 
@@ -158,7 +159,7 @@ class _Lanes:
         with self._changed:
             self._todo.extend(own)
             self._changed.notify_all()
-        for _ in works[1:]:
+        for _ in [*works[1:], *self._beside]:
             slot = self._spare()
             if slot is None:
                 break
@@ -177,6 +178,22 @@ class _Lanes:
             return work(2)
         finally:
             self._process.slots.give_back(slot)
+
+    def beside(self, work: Callable[[], T]) -> Callable[[], T]:
+        own = _Work(work, object())
+        self._beside.append(own)
+
+        def answer() -> T:
+            with self._changed:
+                begun = own not in self._beside
+                if not begun:
+                    self._beside.remove(own)
+            if not begun:
+                self._do(own)
+            answer: T = own.answer.result()
+            return answer
+
+        return answer
 
     def _spare(self) -> int | None:
         return None if self._alone or self._process.line.waiting else self._process.slots.take(_SPARE)
@@ -198,7 +215,8 @@ class _Lanes:
 
     def _take(self) -> _Work | None:
         with self._changed:
-            return self._todo.popleft() if self._todo else None
+            waiting = self._todo or self._beside
+            return waiting.popleft() if waiting else None
 
     def _next(self, own: Sequence[_Work]) -> _Work | None:
         """The next work for who waits for `own`; waits for one, and gives None once those are done."""

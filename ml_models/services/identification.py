@@ -29,9 +29,9 @@ from .searches import Search
 MAX_SUBJECTS = 200
 """Who is searched without a group is named in the request."""
 MOST_CANDIDATES = 3
-SHORTLIST = 64
-"""Of a roster of more than twice as many, so many are compared by every member: those nearest to the frames by the
-foremost one. Nobody further down comes near the threshold: docs/decisions/identify.md."""
+LARGE_ROSTER, SHORTLIST = 128, 16
+"""Of more candidates than the one, as many as the other are compared by every member: those nearest to the frames by
+the foremost one. Whoever was looked for was the second there at worst: docs/decisions/identify.md."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +124,10 @@ def _identify(
     if wait_s := limits.spend("candidates", search.caller.credential_id, len(search.subject_ids)):
         raise SearchedTooMuch(wait_s)
     claim = group_id or challenges.among(among)
-    only = version.rule.foremost.name if len(search.subject_ids) > 2 * SHORTLIST else None
+    only = version.rule.foremost.name if len(search.subject_ids) > LARGE_ROSTER else None
     reading = partial(_read, search, rosters.reader(search.subject_ids, config, only))
     with tracing.span("identify.pictures"):
-        live, shown = liveness.take(attempt, search.caller, version, "identify", claim, answer, images, [reading])
+        live, shown = liveness.take(attempt, search.caller, version, "identify", claim, answer, images, reading)
         timings = steps_ms(shown) | {"roster": search.read_ms}
         tracing.note_steps(timings)
     roster = cast(Roster, search.roster)  # by now it is read
@@ -195,8 +195,7 @@ def _shortlist(roster: Roster, faces: Faces, config: EnsembleConfig) -> Roster:
         ConfigChanged: none of them is there any more.
         CryptoError, InferenceFailed: see `rosters.read`.
     """
-    nearest = engine.nearest(roster.templates, faces, SHORTLIST)
-    near = rosters.read([roster.candidates[i].subject_id for i in nearest], config)
+    near = rosters.completed(roster, engine.nearest(roster.templates, faces, SHORTLIST), config)
     if not near.candidates:
         raise ConfigChanged(searches.ROSTER_CHANGED)
     return near

@@ -213,33 +213,34 @@ def take(
     claim: str,
     answer: Answer | None,
     images: Sequence[bytes],
-    beside: Sequence[Callable[[], object]] = (),
+    beside: Callable[[], object] | None = None,
 ) -> tuple[Live, list[Extraction]]:
     """Wait for a core, find the face in each picture and look whether somebody is there. Then the attempt's frames are
     the front ones.
 
     Args:
-        beside: what else is to be done, while a core is idle beside the pictures, else before them. In any thread, so
+        beside: what else is to be done, while a core is idle beside the pictures, else after them. In any thread, so
             that nothing in it may ask Django for a connection.
 
     Returns: what was seen of it, and all frames.
 
     Raises:
-        what the works `beside` raise, before all that comes of the pictures.
+        what `beside` raises, before all that comes of the pictures.
         Overloaded: see `admission.admitted`.
         ImageError: see `Attempt.extract`.
         NotLive and others: see `begin`, `Live.extract` and `Live.examine`.
     """
     with admission.admitted(admission.VERIFY) as lanes:
         live = begin(caller, purpose, claim, answer, len(images))
-
-        def look() -> None:
+        finish = lanes.beside(beside) if beside else None
+        try:
             if live.steps:
                 attempt.frames = live.extract(version, images, lanes)
             else:
                 attempt.extract(version, images, lanes, live.looks)
-
-        lanes.run([*beside, look])
+        finally:
+            if finish:
+                finish()
         live.examine(caller, version, attempt.frames)
     shown = attempt.frames
     attempt.frames = live.front(shown)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +15,7 @@ import numpy as np
 import psycopg
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
+from numpy.typing import NDArray
 
 from .. import crypto
 from ..engine.errors import InferenceFailed
@@ -27,24 +28,29 @@ _TOGETHER = 20
 # By hand, as `selectors` has it for one subject: a row for each reference, with its vector of every member. Keys are
 # text, because to make UUIDs of them and text of those again takes longer than to open a vector. References are sorted
 # without their vectors, which the database would sort on its disk. Each vector is looked up by its reference's key
-# (OFFSET 0 keeps it so): to join the tables the database would guess how many vectors a space has. It may take seconds
-# where it guesses wrongly, and read everybody's where it guesses well. Nor does it see how many subjects are asked for:
-# many would seem worth compiling the query for. The ids are joined: `= ANY` of them, in a table of a few thousand
-# subjects, compares each subject with each id.
+# (OFFSET 0 keeps it so), each reference by its subject's and each subject by its id: to join the tables the database
+# would guess how many rows there are. It may take seconds where it guesses wrongly, and read everybody's where it
+# guesses well. Nor does it see how many subjects are asked for: many would seem worth compiling the query for. `= ANY`
+# of the ids, in a table of a few thousand subjects, would compare each subject with each id. Spaces that are looked up
+# together are no key (`|| ''`): by the index that begins with the space each would be looked up by itself.
 _ROSTER = """
 WITH listed AS MATERIALIZED (
     SELECT subject.subject_id COLLATE "C" AS subject_id, subject.id AS subject, subject.audit_key, reference.overridden,
            reference.id AS reference, (reference.quality->>'glasses')::float8 AS glasses
     FROM unnest(ARRAY(SELECT unnest(%(subject_ids)s::text[]))) AS asked(subject_id)
-    JOIN ml_models_subject subject ON subject.subject_id = asked.subject_id
-    JOIN ml_models_reference reference ON reference.subject_id = subject.id
+    CROSS JOIN LATERAL (
+        SELECT id, subject_id, audit_key FROM ml_models_subject WHERE subject_id = asked.subject_id OFFSET 0
+    ) subject
+    CROSS JOIN LATERAL (
+        SELECT id, overridden, quality FROM ml_models_reference WHERE subject_id = subject.id OFFSET 0
+    ) reference
     ORDER BY 1
 )
 SELECT subject_id, subject::text, audit_key, overridden, reference::text, glasses{vectors}
 FROM listed{members}
 ORDER BY subject_id
 """
-_LISTED = 6
+_REFERENCE, _LISTED = 4, 6
 _VECTOR = ", member{n}.id::text, member{n}.vector"
 _MEMBER = """
 LEFT JOIN LATERAL (
@@ -55,20 +61,31 @@ _PRESENT = ", CASE WHEN others.present = cardinality(%(others)s::text[]) THEN tr
 _OTHERS = """
 CROSS JOIN LATERAL (
     SELECT count(*) AS present FROM ml_models_embedding
-    WHERE reference_id = listed.reference AND space = ANY(%(others)s) OFFSET 0
+    WHERE reference_id = listed.reference AND space || '' = ANY(%(others)s) OFFSET 0
 ) others"""
+# Of references whose keys are known; each looked up by its key, as above.
+_FURTHER = """
+SELECT asked.reference::text, embedding.space, embedding.id::text, embedding.vector
+FROM unnest(%(references)s::uuid[]) AS asked(reference)
+CROSS JOIN LATERAL (
+    SELECT id, space, vector FROM ml_models_embedding
+    WHERE reference_id = asked.reference AND space || '' = ANY(%(spaces)s) OFFSET 0
+) embedding
+"""
 _CHIPS = "SELECT id::text, chip FROM ml_models_reference WHERE id = ANY(%(references)s::uuid[])"
 
 _Row = tuple[Any, ...]
 
 
 class Candidate(NamedTuple):
-    """Somebody who is searched; `row` is the subject's key as text, the rest as in `selectors.Template`."""
+    """Somebody who is searched; `row` is the subject's key as text, `references` are the keys of what is compared, the
+    rest as in `selectors.Template`."""
 
     row: str
     subject_id: str
     audit_key: bytes | None
     overridden: bool
+    references: tuple[str, ...]
 
     @property
     def subject(self) -> UUID:
@@ -108,6 +125,47 @@ def reader(subject_ids: Sequence[str], config: EnsembleConfig, only: str | None 
     members = list(config.members.all())
     opened = [member for member in members if only in (None, member.artifact.name)]
     return partial(_read, database, subject_ids, opened, [member for member in members if member not in opened])
+
+
+def completed(roster: Roster, near: NDArray[np.intp], config: EnsembleConfig) -> Roster:
+    """Some candidates of a roster of which one member's vectors were read, with those of every member, in one query.
+
+    Args:
+        near: their places on the roster, in the order that they are wanted in.
+
+    Returns: whoever of them still has a reference; anew where any vector is gone.
+
+    Raises: as `read`.
+    """
+    templates, candidates = roster.templates.take(near), tuple(roster.candidates[place] for place in near)
+    members = list(config.members.all())
+    further = [member for member in members if member.artifact.name not in templates.embeddings]
+    owners = {reference: candidate for candidate in candidates for reference in candidate.references}
+    vectors = _further([member.space for member in further], owners)
+    try:
+        opened = [[vectors[reference, member.space] for reference in owners] for member in further]
+    except KeyError:
+        return read([candidate.subject_id for candidate in candidates], config)
+    embeddings = {**templates.embeddings, **dict(map(_embeddings, further, opened))}
+    faces = Faces(
+        {member.artifact.name: embeddings[member.artifact.name] for member in members}, list(templates.glasses)
+    )
+    return Roster(candidates, Templates(faces, templates.starts), 0, 0)
+
+
+def _further(spaces: Sequence[str], owners: Mapping[str, Candidate]) -> dict[tuple[str, str], bytes]:
+    """The references' vectors in these spaces, by reference and space. Whose each reference is was proven by the vector
+    that was read first."""
+    database, opener = connections[DEFAULT_DB_ALIAS], crypto.VectorOpener()
+    asked = {"references": list(owners), "spaces": list(spaces)}
+    with database.wrap_database_errors, psycopg.Cursor(database.connection) as cursor:
+        rows = cursor.execute(_FURTHER, asked, binary=True).fetchall()
+    return {
+        (reference, space): opener.open(
+            key, reference, space, owners[reference].row, owners[reference].subject_id, vector
+        )
+        for reference, space, key, vector in rows
+    }
 
 
 def _read(
@@ -159,7 +217,8 @@ class _Reading:
             return
         _, subject, audit_key, *_ = complete[0]
         overridden = any(overridden for _, _, _, overridden, *_ in references)
-        self._candidates.append(Candidate(subject, subject_id, audit_key, overridden))
+        own = tuple(row[_REFERENCE] for row in complete)
+        self._candidates.append(Candidate(subject, subject_id, audit_key, overridden, own))
         self._starts.append(len(self._glasses) + len(self._waiting))
         self._waiting += complete
         if len(self._waiting) >= _TOGETHER:

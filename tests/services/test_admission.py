@@ -144,6 +144,41 @@ def test_who_waits_for_a_picture_of_another_lane_does_a_part_of_it(folder: Path)
         assert sorted(lanes.run([picture, picture])) == [0, 2]
 
 
+def test_what_is_to_be_done_beside_waits_for_an_idle_core_and_for_the_works_that_it_could_do(
+    folder: Path, elsewhere: Slots
+) -> None:
+    done: list[tuple[str, bool]] = []
+    caller, both = threading.get_ident(), threading.Barrier(2, timeout=LONG_S)
+
+    def work(name: str) -> str:
+        done.append((name, threading.get_ident() == caller))
+        return name
+
+    def together(name: str) -> None:
+        both.wait()  # two lanes, or none
+        work(name)
+        time.sleep(0.1 if threading.get_ident() == caller else 0)
+
+    with admission.admitted(admission.VERIFY) as lanes:
+        answer = lanes.beside(lambda: work("beside"))
+        assert lanes.spread(lambda cores: cores) == 2
+        assert done == []
+        lanes.run([partial(together, "a"), partial(together, "b")])
+        assert answer() == "beside"
+        assert sorted(name for name, _ in done[:2]) == ["a", "b"]
+        assert done[2:] == [("beside", False)]
+        done.clear()
+        other = elsewhere.take(1)
+        never_begun = lanes.beside(lambda: work("beside"))
+        lanes.run([partial(work, "a"), partial(work, "b")])
+        assert done == [("a", True), ("b", True)]
+        assert never_begun() == "beside"
+        assert done[2:] == [("beside", True)]
+        elsewhere.give_back(other or 0)
+        with pytest.raises(ZeroDivisionError):
+            lanes.beside(lambda: 1 // 0)()
+
+
 def test_alone_one_picture_is_finished_before_the_next_is_begun(folder: Path, elsewhere: Slots) -> None:
     done: list[str] = []
 

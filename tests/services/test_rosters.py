@@ -1,6 +1,7 @@
 """A roster's templates are the ones that verify has for each of its subjects, however they were sealed."""
 
 import json
+import re
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -16,6 +17,7 @@ from ml_models.exceptions import CryptoError
 from ml_models.models import Embedding, EnsembleConfig, EnsembleMember, Reference, Subject
 from ml_models.services import rosters
 from ml_models.services.embeddings import sealed
+from ml_models.services.rosters import Roster
 from tests.support.keys import keyset
 
 pytestmark = pytest.mark.django_db
@@ -34,11 +36,10 @@ def add_reference(subject_id: str, members: list[EnsembleMember], overridden: bo
         sealed(pk, owner, member.space, feature).save(force_insert=True)
 
 
-@pytest.mark.parametrize("together", [1, 4, 100])
-def test_everybody_has_the_template_that_verify_has_for_them(
-    served: EnsembleConfig, settings: Settings, monkeypatch: pytest.MonkeyPatch, together: int
-) -> None:
-    monkeypatch.setattr(rosters, "_TOGETHER", together)
+@pytest.fixture
+def mixed(served: EnsembleConfig, settings: Settings) -> EnsembleConfig:
+    """child-1 to child-4 under keys and bindings of several times; child-4 and a reference of child-2 are not embedded
+    whole yet."""
     config = selectors.active_config()
     members = list(config.members.all())
     old = json.loads(settings.ML_MODELS["KEYSET"])["keys"]
@@ -50,12 +51,18 @@ def test_everybody_has_the_template_that_verify_has_for_them(
     settings.ML_MODELS = {**settings.ML_MODELS, "BINDING": "introduce"}  # of before a vector named its subject
     add_reference("child-2", members)
     settings.ML_MODELS = {**settings.ML_MODELS, "BINDING": "bind"}
-    add_reference("child-2", members[1:], overridden=True)  # not embedded whole yet, nor is the next one
+    add_reference("child-2", members[1:], overridden=True)
     add_reference("child-4", members[:-1])
     assert len({bytes(vector)[:2] for vector in Embedding.objects.values_list("vector", flat=True)}) == 3
+    return config
 
-    asked = ["child-4", "child-2", "nobody", "child-1", "child-3"]
-    roster = rosters.read(asked, config)
+
+@pytest.mark.parametrize("together", [1, 4, 100])
+def test_everybody_has_the_template_that_verify_has_for_them(
+    mixed: EnsembleConfig, monkeypatch: pytest.MonkeyPatch, together: int
+) -> None:
+    monkeypatch.setattr(rosters, "_TOGETHER", together)
+    roster = rosters.read(["child-4", "child-2", "nobody", "child-1", "child-3"], mixed)
     assert (roster.not_enrolled, roster.not_embedded) == (1, 1)
     assert [(one.subject_id, one.overridden) for one in roster.candidates] == [
         ("child-1", False),
@@ -63,17 +70,52 @@ def test_everybody_has_the_template_that_verify_has_for_them(
         ("child-3", False),
     ]
     assert roster.templates.counts.tolist() == [2, 2, 1]
+    require_as_verify_has_them(roster, mixed)
+
+
+def require_as_verify_has_them(roster: Roster, config: EnsembleConfig) -> None:
     for at, one in enumerate(roster.candidates):
         alone = selectors.template(one.subject_id, config)
         assert alone is not None
         assert one.subject == alone.subject
         own = roster.templates.take(np.array([at])).embeddings
-        first = members[0].artifact.name
+        first = next(iter(alone.embeddings))
         # in any order, the same for every member
         order = [int(np.argmax(own[first].vectors @ vector)) for vector in alone.embeddings[first].vectors]
         for name, theirs in alone.embeddings.items():
             assert np.array_equal(own[name].vectors[order], theirs.vectors)
             assert np.array_equal(own[name].norms[order], theirs.norms)
+
+
+def test_the_nearest_of_a_roster_are_completed_in_their_order_without_what_was_erased_meanwhile(
+    mixed: EnsembleConfig,
+) -> None:
+    members = [member.artifact.name for member in mixed.members.all()]
+    roster = rosters.read(["child-1", "child-2", "child-3", "child-4"], mixed, members[1])
+    assert [*roster.templates.embeddings] == [members[1]]
+    near = rosters.completed(roster, np.array([2, 0, 1]), mixed)
+    assert [one.subject_id for one in near.candidates] == ["child-3", "child-1", "child-2"]
+    assert [*near.templates.embeddings] == members
+    assert near.templates.counts.tolist() == [1, 2, 2]
+    require_as_verify_has_them(near, mixed)
+    Reference.objects.get(pk=roster.candidates[0].references[0]).delete()
+    Subject.objects.get(subject_id="child-3").delete()
+    near = rosters.completed(roster, np.array([2, 0]), mixed)
+    assert [one.subject_id for one in near.candidates] == ["child-1"]
+    assert near.templates.counts.tolist() == [1]
+    require_as_verify_has_them(near, mixed)
+
+
+def test_of_the_nearest_a_vector_that_is_anothers_is_refused(mixed: EnsembleConfig) -> None:
+    foremost, other, *_ = mixed.members.all()
+    roster = rosters.read(["child-1", "child-2"], mixed, foremost.artifact.name)
+    of_both = Embedding.objects.filter(space=other.space)
+    mine, theirs = (of_both.get(reference__pk=one.references[0]) for one in roster.candidates)
+    mine.vector, theirs.vector = theirs.vector, mine.vector
+    mine.save()
+    theirs.save()
+    with pytest.raises(CryptoError):
+        rosters.completed(roster, np.array([0]), mixed)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -105,6 +147,9 @@ def test_a_roster_is_looked_up_by_keys_and_no_subject_is_compared_with_every_id(
 
     config = selectors.active_config()
     monkeypatch.setattr(psycopg.Cursor, "stream", explained)
+    with connection.cursor() as cursor:
+        # as if it took the tables for small enough to be joined
+        cursor.execute("SET LOCAL enable_nestloop = off")
     for many in (300, 10_000):
         ids = [f"{many}-{number}" for number in range(many)]
         Subject.objects.bulk_create(Subject(subject_id=subject_id) for subject_id in ids)
@@ -113,6 +158,7 @@ def test_a_roster_is_looked_up_by_keys_and_no_subject_is_compared_with_every_id(
         rosters.read(ids[:200], config)
     few, more = plans
     assert "= ANY" not in few + more
+    assert not re.search("(Hash|Merge) (Left )?Join", few + more)
     assert "Seq Scan on ml_models_subject" not in more
 
 

@@ -33,6 +33,7 @@ def roster(people: list[str]) -> str:
 @pytest.fixture
 def shortlist(roster: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """The roster is a large one: only the nearest candidate is compared by every member."""
+    monkeypatch.setattr(identification, "LARGE_ROSTER", 2)
     monkeypatch.setattr(identification, "SHORTLIST", 1)
     return roster
 
