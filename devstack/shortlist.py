@@ -43,8 +43,8 @@ def table(config: Any, cache: Path) -> Iterator[str]:
     listed = [(DATA / pairs, DATA / images) for pairs, images, _ in LISTS.values()]
     sources = Sources(listed, stresses=list(stress.STRESSES), stress_images=STRESS_IMAGES, cache=cache, threads=2)
     clean, stressed = prepare(config, sources, Watcher())
-    places = f"in the first {SHORTLIST} | farthest"
-    yield f"| pictures | own: named | the nearest | {places} | others: to review | {places} |"
+    place = f"in the first {SHORTLIST} | farthest"
+    yield f"| pictures | own: named | the nearest | {place} | others: to review | {place} |"
     yield "| --- " * 8 + "|"
     for name, study in {"clean": clean, **stressed}.items():
         own: list[int] = []

@@ -40,8 +40,8 @@ _PLAIN_SCORE_IN_PICTURE = 0.8
 _SCORE_PER_DEG = 0.001
 _MIN_LEAD = 0.01
 _SAME_DEG = 20.0
-# boxes whose middles are nearer to each other than this part of the longer side are about one face: a lying profile's are
-# 0.66 apart at most
+# boxes whose middles are nearer to each other than this part of the longer side are about one face: a lying profile's
+# are 0.66 apart at most
 _SAME_FACE = 0.7
 # a head may be tilted this far in a picture that is upright: as far as verification takes it
 _MAX_TILT_DEG = 60.0
