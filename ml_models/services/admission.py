@@ -159,7 +159,7 @@ class _Lanes:
         with self._changed:
             self._todo.extend(own)
             self._changed.notify_all()
-        for _ in [*works[1:], *self._beside]:
+        for _ in range(len(works) - 1 + len(self._beside)):
             slot = self._spare()
             if slot is None:
                 break
