@@ -224,9 +224,10 @@ class _Lanes:
             while not all(work.answer.done() for work in own):
                 # alone, one picture after another: no more of them are in memory than need be
                 anybodys = self._helpers and not self._awaited()
-                work = next((work for work in self._todo if anybodys or work in own), None)
+                waiting = (*self._todo, *self._beside)
+                work = next((work for work in waiting if anybodys or work in own), None)
                 if work is not None:
-                    self._todo.remove(work)
+                    (self._todo if work in self._todo else self._beside).remove(work)
                     return work
                 self._changed.wait()
         return None
