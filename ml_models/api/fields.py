@@ -105,7 +105,14 @@ class IdsField(serializers.ListField):
         return list(super().to_internal_value(data))
 
     def run_child_validation(self, data: Any) -> list[str]:
-        return [self.child.run_validation(subject_id) for subject_id in data]
+        return [self._checked(number, len(data), subject_id) for number, subject_id in enumerate(data, 1)]
+
+    def _checked(self, number: int, count: int, subject_id: Any) -> str:
+        try:
+            return str(self.child.run_validation(subject_id))
+        except serializers.ValidationError as error:
+            which = f"Entry {number} of {count}: " if count > 1 else ""
+            raise serializers.ValidationError([f"{which}{reason}" for reason in error.detail]) from error
 
 
 class OneOfField(serializers.ChoiceField):

@@ -23,8 +23,13 @@ class GroupRequest(serializers.Serializer[Any]):
 
 
 class GroupChange(serializers.Serializer[Any]):
-    add = IdsField(groups.MAX_MEMBERS, default=list)
-    remove = IdsField(groups.MAX_MEMBERS, default=list)
+    add = IdsField(groups.MAX_MEMBERS, required=False, help_text="Who comes; `add`, `remove` or both are sent.")
+    remove = IdsField(groups.MAX_MEMBERS, required=False, help_text="Who goes.")
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if not attrs:  # a name that is misspelt would change nothing, and be answered as if it had
+            raise serializers.ValidationError({"add": "Name who comes in `add`, who goes in `remove`, or both."})
+        return attrs
 
 
 class GroupAnswer(serializers.Serializer[Any]):
@@ -49,7 +54,6 @@ class GroupView(FaceView):
     @operation(
         "put_group",
         {200: GroupAnswer, 201: GroupAnswer},
-        "not_found",
         body=GroupRequest,
         example=examples.GROUP,
         sent={"subject_ids": ["child-1", "child-2"]},
@@ -75,7 +79,7 @@ class GroupView(FaceView):
         with audited(audit.Kind.WRITE_GROUP, caller(request)):
             access.require_group(request.user, "write", group_id)
         data = parse(GroupChange, request)
-        return _answer(groups.change(caller(request), group_id, data["add"], data["remove"]))
+        return _answer(groups.change(caller(request), group_id, data.get("add", []), data.get("remove", [])))
 
     @operation("erase_group", {204: None}, "not_found")
     def delete(self, request: Request, group_id: str) -> Response:

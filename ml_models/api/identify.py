@@ -37,7 +37,7 @@ class IdentifyRequest(s.AnsweringRequest):
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if ("group" in attrs) == ("subject_id" in attrs):
-            raise serializers.ValidationError({"group": "Name a group, or the subjects in `subject_id`: one of both."})
+            raise serializers.ValidationError({"group": "Name either a group, or the subjects in `subject_id`."})
         return super().validate(attrs)
 
 

@@ -83,7 +83,7 @@ def put(caller: Caller, group_id: str, members: Iterable[str]) -> Roster:
     wanted = _checked(members)
     subject_ids.require(group_id, "group")
     with transaction.atomic():
-        group, created = Group.objects.select_for_update().get_or_create(group_id=group_id)
+        group, created = _held(group_id)
         present = _members(group)
         _change(caller, group, wanted - present, present - wanted, created)
         return _roster(group, created)
@@ -98,7 +98,7 @@ def change(caller: Caller, group_id: str, add: Iterable[str], remove: Iterable[s
     """
     coming, going = _checked(add), _checked(remove)
     if both := len(coming & going):
-        raise InvalidRequest(f"{both} subjects are both in `add` and in `remove`. Name each in one of them.")
+        raise InvalidRequest(f"In `add` and in `remove` at once: {both} of the subjects. Name each in one of them.")
     with transaction.atomic():
         group = _found(Group.objects.select_for_update(), group_id)
         present = _members(group)
@@ -142,6 +142,15 @@ def leave_all(subject_id: str) -> int:
         # in one order: calls that hold rows of several groups wait for each other, and none for ever
         mine = Membership.objects.select_for_update().filter(subject_id=subject_id).order_by("group_id")
         return Membership.objects.filter(pk__in=list(mine.values_list("pk", flat=True))).delete()[0]
+
+
+def _held(group_id: str) -> tuple[Group, bool]:
+    """The group, held, and whether this call made it."""
+    made = Group(group_id=group_id)
+    # again where another call deletes the group between our insert, which found it, and our look for it
+    while (group := Group.objects.select_for_update().filter(group_id=group_id).first()) is None:
+        Group.objects.bulk_create([made], ignore_conflicts=True)
+    return group, group.pk == made.pk
 
 
 def _checked(members: Iterable[str]) -> set[str]:

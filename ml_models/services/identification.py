@@ -98,7 +98,7 @@ def identify(
             raise InvalidRequest("Name a group, or the subjects.")
         require_frames(images)
         if len(among) > MAX_SUBJECTS:
-            raise InvalidRequest(f"Name at most {MAX_SUBJECTS} subjects; this were {len(among)}. Or make a group.")
+            raise InvalidRequest(f"Name at most {MAX_SUBJECTS} subjects; these are {len(among)}. Or make a group.")
         for subject_id in among:
             subject_ids.require(subject_id)
         with tracing.span("identify"):

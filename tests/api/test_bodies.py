@@ -301,6 +301,20 @@ def test_a_long_list_of_ids_that_are_none_gets_a_short_answer(admin_user: Any, w
         assert len(answer.content) < 1000
 
 
+def test_of_a_list_it_is_said_which_entry_is_wrong(admin_user: Any) -> None:
+    administrator = APIClient()
+    administrator.force_authenticate(admin_user)
+    bodies = (
+        ([*"abc", " d", None], "Entry 4 of 5: A subject's id neither"),
+        (["a", None], "Entry 2 of 2: "),
+        ([""], "This"),
+    )
+    for ids, reason in bodies:
+        answer = administrator.put("/api/v1/face/groups/bus", {"subject_ids": ids}, format="json")
+        [told] = answer.json()["errors"]["subject_ids"]
+        assert told.startswith(reason), told
+
+
 @pytest.mark.parametrize("ascii_only", [True, False])
 @pytest.mark.parametrize("name", ["urn:school:7:bus:3:child:{}", "محمد علي حسن {}"])
 def test_a_whole_roster_of_long_ids_is_taken(admin_user: Any, name: str, ascii_only: bool) -> None:
