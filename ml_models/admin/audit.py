@@ -19,6 +19,7 @@ from ml_models.models import (
     AuditEvent,
     Erasure,
     EvaluationReport,
+    Group,
     Identification,
     ServingProcess,
     Subject,
@@ -150,6 +151,7 @@ class VerificationAdmin(AttemptAdmin):
 @admin.register(Identification)
 class IdentificationAdmin(AttemptAdmin):
     nothing = "Nobody was looked for in a group yet."
+    readonly_fields = [*AttemptAdmin.readonly_fields, "roster"]
     list_display = ["at", "outcome", "candidates", "who", "capture_point", "caller", "config"]
     fields = [
         "id",
@@ -175,6 +177,19 @@ class IdentificationAdmin(AttemptAdmin):
         "frames_dropped",
         "timings_ms",
     ]
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        named = request.user.has_perm("ml_models.view_group")
+        return ["roster" if named and name == "group" else name for name in super().get_fields(request, obj)]
+
+    @admin.display(description="group")
+    def roster(self, row: Identification) -> SafeString | str:
+        group = Group.objects.filter(pk=row.group).first() if row.group else None
+        if group is None:
+            return f"{row.group}, deleted since"
+        return format_html(
+            '<a href="{}">{}</a>', reverse("admin:ml_models_group_change", args=[group.pk]), group.group_id
+        )
 
 
 @admin.register(AuditEvent)

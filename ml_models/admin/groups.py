@@ -10,6 +10,7 @@ from django.http import HttpRequest
 
 from ml_models.models import DuplicateSearch, Group, Membership
 from ml_models.services import duplicate_searches, overview
+from ml_models.services.mixups import MOST_PAIRS
 
 from .base import Asked, Button, Done, panel_caller
 from .display import words
@@ -59,9 +60,15 @@ class GroupAdmin(FindingPanel):
 
     def page(self, request: HttpRequest, obj: Group) -> dict[str, Any]:
         search = DuplicateSearch.objects.filter(pk=obj.pk).first()
-        pairs = search.pairs.select_related("first", "second") if search else []
+        pairs = list(search.pairs.select_related("first", "second")) if search else []
         failed = words(search.code) if search else ""
-        return {"search": search, "failed": failed, "pairs": pairs, "sees_pairs": request.user.has_perms(SEES_PAIRS)}
+        return {
+            "search": search,
+            "failed": failed,
+            "pairs": pairs,
+            "sees_pairs": request.user.has_perms(SEES_PAIRS),
+            "full": len(pairs) >= MOST_PAIRS,
+        }
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Group]:
         # of the rows on the page alone: a join would group everybody first

@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import timedelta
 from uuid import UUID
 
-from django.db import transaction
+from django.db import DatabaseError, transaction
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
 from ..engine.errors import EngineError
-from ..exceptions import ServiceError
+from ..exceptions import NotFound, ServiceError
 from ..models import DuplicatePair, DuplicateSearch, Group, Subject, actor_id
 from . import audit, mixups
 from .callers import Caller
@@ -18,11 +18,19 @@ from .mixups import Pairs
 
 # the largest group takes a worker about a minute
 _LOST = timedelta(minutes=5)
+_NOTHING = Pairs((), 0, 0, 0, 0, 0)
 
 
 def ask(caller: Caller, group: Group) -> None:
-    """Note that somebody wants a group searched; what an earlier search found goes."""
+    """Note that somebody wants a group searched; what an earlier search found goes.
+
+    Raises:
+        NotFound: the group was deleted.
+    """
     with transaction.atomic():
+        # held: of two who ask at once the second one takes the place of the first one's search
+        if not Group.objects.select_for_update(no_key=True).filter(pk=group.pk).exists():
+            raise NotFound("The group was deleted.")
         DuplicateSearch.objects.filter(pk=group.pk).delete()
         DuplicateSearch.objects.create(group=group, asked_by_id=actor_id(caller.account))
 
@@ -44,10 +52,14 @@ def run(group: UUID) -> bool:
     if search is None:
         return False  # the group was deleted
     try:
-        found, code = mixups.find(search.group.group_id), ""
+        return _write(search, mixups.find(search.group.group_id), "")
     except (ServiceError, EngineError) as error:
-        found, code = Pairs((), 0, 0, 0, 0), audit.code_of(error)
-    return _write(search, found, code)
+        return _write(search, _NOTHING, audit.code_of(error))
+    except DatabaseError:
+        raise  # it can be made again
+    except Exception as error:
+        _write(search, _NOTHING, audit.code_of(error))  # or it would be made again, for ever
+        raise
 
 
 def _write(search: DuplicateSearch, found: Pairs, code: str) -> bool:

@@ -21,6 +21,9 @@ from . import audit, groups, limits, lockout, rosters, searches
 from .callers import Caller
 from .rosters import Candidate
 
+MOST_PAIRS = 500
+"""One picture that was enrolled under 2,000 names makes two million pairs, which nobody looks through."""
+
 
 @dataclass(frozen=True, slots=True)
 class Searched:
@@ -123,10 +126,11 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """Likeliest first. `compared` members were; `not_enrolled` and `not_embedded` as in `rosters.Roster`.
-    `unusable` have too poor references to search with."""
+    """The likeliest `MOST_PAIRS` of the `found` ones, the likeliest first. `compared` members were; `not_enrolled` and
+    `not_embedded` as in `rosters.Roster`. `unusable` have too poor references to search with."""
 
     pairs: tuple[Pair, ...]
+    found: int
     compared: int
     not_enrolled: int
     not_embedded: int
@@ -149,25 +153,29 @@ def find(group_id: str, progress: Callable[[int, int], None] = lambda done, tota
     config = selectors.active_config()
     rule, identification = numbers.rule(config), numbers.identification(config)
     roster = rosters.read(list(group.memberships.values_list("subject_id", flat=True)), config)
-    ids, templates = [one.subject_id for one in roster.candidates], roster.templates
-    quality, offset = _best_quality(group), identification.at(max(1, len(ids) - 1))
-    margins: dict[tuple[str, str], float] = {}
+    quality = _best_quality(group)
+    # the others were erased, or left, since the roster was read
+    still = np.array([i for i, one in enumerate(roster.candidates) if one.subject_id in quality], np.intp)
+    ids, templates = [roster.candidates[i].subject_id for i in still], roster.templates.take(still)
+    offset = identification.at(max(1, len(ids) - 1))
+    margins = np.full((len(ids), len(ids)), -np.inf)
     unusable = 0
-    for i in range(len(ids)):
+    for i, subject_id in enumerate(ids):
         try:
             own = templates.take(np.array([i])).embeddings
-            margin = engine.score(rule, templates, own, quality[ids[i]]).margin
+            margins[i] = engine.score(rule, templates, own, quality[subject_id]).margin
         except LowQuality:
             unusable += 1
-            continue
-        margin[i] = -np.inf
-        for j in np.flatnonzero(margin >= offset.review):
-            first, second = sorted((ids[i], ids[j]))
-            margins[first, second] = max(float(margin[j]), margins.get((first, second), -np.inf))
         progress(i + 1, len(ids))
-    likely = sorted(((margin, pair) for pair, margin in margins.items()), reverse=True)
-    pairs = tuple(Pair(pair, margin >= offset.match) for margin, pair in likely)
-    return Pairs(pairs, len(ids), roster.not_enrolled, roster.not_embedded, unusable)
+    # each as the other's probe: the higher one
+    margins = np.maximum(margins, margins.T)
+    firsts, seconds = np.nonzero(np.triu(margins >= offset.review, 1))
+    likeliest = np.argsort(-margins[firsts, seconds], kind="stable")[:MOST_PAIRS]
+    pairs = tuple(
+        Pair((ids[i], ids[j]), bool(margins[i, j] >= offset.match))
+        for i, j in zip(firsts[likeliest], seconds[likeliest], strict=True)
+    )
+    return Pairs(pairs, len(firsts), len(ids), roster.not_enrolled, roster.not_embedded, unusable)
 
 
 def _best_quality(group: Group) -> dict[str, float]:

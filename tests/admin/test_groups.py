@@ -1,20 +1,24 @@
 """A group's page: who may be in it twice, for a person to look at."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import transaction
 from django.db.models.functions import Now
 from django.test import Client
 from rest_framework.test import APIClient
 
 from ml_models import runtime, services, tasks
-from ml_models.models import DuplicatePair, DuplicateSearch, Embedding, Group, Subject
+from ml_models.exceptions import NotFound
+from ml_models.models import DuplicatePair, DuplicateSearch, Embedding, Group, Identification, Subject
 from ml_models.services import duplicate_searches, groups, mixups, overview
 from tests.api.identify.conftest import block
 from tests.conftest import Portraits
 from tests.support.panel import page, press, told
 from tests.support.pictures import another
+from tests.support.races import LONG_S, wait_for_a_lock
 from tests.support.served import rewrite
 from tests.support.uploads import enroll
 
@@ -96,6 +100,62 @@ def test_who_may_not_look_for_duplicates_starts_no_search(people: list[str], sta
     assert "Look for duplicates" not in shown(reader, group)
     assert reader.post(page("group", "duplicates", group.pk)).status_code == 403
     assert not DuplicateSearch.objects.exists()
+
+
+def test_a_list_that_is_full_says_that_there_may_be_more(
+    bus: Group, staff: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    operator = staff(*LOOKS)
+    duplicate_searches.ask(services.NOBODY, bus)
+    assert duplicate_searches.run(bus.pk)
+    assert "There may be more" not in shown(operator, bus)
+    monkeypatch.setattr("ml_models.admin.groups.MOST_PAIRS", 1)
+    assert "There may be more than these 1" in shown(operator, bus)
+
+
+def test_a_search_that_fails_as_nobody_foresaw_is_not_made_again_and_again(
+    bus: Group, staff: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(group_id: str) -> Any:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(mixups, "find", broken)
+    duplicate_searches.ask(services.NOBODY, bus)
+    with pytest.raises(ZeroDivisionError):
+        duplicate_searches.run(bus.pk)
+    DuplicateSearch.objects.update(begun_at=Now() - timedelta(minutes=6))
+    assert duplicate_searches.waiting() == []
+    assert "internal error" in shown(staff(*LOOKS), bus)
+
+
+def test_a_search_of_a_group_that_was_deleted_is_refused(bus: Group) -> None:
+    groups.erase(services.NOBODY, "bus/7")
+    with pytest.raises(NotFound):
+        duplicate_searches.ask(services.NOBODY, bus)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_two_who_ask_at_once_the_second_takes_the_firsts_place(background: Callable[..., Any]) -> None:
+    groups.put(services.NOBODY, "bus/7", [])
+    group = Group.objects.get()
+    with transaction.atomic():
+        duplicate_searches.ask(services.NOBODY, group)
+        first = DuplicateSearch.objects.get().asked_at
+        second = background(duplicate_searches.ask, services.NOBODY, group)
+        wait_for_a_lock()
+    second.result(LONG_S)
+    assert DuplicateSearch.objects.get().asked_at > first
+
+
+def test_a_search_names_its_group_to_who_may_see_groups(bus: Group, staff: Any) -> None:
+    row = Identification.objects.create(roster_size=1, candidates=1, decision="no_match", group=bus.pk)
+    at = page("identification", "change", row.pk)
+    reader, auditor = staff("view_identification", "view_group"), staff("view_identification")
+    assert page("group", "change", bus.pk) in reader.get(at).content.decode()
+    assert "bus/7" in reader.get(at).content.decode()
+    assert "bus/7" not in auditor.get(at).content.decode()
+    bus.delete()
+    assert "deleted since" in reader.get(at).content.decode()
 
 
 def test_a_search_of_somebody_erased_or_of_a_deleted_group_leaves_no_pair(

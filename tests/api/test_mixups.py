@@ -12,7 +12,7 @@ from rest_framework.test import APIClient
 from ml_models import runtime, services
 from ml_models.exceptions import DuplicateFace, NotFound, Slowed
 from ml_models.models import AuditEvent, Embedding, Reference, Subject
-from ml_models.services import duplicates, enrolment, groups, lockout, mixups
+from ml_models.services import duplicates, enrolment, groups, lockout, mixups, rosters
 from tests.api.identify.conftest import block
 from tests.conftest import Portraits
 from tests.support.pictures import another
@@ -180,11 +180,11 @@ def find(group: str = BUS) -> tuple[Any, str]:
 def test_the_command_lists_who_may_be_there_twice(desk: APIClient, portraits: Portraits) -> None:
     nobody, progress = find()
     counts = {"not_enrolled": 1, "not_embedded": 0, "unusable": 0}
-    assert nobody == {"group": BUS, "pairs": [], "compared": 2, **counts}
+    assert nobody == {"group": BUS, "pairs": [], "found": 0, "compared": 2, **counts}
     assert "100 %" in progress
     assert enroll(desk, "child-3", another(portraits.eileen_collins)).status_code == 201
     pair = {"subject_ids": ["child-1", "child-3"], "decision": "match"}
-    found = {"group": BUS, "pairs": [pair], "compared": 3, **counts, "not_enrolled": 0}
+    found = {"group": BUS, "pairs": [pair], "found": 1, "compared": 3, **counts, "not_enrolled": 0}
     before = AuditEvent.objects.count()
     assert [find()[0] for _ in range(2)] == [found] * 2
     assert AuditEvent.objects.count() == before
@@ -197,6 +197,39 @@ def test_the_command_lists_who_may_be_there_twice(desk: APIClient, portraits: Po
         find("nobodys")
     groups.put(services.NOBODY, "empty", [])
     assert find("empty")[0]["pairs"] == []
+
+
+def test_of_many_pairs_the_likeliest_are_listed_and_all_are_counted(
+    desk: APIClient, portraits: Portraits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mixups, "MOST_PAIRS", 1)
+    rewrite(identification=block(match=1.0, review=-1000.0))  # any two are in doubt
+    assert enroll(desk, "child-3", another(portraits.eileen_collins)).status_code == 201
+    found, _ = find()
+    assert (found["found"], found["pairs"]) == (3, [{"subject_ids": ["child-1", "child-3"], "decision": "match"}])
+    out = StringIO()
+    call_command("find_duplicates", BUS, stdout=out, stderr=StringIO())
+    assert out.getvalue().splitlines()[1].startswith("3 pairs (the likeliest 1 are listed) among 3 members")
+
+
+@pytest.mark.parametrize("change", ["erased", "taken off"])
+def test_who_left_while_the_group_is_searched_is_in_no_pair(
+    desk: APIClient, portraits: Portraits, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    assert enroll(desk, "child-3", another(portraits.eileen_collins)).status_code == 201
+    read = rosters.read
+
+    def late(*of: Any) -> Any:
+        roster = read(*of)
+        if change == "erased":
+            services.erase_subject(services.NOBODY, "child-3")
+        else:
+            groups.change(services.NOBODY, BUS, [], ["child-3"])
+        return roster
+
+    monkeypatch.setattr(rosters, "read", late)
+    found, _ = find()
+    assert (found["pairs"], found["compared"]) == ([], 2)
 
 
 @pytest.mark.django_db(transaction=True)

@@ -6,11 +6,12 @@ from ml_models.services import mixups
 
 
 class Command(MlCommand):
-    help = """List the pairs of a group's members who may be one person, for somebody to look at.
+    help = f"""List the pairs of a group's members who may be one person, for somebody to look at.
 
 Everybody's references are compared with everybody else's, scored as verify does, with the active version's thresholds
 for identify. Pairs over the higher one ("match") are what `POST enroll` with this group refuses; pairs between the two
-("review") are in doubt, brothers and sisters among them. The likeliest comes first. Nothing is changed."""
+("review") are in doubt, brothers and sisters among them. The likeliest comes first. Of many pairs the likeliest
+{mixups.MOST_PAIRS} are listed. Nothing is changed."""
 
     def add_arguments(self, parser: Any) -> None:
         super().add_arguments(parser)
@@ -25,10 +26,15 @@ for identify. Pairs over the higher one ("match") are what `POST enroll` with th
         for pair in result["pairs"]:
             self.stdout.write(f"{pair['decision']:<6}  {'  '.join(map(ascii, pair['subject_ids']))}")
         self.stdout.write(
-            f"{len(result['pairs'])} pairs among {result['compared']} members; not compared: "
+            f"{result['found']} pairs{_only(result)} among {result['compared']} members; not compared: "
             f"{result['not_enrolled']} without a reference, {result['not_embedded']} not embedded yet, "
             f"{result['unusable']} of too poor a quality"
         )
+
+
+def _only(result: dict[str, Any]) -> str:
+    listed = len(result["pairs"])
+    return f" (the likeliest {listed} are listed)" if listed < result["found"] else ""
 
 
 _DECISION = {True: "match", False: "review"}
