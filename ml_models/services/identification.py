@@ -16,9 +16,9 @@ from ..engine import identify as engine
 from ..engine.compare import by_member
 from ..engine.quality import advised
 from ..engine.types import Decision, Faces, Quality
-from ..exceptions import ConfigChanged, InvalidRequest, NotEnrolled, NotReady, Overloaded, SearchedTooMuch
+from ..exceptions import ConfigChanged, InvalidRequest, NotEnrolled, NotReady, Overloaded
 from ..models import EnsembleConfig, Identification
-from . import challenges, groups, limits, liveness, lockout, rosters, searches, subject_ids
+from . import challenges, groups, liveness, lockout, rosters, searches, subject_ids
 from .attempts import require_frames, steps_ms
 from .callers import Caller
 from .challenges import Answer
@@ -120,9 +120,7 @@ def _identify(
     attempt.config = config
     with tracing.span("identify.roster"):
         _name_roster(search, group_id, among)
-    lockout.require_not_slowed(search.caller)
-    if wait_s := limits.spend("candidates", search.caller.credential_id, len(search.subject_ids)):
-        raise SearchedTooMuch(wait_s)
+    searches.begin(search.caller, len(search.subject_ids))
     claim = group_id or challenges.among(among)
     only = version.rule.foremost.name if len(search.subject_ids) > LARGE_ROSTER else None
     reading = partial(_read, search, rosters.reader(search.subject_ids, config, only))

@@ -13,11 +13,11 @@ from .. import selectors
 from ..engine import identify as engine
 from ..engine.errors import LowQuality
 from ..engine.types import Embeddings
-from ..exceptions import NotFound, SearchedTooMuch
+from ..exceptions import NotFound
 from ..models import Group, Membership, Reference
 from ..runtime import ServedVersion
 from ..versions import numbers
-from . import audit, groups, limits, lockout, rosters, searches
+from . import audit, groups, rosters, searches
 from .callers import Caller
 from .rosters import Candidate
 
@@ -100,9 +100,7 @@ def begin(caller: Caller, version: ServedVersion, group_id: str, subject_id: str
     """
     others = Others(caller, groups.existing(group_id).pk, subject_id)
     _ = version.identification
-    lockout.require_not_slowed(caller)
-    if wait_s := limits.spend("candidates", caller.credential_id, others._members().count()):
-        raise SearchedTooMuch(wait_s)
+    searches.begin(caller, others._members().count())
     return others
 
 

@@ -45,13 +45,28 @@ class Search:
     attempt: Attempt = field(default_factory=Attempt)
 
 
+def begin(caller: Caller, roster_size: int) -> None:
+    """Count who is asked for, and refuse whoever has searched too much already, before any picture is read.
+
+    Raises:
+        Slowed, SearchedTooMuch
+    """
+    lockout.require_not_slowed(caller)
+    _count("candidates", caller, roster_size)
+    _count("searches", caller, 0)  # how many can be searched is not known yet
+
+
 def spend(caller: Caller, candidates: int) -> None:
     """Count a search among so many against the limit of the caller's credential.
 
     Raises:
         SearchedTooMuch
     """
-    if wait_s := limits.spend("searches", caller.credential_id, max(1, _MANY // candidates)):
+    _count("searches", caller, max(1, _MANY // candidates))
+
+
+def _count(scope: str, caller: Caller, uses: int) -> None:
+    if wait_s := limits.spend(scope, caller.credential_id, uses):
         raise SearchedTooMuch(wait_s)
 
 
@@ -114,7 +129,8 @@ def record_failure(search: Search, error: Exception) -> None:
     """The event of a search that came to no decision; and its row, where it failed over the face or the lock."""
     code = audit.code_of(error)
     metrics.identified(code, {}, search.attempt.dropped)
-    if search.roster and isinstance(error, EngineError | LockedOut | NotLive):
+    looked = isinstance(error, EngineError | LockedOut | NotLive) and not isinstance(error, SearchedTooMuch)
+    if search.roster and looked:
         locked = search.shown[0] if search.shown and isinstance(error, LockedOut) else None
         dropped = list(search.attempt.dropped)
         _write(search, None, _about(locked), code, event=True, code=code, frames_dropped=dropped)

@@ -146,6 +146,7 @@ def test_what_cannot_be_searched_is_refused(desk: APIClient, portraits: Portrait
     settings.ML_MODELS = {**settings.ML_MODELS, "LIMITS": {**limits, "candidates": None, "searches": (50, 3600)}}
     codes = [enroll(desk, "child-3", another(portraits.eileen_collins), group=BUS).json()["code"] for _ in range(3)]
     assert codes == ["duplicate_face", "duplicate_face", "throttled"]
+    assert enroll(desk, "child-3", b"no picture", group=BUS).json()["code"] == "throttled"
     rewrite(identification={})
     runtime.refresh()
     answer = enroll(desk, "child-3", picture, group=BUS)

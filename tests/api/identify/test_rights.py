@@ -52,6 +52,9 @@ def test_a_search_among_few_is_a_better_guess_at_each_and_counts_for_more(
     settings.ML_MODELS = {**settings.ML_MODELS, "LIMITS": limits}
     among_two = [identify(door, portraits.eileen_collins, group=roster).status_code for _ in range(3)]
     assert among_two == [200, 200, 429]
+    # the next one costs no look at its picture, and neither leaves a row
+    assert identify(door, b"no picture", group=roster).json()["code"] == "throttled"
+    assert Identification.objects.count() == 2
     cache.clear()
     # names that nobody has make a list no longer
     padded = ["child-1", *(f"nobody-{i}" for i in range(60))]
