@@ -33,8 +33,12 @@ def erase_subject(caller: Caller, subject_id: str) -> int:
         return _erase(caller, subject_id=subject_id)
     except NotFound:
         idempotency.forget(subject_id)  # an enrolment may have been refused
-        if not groups.leave_all(subject_id):  # a roster may name who was never enrolled
-            raise
+        with transaction.atomic():
+            left = groups.leave_all(subject_id)  # a roster may name who was never enrolled
+            if not left:
+                raise
+            # and no tombstone: whoever has one is enrolled by the right to override alone
+            audit.record(audit.Kind.ERASE_SUBJECT, caller, audit.Named(subject_id), references=0, groups=left)
         return 0
 
 

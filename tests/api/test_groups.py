@@ -9,7 +9,7 @@ from rest_framework.test import APIClient
 
 from ml_models import services
 from ml_models.exceptions import NotFound
-from ml_models.models import AuditEvent, EnsembleConfig, Group, Membership, Reference, Subject
+from ml_models.models import AuditEvent, EnsembleConfig, Erasure, Group, Membership, Reference, Subject
 from ml_models.services import audit, erasure, groups
 from tests.conftest import Portraits
 from tests.support.races import LONG_S, Parking
@@ -166,6 +166,9 @@ def test_erasure_leaves_every_group(served: EnsembleConfig, service: APIClient, 
     assert services.erase_subject(services.NOBODY, "child-1") == 1
     assert {m.subject_id for m in Membership.objects.all()} == {"child-2"}
     assert services.erase_subject(services.NOBODY, "child-2") == 0  # in a group, never enrolled
+    erased = AuditEvent.objects.filter(kind=AuditEvent.Kind.ERASE_SUBJECT).order_by("id")
+    assert [event.facts for event in erased] == [{"references": 1}, {"references": 0, "groups": 2}]
+    assert Erasure.objects.count() == 1
     assert not Membership.objects.exists()
     assert Group.objects.count() == 2
     with pytest.raises(NotFound):
