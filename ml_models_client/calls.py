@@ -138,10 +138,12 @@ def erase_reference(reference_id: str) -> Call[None]:
     return Call("DELETE", f"references/{_part(reference_id)}")
 
 
-def _ids(subject_ids: Iterable[str]) -> list[str]:
-    """Raises: TypeError: it is one text, of which each letter would become a subject."""
+def _ids(subject_ids: Iterable[str] | bytes) -> list[str]:
+    """Raises: TypeError: it is one text, of which each letter would become a subject; or bytes, of which each one."""
     if isinstance(subject_ids, str):
         raise TypeError(f"Give a list of ids, not one text: [{subject_ids!a}]")
+    if isinstance(subject_ids, bytes):
+        raise TypeError("Give ids, not bytes. Pictures come behind them.")
     return [*subject_ids]
 
 
@@ -159,7 +161,7 @@ def _part(host_id: str) -> str:
 
 def _among(roster: str | Iterable[str], ids: str) -> dict[str, Any]:
     """A roster as the calls name it: a group, or ids in the field of this name."""
-    return {"group": roster} if isinstance(roster, str) else {ids: [*roster]}
+    return {"group": roster} if isinstance(roster, str) else {ids: _ids(roster)}
 
 
 def _attempt(

@@ -91,6 +91,10 @@ def test_one_id_in_place_of_a_list_makes_no_subjects_of_its_letters() -> None:
     for ask in asks:
         with pytest.raises(TypeError, match=r"\['child-1'\]"):
             ask()
+    picture: Any = b"a picture before the roster"
+    for call in (faces.identify, faces.ask_identify_challenge):
+        with pytest.raises(TypeError, match="Pictures come behind"):
+            call(picture)
 
 
 def test_a_lost_answer_is_fetched_again_and_nothing_is_done_twice(
