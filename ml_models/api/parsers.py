@@ -17,6 +17,7 @@ have some."""
 MAX_WIDE = 10_000
 REACH = 4096
 """How far characters beyond ASCII may be from the ends of their text, and how long a row of them is, in bytes."""
+_IN_PARTS = "send a long list of ids in parts, to a group the further ones by PATCH."
 _UNESCAPED_QUOTE = re.compile(rb'(?<!\\)"')
 _NON_ASCII = re.compile(rb"[\x80-\xff]+")
 _ESCAPE = rb"\\u(?!00[0-7])[0-9A-Fa-f]{4}"
@@ -43,7 +44,7 @@ class JSONParser(BaseParser):
         if values > MAX_VALUES:
             raise ParseError(
                 f"The JSON body has about {values} values; {MAX_VALUES} are allowed. "
-                "Send a picture as base64 text, not as an array of numbers."
+                f"Send a picture as base64 text, not as an array of numbers; {_IN_PARTS}"
             )
         if not json.detect_encoding(body).startswith("utf-8"):
             raise ParseError("The JSON body is UTF-16 or UTF-32. Send UTF-8.")
@@ -73,7 +74,7 @@ def _ascii(body: bytes) -> str:
         before = _UNESCAPED_QUOTE.search(body, max(0, match.start() - REACH), match.start())
         after = _UNESCAPED_QUOTE.search(body, match.end(), match.end() + REACH)
         if places > MAX_WIDE:
-            raise ParseError(f"The JSON body has non-ASCII characters in more than {MAX_WIDE} places.")
+            raise ParseError(f"The JSON body has non-ASCII characters in more than {MAX_WIDE} places: {_IN_PARTS}")
         if not (before and after) or match.end() - match.start() > REACH:
             raise ParseError(f"The JSON body has non-ASCII characters in a text of more than {REACH} bytes.")
         try:

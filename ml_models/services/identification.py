@@ -121,6 +121,8 @@ def _identify(
     with tracing.span("identify.roster"):
         _name_roster(search, group_id, among)
     searches.begin(search.caller, len(search.subject_ids))
+    if len(search.subject_ids) == 1:
+        lockout.require_claimed_free(search.caller, search.subject_ids[0])
     claim = group_id or challenges.among(among)
     only = version.rule.foremost.name if len(search.subject_ids) > LARGE_ROSTER else None
     reading = partial(_read, search, rosters.reader(search.subject_ids, config, only))

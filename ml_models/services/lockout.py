@@ -24,7 +24,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection, transaction
-from django.db.models import Q
+from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from .. import conf, metrics, signals
@@ -62,6 +62,18 @@ def require_free(lock_left: timedelta | None, slow_left: timedelta | None) -> No
     """
     _require_over(lock_left, LockedOut)
     _require_over(slow_left, Slowed)
+
+
+def require_claimed_free(caller: Caller, subject_id: str) -> None:
+    """As `require_free`, by the host's id; whoever is not enrolled is free.
+
+    Raises:
+        LockedOut, Slowed
+    """
+    lock_left = F("locked_until") - Now()
+    row = Subject.objects.filter(subject_id=subject_id).annotate(left=lock_left).values_list("pk", "left").first()
+    if row:
+        require_free(row[1], slow_left(caller, row[0]))
 
 
 def require_not_slowed(caller: Caller) -> None:

@@ -38,7 +38,9 @@ def test_a_picture_as_an_array_of_numbers_is_told_what_to_send_instead(service: 
     for numbers in (6, 1000):
         problem = refusal(service, json.dumps({"subject_id": "child-1", "image": [255] * numbers}))
         assert f"this list has {numbers} entries" in problem["errors"]["image"][0]
-    assert "base64" in refusal(service, json.dumps({"image": [255] * MAX_VALUES}))["detail"]
+    refused = refusal(service, json.dumps({"image": [255] * MAX_VALUES}))["detail"]
+    assert "base64" in refused
+    assert "a long list of ids in parts" in refused
 
 
 def test_the_first_picture_that_is_not_one_ends_it(service: APIClient) -> None:
@@ -59,7 +61,7 @@ def test_the_first_picture_that_is_not_one_ends_it(service: APIClient) -> None:
         (b'{"canary": "' + "é".encode() * 2100 + b'"}', "non-ASCII characters in a text"),
         (b'{"canary": "' + "aé".encode() * 1300 + b'"}', "not as it should be"),
         (b'["' + b'\\u20ac","' * 9000 + "é".encode() * 9 + b'"]', "not as it should be"),
-        (b'["' + b'\\u20ac \\u20ac","' * 6000 + b'"]', "in more than 10000 places"),
+        (b'["' + b'\\u20ac \\u20ac","' * 6000 + b'"]', "in more than 10000 places: send a long list of ids in parts"),
         (b'{"canary": NaN}', "NaN"),
         (b'{"canary": 1e999}', "Infinity"),
         (b'{"subject_id": "child-1", "canary": {"a": 1, "a": 1}}', "two members of one name"),

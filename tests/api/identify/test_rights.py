@@ -85,9 +85,10 @@ def test_a_search_for_one_alone_is_counted_as_a_verify(door: APIClient, roster: 
     """Or it would be the way around the lock-out."""
     asked = [identify(door, portraits.grace_hopper, subject_id="child-1").json() for _ in range(3)]
     assert [body["decision"] for body in asked] == ["no_match"] * 3
-    for picture in (portraits.grace_hopper, portraits.eileen_collins):
+    for picture in (portraits.grace_hopper, portraits.eileen_collins, b"no picture"):
         answer = identify(door, picture, subject_id="child-1")
         assert (answer.status_code, answer.json()["code"]) == (429, "throttled")
+    assert Identification.objects.count() == 3  # of those that were looked at
     assert Subject.objects.get(subject_id="child-1").failures == 6
     # nor is it the way around the wait to name a second one
     for more in ({"subject_id": ["child-1", "child-2"]}, {"group": roster}):
