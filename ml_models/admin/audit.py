@@ -44,7 +44,7 @@ DECISIONS = ("match", "review", "no_match")
 # what a verify may fail with
 CODES = sorted({*codes_under(EngineError), *codes_under(ServiceError)})
 # over the face or the lock: only then there is a row besides the event
-_ROW_CODES = sorted({*codes_under(EngineError), LockedOut.code, *codes_under(NotLive)})
+_ROW_CODES = sorted({*codes_under(EngineError), *codes_under(LockedOut), *codes_under(NotLive)})
 _EVENT_CODES = sorted({*DECISIONS, *CODES, "forbidden", "invalid_request", "throttled"})
 
 

@@ -1,4 +1,4 @@
-"""A search's audit row and event, whatever came of it; and who is named is still there when the row is written."""
+"""Around a search: its limits; whether whoever is named is still there; its audit row and event."""
 
 from __future__ import annotations
 

@@ -44,6 +44,12 @@ def test_a_long_list_is_estimated_and_its_first_pages_are_offered(many: None, vi
     assert shown(viewer, "?decision=no_match").result_count == 0
 
 
+def test_attempts_of_a_slowed_credential_are_found_by_their_code(staff: Any) -> None:
+    operator = staff("view_verification", "view_identification")
+    for model in ("verification", "identification"):
+        assert "?code=throttled" in operator.get(page(model, "changelist")).content.decode()
+
+
 def test_a_list_before_the_first_estimate_is_as_long_as_was_counted(
     viewer: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
