@@ -64,14 +64,15 @@ def run(group: UUID) -> bool:
 
 def _write(search: DuplicateSearch, found: Pairs, code: str) -> bool:
     with transaction.atomic():
+        ids = {subject_id for pair in found.pairs for subject_id in pair.subject_ids}
+        # held, so that none is erased before its pairs are there to go with it; and held first, since whoever deletes
+        # the group has its memberships when it comes to the search, and an erasure its subject when it comes to those
+        held = Subject.objects.select_for_update(no_key=True).filter(subject_id__in=ids).order_by("pk")
+        by_id = {subject.subject_id: subject for subject in held}
         counts = {name: getattr(found, name) for name in ("compared", "not_enrolled", "not_embedded", "unusable")}
         unchanged = DuplicateSearch.objects.filter(pk=search.pk, done_at=None, asked_at=search.asked_at)
         if not unchanged.update(done_at=Now(), code=code, **counts):
             return False  # another worker was first, it was asked for anew, or the group was deleted
-        ids = {subject_id for pair in found.pairs for subject_id in pair.subject_ids}
-        # held, so that none is erased before its pairs are there to go with it
-        held = Subject.objects.select_for_update(no_key=True).filter(subject_id__in=ids).order_by("pk")
-        by_id = {subject.subject_id: subject for subject in held}
         DuplicatePair.objects.bulk_create(
             DuplicatePair(search=search, first=by_id[first], second=by_id[second], match=pair.match)
             for pair in found.pairs

@@ -1,6 +1,7 @@
 """A group's page: who may be in it twice, for a person to look at."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -145,6 +146,23 @@ def test_of_two_who_ask_at_once_the_second_takes_the_firsts_place(background: Ca
         wait_for_a_lock()
     second.result(LONG_S)
     assert DuplicateSearch.objects.get().asked_at > first
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_search_an_erasure_and_the_groups_deletion_do_not_wait_in_a_ring(
+    bus: Group, background: Callable[..., Any]
+) -> None:
+    duplicate_searches.ask(services.NOBODY, bus)
+    with transaction.atomic():  # as an erasure has it
+        Subject.objects.select_for_update().get(subject_id="child-1")
+        searching = background(duplicate_searches.run, bus.pk)
+        wait_for_a_lock()
+        deleting = background(groups.erase, services.NOBODY, "bus/7")
+        with suppress(TimeoutError):
+            deleting.result(5)
+        groups.leave_all("child-1")
+    deleting.result(LONG_S)
+    assert searching.result(LONG_S) is False
 
 
 def test_a_search_names_its_group_to_who_may_see_groups(bus: Group, staff: Any) -> None:
