@@ -182,7 +182,7 @@ class Slowed(LockedOut):
 
 class SearchedTooMuch(LockedOut):
     code = "throttled"
-    why = "This device has searched more candidates than it may in this time."
+    why = "This device has searched too many candidates, or too often: a search among few counts for more."
 
 
 _ASK_AGAIN = "Ask for a new one, by POST liveness/challenges, and take its pictures."
