@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, cast
@@ -15,11 +15,12 @@ from .. import runtime, tracing
 from ..engine import identify as engine
 from ..engine.compare import by_member
 from ..engine.quality import advised
-from ..engine.types import Decision, Faces, Quality
+from ..engine.types import Decision, Embeddings, Extraction, Faces, Quality
 from ..exceptions import ConfigChanged, InvalidRequest, NotEnrolled, NotReady, Overloaded
 from ..models import EnsembleConfig, Identification
+from ..runtime import ServedVersion
 from . import challenges, groups, liveness, lockout, rosters, searches, subject_ids
-from .attempts import require_frames, steps_ms
+from .attempts import Attempt, require_frames, steps_ms
 from .callers import Caller
 from .challenges import Answer
 from .liveness import Live
@@ -29,9 +30,11 @@ from .searches import Search
 MAX_SUBJECTS = 200
 """Who is searched without a group is named in the request."""
 MOST_CANDIDATES = 3
-LARGE_ROSTER, SHORTLIST = 128, 16
-"""Of more candidates than the one, as many as the other are compared by every member: those nearest to the frames by
-the foremost one. Whoever was looked for was the second there at worst: docs/decisions/identify.md."""
+LARGE_ROSTER = 128
+"""Of a roster of more, one member's vectors are read, and the others' of the shortlist alone."""
+SHORTLIST = 16
+"""Those nearest to the frames by that member. Whoever was looked for was the fifth there at worst:
+docs/decisions/identify.md."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,53 +118,53 @@ def _identify(
 ) -> Identified:
     started = time.perf_counter()
     version = runtime.active()
-    rule, config = version.identification, version.config
-    attempt = search.attempt
-    attempt.config = config
+    offsets, config = version.identification, version.config
+    search.attempt.config = config
     with tracing.span("identify.roster"):
         _name_roster(search, group_id, among)
     searches.begin(search.caller, len(search.subject_ids))
     if len(search.subject_ids) == 1:
         lockout.require_claimed_free(search.caller, search.subject_ids[0])
-    claim = group_id or challenges.among(among)
-    only = version.rule.foremost.name if len(search.subject_ids) > LARGE_ROSTER else None
-    reading = partial(_read, search, rosters.reader(search.subject_ids, config, only))
-    with tracing.span("identify.pictures"):
-        live, shown = liveness.take(attempt, search.caller, version, "identify", claim, answer, images, reading)
-        timings = steps_ms(shown) | {"roster": search.read_ms}
-        tracing.note_steps(timings)
+    live, shown, timings = _look(search, version, images, group_id or challenges.among(among), answer)
     roster = cast(Roster, search.roster)  # by now it is read
     searches.spend(search.caller, len(roster.candidates))
     began = time.perf_counter()
     with tracing.span("identify.search"):
-        faces = by_member(attempt.frames)
-        near = _shortlist(roster, faces, config) if only else roster
-        scores = engine.score(version.rule, near.templates, faces, attempt.quality.score)
-        order = np.argsort(-scores.margin, kind="stable")
-        best = int(order[0])
-        own = near.templates.take(order[:1]).embeddings
-        decision = version.rule.judge(own, faces, attempt.quality.score)
-        decided, reviewed = _decide(scores.margin[order], decision, rule.at(len(roster.candidates)))
-    if decided.decision == "match":
-        live.require_subject(search.caller, version, shown, own)
+        found = _find(search.attempt, version, roster, offsets)
+    decision = found.decision
+    if decision.decision == "match":
+        live.require_subject(search.caller, version, shown, found.best)
     if len(search.subject_ids) == 1:  # who it should be is known: each failure is a guess, as a verify's is
-        claimed = near.candidates[best]
-        lockout.settle(search.caller, claimed.subject, claimed.subject_id, decided.decision)
-    margin = float(scores.margin[best] - scores.margin[order[1]]) if len(order) > 1 else None
-    ranked = tuple(Ranked(near.candidates[i], float(scores.score[i])) for i in order[:reviewed])
+        claimed = found.ranked[0].candidate
+        lockout.settle(search.caller, claimed.subject, claimed.subject_id, decision.decision)
     elapsed_ms = (time.perf_counter() - started) * 1000
     timings |= {"search": (time.perf_counter() - began) * 1000, "total": elapsed_ms}
-    quality = advised(attempt.quality, decided.probe_condition)
-    search.shown = tuple(one.candidate for one in ranked)
+    quality = advised(search.attempt.quality, decision.probe_condition)
+    told = found.ranked[: found.told]
+    search.shown = tuple(one.candidate for one in told)
     with tracing.span("identify.audit"):
-        row = searches.record_decision(search, decided, margin, quality, timings)
-    frames = {"frames": len(images), "dropped": len(attempt.dropped), "candidates": len(roster.candidates)}
-    tracing.note(decision=decided.decision, config_version=config.version, **frames)
-    named = ranked[0].candidate.subject_id if decided.decision == "match" else None
-    reviewable = ranked if decided.decision == "review" else ()
+        row = searches.record_decision(search, decision, found.margin, quality, timings)
+    dropped = search.attempt.dropped
+    counts = {"frames": len(images), "dropped": len(dropped), "candidates": len(roster.candidates)}
+    tracing.note(decision=decision.decision, config_version=config.version, **counts)
+    named = told[0].candidate.subject_id if decision.decision == "match" else None
+    reviewable = told if decision.decision == "review" else ()
     return Identified(
-        row, config, decided, named, reviewable, margin, roster, quality, attempt.dropped, elapsed_ms, live
+        row, config, decision, named, reviewable, found.margin, roster, quality, dropped, elapsed_ms, live
     )
+
+
+def _look(
+    search: Search, version: ServedVersion, images: Sequence[bytes], claim: str, answer: Answer | None
+) -> tuple[Live, list[Extraction], dict[str, float]]:
+    """Look at the pictures, and read the roster beside them. Returns: as `liveness.take`, and milliseconds by step."""
+    foremost = version.rule.foremost.name if len(search.subject_ids) > LARGE_ROSTER else None
+    reading = partial(_read, search, rosters.reader(search.subject_ids, version.config, foremost))
+    with tracing.span("identify.pictures"):
+        live, shown = liveness.take(search.attempt, search.caller, version, "identify", claim, answer, images, reading)
+        timings = steps_ms(shown) | {"roster": search.read_ms}
+        tracing.note_steps(timings)
+    return live, shown, timings
 
 
 def _name_roster(search: Search, group_id: str | None, among: Sequence[str]) -> None:
@@ -188,14 +191,48 @@ def _read(search: Search, reader: Callable[[], Roster]) -> None:
     raise NotEnrolled("Nobody on this roster has a reference. Enroll them first.")
 
 
-def _shortlist(roster: Roster, faces: Faces, config: EnsembleConfig) -> Roster:
-    """The candidates who may be named, read with the vectors of every member.
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """`ranked` are those compared by every member, best first; `told` of them may be told of. `best` is the best one's
+    template, `margin` as in `Identified`."""
+
+    ranked: tuple[Ranked, ...]
+    told: int
+    decision: Decision
+    margin: float | None
+    best: Mapping[str, Embeddings]
+
+
+def _find(attempt: Attempt, version: ServedVersion, roster: Roster, offsets: engine.IdentificationRule) -> _Found:
+    """Compare the frames with everybody on the roster.
+
+    Raises:
+        ConfigChanged: see `_shortlist`.
+        CryptoError, InferenceFailed, MissingThreshold: never a decision.
+    """
+    faces, quality = by_member(attempt.frames), attempt.quality.score
+    near = _shortlist(roster, faces, version)
+    scores = engine.score(version.rule, near.templates, faces, quality)
+    order = np.argsort(-scores.margin, kind="stable")
+    margins = scores.margin[order]
+    best = near.templates.take(order[:1]).embeddings
+    decision = version.rule.judge(best, faces, quality)
+    decided, told = _decide(margins, decision, offsets.at(len(roster.candidates)))
+    ranked = tuple(Ranked(near.candidates[i], float(scores.score[i])) for i in order)
+    return _Found(ranked, told, decided, float(margins[0] - margins[1]) if len(order) > 1 else None, best)
+
+
+def _shortlist(roster: Roster, faces: Faces, version: ServedVersion) -> Roster:
+    """The candidates who may be named, with the vectors of every member.
 
     Raises:
         ConfigChanged: none of them is there any more.
         CryptoError, InferenceFailed: see `rosters.read`.
     """
-    near = rosters.completed(roster, engine.nearest(roster.templates, faces, SHORTLIST), config)
+    if len(roster.templates.embeddings) == len(version.config.members.all()):
+        return roster
+    nearest = engine.nearest(roster.templates, faces, SHORTLIST)
+    near = rosters.completed(roster, nearest, version.config)
     if not near.candidates:
         raise ConfigChanged(searches.ROSTER_CHANGED)
     return near

@@ -27,7 +27,7 @@ own = LocMemCache("ml_models.limits", {"OPTIONS": {"MAX_ENTRIES": 10_000}})
 
 def spend(scope: str, who: str, uses: int = 1) -> int | None:
     """Count one use, or several, against `ML_MODELS["LIMITS"][scope]`, a pair (uses, seconds) or None for no limit;
-    the default where the host's setting does not name the scope.
+    the default where the host's setting does not name the scope. With none it is only looked at.
 
     Returns: None while within the limit, else the seconds until the next window opens.
     """
@@ -58,6 +58,8 @@ def _count(key: str, window_s: int, uses: int) -> int:
 
 
 def _increment(store: BaseCache, key: str, window_s: int, uses: int) -> int:
+    if not uses:
+        return int(store.get(key, 0))
     try:
         return int(store.incr(key, uses))
     except ValueError:  # the first one of this window
