@@ -36,7 +36,7 @@ from ..exceptions import (
 from ..models import Embedding, EnsembleConfig, Reference, Subject, actor_id
 from ..runtime import ServedVersion
 from ..versions import locks
-from . import admission, audit, duplicates, liveness, lockout, mixups, subject_ids
+from . import admission, audit, liveness, lockout, mixups, repeated_pictures, subject_ids
 from .attempts import steps_ms
 from .callers import Caller
 from .challenges import Answer
@@ -277,7 +277,7 @@ def _check_against_template(version: ServedVersion, new: _NewReference, override
         lockout.require_free(template.lock_left, template.slow_left)
     probe = by_member([new.extraction])
     # before the comparison: a picture that was enrolled once as an exception is a duplicate, not a stranger
-    adds_nothing = duplicates.refuse(template, probe)
+    adds_nothing = repeated_pictures.refuse(template, probe)
     decision = version.rule.judge(template.embeddings, probe, new.extraction.quality.score)
     mismatch = decision.decision != "match"
     if mismatch and not override:
@@ -294,7 +294,7 @@ def _warnings(checked: _Checked, condition: Condition | None) -> list[str]:
     if checked.searched:
         warnings += checked.searched.warnings
     if checked.adds_nothing:
-        warnings.append(duplicates.WARNING)
+        warnings.append(repeated_pictures.WARNING)
     name = checked.covered or (condition.name if condition else "")
     if name and CONDITIONS[name].warning:
         warnings.append(CONDITIONS[name].warning)

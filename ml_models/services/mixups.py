@@ -17,7 +17,7 @@ from ..exceptions import NotFound
 from ..models import Group, Membership, Reference
 from ..runtime import ServedVersion
 from ..versions import numbers
-from . import audit, groups, rosters, searches
+from . import admission, audit, groups, rosters, searches
 from .callers import Caller
 from .rosters import Candidate
 
@@ -161,7 +161,8 @@ def find(group_id: str, progress: Callable[[int, int], None] = lambda done, tota
     for i, subject_id in enumerate(ids):
         try:
             own = templates.take(np.array([i])).embeddings
-            margins[i] = engine.score(rule, templates, own, quality[subject_id]).margin
+            with admission.admitted(admission.EMBED):  # nobody at a door waits for this
+                margins[i] = engine.score(rule, templates, own, quality[subject_id]).margin
         except LowQuality:
             unusable += 1
         progress(i + 1, len(ids))

@@ -12,7 +12,7 @@ from rest_framework.test import APIClient
 from ml_models import runtime, services
 from ml_models.exceptions import DuplicateFace, NotFound, Slowed
 from ml_models.models import AuditEvent, Embedding, Reference, Subject
-from ml_models.services import duplicates, enrolment, groups, lockout, mixups, rosters
+from ml_models.services import admission, enrolment, groups, lockout, mixups, repeated_pictures, rosters
 from tests.api.identify.conftest import block
 from tests.conftest import Portraits
 from tests.support.pictures import another
@@ -84,7 +84,7 @@ def test_whose_face_is_nobody_elses_is_enrolled_and_its_own_references_do_not_co
     desk: APIClient, portraits: Portraits
 ) -> None:
     answer = enroll(desk, "child-1", another(portraits.eileen_collins), group=BUS)
-    assert (answer.status_code, answer.json()["warnings"]) == (201, [duplicates.WARNING])
+    assert (answer.status_code, answer.json()["warnings"]) == (201, [repeated_pictures.WARNING])
     # the first two members' faces are in no other group, and without a group nobody looks
     groups.put(services.NOBODY, "bus/8", ["child-2"])
     assert enroll(desk, "child-3", portraits.eileen_collins, group="bus/8").status_code == 201
@@ -211,6 +211,18 @@ def test_of_many_pairs_the_likeliest_are_listed_and_all_are_counted(
     out = StringIO()
     call_command("find_duplicates", BUS, stdout=out, stderr=StringIO())
     assert out.getvalue().splitlines()[1].startswith("3 pairs (the likeliest 1 are listed) among 3 members")
+
+
+def test_while_a_group_is_searched_verifies_go_first(desk: APIClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    admitted, asked = admission.admitted, []
+
+    def asking(kind: admission.Kind) -> Any:
+        asked.append(kind)
+        return admitted(kind)
+
+    monkeypatch.setattr(admission, "admitted", asking)
+    find()
+    assert asked == [admission.EMBED] * 2  # for each member anew
 
 
 @pytest.mark.parametrize("change", ["erased", "taken off"])

@@ -8,7 +8,7 @@ from PIL import Image, PngImagePlugin
 from rest_framework.test import APIClient
 
 from ml_models.models import EnsembleConfig, Reference, Subject
-from ml_models.services import duplicates
+from ml_models.services import repeated_pictures
 from tests.conftest import Portraits
 from tests.support.pictures import another, encoded, opened, with_orientation
 from tests.support.uploads import enroll, verify
@@ -96,7 +96,7 @@ def test_a_picture_that_hardly_differs_is_taken_with_a_warning(
 ) -> None:
     picture = opened(portraits.eileen_collins)
     answer = enroll(service, "child-1", encoded(picture, quality=90))
-    assert (answer.status_code, answer.json()["warnings"]) == (201, [duplicates.WARNING])
+    assert (answer.status_code, answer.json()["warnings"]) == (201, [repeated_pictures.WARNING])
     narrower = picture.resize((picture.width * 8 // 10, picture.height))  # another face, nearly
     further = enroll(service, "child-1", encoded(narrower, quality=90))
     assert (further.status_code, further.json()["warnings"]) == (201, [])
