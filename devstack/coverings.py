@@ -11,6 +11,7 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,15 @@ from devstack.state import ROOT, say
 PAGE = ROOT / "docs" / "coverings.md"
 MEASURED_ON = ("LFW", "CFP-FF")
 PICTURES, SEED = 500, 777
-SIDES = ("probes", "references", "both")
+# glasses through which the eyes are seen
+CLEAR = (
+    "octagonal_spectacles",
+    "safety_glasses",
+    "wire_rounds",
+    "double_bridge_squares",
+    "half_rims",
+    "coloured_panes",
+)
 
 
 def main() -> int:
@@ -75,11 +84,14 @@ def pages(config: Any, cache: Path) -> Iterator[str]:
     )
     clean, covered = of(MEASURED_ON, list(stress.HELD_OUT), stress_images=PICTURES, seed=SEED)
     measured = Measured(rule, numbers.quality_limits(config, "enroll"))
-    yield HEAD.format(day=datetime.now(UTC).date(), version=FIRST_ACTIVE, sets=" and ".join(MEASURED_ON))
+    columns, line = (f"| {' | '.join(cells)} |" for cells in (COLUMNS, ["---"] * len(COLUMNS)))
+    sets = " and ".join(MEASURED_ON)
+    yield HEAD.format(day=datetime.now(UTC).date(), version=FIRST_ACTIVE, sets=sets, columns=columns, line=line)
     yield measured.row("none", [half(clean, 1)] * 3)
     for name in stress.HELD_OUT:
         sides = [half(covered[name + suffix], 1) for suffix in ("", ", references", ", both sides")]
-        yield measured.row(name.replace("_", " "), sides)
+        yield measured.row(name, sides)
+    yield measured.together("all clear glasses", CLEAR)
     yield TAIL
 
 
@@ -88,18 +100,19 @@ class Measured:
 
     def __init__(self, rule: Any, limits: Any) -> None:
         self._rule, self._limits = rule, limits
+        self._bare = replace(rule, conditions=tuple(c for c in rule.conditions if c.sides != "shared"))
+        self._rows: dict[str, list[tuple[Any, Any]]] = {}
 
     def row(self, name: str, studies: Sequence[Any]) -> str:
-        refused, warned = self._at_enrolment(studies[2])
-        systems = [self._systems(study) for study in studies]
-        both = systems[2].comparisons
-        fmrs = [percent(one.fused.fmr(0.0), 3) for one in systems]
-        fnmrs = [percent(one.fused.fnmr(0.0), 1) if one.comparisons.same.any() else "–" for one in systems]
-        people = len(np.union1d(both.subject_a, both.subject_b))
-        counts = f"{people} | {int(both.same.sum())}, {int((~both.same).sum())}"
-        return f"| {name} | {refused} | {warned} | {counts} | {' | '.join((*fmrs, *fnmrs))} |"
+        self._rows[name] = [(self._systems(self._rule, study), self._systems(self._bare, study)) for study in studies]
+        return _line(name, *self._at_enrolment(studies[2]), self._rows[name])
 
-    def _systems(self, study: Any) -> Any:
+    def together(self, name: str, rows: Sequence[str]) -> str:
+        """Some rows in one: a picture under another covering is another picture."""
+        sides = zip(*(self._rows[row] for row in rows), strict=True)
+        return _line(name, "", "", [tuple(map(_joined, zip(*side, strict=True))) for side in sides])
+
+    def _systems(self, rule: Any, study: Any) -> Any:
         """The comparisons whose reference would be enrolled."""
         from ml_models.evaluation.rates.metrics import Subjects
         from ml_models.evaluation.rates.systems import Systems
@@ -110,7 +123,7 @@ class Measured:
             refused = self._refused(study.embedded)
             labelled = [item.take(~refused[item.comparisons.a]) for item in labelled]
         subjects = Subjects(len(study.listed.subjects))
-        return Systems.together(Systems.each(score_with(self._rule, labelled), subjects))
+        return Systems.together(Systems.each(score_with(rule, labelled), subjects))
 
     def _at_enrolment(self, study: Any) -> tuple[str, str]:
         """Of the pictures that can become references: the share refused, and of the others the share warned of."""
@@ -146,6 +159,36 @@ class Measured:
         return np.array(poor) | unseen & self._classified(embedded, lambda condition: condition.refused)
 
 
+def _joined(parts: Sequence[Any]) -> Any:
+    from ml_models.evaluation.rates.systems import Systems
+
+    several = 1 + max(int(max(part.comparisons.a.max(), part.comparisons.b.max())) for part in parts)
+    apart = [
+        replace(part, comparisons=replace(c, a=c.a + nth * several, b=c.b + nth * several))
+        for nth, part in enumerate(parts)
+        for c in [part.comparisons]
+    ]
+    return Systems.together(apart)
+
+
+def _line(name: str, refused: str, warned: str, sides: Sequence[tuple[Any, Any]]) -> str:
+    """A row of the table, from what the rule and the one without glasses give on each side."""
+    both = sides[2][0].comparisons
+    people = len(np.union1d(both.subject_a, both.subject_b))
+    counts = f"{people} | {int(both.same.sum())}, {int((~both.same).sum())}"
+    fmrs = [percent(one.fused.fmr(0.0), 3) for one, _ in sides]
+    fnmrs = [percent(one.fused.fnmr(0.0), 1) if one.comparisons.same.any() else "–" for one, _ in sides]
+    lost = [_lost(one, bare) for one, bare in sides]
+    return f"| {name.replace('_', ' ')} | {refused} | {warned} | {counts} | {' | '.join((*fmrs, *fnmrs, *lost))} |"
+
+
+def _lost(one: Any, bare: Any) -> str:
+    same = one.comparisons.same
+    if not same.any():
+        return "–"
+    return f"{100 * ((bare.margin[same] >= 0).mean() - (one.margin[same] >= 0).mean()):.2f} of {int(same.sum())}"
+
+
 HEAD = """# Covered faces, on one side and on both
 
 Written by `python -m devstack exec python -m devstack.coverings` on {day}; do not edit. Version {version}'s members,
@@ -158,10 +201,15 @@ cloth, which is the hardest that two strangers can wear. Intervals are 95 %, fro
 is 0.1 %.
 
 `refused`: of the covered pictures as references; `warned`: of the others. References that are refused are in no
-comparison. `mated, non-mated`: with both sides covered. `probe`, `reference`, `both`: which side is covered.
+comparison. `mated, non-mated`: with both sides covered. `probe`, `reference`, `both`: which side is covered. `lost`:
+points of TAR that the rule for glasses costs, beside the same numbers without it, of so many mated comparisons.
 
-| covering | refused | warned | people | mated, non-mated | FMR, probe | reference | both | FNMR, probe | … | both |
-| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"""
+{columns}
+{line}"""
+COLUMNS = (
+    *("covering", "refused", "warned", "people", "mated, non-mated"),
+    *("FMR, probe", "reference", "both", "FNMR, probe", "…", "both", "lost, probe", "…", "both"),
+)
 TAIL = """
 Of `none` the three columns are the same comparisons. A refused reference is refused for anything that enrolment asks,
 pose and sharpness included. The coverings are drawn flat on the detector's landmarks of the clean picture."""
