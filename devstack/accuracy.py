@@ -1,5 +1,5 @@
 """Measures versions on the development sets, cross-validated by subject, and writes what comes of it: the report that
-ships with each (config/ensembles/v2.report.json beside v2.yaml), and docs/accuracy.md from all reports that ship.
+ships with it (config/ensembles/v10.report.json beside v10.yaml), and docs/accuracy.md from all reports that ship.
 
   make accuracy                                          every version that is fitted as it is done today
   make accuracy ARGS="config/ensembles/v10.yaml"         this one; the page keeps the others
