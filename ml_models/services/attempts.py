@@ -46,7 +46,7 @@ class Attempt:
         """
         first: ImageError | None = None
         works = [partial(tried, version, data, version.verify_limits, lanes, examine) for data in images]
-        # by `run` a core would be taken for what is done beside, and the detector can use it before
+        # `run` would give the idle core to what is to be done beside, and the detector needs it first
         for index, came in enumerate(lanes.run(works) if len(works) > 1 else [works[0]()]):
             if isinstance(came, Extraction):
                 self.frames.append(came)
