@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from django.core.validators import RegexValidator
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
+from rest_framework.utils import html
 
 from ml_models import conf
 from ml_models.engine.errors import ImageTooLarge
@@ -17,6 +19,8 @@ from ml_models.services import subject_ids
 
 from .parsers import from_base64
 
+# characters of a form's part that may be a list: 2,000 ids of 200, with what JSON puts around them
+_MAX_JSON_LIST = 500_000
 # of a data URL, perhaps of base64 in lines; its other characters need none
 _ESCAPES = [(f"%{code}", sign) for sign in "+/=\r\n " for code in {f"{ord(sign):02X}", f"{ord(sign):02x}"}]
 
@@ -92,12 +96,17 @@ class SubjectIdField(IdField):
 
 
 class IdsField(serializers.ListField):
-    """Subjects' ids. How many there are is looked at first, and the first one that breaks the rule ends it, so that the
-    answer to a long list is short."""
+    """Subjects' ids; in a form a part for each, or a single one with all of them as JSON. How many there are is looked
+    at first, and the first one that breaks the rule ends it, so that the answer to a long list is short."""
 
     def __init__(self, most: int, **kwargs: Any) -> None:
         self._most = most
         super().__init__(child=SubjectIdField(), max_length=most, **kwargs)
+
+    def get_value(self, dictionary: Any) -> Any:
+        value = super().get_value(dictionary)
+        alone = html.is_html_input(dictionary) and isinstance(value, list) and len(value) == 1
+        return _texts_of(value[0]) if alone and isinstance(value[0], str) else value
 
     def to_internal_value(self, data: Any) -> list[str]:
         if isinstance(data, list) and len(data) > self._most:
@@ -113,6 +122,17 @@ class IdsField(serializers.ListField):
         except serializers.ValidationError as error:
             which = f"Entry {number} of {count}: " if count > 1 else ""
             raise serializers.ValidationError([f"{which}{reason}" for reason in error.detail]) from error
+
+
+def _texts_of(part: str) -> list[str]:
+    """What a part of a form says: the texts of a JSON list, else itself."""
+    if part[:1] + part[-1:] != "[]" or len(part) > _MAX_JSON_LIST:
+        return [part]
+    try:
+        texts = json.loads(part)
+    except (ValueError, RecursionError):
+        return [part]
+    return texts if all(isinstance(text, str) for text in texts) else [part]
 
 
 class OneOfField(serializers.ChoiceField):

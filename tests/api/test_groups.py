@@ -36,6 +36,23 @@ def patch(client: APIClient, **changes: list[str]) -> Any:
     return client.patch(BUS, changes, format="json")
 
 
+@pytest.mark.parametrize(
+    ("sent", "members"),
+    [
+        (["child-2", "child-1"], ["child-1", "child-2"]),
+        ('["child-2", "child-1"]', ["child-1", "child-2"]),  # what JSON.stringify makes of a list
+        ("[]", []),
+        (["[7]", '["a"]'], ['["a"]', "[7]"]),
+        ('["child-1"', ['["child-1"']),
+        ("[7]", ["[7]"]),
+        ("[" * 90 + "]" * 90, ["[" * 90 + "]" * 90]),
+    ],
+)
+def test_in_a_form_a_roster_is_a_part_for_each_or_one_with_a_list(host: APIClient, sent: Any, members: Any) -> None:
+    answer = host.put(BUS, {"subject_ids": sent}, format="multipart")
+    assert (answer.status_code, answer.json()["subject_ids"]) == (201, members)
+
+
 def events() -> list[tuple[str, str, dict[str, Any]]]:
     kinds = (AuditEvent.Kind.WRITE_GROUP, AuditEvent.Kind.ERASE_GROUP)
     rows = AuditEvent.objects.filter(kind__in=kinds).order_by("id")
