@@ -44,6 +44,7 @@ abstract class ResponseBody : Closeable {
 }
 
 class Response private constructor(val body: ResponseBody) : Closeable {
+    val code: Int = TODO()
     val isSuccessful: Boolean = TODO()
     fun header(name: String, defaultValue: String? = null): String? = TODO()
     override fun close(): Unit = TODO()
