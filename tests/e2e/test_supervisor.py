@@ -13,6 +13,7 @@ import pytest
 
 from devstack.processes import Child, Interruption, StackError, Supervisor
 from devstack.state import ROOT
+from tests.support.processes import has_ended
 
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
 # less than the children would go on for by themselves
@@ -27,7 +28,7 @@ def start(supervisor: Supervisor, name: str, code: str) -> Child:
 def wait_gone(process: psutil.Process) -> bool:
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
-        if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
+        if has_ended(process):
             return True
         time.sleep(0.05)
     return False
