@@ -166,9 +166,7 @@ class _Lanes:
             with self._changed:
                 self._helpers += 1
             self._process.helpers.submit(self._help, slot)
-        while (work := self._next(own)) is not None:
-            self._do(work)
-        return [work.answer.result() for work in own]
+        return self._finish(own)
 
     def spread(self, work: Callable[[int], T]) -> T:
         slot = self._spare()
@@ -184,16 +182,15 @@ class _Lanes:
         self._beside.append(own)
 
         def answer() -> T:
-            with self._changed:
-                begun = own not in self._beside
-                if not begun:
-                    self._beside.remove(own)
-            if not begun:
-                self._do(own)
-            answer: T = own.answer.result()
+            answer: T = self._finish([own])[0]
             return answer
 
         return answer
+
+    def _finish(self, own: Sequence[_Work]) -> list[Any]:
+        while (work := self._next(own)) is not None:
+            self._do(work)
+        return [work.answer.result() for work in own]
 
     def _spare(self) -> int | None:
         return None if self._alone or self._process.line.waiting else self._process.slots.take(_SPARE)
