@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterator
+from typing import Any
+
+from django.db.models import QuerySet
 
 from ..exceptions import InvalidRequest
 from ..models import Group, Subject
@@ -67,13 +70,15 @@ def require(subject_id: str, what: str = "subject") -> None:
 
 def odd() -> Iterator[tuple[Subject, str]]:
     """Subjects stored before there was the rule, each with why it breaks it. No call takes their ids any more."""
-    for subject in Subject.objects.order_by("created_at", "pk").iterator():
-        if reason := trouble(subject.subject_id):
-            yield subject, reason
+    return _breaking(Subject.objects.all(), "subject")
 
 
 def odd_groups() -> Iterator[tuple[Group, str]]:
     """As `odd`, of groups."""
-    for group in Group.objects.order_by("created_at", "pk").iterator():
-        if reason := trouble(group.group_id, "group"):
-            yield group, reason
+    return _breaking(Group.objects.all(), "group")
+
+
+def _breaking(rows: QuerySet[Any], what: str) -> Iterator[tuple[Any, str]]:
+    for row in rows.order_by("created_at", "pk").iterator():
+        if reason := trouble(getattr(row, f"{what}_id"), what):
+            yield row, reason

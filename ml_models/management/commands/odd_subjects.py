@@ -69,18 +69,12 @@ A member of a group goes with the next PUT of the group.
 
 
 def _subject(subject: Any, reason: str) -> dict[str, Any]:
-    return {
-        "row": str(subject.pk),
-        "subject_id": ascii(subject.subject_id),
-        "references": subject.references.count(),
-        "reason": reason,
-    }
+    return _shown(subject, reason, subject_id=ascii(subject.subject_id), references=subject.references.count())
 
 
 def _group(group: Any, reason: str) -> dict[str, Any]:
-    return {
-        "row": str(group.pk),
-        "group_id": ascii(group.group_id),
-        "members": group.memberships.count(),
-        "reason": reason,
-    }
+    return _shown(group, reason, group_id=ascii(group.group_id), members=group.memberships.count())
+
+
+def _shown(row: Any, reason: str, **what: Any) -> dict[str, Any]:
+    return {"row": str(row.pk), **what, "reason": reason}
