@@ -7,9 +7,7 @@ measured on the other half, with coverings of other shapes and other draws. Two 
 covering. --cache keeps the vectors, which are biometric, outside the tree: delete it after.
 """
 
-import argparse
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -19,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from devstack.accuracy import STRESS_IMAGES, percent
-from devstack.dev_eval import DATA, LISTS, load
+from devstack.dev_eval import DATA, LISTS, Watcher, cache, load
 from devstack.prepare import FIRST_ACTIVE
 from devstack.state import ROOT, say
 
@@ -38,28 +36,14 @@ CLEAR = (
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cache", type=Path, help="keep vectors here, so that a run can be resumed; delete it after")
-    options = parser.parse_args()
-    config = load(FIRST_ACTIVE)
-    with tempfile.TemporaryDirectory(prefix="coverings-") as folder:
-        page = "\n".join(pages(config, options.cache or Path(folder)))
+    with cache(__doc__ or "") as folder:
+        page = "\n".join(pages(load(FIRST_ACTIVE), folder))
     PAGE.write_text(page + "\n")
     say(f"Wrote {PAGE.relative_to(ROOT)}")
     return 0
 
 
-class Watcher:
-    """Says what is done, and how far it is, on standard error."""
-
-    def say(self, text: str) -> None:
-        say(text)
-
-    def progress(self, what: str) -> Callable[[int, int], None]:
-        return lambda done, total: say(f"  {what}: {done} of {total}") if done in (1, total) else None
-
-
-def pages(config: Any, cache: Path) -> Iterator[str]:
+def pages(config: Any, folder: Path) -> Iterator[str]:
     from ml_models.evaluation.calibration import cross_validation, fitting
     from ml_models.evaluation.pictures import stress
     from ml_models.evaluation.study import acquired, cells
@@ -70,7 +54,7 @@ def pages(config: Any, cache: Path) -> Iterator[str]:
 
     def of(names: Sequence[str], stresses: Sequence[str], **options: Any) -> Any:
         listed = [(DATA / pairs, DATA / images) for pairs, images, _ in (LISTS[name] for name in names)]
-        return prepare(config, Sources(listed, stresses=stresses, cache=cache, threads=2, **options), watcher)
+        return prepare(config, Sources(listed, stresses=stresses, cache=folder, threads=2, **options), watcher)
 
     def half(study: Any, part: int) -> Any:
         return study.of_subjects(cross_validation.parts(study.listed.subjects, 2) == part)

@@ -3,11 +3,14 @@
 Each runs inside `python -m devstack exec`, as its own page says.
 """
 
+import argparse
 import csv
 import random
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +62,26 @@ def loaded(version: int = 2) -> tuple[Any, Any]:
     from ml_models.versions import numbers
 
     return loading.pipeline(config), numbers.rule(config)
+
+
+@contextmanager
+def cache(description: str) -> Iterator[Path]:
+    """Reads the command line: the folder that --cache names, or one for this run."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cache", type=Path, help="keep vectors here, so that a run can be resumed; delete it after")
+    named = parser.parse_args().cache
+    with tempfile.TemporaryDirectory(prefix="vectors-") as folder:
+        yield named or Path(folder)
+
+
+class Watcher:
+    """Says what is done, and how far it is, on standard error."""
+
+    def say(self, text: str) -> None:
+        say(text)
+
+    def progress(self, what: str) -> Callable[[int, int], None]:
+        return lambda done, total: say(f"  {what}: {done} of {total}") if done in (1, total) else None
 
 
 def rows(file: str) -> list[dict[str, str]]:

@@ -7,8 +7,6 @@ the probe, the reference and both: at which place the reference stands among all
 by the cosine of the member whose vote counts most. --cache as in devstack.coverings, whose vectors serve here as well.
 """
 
-import argparse
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,24 +14,19 @@ from typing import Any
 import numpy as np
 
 from devstack.accuracy import STRESS_IMAGES
-from devstack.coverings import Watcher
-from devstack.dev_eval import DATA, LISTS, load
+from devstack.dev_eval import DATA, LISTS, Watcher, cache, load
 from devstack.prepare import FIRST_ACTIVE
 from devstack.state import say
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cache", type=Path, help="keep vectors here, so that a run can be resumed; delete it after")
-    options = parser.parse_args()
-    config = load(FIRST_ACTIVE)
-    with tempfile.TemporaryDirectory(prefix="shortlist-") as folder:
-        for line in table(config, options.cache or Path(folder)):
+    with cache(__doc__ or "") as folder:
+        for line in table(load(FIRST_ACTIVE), folder):
             print(line, flush=True)
     return 0
 
 
-def table(config: Any, cache: Path) -> Iterator[str]:
+def table(config: Any, folder: Path) -> Iterator[str]:
     from ml_models.evaluation.pictures import stress
     from ml_models.services.identification import LARGE_ROSTER, SHORTLIST
     from ml_models.studies.pictures import Sources, prepare
@@ -41,7 +34,7 @@ def table(config: Any, cache: Path) -> Iterator[str]:
 
     rule, offset = numbers.rule(config), numbers.identification(config).at(LARGE_ROSTER + 1)
     listed = [(DATA / pairs, DATA / images) for pairs, images, _ in LISTS.values()]
-    sources = Sources(listed, stresses=list(stress.STRESSES), stress_images=STRESS_IMAGES, cache=cache, threads=2)
+    sources = Sources(listed, stresses=list(stress.STRESSES), stress_images=STRESS_IMAGES, cache=folder, threads=2)
     clean, stressed = prepare(config, sources, Watcher())
     place = f"in the first {SHORTLIST} | farthest"
     yield f"| pictures | own: named | the nearest | {place} | others: to review | {place} |"
