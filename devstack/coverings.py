@@ -72,6 +72,7 @@ def pages(config: Any, folder: Path) -> Iterator[str]:
     sets = " and ".join(MEASURED_ON)
     yield HEAD.format(day=datetime.now(UTC).date(), version=FIRST_ACTIVE, sets=sets, columns=columns, line=line)
     yield measured.row("none", [half(clean, 1)] * 3)
+    yield measured.wearers("real glasses", half(clean, 1))
     for name in stress.HELD_OUT:
         sides = [half(covered[name + suffix], 1) for suffix in ("", ", references", ", both sides")]
         yield measured.row(name, sides)
@@ -88,31 +89,43 @@ class Measured:
         self._rows: dict[str, list[tuple[Any, Any]]] = {}
 
     def row(self, name: str, studies: Sequence[Any]) -> str:
-        self._rows[name] = [(self._systems(self._rule, study), self._systems(self._bare, study)) for study in studies]
+        self._rows[name] = [self._with_and_without(study) for study in studies]
         return _line(name, *self._at_enrolment(studies[2]), self._rows[name])
+
+    def wearers(self, name: str, study: Any) -> str:
+        """Those of the pictures as they are in which the network sees glasses, before either face and before both."""
+        seen = study.embedded.quality["glasses"] > 0.5
+        sides = (lambda c: seen[c.b] & ~seen[c.a], lambda c: seen[c.a] & ~seen[c.b], lambda c: seen[c.a] & seen[c.b])
+        systems = [self._with_and_without(study, side) for side in sides]
+        return _line(name, *self._at_enrolment(study, seen), systems)
 
     def together(self, name: str, rows: Sequence[str]) -> str:
         """Some rows in one: a picture under another covering is another picture."""
         sides = zip(*(self._rows[row] for row in rows), strict=True)
         return _line(name, "", "", [tuple(map(_joined, zip(*side, strict=True))) for side in sides])
 
-    def _systems(self, rule: Any, study: Any) -> Any:
-        """The comparisons whose reference would be enrolled."""
+    def _with_and_without(self, study: Any, which: Callable[[Any], Any] | None = None) -> tuple[Any, Any]:
+        return self._systems(self._rule, study, which), self._systems(self._bare, study, which)
+
+    def _systems(self, rule: Any, study: Any, which: Callable[[Any], Any] | None) -> Any:
+        """The comparisons whose reference would be enrolled, or `which` of them."""
         from ml_models.evaluation.rates.metrics import Subjects
         from ml_models.evaluation.rates.systems import Systems
         from ml_models.evaluation.study import acquired, score_with
 
         labelled = acquired([study])
-        if study.side != "probes":
+        if which:
+            labelled = [item.take(which(item.comparisons)) for item in labelled]
+        if study.side != "probes" or which:
             refused = self._refused(study.embedded)
             labelled = [item.take(~refused[item.comparisons.a]) for item in labelled]
         subjects = Subjects(len(study.listed.subjects))
         return Systems.together(Systems.each(score_with(rule, labelled), subjects))
 
-    def _at_enrolment(self, study: Any) -> tuple[str, str]:
+    def _at_enrolment(self, study: Any, seen: Any = True) -> tuple[str, str]:
         """Of the pictures that can become references: the share refused, and of the others the share warned of."""
         used = np.unique(np.concatenate([np.union1d(c.a, c.b) for c in study.all_pairs.lists]))
-        used = used[study.embedded.acquired[used]]
+        used = used[(study.embedded.acquired & seen)[used]]
         refused = self._refused(study.embedded)[used]
         warning = self._classified(study.embedded, lambda condition: bool(condition.warning))[used[~refused]]
         return f"{100 * refused.mean():.1f} %", f"{100 * warning.mean():.1f} %"
@@ -187,6 +200,8 @@ is 0.1 %.
 `refused`: of the covered pictures as references; `warned`: of the others. References that are refused are in no
 comparison. `mated, non-mated`: with both sides covered. `probe`, `reference`, `both`: which side is covered. `lost`:
 points of TAR that the rule for glasses costs, beside the same numbers without it, of so many mated comparisons.
+`real glasses`: nothing is drawn; the comparisons of `none` in which the network sees glasses on that side alone, or on
+both.
 
 {columns}
 {line}"""
