@@ -94,15 +94,29 @@ def close_up(landmarks: Landmarks, side: int, share: float) -> NDArray[np.float6
     return similarity_transform(landmarks, (TEMPLATE - CROP_SIDE / 2) * (side * share / CROP_SIDE) + side / 2)
 
 
+def chip_scale(landmarks: Landmarks) -> float:
+    """How many pixels of the stored chip one of the picture becomes.
+
+    Raises:
+        NoFaceFound: the five points are degenerate.
+    """
+    matrix = _to_chip(landmarks)
+    return float(np.hypot(matrix[0, 0], matrix[1, 0]))
+
+
 def make_chip(image: Image, landmarks: Landmarks) -> Chip:
     """Cut the face out as it is stored: RGB, shape (256, 256, 3), upright, with its landmarks in chip pixels.
 
     Raises:
         NoFaceFound: the five points are degenerate.
     """
-    matrix = similarity_transform(landmarks, TEMPLATE * CHIP_SCALE + CHIP_MARGIN)
+    matrix = _to_chip(landmarks)
     moved = (landmarks @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
     return Chip(warp(image, matrix, CHIP_SIDE), moved)
+
+
+def _to_chip(landmarks: Landmarks) -> NDArray[np.float64]:
+    return similarity_transform(landmarks, TEMPLATE * CHIP_SCALE + CHIP_MARGIN)
 
 
 def warp(image: Image, matrix: NDArray[np.float64], side: int) -> Image:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import io
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 
-import cv2
 import numpy as np
 import pillow_heif
 import simplejpeg
-from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from PIL import ImageCms, JpegImagePlugin
 
@@ -19,7 +17,7 @@ from . import container, exif
 from .container import JPEG_END, Photo
 from .errors import ImageTooLarge, UndecodableImage
 from .lanes import ONE_LANE, Lanes
-from .reduce import fit, reduced, whole_steps
+from .reduce import fit, halvings, reduced
 from .tiles import check_tiles
 from .types import Image
 
@@ -49,6 +47,8 @@ _INCOMPLETE = "The picture's file ends too early or is damaged. Send it again."
 _MAX_LAYERED_AGAIN_BYTES = 4_000_000
 # what a JPEG's coded data go on with where they stop too early
 _PADDINGS = (b"\x55" * 64, b"\x9a" * 64)
+# Up to so many times the working side a picture stays as it is: to take off the rest costs more than it saves.
+_NEAR_ENOUGH = 1.5
 # by Pillow's names and simplejpeg's, which reads no others
 _COLOURS = {"RGB": "RGB", "L": "GRAY"}
 # How many small profiles' transforms are kept, since setting one up takes 2 ms: phones of one make have one profile, of
@@ -59,24 +59,67 @@ _KEPT_PROFILES, _KEPT_PROFILE_BYTES = 8, 16_384
 @dataclass(frozen=True, slots=True)
 class DecodeLimits:
     """`max_bytes` of the upload; `max_pixels` and `max_side` in pixels as the header declares them, checked before
-    any pixel is decoded, `max_pixels` beside the lower caps that each format has; `working_side` is the longest side
-    the engine goes on with."""
+    any pixel is decoded, `max_pixels` beside the lower caps that each format has; `working_side` is about the longest
+    side the engine goes on with: see `working_size`."""
 
     max_bytes: int = 12 * 1024 * 1024
     max_pixels: int = _SENSOR_108
     max_side: int = 12_288
     working_side: int = 1600
 
+    def working_size(self, width: int, height: int) -> tuple[int, int]:
+        """What a picture of this size is reduced to, (width, height): by halves, as long as the longest side keeps
+        `working_side` pixels, and to exactly those where it would have more than _NEAR_ENOUGH times as many."""
+        while max(width, height) // 2 >= self.working_side:
+            width, height = max(1, width // 2), max(1, height // 2)
+        if max(width, height) <= _NEAR_ENOUGH * self.working_side:
+            return width, height
+        return fit(width, height, self.working_side)
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A photo turned as its EXIF orientation says, without alpha, of `DecodeLimits.working_size`: `pixels`, uint8,
+    (H, W, 3), in the file's own colours."""
+
+    pixels: Image
+    _transform: ImageCms.ImageCmsTransform | None = None
+
+    def in_srgb(self, pixels: Image, lanes: Lanes = ONE_LANE) -> Image:
+        """What of these pixels is in sRGB, the colours that everything after this takes. Of a large picture it takes
+        longer than decoding, so it is for the fewest pixels that will do.
+
+        Args:
+            pixels: some of the photo's, perhaps reduced, (H, W, 3).
+            lanes: what does the halves; the answer is the same on any.
+        """
+        transform = self._transform
+        if transform is None:
+            return pixels
+        converted: Image = np.empty_like(pixels)
+
+        def convert(rows: slice) -> None:
+            picture = PillowImage.fromarray(pixels[rows])
+            converted[rows] = np.asarray(transform.apply(picture, picture))
+
+        middle = (len(pixels) + 1) // 2
+        halves = [slice(middle), slice(middle, None)]
+        lanes.run([partial(convert, rows) for rows in halves if len(pixels[rows])])
+        return converted
+
 
 def decode(data: bytes, limits: DecodeLimits | None = None, lanes: Lanes = ONE_LANE) -> Image:
-    """Decode a photo by its content, turned as its EXIF orientation says, in sRGB, without alpha.
+    """`read` a photo, in sRGB: RGB, uint8, (H, W, 3)."""
+    decoded = read(data, limits)
+    return decoded.in_srgb(decoded.pixels, lanes)
+
+
+def read(data: bytes, limits: DecodeLimits | None = None) -> Decoded:
+    """Decode a photo by its content.
 
     Args:
         data: JPEG, PNG, WebP or HEIC bytes; the name it came under does not matter.
         limits: caps, see `DecodeLimits`.
-        lanes: what a colour profile is applied on; the pixels are the same on any.
-
-    Returns: RGB, uint8, (H, W, 3); the longest side at most `limits.working_side`.
 
     Raises:
         ImageTooLarge: more bytes, pixels or a longer side than the limits allow.
@@ -87,7 +130,7 @@ def decode(data: bytes, limits: DecodeLimits | None = None, lanes: Lanes = ONE_L
         raise ImageTooLarge(f"The picture has {len(data) / 1e6:.1f} MB; {limits.max_bytes / 1e6:.1f} MB are allowed.")
     try:
         photo = container.photo(data)
-        pixels = _pixels(photo, limits, lanes)
+        decoded = _decoded(photo, limits)
     except (PillowImage.DecompressionBombError, PillowImage.DecompressionBombWarning, MemoryError) as error:
         raise ImageTooLarge("The picture has too many pixels.") from error
     # what Pillow and its codecs raise on damaged input
@@ -103,24 +146,24 @@ def decode(data: bytes, limits: DecodeLimits | None = None, lanes: Lanes = ONE_L
         UserWarning,
     ) as error:
         raise UndecodableImage(container.REFUSED) from error
-    return exif.turned(pixels, exif.orientation(photo.exif))
+    return replace(decoded, pixels=exif.turned(decoded.pixels, exif.orientation(photo.exif)))
 
 
-def _pixels(photo: Photo, limits: DecodeLimits, lanes: Lanes) -> Image:
-    """RGB, uint8, (H, W, 3), as they are stored; a HEIC's already turned, which libheif does."""
+def _decoded(photo: Photo, limits: DecodeLimits) -> Decoded:
+    """As it is stored; a HEIC already turned, which libheif does."""
     if photo.kind == "HEIF":
-        return _heif_pixels(photo, limits, lanes)
+        return _heif(photo, limits)
     if photo.kind == "JPEG":
-        return _jpeg_pixels(photo, limits, lanes)
+        return _jpeg(photo, limits)
     with _opened(photo, photo.coded, limits) as picture:
-        return decode_opened(picture, limits)
+        return Decoded(decode_opened(picture, limits))
 
 
-def _jpeg_pixels(photo: Photo, limits: DecodeLimits, lanes: Lanes) -> Image:
+def _jpeg(photo: Photo, limits: DecodeLimits) -> Decoded:
     with _opened(photo, photo.coded, limits) as picture:
         if picture.mode in _COLOURS:
             try:
-                return _strictly(picture, photo.coded, limits, lanes)
+                return _strictly(picture, photo.coded, limits)
             except ValueError as warning:  # of data that are missing, but also of some that are too many
                 dear = photo.in_layers and len(photo.coded) > _MAX_LAYERED_AGAIN_BYTES
                 if dear or "premature end" in str(warning).lower():
@@ -131,10 +174,10 @@ def _jpeg_pixels(photo: Photo, limits: DecodeLimits, lanes: Lanes) -> Image:
     first, second = (decode_opened(_opened(photo, data, limits), limits) for data in padded)
     if not np.array_equal(first, second):
         raise UndecodableImage(_INCOMPLETE)
-    return first
+    return Decoded(first)
 
 
-def _strictly(picture: PillowImage.Image, coded: bytes, limits: DecodeLimits, lanes: Lanes) -> Image:
+def _strictly(picture: PillowImage.Image, coded: bytes, limits: DecodeLimits) -> Decoded:
     """As `decode_opened`, bit for bit, but in less time and memory, and refused where libjpeg warns.
 
     Raises:
@@ -142,8 +185,12 @@ def _strictly(picture: PillowImage.Image, coded: bytes, limits: DecodeLimits, la
     """
     width, height = _draft(picture, limits)
     pixels = simplejpeg.decode_jpeg(coded, _COLOURS[picture.mode], min_width=width, min_height=height)
-    smaller = reduced(pixels.squeeze(2) if picture.mode == "L" else pixels, fit(width, height, limits.working_side))
-    return _in_srgb(smaller, picture.info.get("icc_profile"), lanes)
+    profile, size = picture.info.get("icc_profile"), limits.working_size(width, height)
+    if picture.mode == "RGB":
+        return _of_profile(reduced(pixels, size), profile)
+    grey = PillowImage.fromarray(reduced(pixels.squeeze(2), size))
+    grey.info["icc_profile"] = profile
+    return Decoded(np.array(_to_srgb(grey), np.uint8))
 
 
 def _opened(photo: Photo, coded: bytes, limits: DecodeLimits) -> PillowImage.Image:
@@ -154,7 +201,7 @@ def _opened(photo: Photo, coded: bytes, limits: DecodeLimits) -> PillowImage.Ima
     return picture
 
 
-def _heif_pixels(photo: Photo, limits: DecodeLimits, lanes: Lanes) -> Image:
+def _heif(photo: Photo, limits: DecodeLimits) -> Decoded:
     # Of several pictures, depth maps and the like, the primary one is the photo. A draft may be an embedded thumbnail,
     # which can show somebody else.
     opened = pillow_heif.open_heif(io.BytesIO(photo.coded), convert_hdr_to_8bit=True)
@@ -162,30 +209,15 @@ def _heif_pixels(photo: Photo, limits: DecodeLimits, lanes: Lanes) -> Image:
     check_size(picture.size, "HEIF, RGB" if picture.mode == "RGB" else "HEIF", limits)
     check_tiles(photo.coded, *picture.size)
     if picture.mode != "RGB":
-        return decode_opened(picture.to_pillow(), limits)
+        return Decoded(decode_opened(picture.to_pillow(), limits))
     # libheif's own memory, which Pillow would copy
     whole = np.asarray(picture)
-    smaller = reduced(whole, fit(whole.shape[1], whole.shape[0], limits.working_side))
-    return _in_srgb(smaller.copy() if smaller is whole else smaller, picture.info.get("icc_profile"), lanes)
+    smaller = reduced(whole, limits.working_size(whole.shape[1], whole.shape[0]))
+    return _of_profile(smaller.copy() if smaller is whole else smaller, picture.info.get("icc_profile"))
 
 
-def _in_srgb(pixels: NDArray[np.uint8], profile: bytes | None, lanes: Lanes) -> Image:
-    """As `_to_srgb`, bit for bit, with fewer copies and the halves side by side: of RGB (H, W, 3), in place, or of grey
-    (H, W)."""
-    is_grey = pixels.ndim == 2
-    transform = _transform(profile, "L" if is_grey else "RGB") if profile else None
-    rgb: Image = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB), np.uint8) if is_grey else pixels
-    if transform is None:
-        return rgb
-
-    def convert(rows: slice) -> None:
-        picture = PillowImage.fromarray(pixels[rows])
-        rgb[rows] = np.asarray(transform.apply(picture, None if is_grey else picture))
-
-    middle = (len(pixels) + 1) // 2
-    halves = [slice(middle), slice(middle, None)]
-    lanes.run([partial(convert, rows) for rows in halves if len(pixels[rows])])
-    return rgb
+def _of_profile(rgb: Image, profile: bytes | None) -> Decoded:
+    return Decoded(rgb, _transform(profile, "RGB") if profile else None)
 
 
 def _stored_as(picture: PillowImage.Image, photo: Photo) -> str:
@@ -212,8 +244,8 @@ def decode_opened(picture: PillowImage.Image, limits: DecodeLimits) -> Image:
     if "transparency" in picture.info and not picture.mode.startswith("I;16"):
         picture = picture.convert("RGBA")
     if picture.mode in ("RGB", "RGBA", "L", "LA", "CMYK"):
-        picture = _reduced(picture, limits.working_side)
-    rgb = _reduced(_to_srgb(picture), limits.working_side)
+        picture = _reduced(picture, limits)
+    rgb = _reduced(_to_srgb(picture), limits)
     return np.array(rgb, dtype=np.uint8)
 
 
@@ -224,14 +256,14 @@ def _draft(picture: PillowImage.Image, limits: DecodeLimits) -> tuple[int, int]:
     return picture.size
 
 
-def _reduced(picture: PillowImage.Image, side: int) -> PillowImage.Image:
-    size = fit(*picture.size, side)
+def _reduced(picture: PillowImage.Image, limits: DecodeLimits) -> PillowImage.Image:
+    size = limits.working_size(*picture.size)
     if size == picture.size:
         return picture
     if picture.mode not in ("RGB", "L", "CMYK"):  # Pillow knows what alpha does to a colour
         return picture.resize(size, PillowImage.Resampling.BOX, reducing_gap=2.0)
-    by = whole_steps(picture.size, size)
     # by Pillow, which needs no copy of the whole picture for it
+    by = 2 ** halvings(picture.size, size)
     pixels = np.asarray(picture.reduce(by) if by > 1 else picture)
     smaller = PillowImage.fromarray(reduced(pixels, size), picture.mode)
     smaller.info = picture.info

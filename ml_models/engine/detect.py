@@ -58,6 +58,11 @@ class Detector:
         self._score_threshold = score_threshold
 
     @property
+    def side(self) -> int:
+        """The longest side that it looks at, in pixels."""
+        return self._side
+
+    @property
     def engine(self) -> str:
         """The name of what runs it."""
         return self._network.engine

@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from . import first_look
 from .align import align, decode_chip, encode_chip, make_chip
-from .decode import DecodeLimits, decode
+from .decode import DecodeLimits, read
 from .detect import Detector, most_prominent, the_one_face
 from .errors import InferenceFailed, NotUpright
 from .eyes import EyeNetwork
@@ -27,6 +28,16 @@ T = TypeVar("T")
 
 # among the members' names: `artifacts.publish` takes no artifact of such a name
 _UPRIGHT, _PRESENTATION = "upright", "presentation"
+
+
+class _Found(NamedTuple):
+    """The picture upright; its one face, in its pixels and in those of the picture as it came, upright; what the
+    networks that look for attacks say of it."""
+
+    view: View
+    face: DetectedFace
+    as_it_came: DetectedFace
+    presentation: Presentation | None
 
 
 class EmbedsFaces(Protocol):
@@ -81,13 +92,14 @@ class Pipeline:
         """
         timings: dict[str, float] = {}
         detectors = self.presentation if examine else ()
-        view, face, presentation = self._find(data, limits, timings, lanes, detectors)
+        found = self._find(data, limits, timings, lanes, detectors)
+        view, face, presentation = found.view, found.face, found.presentation
         with _timed(timings, "quality"):
             chip = make_chip(view.image, face.landmarks)
             if stored:
                 chip = decode_chip(encode_chip(chip))
             crop = chip_crop(chip)
-            quality = measure(crop, face, limits, self.eyes, self.glasses)
+            quality = measure(crop, found.as_it_came, limits, self.eyes, self.glasses)
             # quality first: of a face too dark to tell which way up it is, "more light" is the useful advice
             require(quality)
             _require_upright(view)
@@ -114,11 +126,11 @@ class Pipeline:
             ImageError: there is no one face to speak of; the subclass says why.
             InferenceFailed: the detector failed.
         """
-        view, face, _ = self._find(data, limits, {})
-        crop = chip_crop(make_chip(view.image, face.landmarks))
-        quality = measure(crop, face, limits, self.eyes)  # glasses are no reason against a face
+        found = self._find(data, limits, {})
+        crop = chip_crop(make_chip(found.view.image, found.face.landmarks))
+        quality = measure(crop, found.as_it_came, limits, self.eyes)  # glasses are no reason against a face
         if not quality.details:
-            _require_upright(view)
+            _require_upright(found.view)
         return quality
 
     def _find(
@@ -128,19 +140,19 @@ class Pipeline:
         timings: dict[str, float],
         lanes: Lanes = ONE_LANE,
         detectors: Sequence[PresentationDetector] = (),
-    ) -> tuple[View, DetectedFace, Presentation | None]:
-        """The picture upright, its one face, and what `detectors` say of that face in the picture as it came."""
+    ) -> _Found:
         with _timed(timings, "decode"):
-            image = decode(data, self.decode_limits, lanes)
+            decoded = read(data, self.decode_limits)
         with _timed(timings, "detect"):
-            faces = self.detector.detect(image, lanes=lanes)
+            image, faces, halvings = first_look.take(self.detector, decoded, self.decode_limits.working_side, lanes)
         # their crops need no landmarks, so they need not wait for them
         looks = _looks(detectors, image, most_prominent(faces, image.shape)) if faces else {}
         works: dict[str, Callable[[], Any]] = {_UPRIGHT: partial(stand, self.detector, image, faces), **looks}
         answers = self._run(works, lanes, timings)
         view: View = answers[_UPRIGHT]
-        face = the_one_face(view.faces, view.image.shape, limits.min_face_px, limits.bystander_ratio)
-        return view, face, _agreed([answers[name] for name in looks])
+        by = 2**halvings
+        face = the_one_face(view.faces, view.image.shape, limits.min_face_px / by, limits.bystander_ratio)
+        return _Found(view, face, first_look.scaled(face, by, by), _agreed([answers[name] for name in looks]))
 
     def _embed(self, name: str, crop: Image) -> Embeddings:
         return self.members[name].embed(crop[None], self.flip)

@@ -12,7 +12,7 @@ from ml_models.engine.decode import DecodeLimits, decode, decode_opened
 from ml_models.engine.errors import ImageTooLarge, UndecodableImage
 from ml_models.engine.lanes import OneLane, T
 from tests.conftest import Portraits
-from tests.support.pictures import encoded, opened, with_orientation
+from tests.support.pictures import encoded, opened, profile_that_swaps_red_and_green, with_orientation
 
 
 @pytest.fixture(scope="module")
@@ -160,9 +160,7 @@ def test_a_colour_profile_is_applied_and_a_broken_one_ignored(picture: Image.Ima
 @pytest.mark.parametrize("fmt", ["JPEG", "PNG", "WEBP", "HEIF"])
 @pytest.mark.parametrize("mode", ["RGB", "P"])
 def test_the_colours_are_the_ones_that_the_profile_means(picture: Image.Image, fmt: str, mode: str) -> None:
-    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    # a profile whose first channel is green and whose second is red
-    swapped = srgb.replace(b"rXYZ", b"tmp!", 1).replace(b"gXYZ", b"rXYZ", 1).replace(b"tmp!", b"gXYZ", 1)
+    swapped = profile_that_swaps_red_and_green()
     if mode == "P" and fmt != "PNG":
         pytest.skip("has no palettes")
     stored = encoded(picture.convert(mode), fmt, icc_profile=swapped)
@@ -173,6 +171,31 @@ def test_a_large_picture_is_reduced_to_the_working_side(picture: Image.Image) ->
     image = decode(encoded(picture.resize((4000, 3000))), DecodeLimits(working_side=1000))
     assert image.shape == (750, 1000, 3)
     assert difference(image, picture.resize((1000, 750))) < 4
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        ((4032, 3024), (2016, 1512)),  # 12 megapixels
+        ((8064, 6049), (2016, 1512)),  # 48
+        ((3100, 2400), (1600, 1239)),  # half of it would be too small, and the whole is too large
+        ((2400, 1800), (2400, 1800)),
+        ((12_000, 9_000), (1600, 1200)),
+        ((3300, 1), (1650, 1)),
+    ],
+)
+def test_a_picture_is_halved_and_reduced_further_only_where_it_is_still_large(
+    size: tuple[int, int], expected: tuple[int, int]
+) -> None:
+    assert DecodeLimits().working_size(*size) == expected
+
+
+@pytest.mark.parametrize("fmt", ["JPEG", "PNG", "WEBP", "HEIF"])
+@pytest.mark.parametrize(("side", "expected"), [(300, (300, 400)), (250, (188, 250)), (150, (150, 200))])
+def test_every_format_comes_at_the_working_size(
+    picture: Image.Image, fmt: str, side: int, expected: tuple[int, int]
+) -> None:
+    assert decode(encoded(picture, fmt), DecodeLimits(working_side=side)).shape == (*expected, 3)
 
 
 @pytest.mark.parametrize("fmt", ["JPEG", "PNG", "WEBP", "HEIF"])

@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 import pillow_heif
-from PIL import Image, ImageEnhance
+from PIL import Image, ImageCms, ImageEnhance
 
 pillow_heif.register_heif_opener()
 
@@ -42,6 +42,12 @@ def with_orientation(image: Image.Image, orientation: int, fmt: str = "JPEG", **
     exif = Image.Exif()
     exif[0x0112] = orientation
     return encoded(image.transpose(stored) if stored is not None else image, fmt, exif=exif.tobytes(), **options)
+
+
+def profile_that_swaps_red_and_green() -> bytes:
+    """A colour profile whose first channel is green and whose second is red."""
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    return srgb.replace(b"rXYZ", b"tmp!", 1).replace(b"gXYZ", b"rXYZ", 1).replace(b"tmp!", b"gXYZ", 1)
 
 
 def side_by_side(*images: Image.Image, height: int = 512) -> Image.Image:
