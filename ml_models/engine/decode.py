@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import warnings
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
 
 import numpy as np
 import pillow_heif
@@ -13,7 +12,7 @@ import simplejpeg
 from PIL import Image as PillowImage
 from PIL import ImageCms, JpegImagePlugin
 
-from . import container, exif
+from . import colours, container, exif
 from .container import JPEG_END, Photo
 from .errors import ImageTooLarge, UndecodableImage
 from .lanes import ONE_LANE, Lanes
@@ -51,9 +50,6 @@ _PADDINGS = (b"\x55" * 64, b"\x9a" * 64)
 _NEAR_ENOUGH = 1.5
 # by Pillow's names and simplejpeg's, which reads no others
 _COLOURS = {"RGB": "RGB", "L": "GRAY"}
-# How many small profiles' transforms are kept, since setting one up takes 2 ms: phones of one make have one profile, of
-# some 500 bytes.
-_KEPT_PROFILES, _KEPT_PROFILE_BYTES = 8, 16_384
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,19 +89,7 @@ class Decoded:
             pixels: some of the photo's, perhaps reduced, (H, W, 3).
             lanes: what does the halves; the answer is the same on any.
         """
-        transform = self._transform
-        if transform is None:
-            return pixels
-        converted: Image = np.empty_like(pixels)
-
-        def convert(rows: slice) -> None:
-            picture = PillowImage.fromarray(pixels[rows])
-            converted[rows] = np.asarray(transform.apply(picture, picture))
-
-        middle = (len(pixels) + 1) // 2
-        halves = [slice(middle), slice(middle, None)]
-        lanes.run([partial(convert, rows) for rows in halves if len(pixels[rows])])
-        return converted
+        return pixels if self._transform is None else colours.converted(pixels, self._transform, lanes)
 
 
 def decode(data: bytes, limits: DecodeLimits | None = None, lanes: Lanes = ONE_LANE) -> Image:
@@ -190,7 +174,7 @@ def _strictly(picture: PillowImage.Image, coded: bytes, limits: DecodeLimits) ->
         return _of_profile(reduced(pixels, size), profile)
     grey = PillowImage.fromarray(reduced(pixels.squeeze(2), size))
     grey.info["icc_profile"] = profile
-    return Decoded(np.array(_to_srgb(grey), np.uint8))
+    return Decoded(np.array(colours.to_srgb(grey), np.uint8))
 
 
 def _opened(photo: Photo, coded: bytes, limits: DecodeLimits) -> PillowImage.Image:
@@ -217,7 +201,7 @@ def _heif(photo: Photo, limits: DecodeLimits) -> Decoded:
 
 
 def _of_profile(rgb: Image, profile: bytes | None) -> Decoded:
-    return Decoded(rgb, _transform(profile, "RGB") if profile else None)
+    return Decoded(rgb, colours.transform(profile, "RGB") if profile else None)
 
 
 def _stored_as(picture: PillowImage.Image, photo: Photo) -> str:
@@ -245,7 +229,7 @@ def decode_opened(picture: PillowImage.Image, limits: DecodeLimits) -> Image:
         picture = picture.convert("RGBA")
     if picture.mode in ("RGB", "RGBA", "L", "LA", "CMYK"):
         picture = _reduced(picture, limits)
-    rgb = _reduced(_to_srgb(picture), limits)
+    rgb = _reduced(colours.to_srgb(picture), limits)
     return np.array(rgb, dtype=np.uint8)
 
 
@@ -268,54 +252,3 @@ def _reduced(picture: PillowImage.Image, limits: DecodeLimits) -> PillowImage.Im
     smaller = PillowImage.fromarray(reduced(pixels, size), picture.mode)
     smaller.info = picture.info
     return smaller
-
-
-def _to_srgb(picture: PillowImage.Image) -> PillowImage.Image:
-    profile = picture.info.get("icc_profile")
-    if picture.mode.startswith("I;16"):
-        picture = _eight_bit(picture)
-    elif picture.mode in ("RGBA", "LA", "PA"):
-        rgba = picture.convert("RGBA")
-        # a transparent pixel has no colour of its own: lay the picture on mid-grey
-        ground = PillowImage.new("RGBA", rgba.size, (128, 128, 128, 255))
-        picture = PillowImage.alpha_composite(ground, rgba).convert("RGB")
-    if profile and picture.mode == "P":
-        picture = picture.convert("RGB")  # the profile speaks of the palette's colours
-    if profile and picture.mode in ("RGB", "L", "CMYK"):
-        converted = _apply_profile(picture, profile)
-        if converted is not None:
-            return converted
-    return picture if picture.mode == "RGB" else picture.convert("RGB")
-
-
-def _eight_bit(picture: PillowImage.Image) -> PillowImage.Image:
-    """16-bit grey in 8 bits, which Pillow's own conversion would clip to white; a transparent grey becomes mid-grey."""
-    deep = np.asarray(picture, dtype=np.uint16)
-    grey = (deep >> 8).astype(np.uint8)
-    if "transparency" in picture.info:
-        grey[deep == picture.info["transparency"]] = 128
-    return PillowImage.fromarray(grey)
-
-
-def _apply_profile(picture: PillowImage.Image, profile: bytes) -> PillowImage.Image | None:
-    transform = _transform(profile, picture.mode)
-    return transform.apply(picture) if transform else None
-
-
-def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """To sRGB, safe to share between threads; None for a profile that is damaged or another mode's."""
-    return (_kept if len(profile) <= _KEPT_PROFILE_BYTES else _set_up)(profile, mode)
-
-
-def _set_up(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-    # a chain of steps, of which 65,535 fit in half a megabyte, each computed for every colour of a table
-    if b"mpet" in profile:
-        return None
-    try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        return ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
-    except (ImageCms.PyCMSError, OSError):
-        return None  # a damaged profile is no reason to refuse a child: the pixels are read as sRGB
-
-
-_kept = lru_cache(_KEPT_PROFILES)(_set_up)
