@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from http import HTTPStatus
 from typing import Any
@@ -42,8 +43,10 @@ BODY_S = 60.0
 MAX_HELD_BYTES = 256 << 20
 # what a client may go on sending after its refusal without losing its connection
 _DRAINED_BYTES = 128 << 20
-# of calls without a picture
-_PATIENCE_S = 10.0
+# of those whose bodies have no room
+_RETRY_S = 10.0
+_CALL = admission.Kind("call", 1, overdue_s=math.inf, patience_s=10.0)
+"""Without a picture."""
 
 # by the names of their addresses; one that a release does not have is nobody's
 _PICTURES = {
@@ -77,8 +80,11 @@ class Route:
 
     lane: Lane
     name: str
-    urgency: int
-    patience_s: Callable[[], float] = field(default=lambda: _PATIENCE_S)
+    kind: admission.Kind = _CALL
+
+    def ask(self) -> None:
+        """Raises: Overloaded, if it would have to wait too long"""
+        self.lane.line.ask(self.kind.urgency, self.kind.patience())
 
 
 class Front:
@@ -89,14 +95,12 @@ class Front:
         self.held_bytes = 0
         self._ticks = Ticks()
         pictures, monitoring = Lane("pictures", threads.PICTURES), Lane("monitoring", threads.MONITORING)
-        self._others = Route(Lane("others", threads.OTHERS), "", 1)
+        self._others = Route(Lane("others", threads.OTHERS), "")
         self._pictures = {
-            path: Route(pictures, name, kind.urgency, kind.patience)
-            for name, kind in _PICTURES.items()
-            if (path := _path(name))
+            path: Route(pictures, name, kind) for name, kind in _PICTURES.items() if (path := _path(name))
         }
-        self._monitoring = {path: Route(monitoring, name, 1) for name in _MONITORING if (path := _path(name))}
-        self._monitoring[_path("healthz")] = Route(Lane("alive", threads.ALIVE), "healthz", 1)
+        self._monitoring = {path: Route(monitoring, name) for name in _MONITORING if (path := _path(name))}
+        self._monitoring[_path("healthz")] = Route(Lane("alive", threads.ALIVE), "healthz")
 
     def refuses(self, target: bytes, tell: Callable[[bytes], None]) -> bool:
         """Whether a POST to this address, in ASCII, is refused now; `tell` is called with the whole answer then, at a
@@ -105,7 +109,7 @@ class Front:
         if route is None:
             return False
         try:
-            route.lane.line.ask(route.urgency, route.patience_s())
+            route.ask()
         except Overloaded as error:
             self._ticks.after_next(partial(_refuse, route.name, time.perf_counter(), error, tell))
             return True
@@ -119,7 +123,7 @@ class Front:
         try:
             addresses.require_plain(scope)
             # before the body, for those who would only be refused after it
-            route.lane.line.ask(route.urgency, route.patience_s())
+            route.ask()
             await body.read()
             await self._served(route, scope, body, send)
         except Overloaded as error:
@@ -145,7 +149,7 @@ class Front:
 
     async def _served(self, route: Route, scope: Scope, body: _Arriving, send: Send) -> None:
         loop, line = asyncio.get_running_loop(), route.lane.line
-        turn = await _place(line, route, body)
+        turn = await _place(route, body)
         answer: asyncio.Future[Answer] = loop.create_future()
 
         def give(given: Answer) -> None:
@@ -191,7 +195,7 @@ class _Arriving:
         self._front.held_bytes += len(piece)
         self.pieces.append(piece)
         if self._front.held_bytes > MAX_HELD_BYTES:
-            raise Overloaded(_PATIENCE_S)
+            raise Overloaded(_RETRY_S)
 
     async def drain(self) -> None:
         """Read what is left and forget it: the client comes to reading its answer, and to its next request."""
@@ -222,19 +226,25 @@ class _Arriving:
         return piece
 
 
-async def _place(line: Line, route: Route, body: _Arriving) -> Turn:
+async def _place(route: Route, body: _Arriving) -> Turn:
     """A place in a thread. Raises: Overloaded, _Gone"""
-    loop, came, patience_s = asyncio.get_running_loop(), asyncio.Event(), route.patience_s()
+    line, kind, loop, came = route.lane.line, route.kind, asyncio.get_running_loop(), asyncio.Event()
 
     def wake() -> None:
         loop.call_soon_threadsafe(came.set)
 
-    turn = line.join(route.urgency, patience_s, wake)
-    if turn.since is not None:
-        return turn
+    turn = line.join(kind.urgency, kind.patience(), wake, kind.long_s())
+    if turn.since is None:
+        with metrics.waiting(kind.name):
+            await _come(turn, came, route, body)
+    return turn
+
+
+async def _come(turn: Turn, came: asyncio.Event, route: Route, body: _Arriving) -> None:
+    line = route.lane.line
     waits = [asyncio.ensure_future(wait) for wait in (came.wait(), body.gone())]
     try:
-        done, _ = await asyncio.wait(waits, timeout=patience_s, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait(waits, timeout=route.kind.patience(), return_when=asyncio.FIRST_COMPLETED)
         if waits[1] in done:
             raise _Gone
         if not came.is_set():
@@ -245,7 +255,6 @@ async def _place(line: Line, route: Route, body: _Arriving) -> Turn:
     finally:
         for wait in waits:
             wait.cancel()
-    return turn
 
 
 def _work(

@@ -77,7 +77,11 @@ else:
         multiprocess_mode="livesum",
     )
     _WAITING = LiveGauge(
-        "ml_models_waiting", "Who waits for a core.", ["kind"], registry=_REGISTRY, multiprocess_mode="livesum"
+        "ml_models_waiting",
+        "Who waits for a core, or for a thread before it.",
+        ["kind"],
+        registry=_REGISTRY,
+        multiprocess_mode="livesum",
     )
 
 

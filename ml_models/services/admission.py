@@ -47,6 +47,10 @@ class Kind:
     def patience(self) -> float:
         return float(conf.get("MAX_WAIT_S")) if self.patience_s is None else self.patience_s
 
+    def long_s(self) -> float:
+        """After so long in the line a share of the places is for it; see `Line.join`."""
+        return self.patience() / 2 if math.isfinite(self.overdue_s) else math.inf
+
 
 VERIFY = Kind("verify", 1, overdue_s=0.05)
 """Somebody stands before a door."""
@@ -102,7 +106,7 @@ def admitted(kind: Kind) -> Iterator[Lanes]:
     process = current()
     until = time.monotonic() + kind.patience()
     came = threading.Event()
-    turn = process.line.join(kind.urgency, kind.patience(), came.set)
+    turn = process.line.join(kind.urgency, kind.patience(), came.set, kind.long_s())
     try:
         with metrics.waiting(kind.name), tracing.span("wait"):
             # a place that comes at the very end is taken all the same

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import json
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +19,9 @@ import requests
 from django.core.cache import cache
 from rest_framework.authtoken.models import Token
 
+from backend_easy import threads
 from backend_easy.front import Front
+from ml_models import metrics
 from ml_models.exceptions import Overloaded
 from ml_models.models import Verification
 from ml_models.services import admission
@@ -210,6 +213,71 @@ def test_a_client_that_hangs_up_while_it_waits_is_not_served(
         assert {work.result().json()["decision"] for work in served} == {"match"}
     assert verify(server, key, portraits.eileen_collins).json()["decision"] == "match"
     assert Verification.objects.count() == SLOTS + 2
+
+
+async def post(front: Front, path: str) -> int:
+    """The status."""
+    came, sent = [{"type": "http.request", "body": b""}], list[int]()
+
+    async def receive() -> dict[str, Any]:
+        if not came:
+            await asyncio.Event().wait()
+        return came.pop()
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message.get("status", 0))
+
+    scope = {"type": "http", "method": "POST", "http_version": "1.1", "path": path, "raw_path": path.encode()}
+    await front({**scope, "query_string": b"", "headers": []}, receive, send)
+    return sent[0]
+
+
+def test_who_waits_for_a_thread_is_counted_among_those_who_wait() -> None:
+    go_on, line = threading.Event(), 'ml_models_waiting{kind="verify"} '
+
+    def application(environ: dict[str, Any], start: Any) -> list[bytes]:
+        go_on.wait(20)
+        start("200 OK", [])
+        return []
+
+    def waiting() -> float:
+        told = metrics.exposition([]).decode().splitlines()
+        return sum(float(each.removeprefix(line)) for each in told if each.startswith(line))
+
+    async def more_than_threads() -> tuple[float, list[int]]:
+        front = Front(application)
+        calls = [asyncio.ensure_future(post(front, VERIFY)) for _ in range(threads.PICTURES + 3)]
+        await asyncio.sleep(0.1)
+        counted = waiting()
+        go_on.set()
+        return counted, await asyncio.gather(*calls)
+
+    before = waiting()
+    counted, statuses = asyncio.run(more_than_threads())
+    assert (counted - before, waiting(), set(statuses)) == (3, before, {200})
+
+
+def test_an_enrolment_is_served_though_verifies_keep_coming(settings: Any) -> None:
+    settings.ML_MODELS = {**settings.ML_MODELS, "MAX_WAIT_S": 2.0}
+
+    def application(environ: dict[str, Any], start: Any) -> list[bytes]:
+        time.sleep(0.02)
+        start("200 OK", [])
+        return []
+
+    async def beside_verifies() -> tuple[int, set[int]]:
+        front, statuses = Front(application), set[int]()
+
+        async def again_and_again() -> None:
+            while not enrolment.done():
+                statuses.add(await post(front, VERIFY))
+
+        rush = [asyncio.ensure_future(again_and_again()) for _ in range(threads.PICTURES + 2)]
+        enrolment = asyncio.ensure_future(post(front, "/api/v1/face/enroll"))
+        await asyncio.gather(*rush)
+        return await enrolment, statuses
+
+    assert asyncio.run(beside_verifies()) == (200, {200})
 
 
 def test_a_target_that_is_a_whole_url_is_read_as_any_other() -> None:

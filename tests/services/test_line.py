@@ -59,6 +59,23 @@ def test_the_more_urgent_go_first_and_of_one_kind_whose_patience_ends_first() ->
     line.join(1, LONG_S, _nobody)
 
 
+def test_while_the_more_urgent_keep_coming_every_fourth_place_is_for_who_has_waited_long() -> None:
+    line, order = Line(1), ["first"]
+    turns = {"first": line.join(1, LONG_S, _nobody)}
+
+    def join(name: str, kind: int, long_s: float) -> None:
+        turns[name] = line.join(kind, LONG_S, lambda: order.append(name), long_s)
+
+    join("shadow", 3, float("inf"))
+    join("enrolment", 2, 0.01)
+    join("newer enrolment", 2, 30.0)
+    time.sleep(0.02)
+    for number in range(10):
+        join(f"verify {number}", 1, 30.0)
+        line.leave(turns[order[-1]])
+    assert [name.partition(" ")[0] for name in order[1:]] == ["verify"] * 3 + ["enrolment"] + ["verify"] * 6
+
+
 def test_who_would_wait_longer_than_its_patience_is_refused_at_once(measured: Callable[..., Line]) -> None:
     line = measured(1)
     held = line.join(1, LONG_S, _nobody)
@@ -111,3 +128,12 @@ def test_in_a_flood_one_waits_for_each_place_that_is_about_to_be_free(measured: 
         line.join(1, LONG_S, lambda: None)
     with pytest.raises(Overloaded):
         line.join(1, LONG_S, lambda: None)
+
+
+def test_a_refusal_does_not_reckon_with_those_who_have_gone(measured: Callable[..., Line]) -> None:
+    line = measured(1, 0.1)
+    line.join(1, LONG_S, _nobody)
+    line.join(1, LONG_S, lambda: None)  # goes before those who leave, and stays
+    for _ in range(30):
+        line.leave(line.join(2, LONG_S, lambda: None))
+    assert line.refusal().retry_after_s == 1
