@@ -93,6 +93,7 @@ class Front:
     def __init__(self, application: Application) -> None:
         self._application = application
         self.held_bytes = 0
+        self.arriving: set[_Arriving] = set()
         self._ticks = Ticks()
         pictures, monitoring = Lane("pictures", threads.PICTURES), Lane("monitoring", threads.MONITORING)
         self._others = Route(Lane("others", threads.OTHERS), "")
@@ -170,7 +171,8 @@ class _Arriving:
 
     def __init__(self, front: Front, scope: Scope, receive: Receive) -> None:
         self.pieces: Pieces = deque()
-        self._front, self._receive, self._size, self._ended = front, receive, 0, False
+        self.size = 0
+        self._front, self._receive, self._ended, self._refused = front, receive, False, False
         headers = dict(scope["headers"])
         length = headers.get(b"content-length", b"0")
         self._limit = int(conf.get("MAX_REQUEST_BYTES"))
@@ -180,22 +182,36 @@ class _Arriving:
     async def read(self) -> None:
         """All of it, up to one byte more than a request may have.
 
-        Raises: _Gone, _Late, Overloaded
+        Raises: _Late, Overloaded
         """
+        self._front.arriving.add(self)
         try:
-            async with asyncio.timeout(BODY_S):
-                while self._wanted and not self._ended and self._size <= self._limit:
+            async with asyncio.timeout(BODY_S) as self._until:
+                while self._wanted and not self._ended and self.size <= self._limit and not self._refused:
                     await self._read_piece()
-        except TimeoutError:
-            raise _Late from None
+        except (TimeoutError, _Gone):  # a server may give up before us, and say that the client has gone
+            if not self._refused:
+                raise _Late from None
+        finally:
+            self._front.arriving.discard(self)
+        if self._refused:
+            raise Overloaded(_RETRY_S)
 
     async def _read_piece(self) -> None:
         piece = await self._next()
-        self._size += len(piece)
+        self.size += len(piece)
         self._front.held_bytes += len(piece)
         self.pieces.append(piece)
         if self._front.held_bytes > MAX_HELD_BYTES:
-            raise Overloaded(_RETRY_S)
+            # not whoever comes last: few that send much and never end would keep everybody out
+            max([self, *self._front.arriving], key=lambda body: body.size)._refuse()
+
+    def _refuse(self) -> None:
+        self._refused = True
+        self.forget()
+        self._front.arriving.discard(self)
+        if not self._until.expired():
+            self._until.reschedule(0)
 
     async def drain(self) -> None:
         """Read what is left and forget it: the client comes to reading its answer, and to its next request."""
@@ -213,8 +229,8 @@ class _Arriving:
             pass
 
     def forget(self) -> None:
-        self._front.held_bytes -= self._size
-        self._size = 0
+        self._front.held_bytes -= self.size
+        self.size = 0
         self.pieces = deque()  # a thread may be reading the other one
 
     async def _next(self) -> bytes:

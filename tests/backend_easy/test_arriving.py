@@ -19,13 +19,17 @@ LIMIT = 20
 class Client:
     """Sends its pieces, the last one as such if `ends`, and nothing more until the service gives up."""
 
-    def __init__(self, pieces: Iterable[bytes], ends: bool = False, length: int | None = None) -> None:
-        self.left, self.ends, self.asked = list(pieces), ends, 0
+    def __init__(
+        self, pieces: Iterable[bytes], ends: bool = False, length: int | None = None, given_up: bool = False
+    ) -> None:
+        self.left, self.ends, self.asked, self.given_up = list(pieces), ends, 0, given_up
         self.sent: list[dict[str, Any]] = []
         self.headers = [] if length is None else [(b"content-length", str(length).encode())]
 
     async def receive(self) -> dict[str, Any]:
         self.asked += 1
+        if not self.left and self.given_up:
+            return {"type": "http.disconnect"}
         if not self.left:
             await asyncio.Event().wait()
         piece = self.left.pop(0)
@@ -77,6 +81,13 @@ def test_a_body_that_does_not_end_is_refused_and_forgotten(service: Front, read:
     assert client.asked == 2  # nobody waits for the rest of it
 
 
+def test_a_body_that_the_server_gives_up_first_is_the_client_s_to_mend(service: Front, read: list[bytes]) -> None:
+    """gunicorn does after WEB_TIMEOUT, and says no more than that the client has gone."""
+    client = Client([b"abc"], given_up=True)
+    asyncio.run(client.call(service))
+    assert (client.answer, read, service.held_bytes) == ((400, "invalid_request"), [], 0)
+
+
 def test_more_bytes_than_a_process_holds_are_refused(
     service: Front, read: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -93,6 +104,27 @@ def test_more_bytes_than_a_process_holds_are_refused(
     slow, other = asyncio.run(beside_another())
     assert (other.answer, read, service.held_bytes) == ((503, "overloaded"), [], 0)
     assert slow.answer == (400, "invalid_request")
+
+
+def test_large_bodies_that_do_not_end_keep_nobody_out(
+    service: Front, read: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(front, "MAX_HELD_BYTES", 24)
+
+    async def beside_large_ones() -> tuple[list[Client], list[Client]]:
+        large = [Client([b"x" * size]) for size in (12, 11)]
+        waiting = [asyncio.ensure_future(client.call(service)) for client in large]
+        await asyncio.sleep(0.02)
+        small = [Client([b"y", b"y" * 2], ends=True) for _ in range(3)]
+        for client in small:
+            await client.call(service)
+        await asyncio.gather(*waiting)
+        return large, small
+
+    large, small = asyncio.run(beside_large_ones())
+    assert [client.sent[0]["status"] for client in small] == [200] * 3
+    assert [client.answer for client in large] == [(503, "overloaded"), (400, "invalid_request")]
+    assert (read, service.held_bytes) == ([b"yyy"] * 3, 0)
 
 
 @pytest.mark.parametrize("length", [None, 200])
