@@ -1,6 +1,7 @@
 """gunicorn's ASGI worker, with what it leaves to others: what is no HTTP is answered with a problem document, a client
-that never comes to the end of its headers is not waited for, and no request is lost on a connection that was idle. And
-who is refused because too many come costs no more than reading its bytes.
+that never comes to the end of its headers is not waited for, no request is lost on a connection that was idle, and a
+crowd that connects at once is not kept waiting. And who is refused because too many come costs no more than reading its
+bytes.
 
 They reach into gunicorn's protocol class, whose version requirements.txt pins; tests/backend_easy/test_front.py,
 test_worker.py and test_refusals.py notice when a later one has moved.
@@ -13,6 +14,7 @@ import json
 from http import HTTPStatus
 from typing import Any
 
+from gunicorn.asgi.parser import ParseError
 from gunicorn.asgi.protocol import ASGIProtocol
 from gunicorn.workers import gasgi
 
@@ -22,10 +24,14 @@ HEAD_S = 30.0
 # of the time that gunicorn gives a process to end: how long an idle connection may be used. A proxy that keeps its
 # own for less loses no request, and what remains is for the last answers.
 _LAST_SHARE = 0.6
+# A body may come in so many pieces of any size. A small one costs more than its bytes, and everybody waits for it.
+_PIECES, _PIECE_BYTES = 1000, 64
+# before the loop looks at anything else; without a file left, it logs as many errors a second
+_ACCEPTED = 16
 # gunicorn's own words may repeat the request
 _NOT_HTTP = (
     "The request is not HTTP/1.1 as this service reads it. Escape what is not ASCII in the address. Its first line may "
-    "have 4,094 bytes, each of 100 headers 8,190; the only transfer coding is chunked."
+    "have 4,094 bytes, each of 100 headers 8,190; the only transfer coding is chunked, in chunks of 64 bytes or more."
 )
 
 
@@ -98,9 +104,22 @@ class Protocol(ASGIProtocol):
         elif not self.worker.alive:
             self._keepalive_timeout()
 
+    def _resume_reading(self) -> None:
+        # requests that came before their turn are answered first, or each answer would bring more of them
+        if self._http1_buffered() <= self._max_buffer_size:
+            super()._resume_reading()
+
     def _on_headers_complete(self) -> Any:
         self._head_timer.cancel()
+        self._pieces, self._body_bytes = 0, 0
         return super()._on_headers_complete()
+
+    def _on_body(self, piece: Any) -> None:
+        self._pieces += 1
+        self._body_bytes += len(piece)
+        if self._pieces > _PIECES and self._body_bytes < _PIECE_BYTES * self._pieces:
+            raise ParseError("chunks that are too small")
+        super()._on_body(piece)
 
     def _handle_h1c_exception(self, error: Exception) -> bool:
         """A Content-Length of more than 4,300 digits, of which Python makes no number."""
@@ -154,6 +173,18 @@ class Worker(gasgi.ASGIWorker):
     def init_process(self) -> None:
         gasgi.ASGIProtocol = Protocol  # what the worker makes of each connection
         super().init_process()
+
+    def _setup_event_loop(self) -> None:
+        super()._setup_event_loop()
+        create = self.loop.create_server
+
+        async def create_server(*args: Any, **kwargs: Any) -> Any:
+            server = await create(*args, **kwargs, backlog=_ACCEPTED)
+            # asyncio has listened anew: of more clients who come at once, each would wait a second or three
+            kwargs["sock"].listen(self.cfg.backlog)
+            return server
+
+        self.loop.create_server = create_server
 
     async def _shutdown(self) -> None:
         for connection in self.connections:

@@ -7,7 +7,8 @@ import runpy
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
+from pathlib import Path
 
 import psutil
 import pytest
@@ -67,6 +68,17 @@ def test_what_is_no_HTTP_is_the_client_s_to_mend_and_is_told_what_there_may_be(s
     assert (problem["code"], "chunked" in problem["detail"]) == ("invalid_request", True)
 
 
+def test_a_body_in_very_many_very_small_chunks_is_not_read(server: Server) -> None:
+    """Each costs the loop more than a hundred bytes would: one client would keep everybody waiting."""
+    head = b"POST /healthz HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+    problem = json.loads(server.raw(head + b"2\r\nab\r\n" * 2000).partition(b"\r\n\r\n")[2])
+    assert (problem["code"], "64 bytes" in problem["detail"]) == ("invalid_request", True)
+    few, large = b"2\r\nab\r\n" * 900, (b"50\r\n" + b"a" * 0x50 + b"\r\n") * 2000
+    for chunks in (few, large):
+        answered = server.raw(head.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n") + chunks + b"0\r\n\r\n")
+        assert b"64 bytes" not in answered
+
+
 @pytest.mark.parametrize("charset", ["charset=rot13", "charset=zlib", "charset*=none''x"])
 def test_no_charset_that_a_client_names_breaks_a_call(server: Server, charset: str) -> None:
     with closing(socket.create_connection(("127.0.0.1", server.port), timeout=20)) as connection:
@@ -80,6 +92,42 @@ def test_who_asks_for_a_web_socket_is_answered_in_HTTP(server: Server) -> None:
     with closing(socket.create_connection(("127.0.0.1", server.port), timeout=20)) as connection:
         connection.sendall(PROBE[:-2] + f"{head}dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode())
         assert answer(connection)
+
+
+def test_a_crowd_connects_at_once_while_the_process_is_busy(server: Server) -> None:
+    """Whom the kernel has no room for asks again after a second."""
+    worker = server.worker
+    worker.suspend()
+    try:
+        crowd = [socket.create_connection(("127.0.0.1", server.port), timeout=0.9) for _ in range(300)]
+    finally:
+        worker.resume()
+    with ExitStack() as opened:
+        for connection in crowd:
+            opened.enter_context(closing(connection)).settimeout(20)
+        for connection in crowd:
+            connection.sendall(PROBE)
+            assert answer(connection)
+
+
+def test_without_a_file_left_the_connections_that_there_are_go_on(server: Server) -> None:
+    worker = server.worker
+    soft, hard = worker.rlimit(psutil.RLIMIT_NOFILE)
+    with closing(idle(server)) as used:
+        used_ones = {int(file.name) for file in Path(f"/proc/{worker.pid}/fd").iterdir()}
+        worker.rlimit(psutil.RLIMIT_NOFILE, (min({*range(1000)} - used_ones), hard))
+        try:
+            with closing(socket.create_connection(("127.0.0.1", server.port), timeout=20)) as new:
+                time.sleep(1.5)
+                used.sendall(PROBE)
+                assert answer(used)
+                worker.rlimit(psutil.RLIMIT_NOFILE, (soft, hard))
+                new.sendall(PROBE)
+                assert answer(new)
+        finally:
+            worker.rlimit(psutil.RLIMIT_NOFILE, (soft, hard))
+    # each attempt of the loop's says so with a traceback, in which nobody is answered
+    assert 1 <= server.log.read_text().count("out of system resource") < 100
 
 
 def test_a_process_that_stops_answers_what_comes_on_an_idle_connection_and_ends(server: Server) -> None:
