@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import socket
 import struct
+import time
 from typing import Any, ClassVar, TypeVar
 
 import dj_database_url
 import psycopg
+import psycopg_pool
 from psycopg import errors
 from psycopg.abc import PQGen
 
@@ -62,6 +64,29 @@ class ServingConnection(psycopg.Connection[Any]):
             if ServingConnection._silent or not lives(self.info.host, self.info.port):
                 raise
         return super().wait(gen, interval, PATIENCE_S - _FIRST_PATIENCE_S)
+
+
+class Pool(psycopg_pool.ConnectionPool[ServingConnection]):
+    """A pool that replaces all the connections that a restarted server has closed before the first request gives up.
+    psycopg's own sleeps for a second once it has found two."""
+
+    def __init__(self, *args: Any, check: Any = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)  # `check` is what it would sleep after
+
+    def getconn(self, timeout: float | None = None) -> ServingConnection:
+        until = time.monotonic() + (self.timeout if timeout is None else timeout)
+        while True:
+            connection = super().getconn(until - time.monotonic())
+            try:
+                self.check_connection(connection)
+            except psycopg.Error:
+                self.putconn(connection)
+            else:
+                return connection
+
+
+# Django makes its pools of this one
+psycopg_pool.ConnectionPool = Pool  # type: ignore[assignment, misc]
 
 
 def lives(host: str, port: int) -> bool:

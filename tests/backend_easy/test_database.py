@@ -102,7 +102,7 @@ def test_every_connection_has_timeouts_those_of_requests_are_short(
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("pool", [1, 0])
+@pytest.mark.parametrize("pool", [8, 1, 0])
 def test_a_connection_that_broke_while_it_was_idle_is_replaced_before_it_is_used(
     proxied: tuple[Blackhole, str], pool: int
 ) -> None:
@@ -118,6 +118,8 @@ def test_a_connection_that_broke_while_it_was_idle_is_replaced_before_it_is_used
     try:
         assert ask() == (1,)
         served.close_if_unusable_or_obsolete()  # a request has ended
+        if pool:
+            served.pool.wait()  # until all of them are there
         proxy.restore()
         assert ask() == (1,)
     finally:
