@@ -59,13 +59,13 @@ def asked(kiosk: APIClient, settings: Any, monkeypatch: pytest.MonkeyPatch) -> l
     """Attestation is asked for; every picture that is decoded from now on."""
     settings.ML_MODELS = {**settings.ML_MODELS, "ATTESTATION": f"{__name__}.Phones"}
     seen: list[bytes] = []
-    original = decode.decode
+    original = decode.read
 
     def noting(data: bytes, *args: Any) -> Any:
         seen.append(data)
         return original(data, *args)
 
-    monkeypatch.setattr(pipeline, "decode", noting)
+    monkeypatch.setattr(pipeline, "read", noting)
     return seen
 
 

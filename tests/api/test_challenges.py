@@ -40,13 +40,13 @@ def child(served: EnsembleConfig, service: APIClient, portraits: Portraits) -> s
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """Every picture that was decoded."""
     seen: list[bytes] = []
-    original = decode.decode
+    original = decode.read
 
     def noting(data: bytes, *args: Any) -> Any:
         seen.append(data)
         return original(data, *args)
 
-    monkeypatch.setattr(pipeline, "decode", noting)
+    monkeypatch.setattr(pipeline, "read", noting)
     return seen
 
 
