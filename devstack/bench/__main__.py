@@ -69,6 +69,7 @@ def measure(runs: int, seconds: float, verifies: int, identifications: int) -> d
         large = pictures.measure(service, picture, max(1, runs // 4))
         say("  one client …")
         one = load.run(verify, crowd.port(), seconds / 4, clients=1, probed=False)
+        pictures_ms = crowd.pictures_ms(len(one.of(200)))
         say("  many clients …")
         throughput = crowd.throughput(verify, seconds / 4)
         say("  more than can be answered …")
@@ -82,7 +83,7 @@ def measure(runs: int, seconds: float, verifies: int, identifications: int) -> d
         slow = crowd.beside_slow_clients(verify, seconds / 2)
         say("  memory …")
         growth = crowd.growth(verify, verifies) if verifies else None
-    face = networks.with_verify(face, one.of(200))
+    face = networks.with_verify(face, one.of(200), pictures_ms)
     many = {"throughput": throughput, "overload": overload, "slow": slow, "growth": growth}
     faces = {"face": face, "pictures": large, "challenged": steps, "rosters": searched}
     return {"machine": machine, **faces, "crowd": many}

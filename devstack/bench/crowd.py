@@ -25,6 +25,13 @@ def port() -> int:
     return urlsplit(os.environ["DEVSTACK_URL"]).port or 80
 
 
+def pictures_ms(count: int) -> list[float]:
+    """What the pictures of the latest verifies took, as their audit rows say."""
+    from ml_models.models import Verification
+
+    return [row.timings_ms["pictures"] for row in Verification.objects.order_by("-at")[:count]]
+
+
 def throughput(request: bytes, seconds: float) -> dict[str, Any]:
     """Good answers a second, and milliseconds, by the number of clients that ask again as soon as they are answered."""
     figures = {}

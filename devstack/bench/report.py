@@ -60,7 +60,7 @@ def _face(face: dict[str, Any]) -> Rows:
     rows: Rows = [("the networks' own sum: the limit", _1(face["limit_ms"]), "1")]
     rows += [(name.replace("_", " "), _1(face[f"{name}_ms"]), _2(face[f"{name}_to_limit"])) for name in names]
     rows += [
-        ("around the extraction", _1(face["around_ms"]), ""),
+        ("around the pictures", _1(face["around_ms"]), ""),
         ("verify, p95 / p50", _2(face["verify_p95_to_p50"]), ""),
     ]
     return rows

@@ -19,7 +19,7 @@ from .storage import Progress, storage, stored_sha256
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 # Names of the steps that an attempt's timings list beside its networks: an artifact of such a name would replace one.
-_STEPS = {"decode", "detect", "upright", "presentation", "quality", "roster", "search", "total"}
+_STEPS = {"decode", "detect", "upright", "presentation", "quality", "pictures", "roster", "search", "total"}
 
 
 def publish(

@@ -84,8 +84,9 @@ def _verify(
     dropped = attempt.dropped
     lockout.require_free(template.lock_left, template.slow_left)
     with tracing.span("verify.pictures"):
+        began = time.perf_counter()
         live, shown = liveness.take(attempt, caller, version, "verify", subject_id, answer, images)
-        timings = steps_ms(shown)
+        timings = steps_ms(shown) | {"pictures": (time.perf_counter() - began) * 1000}
         tracing.note_steps(timings)
     with tracing.span("verify.decide"):
         decision = attempt.decide(version, template)

@@ -77,7 +77,7 @@ def test_what_the_file_says_of_itself_becomes_the_row(bucket: str, model: Path) 
     assert np.array_equal(row.golden_vectors, expected)
 
 
-@pytest.mark.parametrize("name", ["presentation", "upright", "total"])
+@pytest.mark.parametrize("name", ["presentation", "upright", "pictures", "total"])
 def test_a_name_that_times_are_told_by_is_refused(bucket: str, model: Path, name: str) -> None:
     with pytest.raises(CommandError, match="under another name"):
         publish(model, name)

@@ -88,7 +88,7 @@ def test_the_page_has_every_figure_that_the_terminal_has() -> None:
         **{f"{call}_to_limit": 0.5 for call in calls},
         "openvino_to_other": {"sface": 0.55},
     }
-    face = networks.with_verify(face, [0.03844] * 9 + [0.04497])
+    face = networks.with_verify(face, [0.03844] * 9 + [0.04497], [31.0] * 10)
     flood = {
         "goodput_to_capacity": 0.91,
         "goodput_to_capacity_beside_the_generator": 0.93,
