@@ -8,6 +8,7 @@ the wait for a server whose kernel still acknowledges them.
 
 from __future__ import annotations
 
+import select
 import socket
 import struct
 import time
@@ -78,11 +79,20 @@ class Pool(psycopg_pool.ConnectionPool[ServingConnection]):
         while True:
             connection = super().getconn(until - time.monotonic())
             try:
-                self.check_connection(connection)
-            except psycopg.Error:
+                if _says_something(connection):
+                    self.check_connection(connection)
+            except (OSError, psycopg.Error):
                 self.putconn(connection)
             else:
                 return connection
+
+
+def _says_something(connection: ServingConnection) -> bool:
+    """Whether there is something to read that nobody asked for: a server that has closed it, most of all. To ask each
+    time would cost every request a round trip."""
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
 
 
 # Django makes its pools of this one

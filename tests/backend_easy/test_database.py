@@ -133,3 +133,22 @@ def test_a_command_has_the_timeouts_of_a_job() -> None:
     with connection.cursor() as cursor:
         cursor.execute("SHOW statement_timeout")
         assert cursor.fetchone() == ("15min",)
+
+
+@pytest.mark.django_db
+def test_a_server_that_has_said_nothing_is_not_asked_before_each_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would be a round trip each time."""
+    asked: list[Any] = []
+    monkeypatch.setattr(database.Pool, "check_connection", asked.append)
+    handler = ConnectionHandler({"default": database.configured(os.environ["DATABASE_URL"], 1, None)})
+    served: Any = handler["default"]
+    try:
+        for _ in range(3):
+            with served.cursor() as cursor:
+                cursor.execute("SELECT 1")
+            served.close_if_unusable_or_obsolete()
+            served.close()
+        assert asked == []
+    finally:
+        served.close()
+        served.close_pool()
