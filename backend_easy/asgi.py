@@ -18,7 +18,8 @@ if not settings.configured:
 
 _wsgi = handler.application()  # before what follows: it sets Django up
 
-from .front import Front, Receive, Send  # noqa: E402
+from .arriving import Receive  # noqa: E402
+from .front import Front, Send  # noqa: E402
 from .wsgi_call import Scope  # noqa: E402
 
 _front = Front(_wsgi)

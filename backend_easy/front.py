@@ -12,10 +12,8 @@ import json
 import logging
 import math
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from http import HTTPStatus
@@ -23,28 +21,21 @@ from typing import Any
 
 from django.urls import NoReverseMatch, reverse
 
-from ml_models import conf, metrics
+from ml_models import metrics
 from ml_models.api.errors import CODES, CONTENT_TYPE, document, retry_after
 from ml_models.exceptions import Overloaded
 from ml_models.services import admission
 from ml_models.services.line import Line, Turn
 
 from . import addresses, threads
-from .refusals import DRAINED_S, TICK_S, Ticks, due
+from .arriving import Bodies, Body, Gone, Late, Receive
+from .refusals import TICK_S, Ticks, due
 from .wsgi_call import Answer, Application, Pieces, Scope, call
 
 logger = logging.getLogger(__name__)
 
-Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
-# A request that has not come whole by then is given up; the bytes of all bodies that are held, or are coming.
-BODY_S = 60.0
-MAX_HELD_BYTES = 256 << 20
-# what a client may go on sending after its refusal without losing its connection
-_DRAINED_BYTES = 128 << 20
-# of those whose bodies have no room
-_RETRY_S = 10.0
 _CALL = admission.Kind("call", 1, overdue_s=math.inf, patience_s=10.0)
 """Without a picture."""
 
@@ -56,14 +47,6 @@ _PICTURES = {
     "quality": admission.LOOK,
 }
 _MONITORING = ("readyz", "metrics")
-
-
-class _Gone(Exception):
-    """The client has hung up."""
-
-
-class _Late(Exception):
-    """The body did not come in time."""
 
 
 class Lane:
@@ -92,8 +75,7 @@ class Front:
 
     def __init__(self, application: Application) -> None:
         self._application = application
-        self.held_bytes = 0
-        self.arriving: set[_Arriving] = set()
+        self.bodies = Bodies()
         self._ticks = Ticks()
         pictures, monitoring = Lane("pictures", threads.PICTURES), Lane("monitoring", threads.MONITORING)
         self._others = Route(Lane("others", threads.OTHERS), "")
@@ -120,7 +102,7 @@ class Front:
         began = time.perf_counter()
         scope = addresses.in_origin_form(scope)
         route = self._route(scope)
-        body = _Arriving(self, scope, receive)
+        body = Body(self.bodies, scope, receive)
         try:
             addresses.require_plain(scope)
             # before the body, for those who would only be refused after it
@@ -134,10 +116,10 @@ class Front:
             await _send(send, _problem(error.code, str(error), retry_after(error.retry_after_s)))
         except addresses.OddAddress as error:
             await _send(send, _problem("invalid_request", str(error)))
-        except _Late:
+        except Late:
             await _send(send, _problem("invalid_request", "The body did not arrive whole in time. Send it again."))
             return  # without the rest of it, the server closes the connection
-        except _Gone:
+        except Gone:
             return
         finally:
             body.forget()
@@ -148,7 +130,7 @@ class Front:
         pictures = self._pictures if scope["method"] == "POST" else {}
         return pictures.get(path) or self._monitoring.get(path) or self._others
 
-    async def _served(self, route: Route, scope: Scope, body: _Arriving, send: Send) -> None:
+    async def _served(self, route: Route, scope: Scope, body: Body, send: Send) -> None:
         loop, line = asyncio.get_running_loop(), route.lane.line
         turn = await _place(route, body)
         answer: asyncio.Future[Answer] = loop.create_future()
@@ -166,84 +148,8 @@ class Front:
         await _send(send, await answer)
 
 
-class _Arriving:
-    """A request's body, from the first byte to the last one that anybody wants."""
-
-    def __init__(self, front: Front, scope: Scope, receive: Receive) -> None:
-        self.pieces: Pieces = deque()
-        self.size = 0
-        self._front, self._receive, self._ended, self._refused = front, receive, False, False
-        headers = dict(scope["headers"])
-        length = headers.get(b"content-length", b"0")
-        self._limit = int(conf.get("MAX_REQUEST_BYTES"))
-        # of one that says that it is too large nothing is read: Django refuses it by its length
-        self._wanted = not length.isdigit() or int(length) <= self._limit
-
-    async def read(self) -> None:
-        """All of it, up to one byte more than a request may have.
-
-        Raises: _Late, Overloaded
-        """
-        self._front.arriving.add(self)
-        try:
-            async with asyncio.timeout(BODY_S) as self._until:
-                while self._wanted and not self._ended and self.size <= self._limit and not self._refused:
-                    await self._read_piece()
-        except (TimeoutError, _Gone):  # a server may give up before us, and say that the client has gone
-            if not self._refused:
-                raise _Late from None
-        finally:
-            self._front.arriving.discard(self)
-        if self._refused:
-            raise Overloaded(_RETRY_S)
-
-    async def _read_piece(self) -> None:
-        piece = await self._next()
-        self.size += len(piece)
-        self._front.held_bytes += len(piece)
-        self.pieces.append(piece)
-        if self._front.held_bytes > MAX_HELD_BYTES:
-            # not whoever comes last: few that send much and never end would keep everybody out
-            max([self, *self._front.arriving], key=lambda body: body.size)._refuse()
-
-    def _refuse(self) -> None:
-        self._refused = True
-        self.forget()
-        self._front.arriving.discard(self)
-        if not self._until.expired():
-            self._until.reschedule(0)
-
-    async def drain(self) -> None:
-        """Read what is left and forget it: the client comes to reading its answer, and to its next request."""
-        left = _DRAINED_BYTES
-        with suppress(_Gone, TimeoutError):
-            async with asyncio.timeout(DRAINED_S):
-                while not self._ended and left > 0:
-                    left -= len(await self._next())
-
-    async def gone(self) -> None:
-        """Until the client has hung up; of one that has not sent all of its body, nobody looks."""
-        if not self._ended:
-            await asyncio.Event().wait()
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-
-    def forget(self) -> None:
-        self._front.held_bytes -= self.size
-        self.size = 0
-        self.pieces = deque()  # a thread may be reading the other one
-
-    async def _next(self) -> bytes:
-        message = await self._receive()
-        if message["type"] == "http.disconnect":
-            raise _Gone
-        self._ended = not message.get("more_body", False)
-        piece: bytes = message.get("body", b"")
-        return piece
-
-
-async def _place(route: Route, body: _Arriving) -> Turn:
-    """A place in a thread. Raises: Overloaded, _Gone"""
+async def _place(route: Route, body: Body) -> Turn:
+    """A place in a thread. Raises: Overloaded, Gone"""
     line, kind, loop, came = route.lane.line, route.kind, asyncio.get_running_loop(), asyncio.Event()
 
     def wake() -> None:
@@ -256,13 +162,13 @@ async def _place(route: Route, body: _Arriving) -> Turn:
     return turn
 
 
-async def _come(turn: Turn, came: asyncio.Event, route: Route, body: _Arriving) -> None:
+async def _come(turn: Turn, came: asyncio.Event, route: Route, body: Body) -> None:
     line = route.lane.line
     waits = [asyncio.ensure_future(wait) for wait in (came.wait(), body.gone())]
     try:
         done, _ = await asyncio.wait(waits, timeout=route.kind.patience(), return_when=asyncio.FIRST_COMPLETED)
         if waits[1] in done:
-            raise _Gone
+            raise Gone
         if not came.is_set():
             raise line.refusal()
     except BaseException:  # cancelled, too

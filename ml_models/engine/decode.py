@@ -92,10 +92,10 @@ class Decoded:
         return pixels if self._transform is None else colours.converted(pixels, self._transform, lanes)
 
 
-def decode(data: bytes, limits: DecodeLimits | None = None, lanes: Lanes = ONE_LANE) -> Image:
+def decode(data: bytes, limits: DecodeLimits | None = None) -> Image:
     """`read` a photo, in sRGB: RGB, uint8, (H, W, 3)."""
     decoded = read(data, limits)
-    return decoded.in_srgb(decoded.pixels, lanes)
+    return decoded.in_srgb(decoded.pixels)
 
 
 def read(data: bytes, limits: DecodeLimits | None = None) -> Decoded:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from backend_easy import front
+from backend_easy import arriving
 from backend_easy.front import Front
 
 VERIFY = "/api/v1/face/verify"
@@ -53,8 +53,8 @@ class Client:
 def read(settings: Any, monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """What Django is given; a request may have `LIMIT` bytes, and nobody waits for long."""
     settings.ML_MODELS = {**settings.ML_MODELS, "MAX_REQUEST_BYTES": LIMIT}
-    monkeypatch.setattr(front, "BODY_S", 0.1)
-    monkeypatch.setattr(front, "DRAINED_S", 0.1)
+    monkeypatch.setattr(arriving, "BODY_S", 0.1)
+    monkeypatch.setattr(arriving, "DRAINED_S", 0.1)
     return []
 
 
@@ -71,13 +71,13 @@ def service(read: list[bytes]) -> Front:
 def test_a_body_that_comes_whole_is_given_on_and_forgotten(service: Front, read: list[bytes]) -> None:
     client = Client([b"abc", b"def"], ends=True)
     asyncio.run(client.call(service))
-    assert (client.sent[0]["status"], read, service.held_bytes) == (200, [b"abcdef"], 0)
+    assert (client.sent[0]["status"], read, service.bodies.held_bytes) == (200, [b"abcdef"], 0)
 
 
 def test_a_body_that_does_not_end_is_refused_and_forgotten(service: Front, read: list[bytes]) -> None:
     client = Client([b"abc"])
     asyncio.run(client.call(service))
-    assert (client.answer, read, service.held_bytes) == ((400, "invalid_request"), [], 0)
+    assert (client.answer, read, service.bodies.held_bytes) == ((400, "invalid_request"), [], 0)
     assert client.asked == 2  # nobody waits for the rest of it
 
 
@@ -85,13 +85,13 @@ def test_a_body_that_the_server_gives_up_first_is_the_client_s_to_mend(service: 
     """gunicorn does after WEB_TIMEOUT, and says no more than that the client has gone."""
     client = Client([b"abc"], given_up=True)
     asyncio.run(client.call(service))
-    assert (client.answer, read, service.held_bytes) == ((400, "invalid_request"), [], 0)
+    assert (client.answer, read, service.bodies.held_bytes) == ((400, "invalid_request"), [], 0)
 
 
 def test_more_bytes_than_a_process_holds_are_refused(
     service: Front, read: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(front, "MAX_HELD_BYTES", 10)
+    monkeypatch.setattr(arriving, "MAX_HELD_BYTES", 10)
 
     async def beside_another() -> tuple[Client, Client]:
         slow, other = Client([b"x" * 8]), Client([b"y" * 8], ends=True)
@@ -102,14 +102,14 @@ def test_more_bytes_than_a_process_holds_are_refused(
         return slow, other
 
     slow, other = asyncio.run(beside_another())
-    assert (other.answer, read, service.held_bytes) == ((503, "overloaded"), [], 0)
+    assert (other.answer, read, service.bodies.held_bytes) == ((503, "overloaded"), [], 0)
     assert slow.answer == (400, "invalid_request")
 
 
 def test_large_bodies_that_do_not_end_keep_nobody_out(
     service: Front, read: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(front, "MAX_HELD_BYTES", 24)
+    monkeypatch.setattr(arriving, "MAX_HELD_BYTES", 24)
 
     async def beside_large_ones() -> tuple[list[Client], list[Client]]:
         large = [Client([b"x" * size]) for size in (12, 11)]
@@ -124,7 +124,7 @@ def test_large_bodies_that_do_not_end_keep_nobody_out(
     large, small = asyncio.run(beside_large_ones())
     assert [client.sent[0]["status"] for client in small] == [200] * 3
     assert [client.answer for client in large] == [(503, "overloaded"), (400, "invalid_request")]
-    assert (read, service.held_bytes) == ([b"yyy"] * 3, 0)
+    assert (read, service.bodies.held_bytes) == ([b"yyy"] * 3, 0)
 
 
 @pytest.mark.parametrize("length", [None, 200])
@@ -142,7 +142,7 @@ def test_of_a_body_that_is_too_large_no_more_is_kept_than_says_so(
 def test_no_more_is_drained_than_a_client_may_send(
     service: Front, monkeypatch: pytest.MonkeyPatch, read: list[bytes]
 ) -> None:
-    monkeypatch.setattr(front, "_DRAINED_BYTES", 40)
+    monkeypatch.setattr(arriving, "_DRAINED_BYTES", 40)
     client = Client([b"x" * 15] * 10, length=200)
     asyncio.run(client.call(service))
     assert len(client.left) == 10 - 3

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from ml_models.engine.decode import DecodeLimits, decode, decode_opened
+from ml_models.engine.decode import DecodeLimits, decode, decode_opened, read
 from ml_models.engine.errors import ImageTooLarge, UndecodableImage
 from ml_models.engine.lanes import OneLane, T
 from tests.conftest import Portraits
@@ -84,7 +84,8 @@ def test_a_colour_profile_is_set_up_once_and_applied_on_all_lanes(
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     profile = srgb.replace(b"rXYZ", b"tmp!", 1).replace(b"bXYZ", b"rXYZ", 1).replace(b"tmp!", b"bXYZ", 1)
     data, lanes = encoded(picture.resize(size), icc_profile=profile), TwoLanes()
-    np.testing.assert_array_equal(decode(data, lanes=lanes), decode(data))
+    decoded = read(data)
+    np.testing.assert_array_equal(decoded.in_srgb(decoded.pixels, lanes), decode(data))
     assert lanes.together == [min(2, size[1])]
     assert len(set_up) <= 1
 
