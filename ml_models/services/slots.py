@@ -116,7 +116,8 @@ class Slots:
     def _awaiting(self, urgency: int) -> Iterator[None]:
         levels = range(urgency, len(self._waiting))
         with self._changed:
-            for level in levels:
+            # from the least urgent on: whoever sees one of them sees all the lesser ones
+            for level in reversed(levels):
                 self._waiting[level] += 1
                 if self._waiting[level] == 1:
                     fcntl.flock(self._says[level], fcntl.LOCK_SH)  # who looks lets go at once
